@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are either complete or absent."""
+
+import os
+from pathlib import Path
+
+from .errors import OneSpikeError
+
+
+def write_atomically(path: Path, data: bytes | str) -> bool:
+    """Write `data` to a temporary name and rename it; True if the file changed. An equal file is left alone."""
+    if isinstance(data, str):
+        data = data.encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OneSpikeError(
+            f"Cannot write {path}: {error.strerror}; choose an output path that can be written."
+        ) from None
+    return True

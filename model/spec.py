@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SpikeNet: the integer network, the single source of truth for golden model, mapper and hardware.
+
+Every layer computes, per output channel and position, with exact integers,
+
+    acc = bias + sum over sources of W * code
+    n   = clip(acc >> shift, 0, groups)        (the spike count; the last layer gives acc itself)
+
+and then, where the layer has one, a pool over counts. See `docs/spike-format.md` for the file format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OneSpikeError
+from .files import write_atomically
+
+FORMAT_VERSION = 1
+MAX_WEIGHT_BITS = 16
+INPUT = "input"  # the name of the image tensor
+
+
+def signed_bits(low: int, high: int) -> int:
+    """The two's complement width that holds every integer in [low, high]."""
+    return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
+
+
+def _array(value: Any, dtype: Any, name: str, ndim: int) -> np.ndarray:
+    array = np.asarray(value)
+    if array.ndim != ndim or not np.issubdtype(array.dtype, np.integer):
+        raise OneSpikeError(f"{name} must be an integer array of {ndim} dimensions, not {array.dtype} {array.shape}.")
+    info = np.iinfo(dtype)
+    if array.size and (array.min() < info.min or array.max() > info.max):
+        raise OneSpikeError(f"{name} must lie in [{info.min}, {info.max}], but holds {array.min()} to {array.max()}.")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A pool over spike counts: `max`, or `sum` (average pooling; the division sits in the next weights).
+
+    Windows that reach past the map (`ceil_mode`, padding) are clipped to it.
+    """
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("max", "sum"):
+            raise OneSpikeError(f"Pool kind must be 'max' or 'sum', not {self.kind!r}.")
+        if min(*self.kernel, *self.stride) < 1:
+            raise OneSpikeError(f"Pool kernel and stride must be at least 1, not {self.kernel} and {self.stride}.")
+        top, bottom, left, right = self.padding
+        if max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1] or min(self.padding) < 0:
+            raise OneSpikeError(f"Pool padding {self.padding} must be smaller than the kernel {self.kernel}.")
+
+    def windows(self, height: int, width: int) -> tuple[list[range], list[range]]:
+        """The rows and the columns of each window, clipped to a map of `height` x `width`."""
+        top, bottom, left, right = self.padding
+
+        def axis(size: int, before: int, after: int, kernel: int, stride: int) -> list[range]:
+            count = (size + before + after - kernel) // stride + 1
+            starts = [i * stride - before for i in range(count)]
+            return [range(max(0, s), min(size, s + kernel)) for s in starts]
+
+        return (
+            axis(height, top, bottom, self.kernel[0], self.stride[0]),
+            axis(width, left, right, self.kernel[1], self.stride[1]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """One input tensor of a layer and the integer kernel applied to it (a linear layer is a kernel as large as the map).
+
+    weights: int16 [out channels, in channels, kernel height, kernel width].
+    padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
+    """
+
+    tensor: str
+    weights: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", _array(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
+        if min(*self.stride, *self.dilation, *self.weights.shape) < 1 or min(self.padding) < 0:
+            raise OneSpikeError(
+                f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
+                f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, padding {self.padding}."
+            )
+
+    def output_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result for a source map of `height` x `width`."""
+        top, bottom, left, right = self.padding
+        _, _, kernel_h, kernel_w = self.weights.shape
+        return (
+            (height + top + bottom - self.dilation[0] * (kernel_h - 1) - 1) // self.stride[0] + 1,
+            (width + left + right - self.dilation[1] * (kernel_w - 1) - 1) // self.stride[1] + 1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One layer of the machine.
+
+    bias: int64 [channels]; shift: int8 [channels], theta of one count = 2**shift; groups: g, the most spikes a
+    value can have, or 0 for the last layer, which does not fire; step: the real value of one count (or of one unit
+    of the accumulator in the last layer), kept for reports only.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    bias: np.ndarray
+    shift: np.ndarray
+    groups: int
+    pool: Pool | None = None
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise OneSpikeError(f"Layer {self.name!r} has no source.")
+        channels = self.sources[0].weights.shape[0]
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "bias", _array(self.bias, np.int64, f"The bias of layer {self.name!r}", 1))
+        object.__setattr__(self, "shift", _array(self.shift, np.int8, f"The shift of layer {self.name!r}", 1))
+        if any(s.weights.shape[0] != channels for s in self.sources) or not (
+            len(self.bias) == len(self.shift) == channels
+        ):
+            raise OneSpikeError(f"Layer {self.name!r}: sources, bias and shift disagree on the number of channels.")
+        if self.shift.min() < 0 or self.shift.max() > 40:
+            raise OneSpikeError(f"Layer {self.name!r}: every shift must lie in 0..40.")
+        if not 0 <= self.groups < 2**16:
+            raise OneSpikeError(f"Layer {self.name!r}: groups must lie in 0..65535, not {self.groups}.")
+        if not self.fires and (self.pool is not None or self.shift.any()):
+            raise OneSpikeError(f"Layer {self.name!r} does not fire, so it can have neither a pool nor a shift.")
+
+    @property
+    def channels(self) -> int:
+        return self.sources[0].weights.shape[0]
+
+    @property
+    def fires(self) -> bool:
+        return self.groups > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Image:
+    """The input tensor: codes 0..2**bits - 1, with `x = code * scale + offset` per channel in the module's own scale.
+
+    pad_code: the code nearest to x = 0 in each channel, which padding of the first layer must hold.
+    """
+
+    shape: tuple[int, int, int]
+    bits: int = 8
+    scale: tuple[float, ...] = field(default=())
+    offset: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        channels = self.shape[0]
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
+        if not 1 <= self.bits <= 8:
+            raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
+        for name, default in (("scale", 1 / (2**self.bits - 1)), ("offset", 0.0)):
+            values = tuple(float(v) for v in getattr(self, name)) or (default,) * channels
+            if len(values) != channels or not all(math.isfinite(v) for v in values):
+                raise OneSpikeError(f"The image {name} must be {channels} finite numbers, not {values}.")
+            object.__setattr__(self, name, values)
+        if min(self.scale) <= 0:
+            raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
+
+    @property
+    def pad_code(self) -> tuple[int, ...]:
+        top = 2**self.bits - 1
+        return tuple(min(top, max(0, round(-o / s))) for s, o in zip(self.scale, self.offset, strict=True))
+
+    def quantise(self, images: np.ndarray) -> np.ndarray:
+        """Codes uint8 [N, C, H, W] of float images in the module's own scale (round to nearest, clip)."""
+        images = np.asarray(images)
+        if images.shape[1:] != self.shape or images.ndim != 4:
+            raise OneSpikeError(f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}.")
+        if not np.isfinite(images).all():
+            raise OneSpikeError("The images hold NaN or infinite values; clean the data first.")
+        scale = np.array(self.scale).reshape(1, -1, 1, 1)
+        offset = np.array(self.offset).reshape(1, -1, 1, 1)
+        return np.clip(np.rint((images - offset) / scale), 0, 2**self.bits - 1).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpikeNet:
+    """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
+
+    meta: free text facts (where the network came from, accuracies); never used in arithmetic.
+    """
+
+    image: Image
+    layers: tuple[Layer, ...]
+    weight_bits: int = 8
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise OneSpikeError("A SpikeNet needs at least one layer.")
+        if not 1 < self.weight_bits <= MAX_WEIGHT_BITS:
+            raise OneSpikeError(f"Weight bits must lie in 2..{MAX_WEIGHT_BITS}, not {self.weight_bits}.")
+        seen: set[str] = {INPUT}
+        limit = 2 ** (self.weight_bits - 1)
+        for index, layer in enumerate(self.layers):
+            if layer.name in seen:
+                raise OneSpikeError(f"Two tensors are called {layer.name!r}.")
+            if layer.fires == (index == len(self.layers) - 1):
+                raise OneSpikeError(f"Layer {layer.name!r}: every layer but the last must fire, and the last must not.")
+            for source in layer.sources:
+                if source.tensor not in seen:
+                    raise OneSpikeError(f"Layer {layer.name!r} reads {source.tensor!r}, which no earlier layer makes.")
+                if source.weights.min() < -limit or source.weights.max() >= limit:
+                    raise OneSpikeError(f"Layer {layer.name!r}: weights do not fit in {self.weight_bits} bits.")
+            seen.add(layer.name)
+        _ = self.shapes  # raises where shapes disagree
+
+    @functools.cached_property
+    def conv_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (C, H, W) of every layer before its pool."""
+        _ = self.shapes
+        return self._conv_shapes
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (C, H, W) of every tensor, after its pool."""
+        shapes: dict[str, tuple[int, int, int]] = {INPUT: self.image.shape}
+        conv_shapes: dict[str, tuple[int, int, int]] = {}
+        for layer in self.layers:
+            found: set[tuple[int, int]] = set()
+            for source in layer.sources:
+                channels, height, width = shapes[source.tensor]
+                if source.weights.shape[1] != channels:
+                    raise OneSpikeError(
+                        f"Layer {layer.name!r} expects {source.weights.shape[1]} channels of {source.tensor!r}, "
+                        f"which has {channels}."
+                    )
+                found.add(source.output_shape(height, width))
+            if len(found) != 1 or min(min(found)) < 1:
+                raise OneSpikeError(f"Layer {layer.name!r}: its sources give the shapes {sorted(found)}; need one, not empty.")
+            height, width = found.pop()
+            conv_shapes[layer.name] = (layer.channels, height, width)
+            if layer.pool is not None:
+                rows, columns = layer.pool.windows(height, width)
+                if not rows or not columns:
+                    raise OneSpikeError(f"Layer {layer.name!r}: its pool is larger than the {height}x{width} map.")
+                height, width = len(rows), len(columns)
+            shapes[layer.name] = (layer.channels, height, width)
+        object.__setattr__(self, "_conv_shapes", conv_shapes)
+        return shapes
+
+    @functools.cached_property
+    def top_code(self) -> dict[str, int]:
+        """The largest code of every tensor: 2**bits - 1 for the image, g, or g times the window of a sum pool."""
+        top = {INPUT: 2**self.image.bits - 1}
+        for layer in self.layers[:-1]:
+            window = math.prod(layer.pool.kernel) if layer.pool is not None and layer.pool.kind == "sum" else 1
+            top[layer.name] = layer.groups * window
+        return top
+
+    def accumulator_range(self, layer: Layer) -> tuple[int, int]:
+        """Proven bounds of every sum the layer can hold, with and without its bias, partial or complete.
+
+        A sum of any subset of the terms W * code, 0 <= code <= top, lies between the sum of the negative and the sum
+        of the positive W, each times top; the bias is added once.
+        """
+        low = np.zeros(layer.channels, np.int64)
+        high = np.zeros(layer.channels, np.int64)
+        for source in layer.sources:
+            weights = source.weights.astype(np.int64)
+            low += np.minimum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
+            high += np.maximum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
+        return (
+            int(min(low.min(), (low + layer.bias).min(), layer.bias.min())),
+            int(max(high.max(), (high + layer.bias).max(), layer.bias.max())),
+        )
+
+    @functools.cached_property
+    def accumulator_bits(self) -> int:
+        """The width that no accumulator of any layer can overflow."""
+        return max(signed_bits(*self.accumulator_range(layer)) for layer in self.layers)
+
+    @property
+    def classes(self) -> int:
+        return self.layers[-1].channels * math.prod(self.shapes[self.layers[-1].name][1:])
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 over every integer and geometry of the network (not over `meta`)."""
+        digest = hashlib.sha256(json.dumps(self._manifest(arrays := {}), sort_keys=True).encode())
+        for name in sorted(arrays):
+            digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def golden(self, images: np.ndarray, **options: Any) -> Any:
+        """Integer logits int64 [N, classes] of a float batch [N, C, H, W]; see `golden.run` for the options."""
+        from . import golden
+
+        return golden.run(self, self.image.quantise(images), **options)
+
+    def _manifest(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """The JSON part; the arrays go into `arrays` by file name."""
+        layers = []
+        for index, layer in enumerate(self.layers):
+            entry: dict[str, Any] = {"name": layer.name, "groups": layer.groups, "step": layer.step, "sources": []}
+            entry["pool"] = dataclasses.asdict(layer.pool) if layer.pool is not None else None
+            arrays[f"{index}.bias"], arrays[f"{index}.shift"] = layer.bias, layer.shift
+            for position, source in enumerate(layer.sources):
+                arrays[f"{index}.{position}.weights"] = source.weights
+                keys = ("tensor", "stride", "padding", "dilation")
+                entry["sources"].append({key: getattr(source, key) for key in keys})
+            layers.append(entry)
+        return {"image": dataclasses.asdict(self.image), "layers": layers, "weight_bits": self.weight_bits}
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.spike` file: a zip of `manifest.json` and one `.npy` per array. Deterministic, atomic."""
+        arrays: dict[str, np.ndarray] = {}
+        manifest = {"format": "onespike", "version": FORMAT_VERSION, **self._manifest(arrays)}
+        manifest |= {"hash": self.hash, "meta": self.meta}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+            archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
+            for name in sorted(arrays):
+                data = io.BytesIO()
+                np.lib.format.write_array(data, arrays[name], version=(1, 0), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue(), zipfile.ZIP_DEFLATED)
+        write_atomically(Path(path), buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> SpikeNet:
+        """Read and validate a `.spike` file."""
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
+        broken = f"{path} is not a complete .spike file; convert the network again"
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                manifest = json.loads(archive.read("manifest.json"))
+                if manifest.get("format") != "onespike":
+                    raise OneSpikeError(f"{broken} (the manifest does not name the format).")
+                if manifest["version"] > FORMAT_VERSION:
+                    raise OneSpikeError(
+                        f"{path} has format version {manifest['version']}, newer than the {FORMAT_VERSION} that this "
+                        f"OneSpike reads; upgrade onespike."
+                    )
+
+                def array(name: str) -> np.ndarray:
+                    return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+                layers = []
+                for index, entry in enumerate(manifest["layers"]):
+                    sources = tuple(
+                        Source(
+                            tensor=s["tensor"],
+                            weights=array(f"{index}.{position}.weights"),
+                            **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
+                        )
+                        for position, s in enumerate(entry["sources"])
+                    )
+                    pool = entry["pool"]
+                    if pool is not None:
+                        pool = Pool(kind=pool["kind"], **{k: tuple(pool[k]) for k in ("kernel", "stride", "padding")})
+                    layers.append(
+                        Layer(
+                            name=entry["name"],
+                            sources=sources,
+                            bias=array(f"{index}.bias"),
+                            shift=array(f"{index}.shift"),
+                            groups=entry["groups"],
+                            pool=pool,
+                            step=entry["step"],
+                        )
+                    )
+                image = manifest["image"]
+                net = cls(
+                    image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset")})),
+                    layers=tuple(layers),
+                    weight_bits=manifest["weight_bits"],
+                    meta=manifest["meta"],
+                )
+                stored = manifest["hash"]
+        except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+            raise OneSpikeError(f"{broken} ({type(error).__name__}: {error}).") from None
+        if net.hash != stored:
+            raise OneSpikeError(f"{broken} (its contents do not match its hash).")
+        return net
