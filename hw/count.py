@@ -81,9 +81,9 @@ class CountUnit(wiring.Component):
         state = {"window": window, "over": over, "negative": negative, "shift": self.shift, "groups": self.groups}
 
         # Coarse to fine: a step by 2^j either drops the low bits or folds the high ones into the flag.
-        cut = {1: {bits}, 2: {bits, bits // 2}}.get(self.stages, set())
+        cuts = (bits, bits // 2)[: self.stages]
         for done in range(bits + 1):
-            if done in cut:
+            for _ in range(cuts.count(done)):
                 state = registered(m, state, f"_{done}")
             if done < bits:
                 step = 2 ** (bits - 1 - done)

@@ -58,6 +58,6 @@ def _checked(x: ArrayLike, theta: int, groups: int) -> NDArray[np.int64]:
     assert np.issubdtype(x.dtype, np.integer), f"x must hold integers, not {x.dtype}"
     assert theta > 0, f"theta must be positive, not {theta}"
     assert groups >= 1, f"groups must be at least 1, not {groups}"
-    bound = max((abs(int(edge)) for edge in (x.min(), x.max())), default=0) if x.size else 0
-    assert groups * max(bound, theta) < _LIMIT, f"groups * max(|x|, theta) must stay below 2**62, not {groups} * {bound}"
+    bound = max(theta, int(x.max()), -int(x.min())) if x.size else theta
+    assert groups * bound < _LIMIT, f"groups * max(|x|, theta) must stay below 2**62, not {groups} * {bound}"
     return x.astype(np.int64)

@@ -166,13 +166,15 @@ class Layer:
 class Image:
     """The input tensor: codes 0..2**bits - 1, with `x = code * scale + offset` per channel in the module's own scale.
 
-    pad_code: the code nearest to x = 0 in each channel, which padding of the first layer must hold.
+    pad_code: the code that padding of the first layer must hold, by default the one nearest to x = 0 in each channel
+    (a module that normalises its input itself pads with its mean).
     """
 
     shape: tuple[int, int, int]
     bits: int = 8
     scale: tuple[float, ...] = field(default=())
     offset: tuple[float, ...] = field(default=())
+    pad_code: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
         channels = self.shape[0]
@@ -187,11 +189,11 @@ class Image:
             object.__setattr__(self, name, values)
         if min(self.scale) <= 0:
             raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
-
-    @property
-    def pad_code(self) -> tuple[int, ...]:
         top = 2**self.bits - 1
-        return tuple(min(top, max(0, round(-o / s))) for s, o in zip(self.scale, self.offset, strict=True))
+        nearest = (min(top, max(0, round(-o / s))) for s, o in zip(self.scale, self.offset, strict=True))
+        object.__setattr__(self, "pad_code", tuple(int(code) for code in self.pad_code) or tuple(nearest))
+        if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
+            raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
 
     def quantise(self, images: np.ndarray) -> np.ndarray:
         """Codes uint8 [N, C, H, W] of float images in the module's own scale (round to nearest, clip)."""
@@ -399,7 +401,7 @@ class SpikeNet:
                     )
                 image = manifest["image"]
                 net = cls(
-                    image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset")})),
+                    image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
                     layers=tuple(layers),
                     weight_bits=manifest["weight_bits"],
                     meta=manifest["meta"],

@@ -37,14 +37,14 @@ class _Source:
         self.name, self.port, self.rng, self.stall = name, port, rng, stall
         self.payloads = list(payloads)
         self.offered = False
-        self.taken = 0
+        self.transfers: list[Transfer] = []
 
     def drive(self, ctx: Any) -> None:
         if self.offered:
             return
-        waiting = self.taken < len(self.payloads)
+        waiting = len(self.transfers) < len(self.payloads)
         if waiting and (isinstance(self.port.valid, Const) or self.rng.random() >= self.stall):
-            ctx.set(self.port.payload, self.payloads[self.taken])
+            ctx.set(self.port.payload, self.payloads[len(self.transfers)])
             self.offered = True
         else:
             bits = Value.cast(self.port.payload)
@@ -55,12 +55,12 @@ class _Source:
     def watch(self, cycle: int, valid: int, ready: int, payload: Any) -> None:
         if self.offered and ready:
             self.offered = False
-            self.taken += 1
+            self.transfers.append(Transfer(cycle, payload))
 
     @property
     def missing(self) -> str:
-        left = len(self.payloads) - self.taken
-        return f"{self.name!r} took {self.taken} of {len(self.payloads)} payloads" if left else ""
+        taken, offered = len(self.transfers), len(self.payloads)
+        return f"{self.name!r} took {taken} of {offered} payloads" if taken < offered else ""
 
 
 class _Sink:
@@ -128,7 +128,7 @@ def run_stream(
     surplus
         Cycles to go on afterwards, in which nothing more may come out.
     stamps
-        Return `Transfer` (cycle and payload) instead of payloads, for inputs too.
+        Return `Transfer` (cycle and payload) instead of payloads, and those of the inputs too.
     fixed
         Plain input ports to hold at a value.
     waves
@@ -169,7 +169,9 @@ def run_stream(
     _simulate(dut, bench, waves)
     if done_at is None:  # the simulator also stops, silently, when nothing is left to wait for
         raise StreamError(f"the simulation stopped before its end (seed {seed})")
-    return {s.name: list(s.transfers if stamps else (t.payload for t in s.transfers)) for s in sinks}
+    if stamps:
+        return {agent.name: list(agent.transfers) for agent in agents}
+    return {sink.name: [transfer.payload for transfer in sink.transfers] for sink in sinks}
 
 
 def run_pipeline(

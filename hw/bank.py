@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bank: commands in, one event a cycle, L lanes of finished sums out. The heart of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..model.codes import SIGNED_PLUS
+from .config import EngineConfig
+from .extract import SetBitExtractor, encode_one_hot
+from .fetch import Fetch, command_layout, meta_layout, stride_layout
+from .lanes import Lanes
+from .program import DIGITS_SIGNED, DIGITS_UNARY
+
+CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
+
+
+def bank_signature(config: EngineConfig) -> wiring.Signature:
+    """The bank's ports, see Bank."""
+    members: dict[str, Any] = {
+        "commands": In(stream.Signature(command_layout(config))),
+        "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+        "write": In(
+            wiring.Signature(
+                {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
+            )
+        ),
+        "full": Out(1),
+        "release": In(1),
+        "step": In(range(max(2, config.drain_steps))),
+        "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
+        "event": Out(1),
+        "empty": Out(1),
+        "waiting": Out(1),
+    }
+    row_bits = config.lanes * config.weight_bits
+    if config.loadable:
+        members["load"] = In(
+            wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
+        )
+    return wiring.Signature(members)
+
+
+class Bank(wiring.Component):
+    """Finds the spikes of the words that its commands name and adds one weight row per spike.
+
+    For every set bit p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row +
+    channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits).
+
+    Latency: CAPTURE_LATENCY from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
+    are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
+
+    Golden function: `onespike.model.bank.bank`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    commands : In(stream) parts of jobs.
+    strides : In(array) constants of each segment.
+    write : In write port of the spike memory.
+    load : In write port of the weight memory (only if `config.loadable`): enable, address, data.
+    full : Out(1) the sums of a finished job wait in the shadow set.
+    release : In(1) the shadow set is being drained: it may be overwritten CAPTURE_LATENCY cycles later.
+    step, drain : In, Out which F of L sums to show, one cycle later.
+    event, empty, waiting : Out(1) in this cycle an event left; a job ended without one; a job's end waits for `release`.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(bank_signature(config))
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        row_bits = config.lanes * config.weight_bits
+
+        # Commands -> words with spikes -> a short queue -> set bits.
+        m.submodules.command_fifo = commands = SyncFIFO(
+            width=command_layout(config).size, depth=config.command_fifo
+        )
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
+        word = Value.cast(fetch.words.payload)
+        m.submodules.word_fifo = queue = SyncFIFO(width=len(word), depth=config.word_fifo)
+        m.d.comb += [
+            commands.w_en.eq(self.commands.valid),
+            commands.w_data.eq(self.commands.payload),
+            self.commands.ready.eq(commands.w_rdy),
+            fetch.commands.valid.eq(commands.r_rdy),
+            Value.cast(fetch.commands.payload).eq(commands.r_data),
+            commands.r_en.eq(fetch.commands.ready),
+            fetch.strides.eq(self.strides),
+            queue.w_en.eq(fetch.words.valid),
+            queue.w_data.eq(word),
+            fetch.words.ready.eq(queue.w_rdy),
+            extract.words.valid.eq(queue.r_rdy),
+            Value.cast(extract.words.payload).eq(queue.r_data),
+            queue.r_en.eq(extract.words.ready),
+        ]
+        wiring.connect(m, fetch.write, wiring.flipped(self.write))
+
+        # A job may end while the shadow set is free; it is taken CAPTURE_LATENCY cycles later.
+        free = Signal(init=1)
+        m.d.comb += [extract.end_ready.eq(free), self.waiting.eq(extract.waiting)]
+        with m.If(extract.valid & extract.end):
+            m.d.sync += free.eq(0)
+        with m.Elif(self.release):
+            m.d.sync += free.eq(1)
+
+        # Bit -> index, then index -> channel and worth, then the weight row; one register after each.
+        spike = Signal()
+        m.d.comb += [spike.eq(extract.bit.any())]
+        meta = meta_layout(config)
+        valid = [Signal(name=f"valid{i}") for i in range(1, 6)]
+        end = [Signal(name=f"end{i}") for i in range(1, 6)]
+        m.d.sync += [valid[0].eq(extract.valid & spike), end[0].eq(extract.valid & extract.end)]
+        m.d.sync += [self.event.eq(extract.valid & spike), self.empty.eq(extract.valid & ~spike)]
+        for i in range(1, 5):
+            m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
+        one_hot = Signal(config.word_bits, reset_less=True)
+        meta1 = Signal(meta, reset_less=True)
+        m.d.sync += [one_hot.eq(extract.bit), meta1.eq(extract.meta)]
+        index = Signal(range(config.word_bits), reset_less=True)
+        meta2 = Signal(meta, reset_less=True)
+        m.d.sync += [index.eq(encode_one_hot(one_hot)), meta2.eq(meta1)]
+
+        bit = Signal(len(index))  # position inside the field
+        channel = Signal(len(index))
+        shift = Signal(range(config.max_shift + 1))
+        negative = Signal()
+        fields = range(len(index) + 1)
+        m.d.comb += [
+            bit.eq(index & Array(Const((1 << f) - 1, len(index)) for f in fields)[meta2.field]),
+            channel.eq(index >> meta2.field),
+            shift.eq(bit),
+        ]
+        with m.If(meta2.code == DIGITS_UNARY):
+            m.d.comb += shift.eq(0)
+        with m.If((meta2.code == DIGITS_SIGNED) & (bit >= SIGNED_PLUS)):
+            m.d.comb += [shift.eq(bit - SIGNED_PLUS), negative.eq(1)]
+        row = Signal(config.weight_addr_bits, reset_less=True)
+        worth3 = Signal(data.StructLayout({"shift": len(shift), "negative": 1}), reset_less=True)
+        worth4 = Signal.like(worth3, reset_less=True)
+        worth5 = Signal.like(worth3, reset_less=True)
+        m.d.sync += [row.eq(meta2.weight + channel), worth3.shift.eq(shift), worth3.negative.eq(negative)]
+        m.d.sync += [worth4.eq(worth3), worth5.eq(worth4)]
+
+        m.submodules.weight_memory = weights = Memory(shape=row_bits, depth=config.weight_depth, init=[])
+        read = weights.read_port()
+        if config.loadable:
+            write = weights.write_port()
+            m.d.comb += [write.en.eq(self.load.enable), write.addr.eq(self.load.address), write.data.eq(self.load.data)]
+        weight_row = Signal(row_bits, reset_less=True)
+        m.d.comb += read.addr.eq(row)
+        m.d.sync += weight_row.eq(read.data)
+
+        # The accumulators.
+        m.submodules.lanes = lanes = Lanes(config)
+        m.d.comb += [
+            lanes.add.eq(valid[4]),
+            lanes.end.eq(end[4]),
+            Value.cast(lanes.weights).eq(weight_row),
+            lanes.shift.eq(worth5.shift),
+            lanes.negative.eq(worth5.negative),
+            lanes.step.eq(self.step),
+            self.drain.eq(lanes.drain),
+        ]
+        # `full` rises with `captured` and falls when the drain begins.
+        waits = Signal()
+        m.d.comb += self.full.eq(waits | lanes.captured)
+        m.d.sync += waits.eq(Mux(self.release, 0, self.full))
+        return m

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EngineConfig: the frozen hardware parameters, and every width derived from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..model.errors import OneSpikeError
+
+ENGINE_CODES = ("radix", "unary", "psg")
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """The engine's parameters; the same configuration always gives the same Verilog, whatever the network.
+
+    Parameters
+    ----------
+    banks : B, event pipelines; a power of two up to 64. Each handles one event a cycle.
+    lanes : L, accumulators of a bank, that is output channels served by one event.
+    fire_lanes : F, output channels that drain, fire and pool in one cycle; divides lanes, at least lanes / 8.
+    word_bits : W, bits of a spike word: 16 or 32. Block RAMs are 32 or 36 wide; narrower words are found faster.
+    weight_bits : bits of a weight, 2 to 16.
+    acc_bits : bits of an accumulator; the mapper refuses a network whose proven bound needs more.
+    max_shift : the largest shift of an event (8 for 8-bit pixels as signed digits); sets the lanes' shifters.
+    code : how hidden spikes are written: "radix" (default), "unary" (thermometer), "psg" (the paper's pattern).
+    max_groups : the largest spike count of a fired value, before a sum pool.
+    max_code : the largest code of a stored value, after a sum pool.
+    segments : most sources of one layer.
+    spike_depth : spike words of one bank.
+    weight_depth : weight rows (of L weights) of one bank.
+    channel_depth : rows of F (bias, shift) pairs.
+    walk_depth : entries of the row table and of the column table.
+    program_depth : 32-bit words of the layer program.
+    pool_depth : rows of F running pool values: blocks x L / F of the widest pooled layer.
+    class_depth : rows of F logits.
+    word_fifo : spike words that wait between fetch and set-bit extraction.
+    command_fifo : commands that wait in front of each bank: how far banks may run ahead of each other.
+    loadable : whether weights, thresholds and program can be written through the load stream.
+    """
+
+    banks: int = 4
+    lanes: int = 16
+    fire_lanes: int = 8
+    word_bits: int = 32
+    weight_bits: int = 8
+    acc_bits: int = 20
+    max_shift: int = 8
+    code: str = "radix"
+    max_groups: int = 15
+    max_code: int = 255
+    segments: int = 1
+    spike_depth: int = 1024
+    weight_depth: int = 512
+    channel_depth: int = 64
+    walk_depth: int = 256
+    program_depth: int = 128
+    pool_depth: int = 16
+    class_depth: int = 8
+    word_fifo: int = 16
+    command_fifo: int = 4
+    loadable: bool = True
+
+    def __post_init__(self) -> None:
+        def check(condition: bool, message: str) -> None:
+            if not condition:
+                raise OneSpikeError(message)
+
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or value < (0 if field.name == "max_shift" else 1)):
+                raise OneSpikeError(f"Engine parameter {field.name} must be a positive integer, not {value!r}.")
+        check(_power_of_two(self.banks) and self.banks <= 64, f"banks must be 1, 2, 4 .. 64, not {self.banks}.")
+        check(self.lanes <= 256, f"lanes must lie in 1..256, not {self.lanes}.")
+        check(
+            self.lanes % self.fire_lanes == 0 and self.lanes // self.fire_lanes <= 8,
+            f"fire_lanes must divide lanes and be at least lanes / 8, not {self.fire_lanes} of {self.lanes}.",
+        )
+        check(self.word_bits in (16, 32), f"word_bits must be 16 or 32, not {self.word_bits}.")
+        check(2 <= self.weight_bits <= 16, f"weight_bits must lie in 2..16, not {self.weight_bits}.")
+        check(4 <= self.acc_bits <= 48, f"acc_bits must lie in 4..48, not {self.acc_bits}.")
+        check(self.max_shift <= 15, f"max_shift must lie in 0..15, not {self.max_shift}.")
+        check(self.code in ENGINE_CODES, f"code must be one of {', '.join(ENGINE_CODES)}, not {self.code!r}.")
+        check(
+            self.code != "psg" or _power_of_two(self.max_groups),
+            f"The psg code needs a power of two of groups, so that theta = groups << k is one, not {self.max_groups}; "
+            f"use the unary code.",
+        )
+        check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
+        check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
+
+    @property
+    def drain_steps(self) -> int:
+        """Cycles to drain one bank: L / F."""
+        return self.lanes // self.fire_lanes
+
+    @property
+    def spike_addr_bits(self) -> int:
+        return max(1, (self.spike_depth - 1).bit_length())
+
+    @property
+    def weight_addr_bits(self) -> int:
+        return max(1, (self.weight_depth - 1).bit_length())
+
+    @property
+    def walk_addr_bits(self) -> int:
+        return max(1, (self.walk_depth - 1).bit_length())
+
+    @property
+    def channel_addr_bits(self) -> int:
+        return max(1, (self.channel_depth - 1).bit_length())
+
+    @property
+    def program_addr_bits(self) -> int:
+        return max(1, (self.program_depth - 1).bit_length())
+
+    @property
+    def count_bits(self) -> int:
+        """Bits of a spike count before a sum pool."""
+        return self.max_groups.bit_length()
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of a stored value, after a sum pool."""
+        return max(self.max_code, self.max_groups).bit_length()
+
+    @property
+    def shift_bits(self) -> int:
+        """Bits of a channel's shift k: at most acc_bits - 1."""
+        return (self.acc_bits - 1).bit_length()
+
+    @property
+    def channel_bits(self) -> int:
+        """Bits of one channel's parameters: bias and shift."""
+        return self.acc_bits + self.shift_bits

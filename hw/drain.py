@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drain: collects finished jobs from the banks in job order and adds up the slices of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+from .program import LAYER, layout
+
+DRAIN_LATENCY = 4  # cycles from choosing a bank to its sum
+
+
+def tag_layout(config: EngineConfig) -> data.StructLayout:
+    """Where a row of F channels stands in its layer."""
+    return data.StructLayout(
+        {
+            "row": config.channel_addr_bits,  # row of F channels in the pixel
+            "first": 1,  # first place of the pooling window
+            "last": 1,  # last place of the window
+            "row_last": 1,  # last row of the pixel
+            "layer_last": 1,  # last row of the layer
+        }
+    )
+
+
+def channel_layout(config: EngineConfig) -> data.StructLayout:
+    """One channel's parameters."""
+    return data.StructLayout({"bias": signed(config.acc_bits), "shift": config.shift_bits})
+
+
+class Drain(wiring.Component):
+    """Reads the banks' shadow sets in job order, F lanes a cycle, and gives complete sums.
+
+    sum = bias + sum over the slices' banks of (shadow - previous shadow of that bank), modulo 2**acc_bits
+
+    Latency: DRAIN_LATENCY from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
+    job takes slices x L / F cycles. Back-pressure: none; it waits for banks, nothing waits for it but they.
+
+    Golden function: `onespike.model.drain.drain`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    layer : In the current layer's record.
+    start : In(1) the layer begins.
+    full, release : In, Out, one bit per bank, see Bank.
+    step : Out which F lanes the banks show.
+    banks : In(B x F x acc_bits) what they show, one cycle later.
+    load : In write port of the channel memory (only if `config.loadable`).
+    valid, sums, shift, tag : Out F sums [signed], their channels' shifts, their place.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
+        members: dict[str, Any] = {
+            "layer": In(layout(LAYER)),
+            "start": In(1),
+            "full": In(config.banks),
+            "release": Out(config.banks),
+            "step": Out(range(max(2, config.drain_steps))),
+            "banks": In(data.ArrayLayout(row, config.banks)),
+            "valid": Out(1),
+            "sums": Out(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
+            "shift": Out(data.ArrayLayout(unsigned(config.shift_bits), config.fire_lanes)),
+            "tag": Out(tag_layout(config)),
+        }
+        if config.loadable:
+            bits = config.channel_bits * config.fire_lanes
+            members["load"] = In(
+                wiring.Signature({"enable": Out(1), "address": Out(config.channel_addr_bits), "data": Out(bits)})
+            )
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config, layer = self.config, self.layer
+        steps = config.drain_steps
+        tag = tag_layout(config)
+
+        # The order of jobs: pixels, places of the window, output blocks; in each job its slices, in each the steps.
+        running = Signal()
+        bank = Signal(range(max(2, config.banks)))
+        slice_ = Signal(6)
+        step = Signal(range(max(2, steps)))
+        block = Signal(12)
+        window = Signal(16)
+        pixel = Signal(24)
+        row = Signal(config.channel_addr_bits)
+        take = Signal()
+        step_last, slice_last, block_last, window_last = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            take.eq(running & ((step != 0) | (self.full >> bank)[0])),
+            step_last.eq(step == steps - 1),
+            slice_last.eq(slice_ == layer.slices),
+            block_last.eq(block == layer.blocks),
+            window_last.eq(window == layer.window),
+            self.step.eq(step),
+            self.release.eq((take & (step == 0)) << bank),
+        ]
+        with m.If(take):
+            m.d.sync += step.eq(Mux(step_last, 0, step + 1))
+            with m.If(step_last):
+                m.d.sync += [bank.eq(bank + 1), slice_.eq(slice_ + 1)]
+                if config.banks == 1:
+                    m.d.sync += bank.eq(0)
+                with m.If(slice_last):
+                    m.d.sync += [slice_.eq(0), block.eq(block + 1), row.eq(row + steps)]
+                    with m.If(block_last):
+                        m.d.sync += [block.eq(0), row.eq(0), window.eq(window + 1)]
+                        with m.If(window_last):
+                            m.d.sync += [window.eq(0), pixel.eq(pixel + 1)]
+                            with m.If(pixel == layer.pixels):
+                                m.d.sync += [running.eq(0), pixel.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), bank.eq(0)]
+
+        # One register behind the banks' own choice of lanes, one behind the choice of the bank.
+        entry = data.StructLayout(
+            {"bank": len(bank), "step": len(step), "first": 1, "last": 1, "step_last": 1, "tag": tag}
+        )
+        now = Signal(entry)
+        m.d.comb += [
+            now.bank.eq(bank),
+            now.step.eq(step),
+            now.first.eq(slice_ == 0),
+            now.last.eq(slice_last),
+            now.step_last.eq(step_last),
+            now.tag.row.eq(row + step),
+            now.tag.first.eq(window == 0),
+            now.tag.last.eq(window_last),
+            now.tag.row_last.eq(block_last & step_last),
+            now.tag.layer_last.eq(block_last & step_last & window_last & (pixel == layer.pixels) & slice_last),
+        ]
+        valids, entries = [take], [now]
+        for i in range(1, 5):
+            valids.append(Signal(name=f"valid{i}"))
+            entries.append(Signal(entry, name=f"entry{i}", reset_less=True))
+            m.d.sync += [valids[i].eq(valids[i - 1]), entries[i].eq(entries[i - 1])]
+        width = config.acc_bits * config.fire_lanes
+        shown = Signal(width, reset_less=True)
+        m.d.sync += shown.eq(Array(Value.cast(self.banks[b]) for b in range(config.banks))[entries[1].bank])
+
+        # What the bank had added before this job; nothing, the first time after a reset.
+        m.submodules.previous_memory = previous = Memory(shape=width, depth=config.banks * steps, init=[])
+        read, write = previous.read_port(), previous.write_port()
+        seen = Signal(config.banks)
+
+        def place(e: Any) -> Value:
+            return e.bank * steps + e.step if steps & (steps - 1) else (e.bank << (steps.bit_length() - 1)) | e.step
+
+        m.d.comb += [
+            read.addr.eq(place(entries[1])),
+            write.addr.eq(place(entries[2])),
+            write.data.eq(shown),
+            write.en.eq(valids[2]),
+        ]
+        known = Signal()
+        m.d.comb += known.eq((seen >> entries[2].bank)[0])
+        with m.If(valids[2] & entries[2].step_last):
+            m.d.sync += seen.bit_select(entries[2].bank, 1).eq(1)
+
+        # Biases and shifts arrive together with the difference.
+        m.submodules.channel_memory = channels = Memory(
+            shape=config.channel_bits * config.fire_lanes, depth=config.channel_depth, init=[]
+        )
+        if config.loadable:
+            load = channels.write_port()
+            m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
+        read_channel = channels.read_port()
+        m.d.comb += read_channel.addr.eq(entries[2].tag.row + layer.channel_base)
+        parameters = data.View(data.ArrayLayout(channel_layout(config), config.fire_lanes), read_channel.data)
+
+        m.submodules.partial_memory = partial = Memory(shape=width, depth=max(2, steps), init=[])
+        read_partial, write_partial = partial.read_port(domain="comb"), partial.write_port()
+        lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
+        before = data.View(lanes, read.data)
+        current = data.View(lanes, shown)
+        so_far = data.View(lanes, read_partial.data)
+        difference = Signal(lanes, reset_less=True)
+        total = Signal(lanes)
+        sums = Signal(lanes, reset_less=True)
+        shifts = Signal(self.shift.shape(), reset_less=True)
+        for f in range(config.fire_lanes):
+            m.d.sync += difference[f].eq(current[f] - Mux(known, before[f], 0))
+            start = Mux(entries[3].first, parameters[f].bias, so_far[f])
+            m.d.comb += total[f].eq(start + difference[f])
+            m.d.sync += shifts[f].eq(parameters[f].shift)
+        m.d.comb += [
+            read_partial.addr.eq(entries[3].step),
+            write_partial.addr.eq(entries[3].step),
+            write_partial.data.eq(total),
+            write_partial.en.eq(valids[3]),
+        ]
+        m.d.sync += sums.eq(total)
+        m.d.comb += [
+            self.valid.eq(valids[4] & entries[4].last),
+            Value.cast(self.sums).eq(sums),
+            self.shift.eq(shifts),
+            self.tag.eq(entries[4].tag),
+        ]
+        return m

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engine: images in, logits out. B banks of L lanes, one sequencer, one drain, F fire units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .bank import Bank
+from .config import EngineConfig
+from .counters import COUNTER_BITS, COUNTERS, Counters, layer_depth
+from .drain import Drain
+from .fire import Fire
+from .image import ImageLoader
+from .load import TARGETS, Load
+from .logits import Logits, logit_layout
+from .pack import Pack, slice_mask
+from .program import WORD
+from .sequencer import Sequencer
+
+
+class Engine(wiring.Component):
+    """The whole accelerator.
+
+    image -> [spike memories] -> banks -> drain -> fire -> pack -> [spike memories] ... -> logits
+
+    Latency and throughput: what `onespike.model.cycles.predict` says, exactly. Back-pressure: an image waits for a
+    free buffer; the last layer waits until the logits of the image before have been taken.
+
+    Golden function: `onespike.model.golden.run`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+    make_bank : makes bank number i; by default a Bank.
+
+    Members
+    -------
+    enable : In(1) run. Low while a network is loaded, and only while the engine is idle.
+    image : In(stream(W)) images, see ImageLoader.
+    logits : Out(stream) logits and argmax, see Logits.
+    load : In(stream(32)) network memories, see Load (only if `config.loadable`).
+    counter, count : In, Out read port of the counters, see Counters.
+    write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
+    """
+
+    def __init__(self, config: EngineConfig, *, make_bank: Callable[[EngineConfig, int], Any] | None = None):
+        self.config = config
+        self.make_bank = make_bank or (lambda config, index: Bank(config))
+        members: dict[str, Any] = {
+            "enable": In(1),
+            "image": In(stream.Signature(config.word_bits)),
+            "logits": Out(stream.Signature(logit_layout(config))),
+            "counter": In(range(len(COUNTERS) * layer_depth(config))),
+            "count": Out(COUNTER_BITS),
+            "write": Out(
+                wiring.Signature(
+                    {
+                        "enable": Out(1),
+                        "address": Out(config.spike_addr_bits),
+                        "data": Out(config.word_bits),
+                        "slice": Out(6),
+                        "layer": Out(8),
+                    }
+                )
+            ),
+        }
+        if config.loadable:
+            members["load"] = In(stream.Signature(WORD))
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.loader = loader = ImageLoader(config)
+        m.submodules.drain = drain = Drain(config)
+        m.submodules.fire = fire = Fire(config)
+        m.submodules.pack = pack = Pack(config)
+        m.submodules.logits = logits = Logits(config)
+        m.submodules.counters = counters = Counters(config)
+        banks = [self.make_bank(config, b) for b in range(config.banks)]
+        for b, bank in enumerate(banks):
+            m.submodules[f"bank{b}"] = bank
+
+        # Control.
+        m.d.comb += [
+            sequencer.enable.eq(self.enable),
+            sequencer.done.eq(pack.done),
+            sequencer.image_available.eq(loader.available),
+            sequencer.logits_free.eq(logits.free),
+            loader.header.eq(sequencer.header),
+            loader.ready.eq(sequencer.ready),
+            loader.taken.eq(sequencer.image_taken),
+            logits.header.eq(sequencer.header),
+            logits.done.eq(pack.done),
+            drain.start.eq(sequencer.start),
+            pack.start.eq(sequencer.start),
+            *(unit.layer.eq(sequencer.layer) for unit in (drain, fire, pack, logits)),
+        ]
+        connect(m, flipped(self.image), loader.image)
+        connect(m, logits.logits, flipped(self.logits))
+
+        # Spikes to sums to codes to words.
+        for b, bank in enumerate(banks):
+            connect(m, sequencer.commands[b], bank.commands)
+            m.d.comb += [
+                bank.strides.eq(sequencer.strides),
+                bank.release.eq(drain.release[b]),
+                bank.step.eq(drain.step),
+                Value.cast(drain.banks[b]).eq(bank.drain),
+            ]
+        m.d.comb += [
+            drain.full.eq(Cat(bank.full for bank in banks)),
+            fire.valid_in.eq(drain.valid),
+            fire.sums.eq(drain.sums),
+            fire.shift.eq(drain.shift),
+            fire.tag_in.eq(drain.tag),
+            logits.valid.eq(drain.valid),
+            logits.sums.eq(drain.sums),
+            logits.tag.eq(drain.tag),
+            pack.valid.eq(fire.valid),
+            pack.codes.eq(fire.codes),
+            pack.tag.eq(fire.tag),
+        ]
+
+        # One write bus to all spike memories: layers first, then the next image.
+        m.d.comb += loader.blocked.eq(pack.enable)
+        enable = pack.enable | loader.enable
+        layer = sequencer.layer
+        mask = Mux(
+            pack.enable,
+            slice_mask(config.banks, pack.slice, layer.dest_slices),
+            slice_mask(config.banks, loader.slice, sequencer.header.image_slices),
+        )
+        selected = Signal(config.banks)
+        address = Signal(config.spike_addr_bits, reset_less=True)
+        word = Signal(config.word_bits, reset_less=True)
+        m.d.sync += [
+            selected.eq(Mux(enable, mask, 0)),
+            address.eq(Mux(pack.enable, pack.address, loader.address)),
+            word.eq(Mux(pack.enable, pack.data, loader.data)),
+        ]
+        for b, bank in enumerate(banks):
+            m.d.comb += [bank.write.enable.eq(selected[b]), bank.write.address.eq(address), bank.write.data.eq(word)]
+        m.d.comb += [
+            self.write.enable.eq(pack.enable),
+            self.write.address.eq(pack.address),
+            self.write.data.eq(pack.data),
+            self.write.slice.eq(pack.slice),
+            self.write.layer.eq(sequencer.index),
+        ]
+
+        m.d.comb += [
+            counters.start.eq(sequencer.start),
+            counters.done.eq(pack.done),
+            counters.index.eq(sequencer.index),
+            counters.event.eq(Cat(bank.event for bank in banks)),
+            counters.empty.eq(Cat(bank.empty for bank in banks)),
+            counters.waiting.eq(Cat(bank.waiting for bank in banks)),
+            counters.address.eq(self.counter),
+            self.count.eq(counters.data),
+        ]
+        if config.loadable:
+            self._load(m, sequencer, drain, banks)
+        return m
+
+    def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any]) -> None:
+        m.submodules.load = load = Load(self.config)
+        connect(m, flipped(self.load), load.words)
+        ports = {
+            "program": sequencer.load_program,
+            "rows": sequencer.load_rows,
+            "columns": sequencer.load_columns,
+            "channels": drain.load,
+        }
+        for name, port in ports.items():
+            m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
+            m.d.comb += [port.address.eq(load.address), port.data.eq(load.data)]
+        for b, bank in enumerate(banks):
+            chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
+            m.d.comb += [bank.load.enable.eq(chosen)]
+            m.d.comb += [bank.load.address.eq(load.address), bank.load.data.eq(load.data)]

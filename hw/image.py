@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ImageLoader: writes the image stream into the spike memories while the image before is being computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..model.codes import SIGNED_PLUS
+from .config import EngineConfig
+from .program import HEADER, layout
+
+
+def signed_digits(pixel: Value) -> tuple[Signal, Value]:
+    """(3x, the 16-bit field) of an 8-bit x as signed digits: they stand where x and 3x differ. Drive 3x."""
+    triple = Signal(10)
+    plain = Cat(pixel, Const(0, 2))
+    plus = (triple & ~plain)[1 : 1 + SIGNED_PLUS]
+    minus = (plain & ~triple)[1 : 17 - SIGNED_PLUS]
+    return triple, Cat(plus, minus)
+
+
+class ImageLoader(wiring.Component):
+    """Takes one spike word's codes per beat, in the order slice, pixel, word, and writes them to the slice's banks.
+
+    With `image_signed` a beat holds W / 16 bytes, which become signed digits; else it is the word itself.
+
+    Latency: one cycle. Throughput: one word a cycle, less the cycles in which a layer writes. Back-pressure: waits
+    for a free buffer (one, or two with `image_double`).
+
+    Golden function: `onespike.model.codes.encode`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    header, ready : In the program's header and whether it is known.
+    image : In(stream(W)) the image.
+    blocked : In(1) the write port is taken in this cycle.
+    enable, address, data, slice : Out one write.
+    available : Out(1) at least one whole image waits. taken : In(1) the oldest is not needed any more.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "header": In(layout(HEADER)),
+                "ready": In(1),
+                "image": In(stream.Signature(config.word_bits)),
+                "blocked": In(1),
+                "enable": Out(1),
+                "address": Out(config.spike_addr_bits),
+                "data": Out(config.word_bits),
+                "slice": Out(6),
+                "available": Out(1),
+                "taken": In(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config, header = self.config, self.header
+        images = Signal(2)  # whole images that wait or are in use
+        buffer = Signal()
+        word = Signal(20)
+        slice_ = Signal(6)
+        base = Mux(buffer, header.image_base + header.image_stride, header.image_base)
+        fields = []
+        for i in range(config.word_bits // 16):
+            triple, field = signed_digits(self.image.payload[8 * i : 8 * i + 8])
+            pixel = self.image.payload[8 * i : 8 * i + 8]
+            m.d.comb += triple.eq(pixel + Cat(Const(0, 1), pixel))
+            fields.append(field)
+        last = (word == header.image_words) & (slice_ == header.image_slices)
+        ends = Signal()
+        m.d.comb += [
+            self.available.eq(images != 0),
+            self.image.ready.eq(self.ready & ~self.blocked & (images <= header.image_double)),
+            self.enable.eq(self.image.valid & self.image.ready),
+            self.address.eq(base + word),
+            self.data.eq(Mux(header.image_signed, Cat(fields), self.image.payload)),
+            self.slice.eq(slice_),
+            ends.eq(self.enable & last),
+        ]
+        with m.If(self.enable):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == header.image_words):
+                m.d.sync += [word.eq(0), slice_.eq(slice_ + 1)]
+                with m.If(slice_ == header.image_slices):
+                    m.d.sync += [slice_.eq(0), buffer.eq(buffer ^ header.image_double)]
+        m.d.sync += images.eq(images + ends - self.taken)
+        with m.If(~self.ready):
+            m.d.sync += [images.eq(0), buffer.eq(0), word.eq(0), slice_.eq(0)]
+        return m

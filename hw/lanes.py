@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lanes: L accumulators that only ever add a shifted weight, and the shadow set that drains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+
+
+class Lanes(wiring.Component):
+    """Adds (or subtracts) one weight row, shifted, to L accumulators per cycle.
+
+    acc[l] <- acc[l] +- (weights[l] << shift)        when `add`
+    shadow[l] <- acc[l]                              one cycle after `end`
+
+    Accumulators are never cleared: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
+    difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
+    neither a clear nor a bias input.
+
+    Latency: `weights` to accumulator two cycles, `end` to shadow three. Throughput: one row a cycle. No back-pressure.
+
+    Golden function: `onespike.model.lanes.lanes`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    add : In(1) the row counts.
+    end : In(1) the job ends with this row.
+    weights : In(L x weight_bits) one weight row.
+    shift : In power of two of the spike.
+    negative : In(1) subtract.
+    captured : Out(1) the shadow was written in the last cycle.
+    step : In which F lanes of the shadow to show.
+    drain : Out(F x acc_bits) those lanes, one cycle later.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "add": In(1),
+                "end": In(1),
+                "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
+                "shift": In(range(config.max_shift + 1)),
+                "negative": In(1),
+                "captured": Out(1),
+                "step": In(range(max(2, config.drain_steps))),
+                "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        wide = min(config.acc_bits, config.weight_bits + config.max_shift)
+        shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in range(config.lanes)]
+        acc = [Signal(config.acc_bits, name=f"acc{i}") for i in range(config.lanes)]
+        shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in range(config.lanes)]
+        add, end, capture = Signal(), Signal(), Signal()
+        negative = Signal(reset_less=True)
+        m.d.sync += [add.eq(self.add), end.eq(self.end), negative.eq(self.negative)]
+        m.d.sync += [capture.eq(end), self.captured.eq(capture)]
+        for i in range(config.lanes):
+            weight = Value.cast(self.weights[i]).as_signed()
+            spread = (weight << self.shift) if config.max_shift else weight
+            # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
+            m.d.sync += shifted[i].eq(Mux(self.negative, ~spread, spread))
+            with m.If(add):
+                operand = Signal(config.acc_bits, name=f"operand{i}")
+                m.d.comb += operand.eq(shifted[i])
+                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative, operand))[1:])
+            with m.If(capture):
+                m.d.sync += shadow[i].eq(acc[i])
+        for f in range(config.fire_lanes):
+            choices = Array(shadow[f :: config.fire_lanes])
+            m.d.sync += self.drain[f].eq(choices[self.step])
+        return m

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logits: the last layer's accumulators, one by one, and the class that wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+from .drain import tag_layout
+from .program import HEADER, LAYER, layout
+
+
+def logit_layout(config: EngineConfig) -> data.StructLayout:
+    """One beat of the logits stream; `best` is the class with the largest logit so far (the lowest of equals)."""
+    return data.StructLayout({"value": signed(config.acc_bits), "best": 16, "last": 1})
+
+
+class Logits(wiring.Component):
+    """Keeps the sums of the layer that does not fire and streams them out, class 0 first; `best` of the last is argmax.
+
+    Latency: three cycles from the layer's end to the first beat. Throughput: one class a cycle, one cycle lost per
+    row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
+
+    Golden function: `onespike.model.golden.run`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    header, layer : In records.
+    valid, sums, tag : In what Drain gives.
+    done : In(1) the layer's last result has been written.
+    free : Out(1) nothing waits to be read.
+    logits : Out(stream) the beats.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "header": In(layout(HEADER)),
+                "layer": In(layout(LAYER)),
+                "valid": In(1),
+                "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
+                "tag": In(tag_layout(config)),
+                "done": In(1),
+                "free": Out(1),
+                "logits": Out(stream.Signature(logit_layout(config))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        width = config.acc_bits * config.fire_lanes
+        m.submodules.logit_memory = memory = Memory(shape=width, depth=config.class_depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.valid & self.layer.final),
+            write.addr.eq(self.tag.row),
+            write.data.eq(self.sums),
+        ]
+        row = Signal(range(max(2, config.class_depth)))
+        values = Signal(width, reset_less=True)
+        left = Signal(range(config.fire_lanes + 1))
+        index = Signal(16)
+        best = Signal(16)
+        best_value = Signal(signed(config.acc_bits))
+        payload, value = self.logits.payload, values[: config.acc_bits].as_signed()
+        better = Signal()
+        m.d.comb += [
+            read.addr.eq(row),
+            self.logits.valid.eq(left != 0),
+            better.eq((index == 0) | (value > best_value)),
+            payload.value.eq(value),
+            payload.best.eq(Mux(better, index, best)),
+            payload.last.eq(index == self.header.classes),
+        ]
+        with m.FSM():
+            with m.State("Free"):
+                m.d.comb += self.free.eq(1)
+                m.d.sync += [row.eq(0), index.eq(0)]
+                with m.If(self.done & self.layer.final):
+                    m.next = "Read"
+            with m.State("Read"):
+                m.next = "Load"
+            with m.State("Load"):
+                m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes), row.eq(row + 1)]
+                m.next = "Send"
+            with m.State("Send"):
+                with m.If(self.logits.ready):
+                    m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
+                    with m.If(better):
+                        m.d.sync += [best.eq(index), best_value.eq(value)]
+                    with m.If(payload.last):
+                        m.d.sync += left.eq(0)
+                        m.next = "Free"
+                    with m.Elif(left == 1):
+                        m.next = "Load"
+        return m

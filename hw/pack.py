@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pack: codes become spike words at the addresses where the next layer expects them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+from .drain import tag_layout
+from .fire import code_width
+from .program import LAYER, layout
+
+
+def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
+    """One bit per bank: whether it holds slice `slice_` of `slices` + 1 (a power of two)."""
+    return Cat(((b ^ slice_) & slices) == 0 for b in range(banks))
+
+
+class Pack(wiring.Component):
+    """Puts F codes a cycle into words and writes each complete word to the banks that hold its slice.
+
+    A pixel's channels arrive in order: `dest_slices` slices of `dest_slice_groups` groups of F codes; what follows
+    them in the pixel is padding and dropped. `dest_word_groups` groups fill a word; a slice's last word may be partly
+    filled. Word w of pixel p lies at dest_base + p * dest_words + w in every bank of the slice.
+
+    Latency: one cycle from the last code of a word to its write. Throughput: F codes a cycle. No back-pressure.
+
+    Golden function: `onespike.model.pack.pack`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    layer, start : In the current layer's record; the layer begins.
+    valid, codes, tag : In what Fire gives.
+    enable, address, data, slice : Out one write.
+    done : Out(1) the layer's last word is being written.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(layout(LAYER)),
+                "start": In(1),
+                "valid": In(1),
+                "codes": In(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),
+                "tag": In(tag_layout(config)),
+                "enable": Out(1),
+                "address": Out(config.spike_addr_bits),
+                "data": Out(config.word_bits),
+                "slice": Out(6),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config, layer = self.config, self.layer
+        pixel = Signal(config.spike_addr_bits, reset_less=True)  # address of the pixel's first word
+        offset = Signal(config.spike_addr_bits, reset_less=True)  # word inside the slice
+        place = Signal(6, reset_less=True)  # group inside the word
+        group = Signal(12, reset_less=True)  # group inside the slice
+        slice_ = Signal(7, reset_less=True)
+
+        # Each field width gives the group another place in the word.
+        placed = Signal(config.word_bits)
+        with m.Switch(layer.dest_field):
+            for field in range(6):
+                width = 1 << field
+                if width * config.fire_lanes <= config.word_bits:
+                    with m.Case(field):
+                        groups = config.word_bits // (width * config.fire_lanes)
+                        codes = Cat(_fit(self.codes[f], width) for f in range(config.fire_lanes))
+                        if groups == 1:
+                            m.d.comb += placed.eq(codes)
+                        else:
+                            index = place[: (groups - 1).bit_length()]
+                            m.d.comb += placed.word_select(index, width * config.fire_lanes).eq(codes)
+        word = Signal(config.word_bits, reset_less=True)
+        merged = Signal(config.word_bits)
+        slice_ends, word_ends = Signal(), Signal()
+        m.d.comb += [
+            merged.eq(Mux(place == 0, 0, word) | placed),
+            slice_ends.eq(group == layer.dest_slice_groups),
+            word_ends.eq((place == layer.dest_word_groups) | slice_ends),
+        ]
+        wanted = Signal()
+        m.d.comb += wanted.eq(self.valid & (slice_ <= layer.dest_slices) & ~layer.final)
+        m.d.sync += [
+            self.enable.eq(wanted & word_ends),
+            self.address.eq(pixel + offset),
+            self.data.eq(merged),
+            self.slice.eq(slice_),
+            self.done.eq(self.valid & self.tag.layer_last),
+        ]
+        with m.If(self.valid):
+            with m.If(wanted):
+                m.d.sync += [word.eq(merged), place.eq(place + 1), group.eq(group + 1)]
+                with m.If(word_ends):
+                    m.d.sync += [place.eq(0), offset.eq(offset + 1)]
+                with m.If(slice_ends):
+                    m.d.sync += [group.eq(0), offset.eq(0), slice_.eq(slice_ + 1)]
+            with m.If(self.tag.row_last):
+                m.d.sync += [pixel.eq(pixel + layer.dest_words)]
+                m.d.sync += [place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [pixel.eq(layer.dest_base), place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
+        return m
+
+
+def _fit(code: Any, width: int) -> Any:
+    """A code in a field of `width` bits; the mapper chose a width that holds it."""
+    return code[:width] if len(code) >= width else Cat(code, Const(0, width - len(code)))

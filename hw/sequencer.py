@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequencer: reads the layer program and hands every job to its banks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import EngineConfig
+from .fetch import command_layout, segment_bits, stride_layout
+from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
+
+SEQUENCER_LATENCY = 4  # cycles from a layer's first cycle to its first command
+
+
+def row_entry(config: EngineConfig) -> data.StructLayout:
+    """Row table: where the taps of one output row begin, and how many tap rows lie inside the map - 1."""
+    return data.StructLayout({"offset": config.spike_addr_bits, "weight": config.weight_addr_bits, "rows": 8})
+
+
+def column_entry(config: EngineConfig) -> data.StructLayout:
+    """Column table: where the taps of one output column begin, and how many spike words one tap row has - 1."""
+    return data.StructLayout(
+        {"offset": config.spike_addr_bits, "weight": config.weight_addr_bits, "run": config.spike_addr_bits}
+    )
+
+
+class Sequencer(wiring.Component):
+    """Walks layers, pooled pixels, places of the pooling window, output blocks and sources, with adders only.
+
+    Job j of a layer goes to group j mod (banks / slices); a group's banks get the same commands. What depends on the
+    position (padding, stride, the window) comes from a row and a column table, so that the walk itself is regular.
+
+    Latency: SEQUENCER_LATENCY from a layer's first cycle to its first command. Throughput: one command a cycle.
+    Back-pressure: waits for the queue of the next group's banks. A layer begins in the cycle after `done` of the one
+    before it, if its record has been read; the first one also waits for an image, the last one for the logits unit.
+
+    Golden function: `onespike.model.walk.walk`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    enable : In(1) run; while low, the program may be written and the sequencer starts over.
+    header : Out the header record, valid when `ready`.
+    ready : Out(1) the header has been read.
+    layer, strides : Out the current layer's record, and the constants of its sources.
+    start : Out(1) first cycle of a layer.
+    done : In(1) the layer's last result is being written.
+    index : Out number of the current layer.
+    busy : Out(1) a layer is running.
+    image_available : In(1) a whole image is loaded. image_taken : Out(1) it is not needed any more.
+    logits_free : In(1) the logits of the image before have been read.
+    commands : Out(stream) per bank.
+    load : In write ports of the program and the tables (only if `config.loadable`).
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        record = layer_layout(config.segments)
+        members: dict[str, Any] = {
+            "enable": In(1),
+            "header": Out(layout(HEADER)),
+            "ready": Out(1),
+            "layer": Out(record["layer"].shape),
+            "strides": Out(data.ArrayLayout(stride_layout(config), config.segments)),
+            "start": Out(1),
+            "done": In(1),
+            "index": Out(8),
+            "busy": Out(1),
+            "image_available": In(1),
+            "image_taken": Out(1),
+            "logits_free": In(1),
+            "commands": Out(stream.Signature(command_layout(config))).array(config.banks),
+        }
+        if config.loadable:
+            for name, address, shape in (
+                ("load_program", config.program_addr_bits, WORD),
+                ("load_rows", config.walk_addr_bits, row_entry(config).size),
+                ("load_columns", config.walk_addr_bits, column_entry(config).size),
+            ):
+                members[name] = In(wiring.Signature({"enable": Out(1), "address": Out(address), "data": Out(shape)}))
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        self._read_program(m)
+        self._walk(m)
+        return m
+
+    def _memory(self, m: Module, name: str, shape: int, depth: int, load: str) -> Any:
+        memory = Memory(shape=shape, depth=depth, init=[])
+        m.submodules[name] = memory
+        if self.config.loadable:
+            port, write = getattr(self, load), memory.write_port()
+            m.d.comb += [write.en.eq(port.enable), write.addr.eq(port.address), write.data.eq(port.data)]
+        return memory.read_port()
+
+    def _read_program(self, m: Module) -> None:
+        """One record is always read ahead, word by word, while the layer before it runs."""
+        config = self.config
+        read = self._memory(m, "program_memory", WORD, config.program_depth, "load_program")
+        size = layer_words(config.segments)
+        record = layer_layout(config.segments)
+        ahead = Signal(size * WORD, reset_less=True)
+        header = Signal(header_words() * WORD, reset_less=True)
+        self.current = Signal(record, reset_less=True)
+        self.ahead = data.View(record, ahead[: record.size])
+        self.ahead_ready, self.take = Signal(), Signal()
+        count = Signal(range(max(size, header_words()) + 1))
+        left = Signal(8)
+        arriving = Signal()
+        address = Signal(config.program_addr_bits)
+        m.d.comb += [read.addr.eq(address), Value.cast(self.header).eq(header)]
+        m.d.comb += [self.layer.eq(self.current.layer)]
+        m.d.sync += arriving.eq(0)
+        with m.If(~self.enable):
+            m.d.sync += [self.ready.eq(0), self.ahead_ready.eq(0), address.eq(0), count.eq(header_words())]
+        with m.Else():
+            with m.If(count != 0):
+                m.d.sync += [count.eq(count - 1), address.eq(address + 1), arriving.eq(1)]
+            with m.If(arriving):
+                with m.If(~self.ready):
+                    m.d.sync += header.eq(Cat(header[WORD:], read.data))
+                with m.Else():
+                    m.d.sync += ahead.eq(Cat(ahead[WORD:], read.data))
+                with m.If(count == 0):
+                    with m.If(~self.ready):
+                        m.d.sync += [self.ready.eq(1), count.eq(size), left.eq(Cat(header, read.data)[WORD : WORD + 8])]
+                    with m.Else():
+                        m.d.sync += self.ahead_ready.eq(1)
+            with m.If(self.take):
+                m.d.sync += [self.current.eq(self.ahead), self.ahead_ready.eq(0), count.eq(size)]
+                m.d.sync += [left.eq(left - 1)]
+                with m.If(left == 0):
+                    m.d.sync += [left.eq(self.header.layers), address.eq(header_words())]
+
+    def _walk(self, m: Module) -> None:
+        config = self.config
+        layer, segments = self.current.layer, self.current.segment
+        rows = self._memory(m, "row_memory", row_entry(config).size, config.walk_depth, "load_rows")
+        columns = self._memory(m, "column_memory", column_entry(config).size, config.walk_depth, "load_columns")
+
+        # Between layers: take the next record as soon as the one before is done and its inputs are there.
+        first = Signal(init=1)  # the next layer is the image's first
+        may_start = Signal()
+        issuing = Signal()
+        m.d.comb += [
+            may_start.eq(
+                self.ahead_ready
+                & (~first | self.image_available)
+                & (~self.ahead.layer.final | self.logits_free)
+                & self.enable
+            ),
+            self.take.eq(may_start & (~self.busy | self.done)),
+            self.image_taken.eq(self.busy & self.done & layer.final),
+        ]
+        # An image that ends must give way before the next one is looked for.
+        with m.If(self.image_taken):
+            m.d.comb += self.take.eq(0)
+        m.d.sync += self.start.eq(self.take)
+        with m.If(self.take):
+            m.d.sync += [self.busy.eq(1), issuing.eq(1), first.eq(self.ahead.layer.final)]
+            m.d.sync += self.index.eq(Mux(first, 0, self.index + 1))
+        with m.Elif(self.done):
+            m.d.sync += self.busy.eq(0)
+        buffer = Signal()  # which image buffer is in use
+        with m.If(self.image_taken & self.header.image_double):
+            m.d.sync += buffer.eq(~buffer)
+
+        # The counters of the walk; `go` moves the whole pipeline.
+        go = Signal()
+        window_row, window_column = Signal(10), Signal(10)
+        row, row_start = Signal(16), Signal(16)
+        column, column_start = Signal(16), Signal(16)
+        pixel_row, pixel_column = Signal(12), Signal(12)
+        block, sub = Signal(12), Signal(6)
+        segment = Signal(segment_bits(config))
+        bank = Signal(range(max(2, config.banks)))
+        block_weight = [
+            Signal(config.weight_addr_bits, name=f"block_weight{s}", reset_less=True) for s in range(config.segments)
+        ]
+        job_ends = Signal()
+        m.d.comb += job_ends.eq(segment == layer.segments)
+        with m.If(go & issuing):
+            m.d.sync += segment.eq(Mux(job_ends, 0, segment + 1))
+            with m.If(job_ends):
+                if config.banks > 1:
+                    m.d.sync += bank.eq(bank + layer.slices + 1)
+                m.d.sync += [block.eq(block + 1), sub.eq(sub + 1)]
+                with m.If(sub == layer.block_period):
+                    m.d.sync += sub.eq(0)
+                    for s, weight in enumerate(block_weight):
+                        m.d.sync += weight.eq(weight + segments[s].block_stride)
+                with m.If(block == layer.blocks):
+                    m.d.sync += [block.eq(0), sub.eq(0)]
+                    for s, weight in enumerate(block_weight):
+                        m.d.sync += weight.eq(segments[s].weight_base)
+                    self._next_place(
+                        m, layer, issuing, window_row, window_column, row, row_start, column, column_start,
+                        pixel_row, pixel_column,
+                    )  # fmt: skip
+        with m.If(self.take):
+            for counter in (window_row, window_column, row, row_start, column, column_start, pixel_row, pixel_column):
+                m.d.sync += counter.eq(0)
+            m.d.sync += [block.eq(0), sub.eq(0), segment.eq(0), bank.eq(0)]
+            for s, weight in enumerate(block_weight):
+                m.d.sync += weight.eq(self.ahead.segment[s].weight_base)
+
+        # Stage 1: table addresses. Stage 2: table entries. Stage 3, 4: two additions each.
+        valid = [Signal(name=f"valid{i}") for i in range(1, 5)]
+        tag = data.StructLayout({"bank": len(bank), "segment": len(segment), "last": 1, "block": len(block_weight[0])})
+        tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 5)]
+        row_address = Signal(config.walk_addr_bits, reset_less=True)
+        column_address = Signal(config.walk_addr_bits, reset_less=True)
+        entry, centry = row_entry(config), column_entry(config)
+        row_data, column_data = data.View(entry, rows.data), data.View(centry, columns.data)
+        offset = Signal(config.spike_addr_bits, reset_less=True)
+        base = Signal(config.spike_addr_bits, reset_less=True)
+        weight = Signal(config.weight_addr_bits, reset_less=True)
+        tap_rows, run = Signal(8, reset_less=True), Signal(config.spike_addr_bits, reset_less=True)
+        command = Signal(command_layout(config), reset_less=True)
+        source = segments[segment]
+        source2 = segments[tags[1].segment]
+        m.d.comb += [
+            rows.addr.eq(row_address),
+            columns.addr.eq(column_address),
+            rows.en.eq(go),
+            columns.en.eq(go),
+        ]
+        with m.If(go):
+            m.d.sync += [valid[0].eq(issuing), *(valid[i].eq(valid[i - 1]) for i in range(1, 4))]
+            m.d.sync += [tags[i].eq(tags[i - 1]) for i in range(1, 4)]
+            m.d.sync += [
+                row_address.eq(source.row_base + row),
+                column_address.eq(source.column_base + column),
+                tags[0].bank.eq(bank),
+                tags[0].segment.eq(segment),
+                tags[0].last.eq(job_ends),
+                tags[0].block.eq(_select(block_weight, segment)),
+                offset.eq(row_data.offset + column_data.offset),
+                base.eq(source2.base + Mux(source2.image & buffer, self.header.image_stride, 0)),
+                weight.eq(row_data.weight + column_data.weight),
+                tap_rows.eq(row_data.rows),
+                run.eq(column_data.run),
+                command.address.eq(offset + base),
+                command.weight.eq(weight + tags[2].block),
+                command.run.eq(run),
+                command.rows.eq(tap_rows),
+                command.segment.eq(tags[2].segment),
+                command.last.eq(tags[2].last),
+            ]
+
+        # A command goes to all banks of its group at once.
+        chosen = [(((b ^ tags[3].bank) & ~layer.slices) & (config.banks - 1)) == 0 for b in range(config.banks)]
+        all_ready = Signal()
+        m.d.comb += [
+            all_ready.eq(
+                Cat(~c | port.ready for c, port in zip(chosen, self.commands, strict=True)).all()
+            ),
+            go.eq(~valid[3] | all_ready),
+        ]
+        for c, port in zip(chosen, self.commands, strict=True):
+            m.d.comb += [port.valid.eq(valid[3] & c & all_ready), port.payload.eq(command)]
+        for s in range(config.segments):
+            m.d.comb += [
+                self.strides[s].row_stride.eq(segments[s].row_stride),
+                self.strides[s].weight_row_stride.eq(segments[s].weight_row_stride),
+                self.strides[s].field.eq(segments[s].field),
+                self.strides[s].code.eq(segments[s].code),
+            ]
+
+    def _next_place(
+        self, m: Module, layer: Any, issuing: Signal, window_row: Signal, window_column: Signal, row: Signal,
+        row_start: Signal, column: Signal, column_start: Signal, pixel_row: Signal, pixel_column: Signal,
+    ) -> None:  # fmt: skip
+        """Next place of the window, else next pooled column, else next pooled row, else the layer is issued."""
+        m.d.sync += [window_column.eq(window_column + 1), column.eq(column + 1)]
+        with m.If(window_column == layer.window_columns):
+            m.d.sync += [window_column.eq(0), column.eq(column_start), window_row.eq(window_row + 1), row.eq(row + 1)]
+            with m.If(window_row == layer.window_rows):
+                m.d.sync += [window_row.eq(0), row.eq(row_start), pixel_column.eq(pixel_column + 1)]
+                m.d.sync += [column.eq(column + 1), column_start.eq(column + 1)]
+                with m.If(pixel_column == layer.columns):
+                    m.d.sync += [pixel_column.eq(0), column.eq(0), column_start.eq(0)]
+                    m.d.sync += [pixel_row.eq(pixel_row + 1), row.eq(row + 1), row_start.eq(row + 1)]
+                    with m.If(pixel_row == layer.rows):
+                        m.d.sync += issuing.eq(0)
+
+
+def _select(values: list[Signal], index: Value) -> Value:
+    result: Value = values[0]
+    for i, value in enumerate(values[1:], 1):
+        result = Mux(index == i, value, result)
+    return result

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mapper: a SpikeNet on an engine. Which bank holds what, and in which order the jobs run.
+
+Banks = groups x slices, chosen per layer. The slices of a group share a job: each holds part of the input channels,
+and the drain adds their sums. Jobs (output pixel, output block of L channels) go to the groups in turn; where the
+number of blocks and of groups have a common divisor, a group only ever sees its own blocks, and its weight memory
+holds only these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..hw.config import EngineConfig
+from ..hw.program import header_words, layer_words
+from . import codes
+from .errors import OneSpikeError
+from .layout import TensorLayout, allocate, tensor_layout
+from .spec import INPUT, Layer, Source, SpikeNet
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSource:
+    """A source ready for the walk: kernel, where its taps begin, and its place in the weight memories.
+
+    weights: int [out, in, KH, KW]; tap (ky, kx) of output (y, x) reads stored row y * stride_y + ky * dilation +
+    shift_y and column x * stride_x + kx + shift_x.
+    """
+
+    tensor: TensorLayout
+    weights: np.ndarray
+    stride: tuple[int, int]
+    dilation: int
+    shift: tuple[int, int]
+    weight_base: int
+    tap_stride: int  # weight rows of one tap: the places of its spike words
+
+    @property
+    def row_stride(self) -> int:
+        """Weight rows of one tap row."""
+        return self.tap_stride * self.weights.shape[3]
+
+    @property
+    def block_stride(self) -> int:
+        """Weight rows of one output block."""
+        return self.row_stride * self.weights.shape[2]
+
+    def taps(self, axis: int, position: int) -> tuple[int, int, int]:
+        """(first tap inside the map, its stored coordinate, number of taps inside) of one output coordinate."""
+        size = (self.tensor.height, self.tensor.width)[axis]
+        gap = (self.dilation, 1)[axis]
+        start = position * self.stride[axis] + self.shift[axis]
+        inside = [k for k in range(self.weights.shape[2 + axis]) if 0 <= start + k * gap < size]
+        return (inside[0], start + inside[0] * gap, len(inside)) if inside else (0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedLayer:
+    """One layer on the engine.
+
+    order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
+    walk, window by window.
+    """
+
+    layer: Layer
+    index: int
+    slices: int
+    groups: int
+    blocks: int
+    period: int
+    order: tuple[int, ...]
+    sources: tuple[MappedSource, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    window: tuple[int, int]
+    shape: tuple[int, int, int]
+    channel_base: int
+    output: TensorLayout | None
+
+    @property
+    def pixels(self) -> int:
+        """Pooled output pixels."""
+        return self.shape[1] * self.shape[2]
+
+    @property
+    def jobs(self) -> int:
+        return self.pixels * self.window[0] * self.window[1] * self.blocks
+
+    def places(self) -> list[tuple[int, int]]:
+        """Output coordinates (y, x) before the pool, in the order of the walk."""
+        wh, ww = self.window
+        return [
+            (self.rows[py * wh + dy], self.columns[px * ww + dx])
+            for py in range(self.shape[1])
+            for px in range(self.shape[2])
+            for dy in range(wh)
+            for dx in range(ww)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mapping:
+    """A network on an engine: everything that the memory images, the cycle model and the tests need."""
+
+    net: SpikeNet
+    config: EngineConfig
+    layers: tuple[MappedLayer, ...]
+    tensors: Map[str, TensorLayout]
+    image_double: bool
+    needs: Map[str, int]  # depth or width of each engine parameter that this network uses
+
+    def golden_fields(self, result_codes: Map[str, np.ndarray], trains: Map[str, np.ndarray] | None = None) -> Any:
+        """Fields [N, C, H, W] that each tensor holds in memory, border included; `trains` for the psg code."""
+        fields = {}
+        for name, layout in self.tensors.items():
+            values = np.asarray(result_codes[name])
+            if any(layout.pad):
+                t, b, l, r = layout.pad
+                border = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
+                padded = np.empty((*values.shape[:2], layout.height, layout.width), np.int64)
+                padded[:] = border
+                padded[:, :, t : layout.height - b, l : layout.width - r] = values
+                values = padded
+            if layout.code == "psg":
+                if trains is None:
+                    raise ValueError("the psg code needs the golden spike trains")
+                fields[name] = trains[name]
+            else:
+                fields[name] = codes.encode(values, layout.code, layout.top)
+        return fields
+
+
+def map_network(
+    net: SpikeNet,
+    config: EngineConfig,
+    *,
+    slices: int | Map[str, int] = 1,
+    rates: Map[str, np.ndarray] | None = None,
+    image_code: str = "auto",
+) -> Mapping:
+    """Map a network; OneSpikeError, with numbers, where it does not fit the configuration.
+
+    slices: banks that share a job, for all layers or by layer name (a power of two, at most `banks`).
+    rates: measured spikes per value of each channel of each tensor, to balance the slices.
+    image_code: "radix", "signed" (digits) or "auto" (signed where an 8-bit pixel gains by it).
+    """
+    mapping = _plan(net, config, slices, rates, image_code)
+    for name, needed in mapping.needs.items():
+        available = getattr(config, name)
+        if needed > available:
+            raise OneSpikeError(
+                f"The network needs {name} = {needed}, but the engine has {available}; "
+                f"raise {name} or let the configuration be fitted to the network."
+            )
+    return mapping
+
+
+def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineConfig:
+    """The configuration with every memory and width sized for the network (options as in `map_network`)."""
+    if config.code == "psg":
+        config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
+    needs = dict(_plan(net, config, **({"slices": 1, "rates": None, "image_code": "auto"} | options)).needs)
+    for name in needs:
+        if name.endswith("_depth"):
+            needs[name] = round_depth(needs[name])
+    return dataclasses.replace(config, **needs)
+
+
+def round_depth(depth: int) -> int:
+    """A power of two up to 512 words, then whole block RAMs of 512."""
+    return max(2, 1 << (depth - 1).bit_length()) if depth <= 512 else -(-depth // 512) * 512
+
+
+def _slices_by_layer(net: SpikeNet, config: EngineConfig, slices: int | Map[str, int]) -> dict[str, int]:
+    chosen = {layer.name: slices if isinstance(slices, int) else slices.get(layer.name, 1) for layer in net.layers}
+    for name, value in chosen.items():
+        if value < 1 or value & (value - 1) or value > config.banks:
+            raise OneSpikeError(f"Slices of layer {name!r} must be a power of two up to {config.banks}, not {value}.")
+    users: dict[str, str] = {}
+    for layer in net.layers:
+        for source in layer.sources:
+            other = users.setdefault(source.tensor, layer.name)
+            if chosen[other] != chosen[layer.name]:
+                raise OneSpikeError(
+                    f"Layers {other!r} and {layer.name!r} both read {source.tensor!r}, so they need equal slices, not "
+                    f"{chosen[other]} and {chosen[layer.name]}."
+                )
+    return chosen
+
+
+def _plan(
+    net: SpikeNet,
+    config: EngineConfig,
+    slices: int | Map[str, int],
+    rates: Map[str, np.ndarray] | None,
+    image_code: str,
+) -> Mapping:
+    _check(net, config)
+    chosen = _slices_by_layer(net, config, slices)
+    if image_code == "auto":
+        image_code = "signed" if net.image.bits > 4 and config.word_bits >= 16 else "radix"
+    if image_code not in ("radix", "signed"):
+        raise OneSpikeError(f"The image code must be 'auto', 'radix' or 'signed', not {image_code!r}.")
+    tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
+    layers: list[MappedLayer] = []
+    weight_base = channel_base = 0
+    tables: dict[str, set[tuple[Any, ...]]] = {"row": set(), "column": set()}
+    for index, layer in enumerate(net.layers):
+        mapped = _layer(net, config, layer, index, chosen[layer.name], tensors, weight_base, channel_base)
+        weight_base += sum(s.block_stride * (mapped.blocks // mapped.period) for s in mapped.sources)
+        channel_base += mapped.blocks * config.drain_steps
+        layers.append(mapped)
+        for source in mapped.sources:
+            tables["row"].add(row_table(mapped, source))
+            tables["column"].add(column_table(mapped, source))
+    last = layers[-1]
+    segments = max(len(layer.sources) for layer in layers)
+    firing = [layer.layer.groups for layer in layers[:-1]]
+    needs = {
+        "acc_bits": max(net.accumulator_bits, 1 + max(int(layer.shift.max()) for layer in net.layers)),
+        "weight_bits": net.weight_bits,
+        "max_shift": max(_max_shift(t) for t in tensors.values()),
+        "max_groups": max(firing, default=1),
+        "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
+        "segments": segments,
+        "spike_depth": max(
+            t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()
+        ),
+        "weight_depth": weight_base,
+        "channel_depth": channel_base,
+        "walk_depth": max(sum(map(len, table)) for table in tables.values()),
+        "program_depth": header_words() + len(layers) * layer_words(max(segments, config.segments)),
+        "pool_depth": max([l.blocks * config.drain_steps for l in layers if l.window != (1, 1)], default=1),
+        "class_depth": last.blocks * config.drain_steps,
+    }
+    return Mapping(
+        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs
+    )
+
+
+def _max_shift(tensor: TensorLayout) -> int:
+    return max(codes.digit(tensor.code, bit)[0] for bit in range(tensor.field if tensor.code == "signed" else
+                                                                 max(1, tensor.top.bit_length())))  # fmt: skip
+
+
+def _check(net: SpikeNet, config: EngineConfig) -> None:
+    last = net.layers[-1]
+    if net.shapes[last.name][1:] != (1, 1):
+        raise OneSpikeError(
+            f"The last layer {last.name!r} gives a {net.shapes[last.name][1]}x{net.shapes[last.name][2]} map; the "
+            f"engine streams one logit per class, so end the network with a linear layer."
+        )
+    if config.code == "psg":
+        for layer in net.layers[:-1]:
+            if layer.groups != config.max_groups:
+                raise OneSpikeError(
+                    f"The psg code needs the same spike count in every layer; layer {layer.name!r} has "
+                    f"{layer.groups} groups, the engine {config.max_groups}. Use the radix or unary code."
+                )
+    for layer in net.layers:
+        pool = layer.pool
+        if pool is not None and pool.kind == "sum":
+            rows, columns = pool.windows(*net.conv_shapes[layer.name][1:])
+            if {len(r) for r in rows} != {pool.kernel[0]} or {len(c) for c in columns} != {pool.kernel[1]}:
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the engine sums whole pooling windows only; drop the pool's padding or "
+                    f"ceil_mode."
+                )
+
+
+def _tensors(
+    net: SpikeNet, config: EngineConfig, chosen: dict[str, int], rates: Map[str, np.ndarray], image_code: str
+) -> tuple[dict[str, TensorLayout], bool]:
+    """Layouts with addresses. The image has two buffers, so that the next one loads during this one's computation."""
+    users: dict[str, list[int]] = {}
+    for index, layer in enumerate(net.layers):
+        for source in layer.sources:
+            users.setdefault(source.tensor, []).append(index)
+    pooled = {layer.name for layer in net.layers if layer.pool is not None}
+    tensors: dict[str, TensorLayout] = {}
+    for name, indices in users.items():
+        image = name == INPUT
+        pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
+        stored = any(net.image.pad_code) and image
+        hidden = "unary" if config.code == "psg" and name in pooled else config.code
+        tensors[name] = tensor_layout(
+            name=name,
+            shape=net.shapes[name],
+            code=image_code if image else hidden,
+            top=net.top_code[name],
+            slices=chosen[net.layers[indices[0]].name],
+            granule=1 if image else config.fire_lanes,
+            word_bits=config.word_bits,
+            rates=None if image else rates.get(name),
+            pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
+        )
+        layout = tensors[name]
+        if not image and layout.field * config.fire_lanes > config.word_bits:
+            raise OneSpikeError(
+                f"{config.fire_lanes} fire lanes write {layout.field}-bit fields of {name!r} in one cycle, more than a "
+                f"word of {config.word_bits} bits; use fire_lanes = {max(1, config.word_bits // layout.field)}."
+            )
+    made = {layer.name: index for index, layer in enumerate(net.layers)}
+    sizes = {name: t.size * (2 if name == INPUT else 1) for name, t in tensors.items()}
+    lives = {name: (made.get(name, -1), max(users[name])) for name in tensors}
+    bases = allocate(sizes, lives, fixed=[INPUT] if INPUT in tensors else [])
+    return {name: dataclasses.replace(t, base=bases[name]) for name, t in tensors.items()}, True
+
+
+def _layer(
+    net: SpikeNet,
+    config: EngineConfig,
+    layer: Layer,
+    index: int,
+    slices: int,
+    tensors: dict[str, TensorLayout],
+    weight_base: int,
+    channel_base: int,
+) -> MappedLayer:
+    output = tensors.get(layer.name)
+    if output is None and layer.fires:
+        raise OneSpikeError(f"No layer reads {layer.name!r}; remove it from the network.")
+    order = output.order if output is not None else list(range(layer.channels))
+    blocks = -(-len(order) // config.lanes)
+    order += [-1] * (blocks * config.lanes - len(order))
+    groups = config.banks // slices
+    period = math.gcd(groups, blocks)
+    rows: list[int] = []
+    columns: list[int] = []
+    _, height, width = net.conv_shapes[layer.name]
+    window = (1, 1)
+    if layer.pool is None:
+        rows, columns = list(range(height)), list(range(width))
+    else:
+        # A clipped window of a maximum repeats its last row or column: the maximum stays the same.
+        window = layer.pool.kernel
+        window_rows, window_columns = layer.pool.windows(height, width)
+        rows = [r[min(i, len(r) - 1)] for r in window_rows for i in range(window[0])]
+        columns = [c[min(i, len(c) - 1)] for c in window_columns for i in range(window[1])]
+    sources = []
+    for source in layer.sources:
+        mapped = _source(source, tensors[source.tensor], config, weight_base)
+        weight_base += mapped.block_stride * (blocks // period)
+        sources.append(mapped)
+        for axis, positions, name in ((0, rows, "row"), (1, columns, "column")):
+            for position in set(positions):
+                if mapped.taps(axis, position)[2] == 0:
+                    raise OneSpikeError(
+                        f"Layer {layer.name!r}: output {name} {position} lies wholly in the padding; "
+                        f"use a padding smaller than the kernel."
+                    )
+    return MappedLayer(
+        layer=layer,
+        index=index,
+        slices=slices,
+        groups=groups,
+        blocks=blocks,
+        period=period,
+        order=tuple(order),
+        sources=tuple(sources),
+        rows=tuple(rows),
+        columns=tuple(columns),
+        window=window,
+        shape=net.shapes[layer.name],
+        channel_base=channel_base,
+        output=output,
+    )
+
+
+def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_base: int) -> MappedSource:
+    weights = source.weights.astype(np.int64)
+    if source.dilation[1] > 1 and weights.shape[3] > 1:
+        # A tap row must be one run of words: fill the gaps with zero taps.
+        filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
+        filled[..., :: source.dilation[1]] = weights
+        weights = filled
+    return MappedSource(
+        tensor=tensor,
+        weights=weights,
+        stride=source.stride,
+        dilation=source.dilation[0],
+        shift=(tensor.pad[0] - source.padding[0], tensor.pad[2] - source.padding[2]),
+        weight_base=weight_base,
+        tap_stride=tensor.words * (config.word_bits // tensor.field),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def row_table(layer: MappedLayer, source: MappedSource) -> tuple[tuple[int, int, int], ...]:
+    """(spike word offset, weight row offset, tap rows - 1) per output row of the walk."""
+    result = []
+    for y in layer.rows:
+        tap, at, count = source.taps(0, y)
+        result.append((at * source.tensor.width * source.tensor.words, tap * source.row_stride, count - 1))
+    return tuple(result)
+
+
+@functools.lru_cache(maxsize=4096)
+def column_table(layer: MappedLayer, source: MappedSource) -> tuple[tuple[int, int, int], ...]:
+    """(spike word offset, weight row offset, words of a tap row - 1) per output column of the walk."""
+    result = []
+    for x in layer.columns:
+        tap, at, count = source.taps(1, x)
+        result.append((at * source.tensor.words, tap * source.tap_stride, count * source.tensor.words - 1))
+    return tuple(result)

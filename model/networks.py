@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Example networks, all of ReLU, convolutions and pools: `build("digits")`, and trained residual networks from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import OneSpikeError
+
+
+class Digits(nn.Sequential):
+    """The demo network for 28x28 grey digits: 1.6 M multiplications, nine tenths of them in layers 16 channels wide."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(288, 10),
+        )  # fmt: skip
+
+
+class Mlp(nn.Sequential):
+    """784-128-10."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+class LeNet5(nn.Sequential):
+    """LeNet-5 with ReLU and maximum pools, for 28x28 grey images."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+        )  # fmt: skip
+
+
+class _OptionA(nn.Module):
+    """A shortcut without weights: every second pixel, zero channels on both sides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        extra = x.shape[1] // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, extra, extra))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = _OptionA() if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """He's CIFAR-10 network with option-A shortcuts; it takes images in [0, 1] and normalises them itself."""
+
+    def __init__(self, blocks: int = 3, classes: int = 10) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = (16, 16, 32, 64)
+        for stage in (1, 2, 3):
+            first = _Block(widths[stage - 1], widths[stage], 1 if stage == 1 else 2)
+            rest = [_Block(widths[stage], widths[stage], 1) for _ in range(blocks - 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(first, *rest))
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+class ResNet8(nn.Module):
+    """MLPerf Tiny's image classification network: raw pixels 0..255, TensorFlow's 'same' padding (right and bottom)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = (
+            (3, 16, 3, 1), (16, 16, 3, 1), (16, 16, 3, 1), (16, 32, 3, 2), (32, 32, 3, 1), (16, 32, 1, 2),
+            (32, 64, 3, 2), (64, 64, 3, 1), (32, 64, 1, 2),
+        )  # fmt: skip
+        for index, (inputs, outputs, kernel, stride) in enumerate(shapes):
+            setattr(self, f"conv2d_{index}".removesuffix("_0"), nn.Conv2d(inputs, outputs, kernel, stride))
+        for index, channels in enumerate((16, 16, 16, 32, 32, 64, 64)):
+            norm = nn.BatchNorm2d(channels, eps=1e-3)
+            setattr(self, f"batch_normalization_{index}".removesuffix("_0"), norm)
+        self.dense = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def same(y: Tensor) -> Tensor:
+            return F.pad(y, (1, 1, 1, 1))
+
+        def strided(y: Tensor) -> Tensor:
+            return F.pad(y, (0, 1, 0, 1))
+
+        x = F.relu(self.batch_normalization(self.conv2d(same(x))))
+        y = F.relu(self.batch_normalization_1(self.conv2d_1(same(x))))
+        x = F.relu(x + self.batch_normalization_2(self.conv2d_2(same(y))))
+        y = F.relu(self.batch_normalization_3(self.conv2d_3(strided(x))))
+        x = F.relu(self.conv2d_5(x) + self.batch_normalization_4(self.conv2d_4(same(y))))
+        y = F.relu(self.batch_normalization_5(self.conv2d_6(strided(x))))
+        x = F.relu(self.conv2d_8(x) + self.batch_normalization_6(self.conv2d_7(same(y))))
+        return self.dense(x.mean((2, 3)))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
+}  # fmt: skip
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    """A fresh network by name, its random weights fixed by `seed`; the caller's random state is left alone."""
+    if name not in NETWORKS:
+        raise OneSpikeError(f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name]()
+
+
+def load_npz(name: str, path: str | Path) -> nn.Module:
+    """A trained network in eval mode from a NumPy archive that holds its parameters by PyTorch name."""
+    module = build(name)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key.replace("/", "."): torch.from_numpy(archive[key]) for key in archive.files}
+    except (OSError, ValueError) as error:
+        raise OneSpikeError(f"Cannot read the weights in {path}: {error}.") from None
+    wanted = {key for key in module.state_dict() if key.rsplit(".", 1)[-1] not in ("num_batches_tracked", "mean", "std")}
+    if missing := sorted(wanted - arrays.keys()):
+        raise OneSpikeError(f"{path} lacks {missing[0]!r}, which the network {name!r} needs.")
+    module.load_state_dict({key: arrays[key] for key in wanted}, strict=False)
+    return module.eval()

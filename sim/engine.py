@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a whole engine on images in cocotb/Verilator and hold every written word, logit and cycle against the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..hw.config import EngineConfig
+from ..hw.counters import COUNTERS, layer_depth
+from ..hw.load import target_widths
+from ..hw.verilog import IMAGE_FILES, to_verilog, weight_file
+from ..model import golden
+from ..model.cycles import LayerCycles, predict, utilisation
+from ..model.errors import OneSpikeError
+from ..model.files import write_atomically
+from ..model.images import MemoryImages, expected_writes, image_beats, load_words, memory_images
+from ..model.mapper import Mapping
+
+HARNESS = Path(__file__).with_name("harness.v")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """What the simulation of `images` images showed.
+
+    mismatches: words of any layer, logits and classes that differ from the golden model; cycle_mismatches: counters
+    that differ from the prediction. counters [images or 1, layers, 4] in the order of COUNTERS.
+    """
+
+    images: int
+    mismatches: int
+    cycle_mismatches: int
+    words: int
+    logits: np.ndarray
+    counters: np.ndarray
+    predicted: list[list[LayerCycles]]
+    simulated_cycles: int
+    seconds: float
+    utilisation: float
+
+    @property
+    def cycles_per_image(self) -> float:
+        return float(self.counters[:, :, 0].sum(1).mean())
+
+    @property
+    def predicted_cycles_per_image(self) -> float:
+        return float(np.mean([sum(layer.cycles for layer in image) for image in self.predicted]))
+
+
+def hex_lines(rows: Sequence[int], bits: int) -> str:
+    """A `$readmemh` file: one row per line, from address 0."""
+    digits = -(-bits // 4)
+    return "".join(f"{row:0{digits}x}\n" for row in rows)
+
+
+def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
+    """File name -> text of every memory image."""
+    widths = target_widths(config)
+    names = {"program_memory": "program", "row_memory": "rows", "column_memory": "columns", "channel_memory": "channels"}
+    files = {IMAGE_FILES[m]: hex_lines(getattr(images, n), widths[n]) for m, n in names.items()}
+    files |= {weight_file(b): hex_lines(rows, widths["weights"]) for b, rows in enumerate(images.weights)}
+    return files
+
+
+def harness_text(config: EngineConfig) -> str:
+    """The harness with the engine's instance and widths filled in."""
+    counter_bits = (len(COUNTERS) * layer_depth(config) - 1).bit_length()
+    address, word = config.spike_addr_bits, config.word_bits
+    load = (
+        ".load__payload(load[loaded - 1]), .load__valid(load_valid), .load__ready(load_ready),"
+        if config.loadable
+        else ""
+    )
+    unused = "" if config.loadable else "assign load_ready = 1;"
+    dut = f"""onespike dut (
+      .clk(clk), .rst(rst), .enable(enable), {load}
+      .image__payload(image[beat]), .image__valid(image_valid), .image__ready(image_ready),
+      .logits__payload(logits), .logits__valid(logits_valid), .logits__ready(logits_ready),
+      .counter(counter), .count(count),
+      .write__enable(write_enable), .write__address(write_address[{address - 1}:0]),
+      .write__data(write_data[{word - 1}:0]), .write__slice(write_slice), .write__layer(write_layer)
+  );
+  {unused}
+  assign write_address[31:{address}] = 0;
+  {"" if word == 32 else f"assign write_data[31:{word}] = 0;"}"""
+    text = HARNESS.read_text().replace("`HARNESS_DUT", dut)
+    text = text.replace("parameter W = 32", f"parameter W = {word}")
+    text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
+    return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
+
+
+def simulate(
+    mapping: Mapping,
+    codes: np.ndarray,
+    build_dir: Path,
+    *,
+    run_dir: Path | None = None,
+    through_load: bool = False,
+    stall: tuple[float, float] = (0.0, 0.0),
+    seed: int = 1,
+    serial: bool = True,
+    waves: bool = False,
+    timeout: float = 1800,
+) -> Simulated:
+    """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
+
+    through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
+    image stream pauses and the logits stream is not taken. serial: one image at a time, with all its counters read;
+    otherwise images follow back to back and only the last one's counters are compared.
+    """
+    from .verilator import build, run
+
+    config = mapping.config
+    if len(codes) == 0:
+        raise OneSpikeError("Nothing to simulate: give at least one image.")
+    if through_load and not config.loadable:
+        raise OneSpikeError("This engine has no load stream; use a configuration with loadable=True.")
+    needs_trains = config.code == "psg"
+    result = golden.run(mapping.net, codes, layers=True, **({"trains": True} if needs_trains else {}))
+    fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
+    predicted = [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(codes))]
+
+    sources = build_dir / "verilog"
+    write_atomically(sources / "onespike.v", to_verilog(config))
+    write_atomically(sources / "harness.v", harness_text(config))
+    options = ["-DONESPIKE_BLANK"] if through_load else []
+    built = build([sources / "onespike.v", sources / "harness.v"], "onespike_harness", build_dir, waves=waves,
+                  options=options)  # fmt: skip
+
+    run_dir = run_dir or build_dir / f"run-{mapping.net.hash[:12]}-{seed}"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    images = memory_images(mapping)
+    beats = image_beats(mapping, codes)
+    loads = load_words(images, config) if through_load else []
+    for name, text in memory_files(images, config).items():
+        write_atomically(run_dir / name, text)
+    write_atomically(run_dir / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
+    if loads:
+        write_atomically(run_dir / "load.hex", hex_lines(loads, 32))
+    expected_cycles = max(sum(layer.cycles for layer in image) for image in predicted)
+    slack = 1 / (1 - min(0.99, max(stall)))
+    limit = int(1000 + len(loads) + len(codes) * slack * (4 * expected_cycles + 4 * beats.shape[1] + 2000))
+    counters = len(COUNTERS) * len(mapping.layers)
+    control = [len(codes), beats.shape[1], len(loads), counters, *(int(256 * s) for s in stall), seed, serial, limit]
+    write_atomically(run_dir / "control.hex", hex_lines([int(c) for c in control], 32))
+    with (run_dir / "expected.npz").open("wb") as file:
+        writes = [
+            np.column_stack([np.full(len(part), layer), part])
+            for i in range(len(codes))
+            for layer, part in enumerate(expected_writes(mapping, fields, i))
+        ]
+        np.savez(
+            file,
+            writes=np.concatenate(writes) if writes else np.zeros((0, 4), np.int64),
+            logits=result.logits,
+            counters=np.array([[[getattr(layer, c) for c in ("cycles", "event", "empty", "waiting")] for layer in image]
+                               for image in predicted]),  # fmt: skip
+            serial=serial,
+        )
+    run(built, "onespike.sim.engine_bench", test_dir=run_dir, timeout=timeout)
+    found = json.loads((run_dir / "result.json").read_text())
+    measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(COUNTERS))
+    useful = [sum(layer.useful for layer in image) for image in predicted][-len(measured) :]
+    return Simulated(
+        images=len(codes),
+        mismatches=found["mismatches"],
+        cycle_mismatches=found["cycle_mismatches"],
+        words=found["words"],
+        logits=np.array(found["logits"]),
+        counters=measured,
+        predicted=predicted,
+        simulated_cycles=found["simulated_cycles"],
+        seconds=found["seconds"],
+        utilisation=sum(useful) / (config.banks * config.lanes * int(measured[:, :, 0].sum())),
+    )
+
+
+__all__ = ["Simulated", "harness_text", "hex_lines", "memory_files", "simulate", "utilisation"]

