@@ -23,7 +23,7 @@ class EngineConfig:
     ----------
     banks : B, event pipelines; a power of two up to 64. Each handles one event a cycle.
     lanes : L, accumulators of a bank, that is output channels served by one event.
-    fire_lanes : F, output channels that drain, fire and pool in one cycle; divides lanes, at least lanes / 8.
+    fire_lanes : F, output channels that drain, fire and pool in one cycle; a power of two dividing lanes.
     word_bits : W, bits of a spike word: 16 or 32. Block RAMs are 32 or 36 wide; narrower words are found faster.
     weight_bits : bits of a weight, 2 to 16.
     acc_bits : bits of an accumulator; the mapper refuses a network whose proven bound needs more.
@@ -78,8 +78,8 @@ class EngineConfig:
         check(_power_of_two(self.banks) and self.banks <= 64, f"banks must be 1, 2, 4 .. 64, not {self.banks}.")
         check(self.lanes <= 256, f"lanes must lie in 1..256, not {self.lanes}.")
         check(
-            self.lanes % self.fire_lanes == 0 and self.lanes // self.fire_lanes <= 8,
-            f"fire_lanes must divide lanes and be at least lanes / 8, not {self.fire_lanes} of {self.lanes}.",
+            self.lanes % self.fire_lanes == 0 and _power_of_two(self.fire_lanes),
+            f"fire_lanes must be a power of two that divides lanes, not {self.fire_lanes} of {self.lanes}.",
         )
         check(self.word_bits in (16, 32), f"word_bits must be 16 or 32, not {self.word_bits}.")
         check(2 <= self.weight_bits <= 16, f"weight_bits must lie in 2..16, not {self.weight_bits}.")

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .bank import CAPTURE_LATENCY
 from .config import EngineConfig
 from .program import LAYER, layout
 
@@ -32,6 +33,11 @@ def tag_layout(config: EngineConfig) -> data.StructLayout:
 def channel_layout(config: EngineConfig) -> data.StructLayout:
     """One channel's parameters."""
     return data.StructLayout({"bias": signed(config.acc_bits), "shift": config.shift_bits})
+
+
+def release_step(config: EngineConfig) -> int:
+    """The step at which a bank may end its next job: that job's sums come CAPTURE_LATENCY cycles later."""
+    return max(0, config.drain_steps - CAPTURE_LATENCY)
 
 
 class Drain(wiring.Component):
@@ -105,7 +111,7 @@ class Drain(wiring.Component):
             block_last.eq(block == layer.blocks),
             window_last.eq(window == layer.window),
             self.step.eq(step),
-            self.release.eq((take & (step == 0)) << bank),
+            self.release.eq((take & (step == release_step(config))) << bank),
         ]
         with m.If(take):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))

@@ -28,7 +28,7 @@ class Calibration:
     percentile: float = 99.9
     per_channel: bool = True
     bias_correction: bool = True
-    sequential: bool = True
+    near: bool = True
 
 
 def calibrate(graph, image, images, groups, arithmetic, options):
@@ -79,7 +79,7 @@ def correct(real, wanted, node, step, g, options):
     w = np.clip(wanted, 0, node.ceiling).mean((0, 1, 2), dtype=np.float64)
     fix = np.zeros(node.channels)
     for _ in range(4):
-        q = np.clip(np.floor((real + fix.astype(np.float32)) / step.astype(np.float32) + .5), 0, g)
+        q = np.clip(np.floor((real + fix.astype(np.float32)) / step.astype(np.float32) + (.5 if options.near else 0)), 0, g)
         got = q.mean((0, 1, 2), dtype=np.float64) * step
         live = ((real + fix > 0) & (real + fix < g * step)).mean((0, 1, 2))
         fix += (w - got) / np.maximum(live, .1) * .7

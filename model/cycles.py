@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..hw.bank import CAPTURE_LATENCY
-from ..hw.drain import DRAIN_LATENCY
+from ..hw.drain import DRAIN_LATENCY, release_step
 from ..hw.fetch import READ_LATENCY
 from ..hw.fire import FIRE_LATENCY
 from ..hw.sequencer import SEQUENCER_LATENCY
@@ -92,6 +92,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     left = [-9] * banks  # last event of the word in the extractor
     released = [-9] * banks  # the shadow set is free from the next cycle on
     command = SEQUENCER_LATENCY - 1
+    release = release_step(config)
     drained = 0
     empty = waiting = 0
     bank = 0
@@ -142,7 +143,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 at += length
             for s, b in enumerate(group):
                 start = max(drained, begin[s])
-                released[b] = start
+                released[b] = start + release
                 drained = start + steps
     events = layer.blocks * sum(sum(map(sum, slice_)) for slice_ in counts)
     channels = sum(c >= 0 for c in layer.order)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import OneSpikeError
+from .psg import psg
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
 
 CHUNK_BYTES = 1 << 20  # of gathered inputs: what stays in the cache of one core
@@ -22,10 +23,14 @@ CHUNK_BYTES = 1 << 20  # of gathered inputs: what stays in the cache of one core
 
 @dataclass(kw_only=True)
 class Result:
-    """logits int64 [N, classes]; codes: per tensor uint16 [N, C, H, W], the image included."""
+    """logits int64 [N, classes]; codes: per tensor uint16 [N, C, H, W], the image included, after its pool.
+
+    trains: per firing layer the literal PSG spikes (eq. 11) before its pool, uint64 [N, C, H, W], bit i - 1 is s_i.
+    """
 
     logits: np.ndarray
     codes: dict[str, np.ndarray] = field(default_factory=dict)
+    trains: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def run(
@@ -33,9 +38,10 @@ def run(
     codes: np.ndarray,
     *,
     layers: bool = False,
+    trains: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray | Result:
-    """Logits int64 [N, classes] of image codes uint8 [N, C, H, W]; with `layers`, a `Result` with every tensor."""
+    """Logits int64 [N, classes] of image codes uint8 [N, C, H, W]; with `layers` or `trains` a `Result`."""
     codes = np.asarray(codes)
     if codes.shape[1:] != net.image.shape or codes.ndim != 4 or not np.issubdtype(codes.dtype, np.integer):
         raise OneSpikeError(f"Image codes must be integers (N, {net.image.shape}), not {codes.dtype} {codes.shape}.")
@@ -43,15 +49,22 @@ def run(
         raise OneSpikeError(f"Image codes must lie in 0..{net.top_code[INPUT]}.")
     plan = _plan(net)
     logits = np.empty((len(codes), net.classes), np.int64)
+    empty = np.empty((0, 1, 1, 1), np.uint64)
     kept = {
         name: np.empty((len(codes), *shape), np.uint16)
         for name, shape in net.shapes.items()
         if layers and name != net.layers[-1].name
     }
+    spikes: dict[str, np.ndarray] = {}
+    if trains:
+        for layer in net.layers[:-1]:
+            if layer.groups > 64:
+                raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
+            spikes[layer.name] = np.empty((len(codes), *net.conv_shapes[layer.name]), np.uint64)
     for part in _chunks(len(codes), plan.chunk):
         tensors = {INPUT: np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)}
         for layer in net.layers:
-            tensors[layer.name] = _layer(layer, plan, tensors)
+            tensors[layer.name] = _layer(layer, plan, tensors, spikes.get(layer.name, empty)[part])
             for name in plan.dead_after[layer.name] if not layers else ():
                 del tensors[name]
         logits[part] = tensors[net.layers[-1].name].transpose(0, 3, 1, 2).reshape(-1, net.classes)
@@ -59,7 +72,7 @@ def run(
             out[part] = tensors[name].transpose(0, 3, 1, 2)
         if progress is not None:
             progress(part.stop - part.start)
-    return Result(logits=logits, codes=kept) if layers else logits
+    return Result(logits=logits, codes=kept, trains=spikes) if layers or trains else logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +122,8 @@ def _chunks(total: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, total))
 
 
-def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """Counts (or, in the last layer, accumulators) [n, H, W, C] of one layer, pooled."""
+def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray], trains: np.ndarray) -> np.ndarray:
+    """Counts (or, in the last layer, accumulators) [n, H, W, C] of one layer, pooled; fills `trains` if not empty."""
     acc: np.ndarray | None = None
     for index, source in enumerate(layer.sources):
         part = accumulate(tensors[source.tensor], source, plan.matrices[layer.name, index], plan.pad.get(source.tensor))
@@ -119,6 +132,9 @@ def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray]) -> np.ndar
     bias = plan.bias[layer.name]
     if not layer.fires:
         return acc + bias
+    if trains.size:
+        exact = np.rint(np.ldexp((acc + bias).astype(np.float64), layer.shift.astype(int))).astype(np.int64)
+        trains[:] = _trains(exact.transpose(0, 3, 1, 2), layer)
     if layer.pool is not None and layer.pool.kind == "max":
         acc = pool(acc, layer.pool)  # counting is monotone: the maximum of counts is the count of the maximum
     acc += bias
@@ -128,6 +144,17 @@ def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray]) -> np.ndar
     if layer.pool is not None and layer.pool.kind == "sum":
         acc = pool(acc, layer.pool)
     return acc
+
+
+def _trains(acc: np.ndarray, layer: Layer) -> np.ndarray:
+    """Literal PSG spikes uint64 of accumulators [n, C, H, W], theta = groups << shift."""
+    out = np.empty(acc.shape, np.uint64)
+    bits = np.arange(layer.groups, dtype=np.uint64)
+    for shift in np.unique(layer.shift):
+        chosen = layer.shift == shift
+        spikes = psg(acc[:, chosen], layer.groups << int(shift), layer.groups)
+        out[:, chosen] = (spikes.astype(np.uint64) << bits).sum(-1, dtype=np.uint64)
+    return out
 
 
 def accumulate(codes: np.ndarray, source: Source, matrix: np.ndarray, pad: np.ndarray | None = None) -> np.ndarray:

@@ -192,8 +192,7 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
     """Beats uint64 [N, beats] of the image stream for image codes [N, C, H, W]: slice, pixel, word."""
     image = mapping.tensors[INPUT]
     word_bits = mapping.config.word_bits
-    fields = mapping.golden_fields({INPUT: codes} | {n: np.zeros((0, 1, 1, 1)) for n in mapping.tensors if n != INPUT},
-                                   {n: np.zeros((0, 1, 1, 1)) for n in mapping.tensors})[INPUT]  # fmt: skip
+    fields = mapping.image_fields(codes)
     if image.code == "signed":
         from .codes import decode
 

@@ -120,21 +120,24 @@ class Mapping:
         """Fields [N, C, H, W] that each tensor holds in memory, border included; `trains` for the psg code."""
         fields = {}
         for name, layout in self.tensors.items():
-            values = np.asarray(result_codes[name])
-            if any(layout.pad):
-                t, b, l, r = layout.pad
-                border = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
-                padded = np.empty((*values.shape[:2], layout.height, layout.width), np.int64)
-                padded[:] = border
-                padded[:, :, t : layout.height - b, l : layout.width - r] = values
-                values = padded
-            if layout.code == "psg":
+            if name == INPUT:
+                fields[name] = self.image_fields(result_codes[name])
+            elif layout.code == "psg":
                 if trains is None:
                     raise ValueError("the psg code needs the golden spike trains")
                 fields[name] = trains[name]
             else:
-                fields[name] = codes.encode(values, layout.code, layout.top)
+                fields[name] = codes.encode(result_codes[name], layout.code, layout.top)
         return fields
+
+    def image_fields(self, values: np.ndarray) -> np.ndarray:
+        """Fields [N, C, H, W] of image codes, with the stored border of pad codes."""
+        layout = self.tensors[INPUT]
+        top, bottom, left, right = layout.pad
+        padded = np.empty((*np.shape(values)[:2], layout.height, layout.width), np.int64)
+        padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
+        padded[:, :, top : layout.height - bottom, left : layout.width - right] = values
+        return codes.encode(padded, layout.code, layout.top)
 
 
 def map_network(
@@ -166,6 +169,11 @@ def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineCon
     """The configuration with every memory and width sized for the network (options as in `map_network`)."""
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
+    # F codes leave in one cycle and must fit one spike word.
+    hidden = [codes.field_width(config.code, top) for name, top in net.top_code.items() if name != INPUT]
+    lanes = config.word_bits // max(hidden, default=1)
+    fire = max(f for f in (1, 2, 4, 8, 16, 32) if f <= min(config.fire_lanes, max(1, lanes)))
+    config = dataclasses.replace(config, fire_lanes=fire)
     needs = dict(_plan(net, config, **({"slices": 1, "rates": None, "image_code": "auto"} | options)).needs)
     for name in needs:
         if name.endswith("_depth"):
@@ -223,8 +231,10 @@ def _plan(
     last = layers[-1]
     segments = max(len(layer.sources) for layer in layers)
     firing = [layer.layer.groups for layer in layers[:-1]]
+    # The literal PSG unit compares with theta = groups << shift, which must fit the accumulator too.
+    theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
     needs = {
-        "acc_bits": max(net.accumulator_bits, 1 + max(int(layer.shift.max()) for layer in net.layers)),
+        "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
         "weight_bits": net.weight_bits,
         "max_shift": max(_max_shift(t) for t in tensors.values()),
         "max_groups": max(firing, default=1),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from ..hw.counters import COUNTERS, layer_depth
-from ..hw.load import target_widths
-from ..hw.verilog import IMAGE_FILES, to_verilog, weight_file
+from ..hw.emit import hex_lines, memory_files
+from ..hw.verilog import to_verilog
 from ..model import golden
 from ..model.cycles import LayerCycles, predict, utilisation
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from ..model.images import MemoryImages, expected_writes, image_beats, load_words, memory_images
+from ..model.images import expected_writes, image_beats, load_words, memory_images
 from ..model.mapper import Mapping
 
 HARNESS = Path(__file__).with_name("harness.v")
@@ -50,21 +49,6 @@ class Simulated:
     @property
     def predicted_cycles_per_image(self) -> float:
         return float(np.mean([sum(layer.cycles for layer in image) for image in self.predicted]))
-
-
-def hex_lines(rows: Sequence[int], bits: int) -> str:
-    """A `$readmemh` file: one row per line, from address 0."""
-    digits = -(-bits // 4)
-    return "".join(f"{row:0{digits}x}\n" for row in rows)
-
-
-def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
-    """File name -> text of every memory image."""
-    widths = target_widths(config)
-    names = {"program_memory": "program", "row_memory": "rows", "column_memory": "columns", "channel_memory": "channels"}
-    files = {IMAGE_FILES[m]: hex_lines(getattr(images, n), widths[n]) for m, n in names.items()}
-    files |= {weight_file(b): hex_lines(rows, widths["weights"]) for b, rows in enumerate(images.weights)}
-    return files
 
 
 def harness_text(config: EngineConfig) -> str:

@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,20 +141,43 @@ class PortsOnlyVerilator(Verilator):
         self.waves = bool(self.want_waves)
         return super()._test_command()
 
+    @contextmanager
+    def _shared_objects(self) -> Iterator[None]:
+        """Compile Verilator's own library once for all designs: it is most of the work for a small one."""
+        makefile = (self.build_dir / "Vtop_classes.mk").read_text()
+        settings = re.findall(r"(?m)^VM_(?:COVERAGE|TIMING|TRACE\w*) = .*", makefile)
+        words = [argument.value for argument in self._build_args]
+        flags = [os.environ.get("CXXFLAGS"), *(flag for option, flag in pairwise(words) if option == "-CFLAGS")]
+        digest = hashlib.sha256(repr([self.tools.version, _compiler(), flags, settings]).encode())
+        shared = self.build_dir.parent / f"library-{digest.hexdigest()[:16]}"
+        with nullcontext() if shared.exists() else _locked(shared.with_suffix(".lock")):
+            for path in shared.glob("*.o"):
+                shutil.copy(path, self.build_dir)  # newer than its source, so make leaves it alone
+            yield
+            if not shared.exists():
+                fresh = Path(tempfile.mkdtemp(dir=shared.parent))
+                for path in self.build_dir.glob("verilated*.o"):
+                    shutil.copy(path, fresh)
+                fresh.rename(shared)  # whole or not at all
+
     def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
         for cmd in cmds:
-            with subprocess.Popen(
-                cmd, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
-            ) as process:
-                try:
-                    code = process.wait(self.timeout)
-                except BaseException as error:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    if isinstance(error, subprocess.TimeoutExpired):
-                        raise RuntimeError(f"stopped after {self.timeout:g} seconds") from error
-                    raise
-            if code != 0:
-                raise RuntimeError(f"{Path(cmd[0]).name} left with code {code}")
+            with self._shared_objects() if cmd[0] == "make" else nullcontext():
+                self._execute_cmd(cmd, cwd, stdout)
+
+    def _execute_cmd(self, cmd: Sequence[str], cwd: Any, stdout: Any) -> None:
+        with subprocess.Popen(
+            cmd, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process:
+            try:
+                code = process.wait(self.timeout)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise RuntimeError(f"stopped after {self.timeout:g} seconds") from error
+                raise
+        if code != 0:
+            raise RuntimeError(f"{Path(cmd[0]).name} left with code {code}")
 
 
 def build(
@@ -187,7 +211,7 @@ def build(
     wave_format = _wave_format() if waves else ""
     parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, *words]
     digest = hashlib.sha256("\0".join(parts).encode())
-    for path in verilog:
+    for path in (Path(__file__), *verilog):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
     directory = build_dir.absolute() / f"{top}-{digest.hexdigest()[:16]}"
     if re.search(r"\s", str(directory)):
@@ -250,7 +274,7 @@ def run(
     test_dir.mkdir(parents=True, exist_ok=True)
     log, results = test_dir / "sim.log", test_dir / "results.xml"
     runner = PortsOnlyVerilator(find_verilator(), waves=built.waves, timeout=timeout)
-    problem, tests = "", 0
+    problem = ""
     try:
         runner.test(
             test_module=test_module,
@@ -264,11 +288,17 @@ def run(
             extra_env={"COCOTB_ANSI_OUTPUT": "0", **(env or {})},
             log_file=log,
         )
+    except (RuntimeError, SystemExit) as error:  # under pytest, cocotb leaves the interpreter if a test fails
+        problem = f"the simulation failed ({error})"
+    try:
         tests, failed = get_results(results)
-        if failed or not tests:
-            problem = f"{failed} of {tests} tests failed"
-    except (RuntimeError, SystemExit) as error:  # under pytest, cocotb leaves the interpreter
-        problem = str(error)
+    except RuntimeError:
+        tests, failed = 0, 0
+        problem = problem or "the simulation left no results"
+    if failed:
+        problem = f"{failed} of {tests} tests failed"
+    elif not tests:
+        problem = problem or "no test ran"
     if problem:
         raise AssertionError(f"{test_module} on `{built.top}`: {problem}; {log} ends with\n{_tail(log)}")
     result = Run(tests=tests, log=log.read_text(), directory=test_dir)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emit: a mapped network as files — one Verilog file, the memory images and a manifest that explains both.
+
+| file           | what                                                                              |
+|----------------|-----------------------------------------------------------------------------------|
+| onespike.v     | module `onespike`; the same text for every network of one configuration           |
+| *.hex          | `$readmemh` images, one row per line from address 0                               |
+| load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
+| lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
+| manifest.json  | ports, parameters, memory map, network hash, formats                              |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping as Map
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib import data
+
+from ..model.files import write_atomically
+from ..model.images import MemoryImages, load_words, memory_images
+from ..model.mapper import Mapping
+from ..model.spec import INPUT
+from .config import EngineConfig
+from .drain import channel_layout
+from .load import target_widths
+from .logits import logit_layout
+from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words
+from .sequencer import column_entry, row_entry
+from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
+
+MANIFEST_VERSION = 1
+WAIVERS = {
+    "WIDTHEXPAND": "Amaranth sizes every expression itself; Yosys writes the narrower operands without padding",
+    "WIDTHTRUNC": "the same: where a result is narrower than its operands, Amaranth meant the low bits",
+    "ASCRANGE": "Yosys numbers the rows of a memory [0:depth-1]",
+    "CASEINCOMPLETE": "Yosys gives the default before the case",
+}
+FORMATS = {
+    "hex": "hexadecimal, one row per line, row 0 first; the lowest bits of a row hold its first field",
+    "fields": "fields follow one another from bit 0 in the order given, [name, bits]",
+    "image": "beats in the order slice, pixel (rows from the top), word; with image_signed a beat holds word_bits / 16 "
+    "bytes, else the spike word itself",
+    "logits": "one class per beat, class 0 first; `best` of the beat with `last` is the class of the image",
+    "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
+    "words, low word first; enable must be 0 meanwhile",
+    "start": "hold rst for one cycle, fill the memories (they start from the .hex files unless ONESPIKE_BLANK is "
+    "defined), raise enable, stream images",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `emit` wrote: the folder, the manifest's contents, and which files changed."""
+
+    directory: Path
+    contents: Map[str, Any]
+    changed: tuple[str, ...]
+
+    @property
+    def verilog(self) -> Path:
+        return self.directory / "onespike.v"
+
+
+def hex_lines(rows: Sequence[int], bits: int) -> str:
+    """A `$readmemh` file: one row per line, from address 0."""
+    digits = -(-bits // 4)
+    return "".join(f"{row:0{digits}x}\n" for row in rows)
+
+
+def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
+    """File name -> text of every memory image."""
+    widths = target_widths(config)
+    names = ("program", "rows", "columns", "channels")
+    assert list(IMAGE_FILES.values()) == [f"{name}.hex" for name in names]
+    files = {f"{name}.hex": hex_lines(getattr(images, name), widths[name]) for name in names}
+    files |= {weight_file(b): hex_lines(rows, widths["weights"]) for b, rows in enumerate(images.weights)}
+    return files
+
+
+def emit(mapping: Mapping, directory: str | Path) -> Manifest:
+    """Write everything that runs `mapping.net` into `directory`; equal files are left alone, each is whole or absent.
+
+    Deterministic: the same mapping gives the same bytes. The manifest comes last; files that an earlier manifest in
+    the folder names and this one does not are removed.
+    """
+    directory, config = Path(directory), mapping.config
+    images = memory_images(mapping)
+    files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers()}
+    if config.loadable:
+        files["load.hex"] = hex_lines(load_words(images, config), WORD)
+    contents = _contents(mapping, images, files)
+    stale = _listed(directory / "manifest.json") - set(files)
+    changed = [name for name, text in files.items() if write_atomically(directory / name, text)]
+    for name in sorted(stale):
+        (directory / name).unlink(missing_ok=True)
+    if write_atomically(directory / "manifest.json", _json(contents)):
+        changed.append("manifest.json")
+    return Manifest(directory=directory, contents=contents, changed=tuple(changed))
+
+
+def ports(verilog: str, config: EngineConfig) -> list[dict[str, Any]]:
+    """Name, direction, width and, where it has some, fields of every port of module `onespike`, from its own text."""
+    module = verilog[verilog.index(f"module {TOP}(") :]
+    module = module[: module.index("endmodule")]
+    fields = {"logits__payload": _fields(logit_layout(config))}
+    found = []
+    for direction, high, name in re.findall(r"(?m)^  (input|output) (?:\[(\d+):0\] )?([\w$]+);", module):
+        port = {"name": name, "direction": direction, "bits": int(high or 0) + 1}
+        found.append(port | ({"fields": fields[name]} if name in fields else {}))
+    return sorted(found, key=lambda port: str(port["name"]))
+
+
+def _fields(layout: data.StructLayout | Map[str, int]) -> list[list[Any]]:
+    if isinstance(layout, data.StructLayout):
+        return [[name, Shape.cast(shape).width] for name, shape in layout.members.items()]
+    return [[name, width] for name, width in layout.items()]
+
+
+def _unpack(words: Sequence[int], parts: Sequence[Map[str, int]]) -> list[dict[str, int]]:
+    """The fields of one program record: what the sequencer will read."""
+    value = sum(word << (WORD * i) for i, word in enumerate(words))
+    result = []
+    for fields in parts:
+        record = {}
+        for name, width in fields.items():
+            record[name] = value & ((1 << width) - 1)
+            value >>= width
+        result.append(record)
+    return result
+
+
+def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> dict[str, Any]:
+    from .. import __version__
+
+    net, config = mapping.net, mapping.config
+    head, per_layer = header_words(), layer_words(config.segments)
+    layers = []
+    for index, layer in enumerate(mapping.layers):
+        at = head + index * per_layer
+        own_blocks = layer.blocks // layer.period
+        record, *segments = _unpack(images.program[at : at + per_layer], [LAYER, *[SEGMENT] * len(layer.sources)])
+        layers.append(
+            {
+                "name": layer.layer.name,
+                "shape": list(layer.shape),
+                "order": list(layer.order),
+                "program": {"address": at, "words": per_layer, "layer": record, "segments": segments},
+                "channels": {"base": layer.channel_base, "rows": layer.blocks * config.drain_steps},
+                "weights": [
+                    {"tensor": s.tensor.name, "base": s.weight_base, "rows": s.block_stride * own_blocks}
+                    for s in layer.sources
+                ],
+                "banks_per_job": layer.slices,
+            }
+        )
+    tensors = {
+        name: {
+            "base": t.base,
+            "words_per_pixel": t.words,
+            "height": t.height,
+            "width": t.width,
+            "border": list(t.pad),
+            "code": t.code,
+            "field_bits": t.field,
+            "slices": [list(channels) for channels in t.slices],
+        }
+        for name, t in mapping.tensors.items()
+    }
+    return {
+        "format": "onespike-verilog",
+        "version": MANIFEST_VERSION,
+        "generator": f"onespike {__version__}",
+        "network": {"hash": net.hash, "image": list(net.image.shape), "classes": net.classes},
+        "top": TOP,
+        "parameters": {name: value for name, value in vars(config).items()},
+        "ports": ports(files[f"{TOP}.v"], config),
+        "memories": _memories(config, images),
+        "layers": layers,
+        "tensors": tensors,
+        "image": {"beats": mapping.tensors[INPUT].size * len(mapping.tensors[INPUT].slices)},
+        "formats": FORMATS,
+        "lint_waivers": WAIVERS,
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(files.items())},
+    }
+
+
+def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]]:
+    """The memory map: for each file its memory, rows used, depth, width and fields."""
+    widths = target_widths(config)
+    channel, row, column = channel_layout(config), row_entry(config), column_entry(config)
+    program = {"header": _fields(HEADER), "layer": _fields(LAYER), "segment": _fields(SEGMENT)}
+    entries = [
+        (
+            "program_memory",
+            "program",
+            config.program_depth,
+            "the layer program: a header, then one record per layer",
+            program,
+        ),
+        ("row_memory", "rows", config.walk_depth, "where the taps of an output row begin", _fields(row)),
+        ("column_memory", "columns", config.walk_depth, "where the taps of an output column begin", _fields(column)),
+        (
+            "channel_memory",
+            "channels",
+            config.channel_depth,
+            f"bias and shift of {config.fire_lanes} channels a row",
+            _fields(channel),
+        ),
+    ]
+    memories = [
+        {
+            "memory": memory,
+            "file": IMAGE_FILES[memory],
+            "rows": len(getattr(images, name)),
+            "depth": depth,
+            "bits": widths[name],
+            "holds": holds,
+            "fields": fields,
+        }
+        for memory, name, depth, holds, fields in entries
+    ]
+    for bank, rows in enumerate(images.weights):
+        memories.append(
+            {
+                "memory": f"bank{bank}.weight_memory",
+                "file": weight_file(bank),
+                "rows": len(rows),
+                "depth": config.weight_depth,
+                "bits": widths["weights"],
+                "holds": f"weights of bank {bank}, {config.lanes} output channels a row, in the order layer, source, "
+                "output block, tap row, tap, input channel",
+                "fields": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],
+            }
+        )
+    return memories
+
+
+def _json(contents: Map[str, Any]) -> str:
+    """JSON whose lists of plain values stand on one line."""
+    text = json.dumps(contents, indent=1, sort_keys=True) + "\n"
+    plain = r'(?:-?\d+|"[^"\n]*")'
+    return re.sub(rf"\[\n\s+{plain}(?:,\n\s+{plain})*\n\s+\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text)
+
+
+def _waivers() -> str:
+    lines = ["`verilator_config", "// SPDX-License-Identifier: Apache-2.0"]
+    for rule, reason in WAIVERS.items():
+        lines += [f"// {reason}.", f'lint_off -rule {rule} -file "*{TOP}.v"']
+    return "\n".join(lines) + "\n"
+
+
+def _listed(path: Path) -> set[str]:
+    """Files that an earlier manifest names; nothing if there is none or it is not ours."""
+    try:
+        earlier = json.loads(path.read_text())
+        ours = earlier["format"] == "onespike-verilog"
+        return {name for name in earlier["files"] if Path(name).name == name} if ours else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+__all__ = ["Manifest", "emit", "hex_lines", "memory_files", "ports"]

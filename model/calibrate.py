@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clip levels from real images, node by node, and the correction of biases for what rounding shifts.
+
+The clip of a channel minimises the squared error of its quantised activation over the calibration images (or is a
+percentile of it). Then the integer layer runs on the codes that the quantised layers before it really give, and its
+bias is moved until the channel's mean is that of the float network: rounding errors of earlier layers do not add up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import golden
+from .graph import Graph, Node, activate
+from .quantise import Arithmetic, Scale, image_scale, output_scale, quantise_node
+from .spec import INPUT, Image, Layer
+
+BINS = 1024
+CANDIDATES = 128
+SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipping:
+    """How clip levels are chosen.
+
+    method: "mse" or "percentile". per_channel: a level for every channel rather than for every layer; it costs the
+    hardware nothing. correct: move biases so that every channel keeps its mean.
+    """
+
+    method: str = "mse"
+    percentile: float = 99.9
+    per_channel: bool = True
+    correct: bool = True
+
+
+def calibrate(
+    graph: Graph,
+    image: Image,
+    images: np.ndarray,
+    groups: Mapping[str, int],
+    arithmetic: Arithmetic,
+    clipping: Clipping,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph with corrected biases, and the step of one count per firing node [channels], in float64."""
+    scales = {INPUT: image_scale(image)}
+    codes = {INPUT: np.ascontiguousarray(image.quantise(images).transpose(0, 2, 3, 1), dtype=np.float32)}
+    floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
+    last = {tensor: names[-1] for tensor, names in graph.users().items() if names}
+    steps: dict[str, np.ndarray] = {}
+    nodes = []
+    for node in graph.nodes:
+        count = groups.get(node.name, 0)
+        wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
+        if node.fires:
+            floats[node.name] = activate(node, wanted)
+        if node.fires and not node.exact:
+            steps[node.name] = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+        step = steps.get(node.name, np.ones(node.channels))
+        layer = quantise_node(node, scales, step, count, arithmetic)
+        sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
+        if clipping.correct and not node.exact:
+            worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
+            node = dataclasses.replace(node, bias=node.bias + _correction(node, wanted, sums, layer, worth))
+            corrected = quantise_node(node, scales, step, count, arithmetic)
+            sums += (corrected.bias - layer.bias).astype(np.float32)
+            layer = corrected
+        nodes.append(node)
+        if node.fires:
+            codes[node.name] = counts(layer, sums)
+        scales[node.name] = output_scale(node, step, count, scales)
+        for name in [name for name in codes if last.get(name) == node.name]:
+            del codes[name], floats[name]
+        if progress is not None:
+            progress(node.name)
+    return dataclasses.replace(graph, nodes=tuple(nodes)), steps
+
+
+def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clipping: Clipping) -> np.ndarray:
+    """Clip levels [channels] of sums [n, H, W, C] before the activation."""
+    values = np.clip(sums, 0, node.ceiling)
+    if node.pool is not None and node.pool.kind == "max":
+        values = golden.pool(values, node.pool)
+    channels = values.shape[-1]
+    tops = values.reshape(-1, channels).max(0).astype(np.float64)
+    if not clipping.per_channel:
+        tops[:] = tops.max()
+    tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
+    histogram = _histogram(values, tops)
+    if not clipping.per_channel:
+        histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
+    centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
+    if clipping.method == "percentile":
+        share = np.cumsum(histogram, 1) / histogram.sum(1, keepdims=True)
+        best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
+    else:
+        levels = np.linspace(1 / CANDIDATES, 1, CANDIDATES)
+        rounding = 0.5 if nearest else 0.0
+        counted = np.clip(np.floor(centres * groups / levels[:, None] + rounding), 0, groups)
+        errors = (centres - counted * levels[:, None] / groups) ** 2
+        best = levels[(errors @ histogram.T).argmin(0)]
+    clips = best * tops
+    return np.minimum(np.maximum(clips, clips.max() * SMALLEST), np.inf if node.ceiling is None else node.ceiling)
+
+
+def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    """Counts [channels, BINS] of values above zero, every channel from 0 to its top."""
+    channels = values.shape[-1]
+    total = np.zeros(channels * BINS, np.int64)
+    factor = (BINS / tops).astype(np.float32)
+    for part in np.array_split(values.reshape(-1, channels), max(1, values.size >> 20)):
+        bins = np.minimum((part * factor).astype(np.int32), BINS - 1) + np.arange(channels, dtype=np.int32) * BINS
+        total += np.bincount(bins[part > 0], minlength=channels * BINS)
+    return total.reshape(channels, BINS).astype(np.float64)
+
+
+def _correction(node: Node, wanted: np.ndarray, sums: np.ndarray, layer: Layer, worth: np.ndarray) -> np.ndarray:
+    """What to add to the bias, in real units: the mean error of the sums."""
+    half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0)
+    del half
+    return wanted.mean((0, 1, 2), dtype=np.float64) - sums.mean((0, 1, 2), dtype=np.float64) * worth
+
+
+def integer_sums(layer: Layer, codes: Mapping[str, np.ndarray], image: Image) -> np.ndarray:
+    """bias + sum of W * code as whole float32 numbers [n, H, W, C]; exact up to 24 bits."""
+    total = np.zeros(1, np.float32)
+    for source in layer.sources:
+        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels).astype(np.float32)
+        pad = np.array(image.pad_code, np.float32) if source.tensor == INPUT else None
+        total = total + golden.accumulate(codes[source.tensor], source, matrix, pad)
+    return total + layer.bias.astype(np.float32)
+
+
+def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
+    """Counts of a firing layer, pooled."""
+    fired = np.clip(np.floor(np.ldexp(sums, -layer.shift.astype(np.int32))), 0, layer.groups)
+    return golden.pool(fired, layer.pool) if layer.pool is not None else fired
+
+
+def _in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
+    total = len(next(iter(tensors.values())))
+    return np.concatenate([function({k: v[part] for k, v in tensors.items()}) for part in graph.chunks(total)])
