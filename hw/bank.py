@@ -51,7 +51,8 @@ class Bank(wiring.Component):
     """Finds the spikes of the words that its commands name and adds one weight row per spike.
 
     For every set bit p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row +
-    channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits).
+    channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits), all times
+    2**shift of the source.
 
     Latency: CAPTURE_LATENCY from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
     are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
@@ -133,20 +134,23 @@ class Bank(wiring.Component):
         meta2 = Signal(meta, reset_less=True)
         m.d.sync += [index.eq(encode_one_hot(one_hot)), meta2.eq(meta1)]
 
+        source = self.strides[meta2.segment]
         bit = Signal(len(index))  # position inside the field
+        digit = Signal(len(index))
         channel = Signal(len(index))
         shift = Signal(range(config.max_shift + 1))
         negative = Signal()
         fields = range(len(index) + 1)
         m.d.comb += [
-            bit.eq(index & Array(Const((1 << f) - 1, len(index)) for f in fields)[meta2.field]),
-            channel.eq(index >> meta2.field),
-            shift.eq(bit),
+            bit.eq(index & Array(Const((1 << f) - 1, len(index)) for f in fields)[source.field]),
+            channel.eq(index >> source.field),
+            digit.eq(bit),
+            shift.eq(digit + source.shift),
         ]
-        with m.If(meta2.code == DIGITS_UNARY):
-            m.d.comb += shift.eq(0)
-        with m.If((meta2.code == DIGITS_SIGNED) & (bit >= SIGNED_PLUS)):
-            m.d.comb += [shift.eq(bit - SIGNED_PLUS), negative.eq(1)]
+        with m.If(source.code == DIGITS_UNARY):
+            m.d.comb += digit.eq(0)
+        with m.If((source.code == DIGITS_SIGNED) & (bit >= SIGNED_PLUS)):
+            m.d.comb += [digit.eq(bit - SIGNED_PLUS), negative.eq(1)]
         row = Signal(config.weight_addr_bits, reset_less=True)
         worth3 = Signal(data.StructLayout({"shift": len(shift), "negative": 1}), reset_less=True)
         worth4 = Signal.like(worth3, reset_less=True)

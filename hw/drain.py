@@ -46,7 +46,7 @@ class Drain(wiring.Component):
     sum = bias + sum over the slices' banks of (shadow - previous shadow of that bank), modulo 2**acc_bits
 
     Latency: DRAIN_LATENCY from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
-    job takes slices x L / F cycles. Back-pressure: none; it waits for banks, nothing waits for it but they.
+    job takes slices x L / F cycles (times dest_group_words + 1, where F codes fill several words). Back-pressure: none; it waits for banks, nothing waits for it but they.
 
     Golden function: `onespike.model.drain.drain`.
 
@@ -102,18 +102,24 @@ class Drain(wiring.Component):
         window = Signal(16)
         pixel = Signal(24)
         row = Signal(config.channel_addr_bits)
+        pause = Signal(6)  # cycles until the next step
         take = Signal()
         step_last, slice_last, block_last, window_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            take.eq(running & ((step != 0) | (self.full >> bank)[0])),
+            take.eq(running & (pause == 0) & ((step != 0) | (self.full >> bank)[0])),
             step_last.eq(step == steps - 1),
             slice_last.eq(slice_ == layer.slices),
             block_last.eq(block == layer.blocks),
             window_last.eq(window == layer.window),
             self.step.eq(step),
-            self.release.eq((take & (step == release_step(config))) << bank),
+            self.release.eq(
+                (take & Mux(layer.dest_group_words == 0, step == release_step(config), step_last)) << bank
+            ),
         ]
+        with m.If(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
         with m.If(take):
+            m.d.sync += pause.eq(layer.dest_group_words)
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
             with m.If(step_last):
                 m.d.sync += [bank.eq(bank + 1), slice_.eq(slice_ + 1)]

@@ -37,13 +37,19 @@ def command_layout(config: EngineConfig) -> data.StructLayout:
 def stride_layout(config: EngineConfig) -> data.StructLayout:
     """What a source's commands have in common, constant while a layer runs."""
     return data.StructLayout(
-        {"row_stride": config.spike_addr_bits, "weight_row_stride": config.weight_addr_bits, "field": 3, "code": 2}
+        {
+            "row_stride": config.spike_addr_bits,
+            "weight_row_stride": config.weight_addr_bits,
+            "field": 3,
+            "code": 2,
+            "shift": 4,
+        }
     )
 
 
 def meta_layout(config: EngineConfig) -> data.StructLayout:
     """What an event needs besides its bit: the weight row of the word's first channel, and how to read the bit."""
-    return data.StructLayout({"weight": config.weight_addr_bits, "field": 3, "code": 2})
+    return data.StructLayout({"weight": config.weight_addr_bits, "segment": segment_bits(config)})
 
 
 class Fetch(wiring.Component):
@@ -138,8 +144,7 @@ class Fetch(wiring.Component):
         m.d.comb += [
             first.last.eq(ends & command.last),
             first.meta.weight.eq(weight),
-            first.meta.field.eq(strides.field),
-            first.meta.code.eq(strides.code),
+            first.meta.segment.eq(command.segment),
         ]
         for i, (valid, tags) in enumerate(stages):
             with m.If(ready[i]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,9 +25,10 @@ class Pack(wiring.Component):
 
     A pixel's channels arrive in order: `dest_slices` slices of `dest_slice_groups` groups of F codes; what follows
     them in the pixel is padding and dropped. `dest_word_groups` groups fill a word; a slice's last word may be partly
-    filled. Word w of pixel p lies at dest_base + p * dest_words + w in every bank of the slice.
+    filled. Where F codes fill `dest_group_words` + 1 words, the group takes as many cycles. Word w of pixel p lies at dest_base + p * dest_words + w in every bank of the slice.
 
-    Latency: one cycle from the last code of a word to its write. Throughput: F codes a cycle. No back-pressure.
+    Latency: one cycle from the last code of a word to its write. Throughput: F codes or one word a cycle. No
+    back-pressure.
 
     Golden function: `onespike.model.pack.pack`.
 
@@ -69,16 +70,39 @@ class Pack(wiring.Component):
         group = Signal(12, reset_less=True)  # group inside the slice
         slice_ = Signal(7, reset_less=True)
 
+        # Where F codes fill several words, they are kept and leave one word a cycle; the drain waits as long.
+        kept = Signal(self.codes.shape(), reset_less=True)
+        kept_last = Signal(reset_less=True)  # the kept group is the layer's last
+        kept_row_last = Signal(reset_less=True)
+        part = Signal(6)  # word of the group
+        parts_left = Signal()
+        valid = Signal()
+        row_last, layer_last, part_last = Signal(), Signal(), Signal()
+        codes_now = Signal(self.codes.shape())
+        m.d.comb += [
+            valid.eq(self.valid | parts_left),
+            codes_now.eq(Mux(parts_left, Value.cast(kept), Value.cast(self.codes))),
+            row_last.eq(Mux(parts_left, kept_row_last, self.tag.row_last)),
+            layer_last.eq(Mux(parts_left, kept_last, self.tag.layer_last)),
+            part_last.eq(part == layer.dest_group_words),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [kept.eq(self.codes), kept_last.eq(self.tag.layer_last), kept_row_last.eq(self.tag.row_last)]
+        with m.If(valid):
+            m.d.sync += [part.eq(Mux(part_last, 0, part + 1)), parts_left.eq(~part_last)]
+
         # Each field width gives the group another place in the word.
         placed = Signal(config.word_bits)
         with m.Switch(layer.dest_field):
             for field in range(6):
                 width = 1 << field
-                if width * config.fire_lanes <= config.word_bits:
+                if width <= config.word_bits:
                     with m.Case(field):
                         groups = config.word_bits // (width * config.fire_lanes)
-                        codes = Cat(_fit(self.codes[f], width) for f in range(config.fire_lanes))
-                        if groups == 1:
+                        codes = Cat(_fit(codes_now[f], width) for f in range(config.fire_lanes))
+                        if groups == 0:
+                            m.d.comb += placed.eq(codes.word_select(part, config.word_bits))
+                        elif groups == 1:
                             m.d.comb += placed.eq(codes)
                         else:
                             index = place[: (groups - 1).bit_length()]
@@ -88,26 +112,26 @@ class Pack(wiring.Component):
         slice_ends, word_ends = Signal(), Signal()
         m.d.comb += [
             merged.eq(Mux(place == 0, 0, word) | placed),
-            slice_ends.eq(group == layer.dest_slice_groups),
+            slice_ends.eq((group == layer.dest_slice_groups) & part_last),
             word_ends.eq((place == layer.dest_word_groups) | slice_ends),
         ]
         wanted = Signal()
-        m.d.comb += wanted.eq(self.valid & (slice_ <= layer.dest_slices) & ~layer.final)
+        m.d.comb += wanted.eq(valid & (slice_ <= layer.dest_slices) & ~layer.final)
         m.d.sync += [
             self.enable.eq(wanted & word_ends),
             self.address.eq(pixel + offset),
             self.data.eq(merged),
             self.slice.eq(slice_),
-            self.done.eq(self.valid & self.tag.layer_last),
+            self.done.eq(valid & layer_last & part_last),
         ]
-        with m.If(self.valid):
+        with m.If(valid):
             with m.If(wanted):
-                m.d.sync += [word.eq(merged), place.eq(place + 1), group.eq(group + 1)]
+                m.d.sync += [word.eq(merged), place.eq(place + 1), group.eq(group + part_last)]
                 with m.If(word_ends):
                     m.d.sync += [place.eq(0), offset.eq(offset + 1)]
                 with m.If(slice_ends):
                     m.d.sync += [group.eq(0), offset.eq(0), slice_.eq(slice_ + 1)]
-            with m.If(self.tag.row_last):
+            with m.If(row_last & part_last):
                 m.d.sync += [pixel.eq(pixel + layer.dest_words)]
                 m.d.sync += [place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
         with m.If(self.start):

@@ -46,12 +46,14 @@ LAYER = {
     "dest_slices": 6,  # - 1
     "dest_slice_groups": 12,  # groups of F channels per slice - 1
     "dest_word_groups": 6,  # groups of F channels per word - 1
+    "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
 }
 
 SEGMENT = {
     "image": 1,  # the source is the image: add the buffer in use
     "field": 3,  # log2 of the field width
     "code": 2,  # DIGITS_*
+    "shift": 4,  # added to the shift of every spike
     "base": 20,
     "row_base": 16,  # first entry in the row table
     "column_base": 16,

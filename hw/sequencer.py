@@ -171,7 +171,9 @@ class Sequencer(wiring.Component):
         with m.Elif(self.done):
             m.d.sync += self.busy.eq(0)
         buffer = Signal()  # which image buffer is in use
-        with m.If(self.image_taken & self.header.image_double):
+        with m.If(~self.enable):
+            m.d.sync += buffer.eq(0)  # as the loader does
+        with m.Elif(self.image_taken & self.header.image_double):
             m.d.sync += buffer.eq(~buffer)
 
         # The counters of the walk; `go` moves the whole pipeline.
@@ -274,6 +276,7 @@ class Sequencer(wiring.Component):
                 self.strides[s].weight_row_stride.eq(segments[s].weight_row_stride),
                 self.strides[s].field.eq(segments[s].field),
                 self.strides[s].code.eq(segments[s].code),
+                self.strides[s].shift.eq(segments[s].shift),
             ]
 
     def _next_place(

@@ -13,12 +13,14 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import OneSpikeError
 from .graph import Graph, Node, Term, tidy
 from .spec import INPUT, Pool
 
-NO_PADDING = (0, 0, 0, 0)
+Padding = tuple[int, int, int, int]  # top, bottom, left, right
+NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +35,7 @@ class Value:
     shape: tuple[int, int, int]
     terms: tuple[Term, ...]
     bias: np.ndarray
-    padding: tuple[int, int, int, int] = NO_PADDING
+    padding: Padding = NO_PADDING
     pool: Pool | None = None
     flat: bool = False
     origin: str = ""
@@ -65,10 +67,11 @@ def _plain(value: Value, what: str) -> None:
         raise OneSpikeError(f"{what} after padding is not supported; pad right before a convolution or a pool")
 
 
-def scale(value: Value, factor: np.ndarray, offset: np.ndarray) -> Value:
+def scale(value: Value, factor: ArrayLike, offset: ArrayLike) -> Value:
     """factor * value + offset, per channel."""
     channels = value.shape[0]
-    factor, offset = np.broadcast_to(factor, channels), np.broadcast_to(offset, channels)
+    factor = np.broadcast_to(np.asarray(factor, np.float64), channels)
+    offset = np.broadcast_to(np.asarray(offset, np.float64), channels)
     if value.pool is not None and (factor <= 0).any():
         raise OneSpikeError("a max pool followed by a factor that is not positive does not fold; put the ReLU first")
     if any(value.padding) and offset.any():
@@ -116,12 +119,8 @@ def rows(value: Value, matrix: np.ndarray) -> Value:
     """matrix [channels, old channels] applied to the channels: selection, reordering, zero channels."""
     if value.pool is not None:
         raise OneSpikeError("a max pool needs its ReLU before channels are selected")
-    terms = tuple(
-        dataclasses.replace(t, weights=np.einsum("oc,cihw->oihw", matrix, t.weights)) for t in value.terms
-    )
-    return dataclasses.replace(
-        value, shape=(len(matrix), *value.shape[1:]), terms=terms, bias=matrix @ value.bias
-    )
+    terms = tuple(dataclasses.replace(t, weights=np.einsum("oc,cihw->oihw", matrix, t.weights)) for t in value.terms)
+    return dataclasses.replace(value, shape=(len(matrix), *value.shape[1:]), terms=terms, bias=matrix @ value.bias)
 
 
 def concatenate(values: list[Value]) -> Value:
@@ -142,21 +141,22 @@ def subsample(value: Value, step: tuple[int, int]) -> Value:
     """Every step-th row and column, from the first."""
     _plain(value, "slicing")
     _, height, width = value.shape
-    terms = tuple(
-        dataclasses.replace(t, stride=(t.stride[0] * step[0], t.stride[1] * step[1])) for t in value.terms
-    )
+    terms = tuple(dataclasses.replace(t, stride=(t.stride[0] * step[0], t.stride[1] * step[1])) for t in value.terms)
     shape = (value.shape[0], (height - 1) // step[0] + 1, (width - 1) // step[1] + 1)
     return dataclasses.replace(value, shape=shape, terms=terms)
 
 
-def pad(value: Value, padding: tuple[int, int, int, int]) -> Value:
+def pad(value: Value, padding: Padding) -> Value:
     """Zeros around the map: taken along by the convolution or pool that follows."""
     if value.pool is not None:
         raise OneSpikeError("padding after a max pool needs a ReLU between them")
     if min(padding) < 0:
         raise OneSpikeError(f"negative padding {padding} (cropping) is not supported")
-    total = tuple(a + b for a, b in zip(value.padding, padding, strict=True))
-    return dataclasses.replace(value, padding=total)
+    return dataclasses.replace(value, padding=_plus(value.padding, padding))
+
+
+def _plus(left: Padding, right: Padding) -> Padding:
+    return left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3]
 
 
 @dataclass(kw_only=True)
@@ -204,15 +204,14 @@ class Builder:
         bias: np.ndarray,
         *,
         stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int, int, int] = NO_PADDING,
+        padding: Padding = NO_PADDING,
         dilation: tuple[int, int] = (1, 1),
         origin: str = "",
     ) -> Value:
         """A convolution of `value`: weights float64 [O, C, kh, kw], bias float64 [O]."""
         if value.pool is not None:
             raise OneSpikeError("a max pool over signed values needs a ReLU before the next layer")
-        top, bottom, left, right = (a + b for a, b in zip(padding, value.padding, strict=True))
-        padding = (top, bottom, left, right)
+        top, bottom, left, right = padding = _plus(padding, value.padding)
         _, height, width = value.shape
         kernel_h, kernel_w = weights.shape[2:]
         out_h = (height + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
@@ -265,7 +264,9 @@ class Builder:
         diagonal = np.diag(matrix)
         square = matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(diagonal))
         if len(value.terms) > 1 or not square or not diagonal.all():
-            raise OneSpikeError("padding follows a mixture of image channels; pad the plain or normalised image instead")
+            raise OneSpikeError(
+                "padding follows a mixture of image channels; pad the plain or normalised image instead"
+            )
         zero = -value.bias / diagonal
         if self.zero is not None and not np.allclose(zero, self.zero, rtol=1e-12, atol=1e-12):
             raise OneSpikeError("the image is padded twice with different normalisations")
@@ -288,9 +289,10 @@ class Builder:
             raise OneSpikeError("two max pools over signed values need a ReLU between them")
         if any(value.padding):
             if not value.unsigned or value.bias.any():
-                raise OneSpikeError("a max pool over signed, padded values is not supported; put the ReLU before the pool")
-            total = tuple(a + b for a, b in zip(pool.padding, value.padding, strict=True))
-            pool = dataclasses.replace(pool, padding=total)
+                raise OneSpikeError(
+                    "a max pool over signed, padded values is not supported; put the ReLU before the pool"
+                )
+            pool = dataclasses.replace(pool, padding=_plus(pool.padding, value.padding))
         positive = all((term.weights >= 0).all() and term.stride == (1, 1) for term in value.terms)
         if positive and not value.mixes:
             return self._pool_tensors(value, pool, 1.0, where)
@@ -306,8 +308,7 @@ class Builder:
         if any(value.padding):
             if value.bias.any():
                 raise OneSpikeError("an average pool over padded values with an offset is not supported")
-            total = tuple(a + b for a, b in zip(pool.padding, value.padding, strict=True))
-            pool = dataclasses.replace(pool, padding=total)
+            pool = dataclasses.replace(pool, padding=_plus(pool.padding, value.padding))
         height, width = value.shape[1:]
         spans = pool.windows(height, width)
         window = pool.kernel[0] * pool.kernel[1]
@@ -346,7 +347,9 @@ class Builder:
         if len(value.terms) == 1 and value.terms[0].identity and not value.bias.any():
             if value.terms[0].tensor == INPUT:
                 raise OneSpikeError("the network has no convolution or linear layer")
-            raise OneSpikeError("the network must end with a convolution or linear layer, not with an activation or pool")
+            raise OneSpikeError(
+                "the network must end with a convolution or linear layer, not with an activation or pool"
+            )
         self._node(value, value.origin, where, unpooled=value.shape[1:], fires=False)
         zero = () if self.zero is None else tuple(float(z) for z in self.zero)
         return tidy(Graph(shape=self.shape, nodes=tuple(self.nodes), pad=zero, notes=tuple(self.notes)))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import affine
 from .affine import Builder, Value
@@ -24,12 +23,12 @@ NEAREST = {
     "sigmoid": "ReLU or a ceiling such as ReLU6", "tanh": "ReLU or a ceiling such as ReLU6", "gelu": "ReLU",
     "silu": "ReLU", "hardswish": "ReLU6", "hardsigmoid": "ReLU6", "leaky_relu": "ReLU", "elu": "ReLU", "prelu": "ReLU",
     "softmax": "softmax only as the last operation", "_softmax": "softmax only as the last operation",
-    "_native_batch_norm_legit_functional": "module.eval() before the import, for batch norm must not be in training mode",
+    "_native_batch_norm_legit_functional": "module.eval() before the import: batch norm is in training mode",
     "_native_batch_norm_legit": "batch norm with running statistics",
-    "native_dropout": "module.eval() before the import, for dropout must not be in training mode",
+    "native_dropout": "module.eval() before the import: dropout is in training mode",
     "native_layer_norm": "batch norm", "layer_norm": "batch norm", "native_group_norm": "batch norm",
     "group_norm": "batch norm", "instance_norm": "batch norm", "conv_transpose2d": "Conv2d",
-    "permute": "flatten in the order (channels, height, width)", "transpose": "flatten in the order (channels, height, width)",
+    "permute": "the order (channels, height, width)", "transpose": "the order (channels, height, width)",
 }  # fmt: skip
 
 
@@ -52,7 +51,7 @@ def per_channel(constant: Any, value: Value) -> np.ndarray:
     if array.size == 1:
         return np.full(value.shape[0], array.reshape(()))
     channels, height, width = value.shape
-    flat = value.flat or (height, width) == (1, 1) and array.shape[-1] == channels
+    flat = value.flat or ((height, width) == (1, 1) and array.shape[-1] == channels)
     if flat and array.shape[-1] == channels * height * width and array.size == array.shape[-1]:
         table = array.reshape(channels, -1)
         if (table == table[:, :1]).all():
@@ -86,7 +85,14 @@ class Operations:
     # -- sums ---------------------------------------------------------------------------------------------------
 
     def op_conv2d(
-        self, x: Value, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+        self,
+        x: Value,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
     ) -> Value:
         rank = weight.ndim
         weights = np.asarray(weight, np.float64)
@@ -140,12 +146,12 @@ class Operations:
 
     def op_add(self, x: Any, y: Any, alpha: float = 1) -> Value:
         if isinstance(x, Value) and isinstance(y, Value):
-            y = affine.scale(y, np.float64(alpha), np.float64(0)) if alpha != 1 else y
+            y = affine.scale(y, alpha, 0.0) if alpha != 1 else y
             joined = affine.add(x, y)
             return joined if joined.origin else dataclasses.replace(joined, origin=self.name)
         if isinstance(x, Value):
-            return affine.scale(x, np.float64(1), per_channel(np.asarray(y) * alpha, x))
-        return affine.scale(y, np.float64(alpha), per_channel(x, y))
+            return affine.scale(x, 1.0, per_channel(np.asarray(y) * alpha, x))
+        return affine.scale(y, alpha, per_channel(x, y))
 
     def op_sub(self, x: Any, y: Any, alpha: float = 1) -> Value:
         return self.op_add(x, y, alpha=-alpha)
@@ -154,18 +160,18 @@ class Operations:
         return self.op_add(y, x, alpha=-alpha)
 
     def op_neg(self, x: Value) -> Value:
-        return affine.scale(x, np.float64(-1), np.float64(0))
+        return affine.scale(x, -1.0, 0.0)
 
     def op_mul(self, x: Any, y: Any) -> Value:
         if isinstance(x, Value) and isinstance(y, Value):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         value, constant = (x, y) if isinstance(x, Value) else (y, x)
-        return affine.scale(value, per_channel(constant, value), np.float64(0))
+        return affine.scale(value, per_channel(constant, value), 0.0)
 
     def op_div(self, x: Any, y: Any) -> Value:
         if isinstance(y, Value):
             raise OneSpikeError("a division by an activation is not supported; only constants may be divisors")
-        return affine.scale(x, 1 / per_channel(y, x), np.float64(0))
+        return affine.scale(x, 1 / per_channel(y, x), 0.0)
 
     # -- activations --------------------------------------------------------------------------------------------
 
@@ -256,7 +262,9 @@ class Operations:
     def _adaptive(self, x: Value, size: Any) -> tuple[int, int]:
         out = spatial(size, self.ranks[0], 1)
         if x.shape[1] % out[0] or x.shape[2] % out[1]:
-            raise OneSpikeError(f"an adaptive pool from {x.shape[1]}x{x.shape[2]} to {out[0]}x{out[1]} has uneven windows")
+            raise OneSpikeError(
+                f"an adaptive pool from {x.shape[1]}x{x.shape[2]} to {out[0]}x{out[1]} has uneven windows"
+            )
         return x.shape[1] // out[0], x.shape[2] // out[1]
 
     def op_adaptive_avg_pool2d(self, x: Value, size: Any) -> Value:
@@ -276,13 +284,17 @@ class Operations:
         if axes != set(range(2, rank)) or not axes:
             raise OneSpikeError("a mean is supported over height and width together only")
         kernel = (x.shape[1], x.shape[2])
-        return self.builder.average_pool(x, Pool(kind="sum", kernel=kernel, stride=kernel), math.prod(kernel), self.where)
+        return self.builder.average_pool(
+            x, Pool(kind="sum", kernel=kernel, stride=kernel), math.prod(kernel), self.where
+        )
 
     # -- geometry -----------------------------------------------------------------------------------------------
 
     def op_pad(self, x: Value, amounts: Sequence[int], mode: str = "constant", value: Any = None) -> Value:
         if mode != "constant" or value not in (None, 0):
-            raise OneSpikeError(f"padding with {mode if mode != 'constant' else value!r} is not supported; pad with zeros")
+            raise OneSpikeError(
+                f"padding with {mode if mode != 'constant' else value!r} is not supported; pad with zeros"
+            )
         amounts = [*amounts, *[0] * (8 - len(amounts))]
         if self.ranks[0] == 3:  # (N, C, L): no height
             amounts = [*amounts[:2], 0, 0, *amounts[2:6]]
@@ -324,4 +336,6 @@ class Operations:
             return dataclasses.replace(x, flat=x.shape[1:] != (1, 1))
         if (shape[1:] if len(shape) == 4 else (*shape[1:2], 1, *shape[2:])) == x.shape:
             return dataclasses.replace(x, flat=False)
-        raise OneSpikeError(f"a reshape to {list(shape)} is not supported; only flattening (channels, height, width) is")
+        raise OneSpikeError(
+            f"a reshape to {list(shape)} is not supported; only flattening (channels, height, width) is"
+        )

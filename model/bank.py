@@ -37,11 +37,14 @@ def bank(
     jobs: list[Job] = []
     sums, events = [0] * config.lanes, 0
     words = [word for command in commands for word in fetch(config, command, strides, memory) if word is not None]
-    for bit, (weight, field, code), end in extract(words, word_bits=config.word_bits).events:
+    for bit, (weight, segment), end in extract(words, word_bits=config.word_bits).events:
         if bit:
-            channel, place = divmod(bit.bit_length() - 1, 1 << field)
-            shift, negative = digit(CODE_OF_DIGITS[code], place)
+            source = strides[segment]
+            channel, place = divmod(bit.bit_length() - 1, 1 << source.field)
+            power, negative = digit(CODE_OF_DIGITS[source.code], place)
+            shift = power + source.shift
             assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
+            assert weight + channel < len(weights), f"weight row {weight + channel} lies outside the memory"
             worth = -(1 << shift) if negative else 1 << shift
             sums = [s + worth * w for s, w in zip(sums, weights[weight + channel], strict=True)]
             events += 1

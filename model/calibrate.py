@@ -16,7 +16,7 @@ import numpy as np
 
 from . import golden
 from .graph import Graph, Node, activate
-from .quantise import Arithmetic, Scale, image_scale, output_scale, quantise_node
+from .quantise import Arithmetic, image_scale, output_scale, quantise_node
 from .spec import INPUT, Image, Layer
 
 BINS = 1024
@@ -66,7 +66,8 @@ def calibrate(
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact:
             worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
-            node = dataclasses.replace(node, bias=node.bias + _correction(node, wanted, sums, layer, worth))
+            fix = _correction(node, wanted, sums, layer, worth, arithmetic.nearest)
+            node = dataclasses.replace(node, bias=node.bias + fix)
             corrected = quantise_node(node, scales, step, count, arithmetic)
             sums += (corrected.bias - layer.bias).astype(np.float32)
             layer = corrected
@@ -96,7 +97,7 @@ def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clippi
         histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
     centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
     if clipping.method == "percentile":
-        share = np.cumsum(histogram, 1) / histogram.sum(1, keepdims=True)
+        share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
         levels = np.linspace(1 / CANDIDATES, 1, CANDIDATES)
@@ -119,18 +120,35 @@ def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
     return total.reshape(channels, BINS).astype(np.float64)
 
 
-def _correction(node: Node, wanted: np.ndarray, sums: np.ndarray, layer: Layer, worth: np.ndarray) -> np.ndarray:
-    """What to add to the bias, in real units: the mean error of the sums."""
-    half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0)
-    del half
-    return wanted.mean((0, 1, 2), dtype=np.float64) - sums.mean((0, 1, 2), dtype=np.float64) * worth
+def _correction(
+    node: Node, wanted: np.ndarray, sums: np.ndarray, layer: Layer, worth: np.ndarray, nearest: bool
+) -> np.ndarray:
+    """What to add to the bias [channels], in real units.
+
+    Rounding to nearest: the mean error of the sums, less the half step that the bias already carries. Rounding down
+    loses half a step in every live value, so there the mean of the activation itself is restored, by a few steps of
+    Newton's method whose slope is the share of live values.
+    """
+    error = wanted.mean((0, 1, 2), dtype=np.float64) - sums.mean((0, 1, 2), dtype=np.float64) * worth
+    if nearest or not node.fires:
+        half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0) if node.fires else 0.0
+        return error + half * worth
+    target = np.clip(wanted, 0, node.ceiling).mean((0, 1, 2), dtype=np.float64)
+    step = worth * 2.0 ** layer.shift.astype(float)
+    real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
+    for _ in range(4):
+        moved = real + (total / step).astype(np.float32)
+        live = ((moved > 0) & (moved < layer.groups)).mean((0, 1, 2))
+        got = np.clip(np.floor(moved), 0, layer.groups).mean((0, 1, 2), dtype=np.float64) * step
+        total += 0.7 * (target - got) / np.maximum(live, 0.1)
+    return total
 
 
 def integer_sums(layer: Layer, codes: Mapping[str, np.ndarray], image: Image) -> np.ndarray:
     """bias + sum of W * code as whole float32 numbers [n, H, W, C]; exact up to 24 bits."""
     total = np.zeros(1, np.float32)
     for source in layer.sources:
-        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels).astype(np.float32)
+        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * np.float32(2**source.shift)
         pad = np.array(image.pad_code, np.float32) if source.tensor == INPUT else None
         total = total + golden.accumulate(codes[source.tensor], source, matrix, pad)
     return total + layer.bias.astype(np.float32)

@@ -1,136 +1,206 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a trained network and some of its images to the integer network: clip levels, then `quantise`."""
+"""From a trained network and some of its images to the integer network: `convert`."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
-from . import golden
+from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
-from .graph import Graph, Node
-from .quantise import Arithmetic, Scale, image_scale, output_scale, quantise, quantise_node
-from .spec import INPUT, Image, Layer, Source, SpikeNet
+from .graph import Graph
+from .quantise import Arithmetic, quantise
+from .spec import Image, SpikeNet
 
-if TYPE_CHECKING:
-    import torch
-BINS = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    clip: str = "mse"
-    percentile: float = 99.9
-    per_channel: bool = True
-    bias_correction: bool = True
-    near: bool = True
+Groups = int | Mapping[str, int] | Sequence[int]
+MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
-def calibrate(graph, image, images, groups, arithmetic, options):
-    scales = {INPUT: image_scale(image)}
-    codes = {INPUT: image.quantise(images).transpose(0, 2, 3, 1).astype(np.float32)}
-    floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
-    last = {t: names[-1] for t, names in graph.users().items() if names}
-    steps = {}
-    nodes = []
-    for node in graph.nodes:
-        g = groups.get(node.name, 0)
-        wanted = _batched(graph, node, floats, lambda t: graph.sums(node, t))
-        if not node.exact and node.fires:
-            values = np.maximum(wanted, 0) if node.ceiling is None else np.clip(wanted, 0, node.ceiling)
-            if node.pool is not None and node.pool.kind == "max":
-                values = golden.pool(values, node.pool)
-            clip = _clips(values, g, options, arithmetic.nearest)
-            if node.ceiling is not None:
-                clip = np.minimum(clip, node.ceiling)
-            steps[node.name] = clip / g
-        step = steps.get(node.name, np.ones(node.channels))
-        layer = quantise_node(node, scales, step, g, arithmetic)
-        acc = _batched(graph, node, codes, lambda t: _sums(layer, t, image))
-        if options.bias_correction and not node.exact:
-            real = (acc - layer.bias) * (step * 2.0 ** -layer.shift.astype(float) if node.fires else layer.step)
-            off = node.bias + sum(np.einsum("oihw,i->o", t.weights, scales[t.tensor].offset) for t in node.terms)
-            real = real + off
-            fix = correct(real, wanted, node, step, g, options)
-            node = dataclasses.replace(node, bias=node.bias + fix)
-            new = quantise_node(node, scales, step, g, arithmetic)
-            acc = acc + (new.bias - layer.bias)
-            layer = new
-        nodes.append(node)
-        codes[node.name] = _fire(layer, acc)
-        if node.fires:
-            f = wanted if node.exact else np.clip(wanted, 0, node.ceiling)
-            floats[node.name] = golden.pool(f, node.pool) if node.pool is not None else f
-        scales[node.name] = output_scale(node, step, g, scales)
-        for t in [t for t in codes if last.get(t) == node.name]:
-            del codes[t], floats[t]
-    return dataclasses.replace(graph, nodes=tuple(nodes)), steps
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversion:
+    """Everything behind one integer network.
+
+    graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
+    node [channels]; groups: g of every firing node.
+    """
+
+    original: Graph
+    graph: Graph
+    image: Image
+    steps: Mapping[str, np.ndarray]
+    groups: Mapping[str, int]
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+
+    @functools.cached_property
+    def net(self) -> SpikeNet:
+        """The integer network."""
+        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic)
 
 
-def correct(real, wanted, node, step, g, options):
-    if options.bias_correction == "pre" or not node.fires:
-        return (wanted - real).mean((0, 1, 2), dtype=np.float64)
-    # post-activation
-    w = np.clip(wanted, 0, node.ceiling).mean((0, 1, 2), dtype=np.float64)
-    fix = np.zeros(node.channels)
-    for _ in range(4):
-        q = np.clip(np.floor((real + fix.astype(np.float32)) / step.astype(np.float32) + (.5 if options.near else 0)), 0, g)
-        got = q.mean((0, 1, 2), dtype=np.float64) * step
-        live = ((real + fix > 0) & (real + fix < g * step)).mean((0, 1, 2))
-        fix += (w - got) / np.maximum(live, .1) * .7
-    return fix
+def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
+    """The integer network of a trained one; `prepare` explains the arguments."""
+    return prepare(network, example, calibration, **settings).net
 
 
-def _batched(graph, node, tensors, f):
-    n = len(next(iter(tensors.values())))
-    out = []
-    for part in graph.chunks(n):
-        out.append(f({k: v[part] for k, v in tensors.items()}))
-    return np.concatenate(out)
+def prepare(
+    network: Any,
+    example: Any = None,
+    calibration: Any = None,
+    *,
+    groups: Groups = 8,
+    weight_bits: int = 8,
+    accumulator_bits: int = 24,
+    clip: str = "mse",
+    percentile: float = 99.9,
+    per_channel: bool = True,
+    bias_correction: bool = True,
+    rounding: str = "nearest",
+    input_bits: int = 8,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    input_range: tuple[float, float] = (0.0, 1.0),
+    progress: Callable[[str], None] | None = None,
+) -> Conversion:
+    """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
+
+    network: a module in eval mode, the path of a `.pt2` file, or a `Graph`. example: one input batch (by default the
+    first calibration image). calibration: images float [N, C, H, W] in the scale that the module takes, a few hundred.
+    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order.
+    weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error) or
+    "percentile". per_channel: clip levels by channel. bias_correction: keep every channel's mean. rounding: "nearest",
+    or "floor" as in the OneSpike paper. input_bits: of a pixel. input_range: the scale of raw pixels, before mean and
+    std; (x - mean) / std is what the module takes where it does not normalise by itself.
+    Raises OneSpikeError for whatever does not fit.
+    """
+    for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
+        if value not in choices:
+            raise OneSpikeError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    if not 0 < percentile <= 100:
+        raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile}.")
+    if not 2 <= weight_bits <= 16:
+        raise OneSpikeError(f"weight_bits must lie in 2..16, not {weight_bits}.")
+    if not 8 <= accumulator_bits <= 48:
+        raise OneSpikeError(f"accumulator_bits must lie in 8..48, not {accumulator_bits}.")
+    if calibration is None:
+        raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
+    images = _array(calibration)
+    graph = _graph(network, images[:1] if example is None else example)
+    image = image_of(graph, input_bits, mean, std, input_range)
+    images = check_images(images, image)
+    by_layer = groups_by_layer(graph, groups)
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
+    clipping = Clipping(method=clip, percentile=percentile, per_channel=per_channel, correct=bias_correction)
+    chosen = images[:: -(-len(images) // MAX_IMAGES)]
+    corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
+    return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
 
 
-def _sums(layer, tensors, image):
-    total = layer.bias.astype(np.float32)
-    for s in layer.sources:
-        m = s.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels).astype(np.float32)
-        pad = np.array(image.pad_code, np.float32) if s.tensor == INPUT else None
-        total = total + golden.accumulate(tensors[s.tensor], s, m, pad)
-    return total
+def _graph(network: Any, example: Any) -> Graph:
+    if isinstance(network, Graph):
+        return network
+    from . import importer  # torch only where there is something to import
+
+    if isinstance(network, str | Path):
+        return importer.import_exported(network)
+    return importer.import_module(network, example)
 
 
-def _fire(layer, acc):
-    if not layer.fires:
-        return acc
-    n = np.clip(np.floor(acc * (2.0 ** -layer.shift.astype(np.float32)).astype(np.float32)), 0, layer.groups)
-    return golden.pool(n, layer.pool) if layer.pool is not None else n
+def _array(images: Any) -> np.ndarray:
+    if hasattr(images, "detach"):
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
+    if array.dtype == object or array.ndim < 2:
+        raise OneSpikeError(
+            f"Calibration images must be one array (N, channels, height, width), not {array.dtype} {array.shape}."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise OneSpikeError(
+            f"Calibration images must be floating-point numbers in the scale that the network takes, not {array.dtype}."
+        )
+    if not len(array):
+        raise OneSpikeError("The calibration data holds no image.")
+    return array
 
 
-def _clips(values, g, options, nearest):
-    c = values.shape[-1]
-    flat = values.reshape(-1, c)
-    if not options.per_channel:
-        flat = flat.reshape(-1, 1)
-    tops = flat.max(0)
-    tops = np.where(tops > 0, tops, max(float(tops.max()), 1e-6))
-    out = np.empty(flat.shape[1])
-    for i in range(flat.shape[1]):
-        h, e = np.histogram(flat[:, i], BINS, (0, tops[i]))
-        x = (e[1:] + e[:-1]) / 2
-        if options.clip == "percentile":
-            cs = np.cumsum(h) / h.sum()
-            out[i] = e[1:][np.searchsorted(cs, options.percentile / 100)]
-            continue
-        cand = np.linspace(.02, 1, 150)[:, None] * tops[i]
-        d = cand / g
-        n = np.clip(np.floor(x / d + (.5 if nearest else 0)), 0, g)
-        h[0] = 0
-        err = (h * (x - n * d) ** 2).sum(1)
-        out[i] = cand[err.argmin(), 0]
-    if options.per_channel:
-        out = np.maximum(out, out.max() * 1e-2)
-    return np.broadcast_to(out, c).copy()
+def image_of(
+    graph: Graph, bits: int, mean: Any = None, std: Any = None, input_range: tuple[float, float] = (0.0, 1.0)
+) -> Image:
+    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std."""
+    channels = graph.shape[0]
+    if not 1 <= bits <= 8:
+        raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
+    low, high = map(float, input_range)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise OneSpikeError(f"input_range must be (lowest, highest) of the raw pixels, not {input_range}.")
+    values = []
+    for name, given, default in (("mean", mean, 0.0), ("std", std, 1.0)):
+        array = np.asarray(default if given is None else given, np.float64).reshape(-1)
+        if array.size not in (1, channels) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
+            sign = " positive" if name == "std" else ""
+            raise OneSpikeError(
+                f"{name} must be one{sign} number, or one for each of {channels} channels, not {given}."
+            )
+        values.append(np.broadcast_to(array, channels))
+    scale = (high - low) / (2**bits - 1) / values[1]
+    offset = (low - values[0]) / values[1]
+    pad = np.clip(np.rint((np.array(graph.pad) - offset) / scale), 0, 2**bits - 1)
+    return Image(
+        shape=graph.shape,
+        bits=bits,
+        scale=tuple(map(float, scale)),
+        offset=tuple(map(float, offset)),
+        pad_code=tuple(map(int, pad)),
+    )
+
+
+def check_images(images: np.ndarray, image: Image) -> np.ndarray:
+    """Calibration images as float32 [N, C, H, W]; refused where shape, range or values cannot be right."""
+    found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
+    if found[1:] != image.shape or len(found) != 4:
+        raise OneSpikeError(
+            f"Calibration images must have the shape (N, {', '.join(map(str, image.shape))}), not {images.shape}."
+        )
+    images = images.reshape(found).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise OneSpikeError("The calibration data holds NaN or infinite values.")
+    scale, offset = np.array(image.scale), np.array(image.offset)
+    low, high = offset, offset + scale * (2**image.bits - 1)
+    least, most = images.min((0, 2, 3)), images.max((0, 2, 3))
+    if (least < low - scale).any() or (most > high + scale).any():
+        raise OneSpikeError(
+            f"The calibration data ranges from {least.min():.4g} to {most.max():.4g}, but the network's pixels range "
+            f"from {low.min():.4g} to {high.max():.4g}; give input_range, mean and std as in training."
+        )
+    if (most - least).max() < 2 * scale.min():
+        raise OneSpikeError(
+            f"The calibration data spans only {least.min():.4g} to {most.max():.4g} of pixels from {low.min():.4g} to "
+            f"{high.max():.4g}; give input_range, mean and std as in training."
+        )
+    return images
+
+
+def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
+    """g of every firing node that is not a copy."""
+    names = [node.name for node in graph.nodes if node.fires and not node.exact]
+    if isinstance(groups, Mapping):
+        if unknown := sorted(set(groups) - set(names)):
+            raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(names) or 'none'}.")
+        if missing := [name for name in names if name not in groups]:
+            raise OneSpikeError(f"groups lacks the layer {missing[0]!r}.")
+        chosen = dict(groups)
+    elif isinstance(groups, Sequence):
+        if len(groups) != len(names):
+            raise OneSpikeError(f"groups has {len(groups)} entries for {len(names)} firing layers, {', '.join(names)}.")
+        chosen = dict(zip(names, groups, strict=True))
+    else:
+        chosen = dict.fromkeys(names, groups)
+    for name, value in chosen.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 4095:
+            raise OneSpikeError(f"groups of layer {name!r} must be a whole number in 1..4095, not {value!r}.")
+    return {name: int(value) for name, value in chosen.items()}

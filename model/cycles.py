@@ -92,7 +92,8 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     left = [-9] * banks  # last event of the word in the extractor
     released = [-9] * banks  # the shadow set is free from the next cycle on
     command = SEQUENCER_LATENCY - 1
-    release = release_step(config)
+    interval = layer.group_words(config)
+    release = release_step(config) if interval == 1 else (steps - 1) * interval
     drained = 0
     empty = waiting = 0
     bank = 0
@@ -144,12 +145,12 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
             for s, b in enumerate(group):
                 start = max(drained, begin[s])
                 released[b] = start + release
-                drained = start + steps
+                drained = start + steps * interval
     events = layer.blocks * sum(sum(map(sum, slice_)) for slice_ in counts)
     channels = sum(c >= 0 for c in layer.order)
     return LayerCycles(
         name=layer.layer.name,
-        cycles=drained - 1 + DRAIN_LATENCY + FIRE_LATENCY + 1 + 1,
+        cycles=drained + DRAIN_LATENCY + FIRE_LATENCY + 1,
         event=events,
         empty=empty,
         waiting=waiting,

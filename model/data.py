@@ -51,7 +51,9 @@ def load(source: str | Path, split: str = "train") -> Dataset:
         return _digits(split)
     folder = Path(source)
     if not folder.is_dir():
-        raise OneSpikeError(f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files.")
+        raise OneSpikeError(
+            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files."
+        )
     found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     if not found:
         nested = folder / "cifar-10-batches-bin"
@@ -134,10 +136,14 @@ def _idx(path: Path, ndim: int) -> np.ndarray:
         raise OneSpikeError(f"{path} is damaged: it cannot be read to the end; download it again.") from None
     start = 4 + 4 * ndim
     if len(data) < start or data[:4] != bytes((0, 0, 8, ndim)):
-        raise OneSpikeError(f"{path} is damaged: it does not begin as an IDX file of {ndim} dimensions; download it again.")
+        raise OneSpikeError(
+            f"{path} is damaged: it does not begin as an IDX file of {ndim} dimensions; download it again."
+        )
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", ndim, 4))
     if len(data) - start != np.prod(shape, dtype=np.int64) or not shape[0]:
-        raise OneSpikeError(f"{path} is damaged: it should hold {shape} bytes, not {len(data) - start}; download it again.")
+        raise OneSpikeError(
+            f"{path} is damaged: it should hold {shape} bytes, not {len(data) - start}; download it again."
+        )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

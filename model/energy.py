@@ -99,12 +99,19 @@ class Energy:
         result = []
         for rival in self.systems[:-1]:
             memory, bare = ours.total_uj / rival.total_uj, ours.int8_uj / rival.int8_uj
-            verdict = "Spiking loses" if memory > 1 else "Spiking wins"
             result.append(
-                f"{verdict} against the {rival.label}: {memory:.2f} of its energy with memory, "
-                f"{bare:.2f} counting operations only."
+                f"OneSpike {'loses' if memory > 1 else 'wins'} against the {PROSE[rival.name]}: it takes {memory:.2f} "
+                f"of its energy with memory, {bare:.2f} by operations only."
             )
         return result
+
+
+PROSE = {
+    "dense": "dense INT8 network",
+    "quantised": "equivalent quantised network",
+    "quantised_skip": "quantised network that skips zero activations",
+    "unary": "spiking network taken literally",
+}
 
 
 @dataclass(kw_only=True)
@@ -149,13 +156,13 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     ) / (images * max(1, macs))
     labels = {
         "dense": ("dense ANN, INT8", macs, FP32_MAC, INT8_MAC),
-        "quantised": (f"quantised network, {hidden_bits}-bit activations", macs, None, quantised),
-        "quantised_skip": ("quantised network that skips zeros", skipped, None, quantised),
-        "unary": ("spiking network, literal unary spikes", operations.additions_unary, FP32_ADD, INT8_ADD),
-        "onespike": ("OneSpike, radix spikes", operations.additions_radix, FP32_ADD, INT8_ADD),
+        "quantised": (f"quantised, {hidden_bits}-bit activations", macs, None, quantised),
+        "quantised_skip": ("quantised, zeros skipped", skipped, None, quantised),
+        "unary": ("spiking, literal unary", operations.additions_unary, FP32_ADD, INT8_ADD),
+        "onespike": ("OneSpike, radix", operations.additions_radix, FP32_ADD, INT8_ADD),
     }
     if config.code != "radix":
-        labels["onespike"] = (f"OneSpike, {config.code} spikes", operations.additions_unary, FP32_ADD, INT8_ADD)
+        labels["onespike"] = (f"OneSpike, {config.code}", operations.additions_unary, FP32_ADD, INT8_ADD)
     systems = []
     for name, (label, number, fp32, int8) in labels.items():
         bits = {purpose: value / images for purpose, value in works[name].bits.items()}

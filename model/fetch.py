@@ -20,20 +20,20 @@ class Command(NamedTuple):
 
 
 class Stride(NamedTuple):
-    """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*)."""
+    """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift."""
 
     row_stride: int
     weight_row_stride: int
     field: int
     code: int
+    shift: int = 0
 
 
 class Meta(NamedTuple):
-    """The weight row of a word's first channel, and how to read its bits."""
+    """The weight row of a word's first channel, and the source that says how to read its bits."""
 
     weight: int
-    field: int
-    code: int
+    segment: int
 
 
 def fetch(
@@ -44,7 +44,7 @@ def fetch(
     memory: the bank's spike words. Golden function of :class:`onespike.hw.fetch.Fetch`.
     """
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
-    row_stride, weight_row_stride, field, code = strides[command.segment]
+    row_stride, weight_row_stride, field, _, _ = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
     words: list[Word | None] = []
     for row in range(command.rows + 1):
@@ -56,5 +56,5 @@ def fetch(
             word = memory[address]
             assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
             last = bool(command.last) and row == command.rows and place == command.run
-            words.append(Word(word, last, Meta(weight, field, code)) if word or last else None)
+            words.append(Word(word, last, Meta(weight, command.segment)) if word or last else None)
     return words

@@ -8,6 +8,13 @@ from pathlib import Path
 from .errors import OneSpikeError
 
 
+def cannot_write(path: Path, error: OSError) -> OneSpikeError:
+    """The sentence for an output path that cannot be written."""
+    # mkdir calls a file in place of a folder "File exists".
+    reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+    return OneSpikeError(f"Cannot write {path}: {reason}; choose an output path that can be written.")
+
+
 def write_atomically(path: Path, data: bytes | str) -> bool:
     """Write `data` to a temporary name and rename it; True if the file changed. An equal file is left alone."""
     if isinstance(data, str):
@@ -22,7 +29,5 @@ def write_atomically(path: Path, data: bytes | str) -> bool:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OneSpikeError(
-            f"Cannot write {path}: {error.strerror}; choose an output path that can be written."
-        ) from None
+        raise cannot_write(path, error) from None
     return True

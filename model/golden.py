@@ -99,7 +99,7 @@ def _plan(net: SpikeNet) -> _Plan:
         scale = np.ldexp(1.0, -layer.shift.astype(int))
         bias[layer.name] = (layer.bias * scale).astype(dtype)
         for index, source in enumerate(layer.sources):
-            columns = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * scale
+            columns = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * (scale * 2.0**source.shift)
             matrices[layer.name, index] = columns.astype(dtype)
             last_use[source.tensor] = layer.name
             _, height, width = net.conv_shapes[layer.name]

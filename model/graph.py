@@ -12,7 +12,7 @@ pools are sums whose division sits in the weights that read them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -106,24 +106,34 @@ class Graph:
 
     def users(self) -> dict[str, list[str]]:
         """For every tensor, the nodes that read it."""
-        users: dict[str, list[str]] = {INPUT: []} | {node.name: [] for node in self.nodes}
+        users: dict[str, list[str]] = {name: [] for name in (INPUT, *(node.name for node in self.nodes))}
         for node in self.nodes:
             for term in node.terms:
                 users[term.tensor].append(node.name)
         return users
 
-    def run(self, images: np.ndarray, dtype: type = np.float64) -> np.ndarray:
-        """Logits [N, classes] of images [N, C, H, W] in the module's own scale."""
+    def run(
+        self,
+        images: np.ndarray,
+        dtype: type = np.float64,
+        activation: Callable[[Node, np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Logits [N, classes] of images [N, C, H, W] in the module's own scale; `activation` may replace `activate`."""
+        activation = activation or activate
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[1:] != self.shape:
-            raise OneSpikeError(f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}.")
+            raise OneSpikeError(
+                f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}."
+            )
         last = {tensor: names[-1] for tensor, names in self.users().items() if names}
         results = []
         for part in self.chunks(len(images)):
-            tensors = {INPUT: np.ascontiguousarray(images[part].transpose(0, 2, 3, 1), dtype=dtype)}
+            tensors: dict[str, np.ndarray] = {
+                INPUT: np.ascontiguousarray(images[part].transpose(0, 2, 3, 1), dtype=dtype)
+            }
             for node in self.nodes:
                 value = self.sums(node, tensors)
-                tensors[node.name] = activate(node, value) if node.fires else value
+                tensors[node.name] = activation(node, value) if node.fires else value
                 for name in [name for name in tensors if last.get(name) == node.name]:
                     del tensors[name]
             results.append(tensors[self.nodes[-1].name].transpose(0, 3, 1, 2).reshape(part.stop - part.start, -1))
@@ -184,9 +194,7 @@ def tidy(graph: Graph) -> Graph:
         nodes = {key: value for key, value in nodes.items() if key != name}
         nodes[before.name] = joined
         for key, other in nodes.items():
-            terms = tuple(
-                dataclasses.replace(t, tensor=before.name) if t.tensor == name else t for t in other.terms
-            )
+            terms = tuple(dataclasses.replace(t, tensor=before.name) if t.tensor == name else t for t in other.terms)
             nodes[key] = dataclasses.replace(other, terms=terms)
     needed = {final}
     for node in reversed(list(nodes.values())):

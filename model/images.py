@@ -110,7 +110,8 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
         "dest_field": output.field.bit_length() - 1 if output else 0,
         "dest_slices": len(output.slices) - 1 if output else 0,
         "dest_slice_groups": output.channels_per_slice // config.fire_lanes - 1 if output else 0,
-        "dest_word_groups": config.word_bits // (output.field * config.fire_lanes) - 1 if output else 0,
+        "dest_word_groups": max(1, config.word_bits // (output.field * config.fire_lanes)) - 1 if output else 0,
+        "dest_group_words": layer.group_words(config) - 1,
     }
 
 
@@ -120,6 +121,7 @@ def _segment_record(source: MappedSource, row_base: int, column_base: int) -> di
         "image": tensor.name == INPUT,
         "field": tensor.field.bit_length() - 1,
         "code": DIGITS[tensor.code],
+        "shift": source.spike_shift,
         "base": tensor.base,
         "row_base": row_base,
         "column_base": column_base,

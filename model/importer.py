@@ -79,9 +79,13 @@ def as_example(example: Any) -> torch.Tensor:
         example = torch.from_numpy(np.ascontiguousarray(example))
     if not isinstance(example, torch.Tensor) or example.ndim not in (2, 3, 4) or not len(example):
         found = f"shape {list(example.shape)}" if isinstance(example, torch.Tensor) else type(example).__name__
-        raise OneSpikeError(f"The example must be one batch of inputs such as [1, channels, height, width], not {found}.")
+        raise OneSpikeError(
+            f"The example must be one batch of inputs such as [1, channels, height, width], not {found}."
+        )
     if not example.is_floating_point():
-        raise OneSpikeError(f"The example must hold floating-point numbers, not {example.dtype}; scale images as in training.")
+        raise OneSpikeError(
+            f"The example must hold floating-point numbers, not {example.dtype}; scale images as in training."
+        )
     return example.detach().cpu()
 
 
@@ -109,7 +113,7 @@ def _walk(exported: torch.export.ExportedProgram) -> tuple[Graph, list[torch.fx.
             results = [r for r in torch.utils._pytree.tree_leaves(node.args) if isinstance(r, torch.fx.Node)]
             if len(results) != 1 or not isinstance(values[results[0]], Value):
                 raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
-            last = results[0]
+            last: Any = results[0]
             while last in finals or _kind(last) in TRANSPARENT | RESHAPES:
                 last = last.args[0]
             try:
@@ -124,7 +128,11 @@ def _walk(exported: torch.export.ExportedProgram) -> tuple[Graph, list[torch.fx.
 def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
     """Placeholder name -> parameter, buffer or constant in float64; NaN and infinity are refused."""
     signature, found = exported.graph_signature, {}
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    names = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
     for placeholder, name in names.items():
         tensor = exported.state_dict[name] if name in exported.state_dict else exported.constants[name]
         tensor = tensor.detach().cpu()
@@ -138,7 +146,9 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
 
 def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Operations, finals: list[Any]) -> Any:
     kind = _kind(node)
-    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+    args: Any
+    options: Any
+    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
     sources = [n for n in node.all_input_nodes if _holds_value(values[n])]
     if not sources:  # depends on parameters alone
         return node.target(*args, **options)  # type: ignore[operator]
@@ -150,7 +160,9 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         return args[0]
     if kind in CLASSIFIERS and _ends(node):
         finals.append(node)
-        operations.builder.notes.append(f"The last {kind.strip('_')} is left out: logits are given, argmax stays the same.")
+        operations.builder.notes.append(
+            f"The last {kind.strip('_')} is left out: logits are given, argmax stays the same."
+        )
         return args[0]
     operations.where, operations.name = user_line(node), _layer_name(node)
     operations.ranks = tuple(n.meta["val"].ndim for n in sources if isinstance(n.meta["val"], torch.Tensor))
@@ -171,13 +183,13 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
 
 
 def _holds_value(value: Any) -> bool:
-    return isinstance(value, Value) or isinstance(value, tuple) and any(isinstance(v, Value) for v in value)
+    return isinstance(value, Value) or (isinstance(value, tuple) and any(isinstance(v, Value) for v in value))
 
 
 def _ends(node: torch.fx.Node) -> bool:
     """Whether nothing but reshapes and further softmax-like operations follow."""
     follow = TRANSPARENT | RESHAPES | CLASSIFIERS
-    return all(user.op == "output" or _kind(user) in follow and _ends(user) for user in node.users)
+    return all(user.op == "output" or (_kind(user) in follow and _ends(user)) for user in node.users)
 
 
 def _kind(node: torch.fx.Node) -> str:
@@ -198,7 +210,7 @@ def _layer_name(node: torch.fx.Node) -> str:
 def user_line(node: torch.fx.Node) -> str:
     """`file.py, line 12: code` of the user's deepest line, from torch's stack trace."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/" not in frame[0].replace("\\", "/")] or frames
+    own = [frame for frame in frames if "site-packages/torch/" not in frame[0].replace("\\", "/")]
     return f"{Path(own[-1][0]).name}, line {own[-1][1]}: {own[-1][2].strip()}" if own else ""
 
 
@@ -227,6 +239,6 @@ def _check(graph: Graph, finals: list[torch.fx.Node], reference: torch.nn.Module
     error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-300))
     if not error < tolerance:
         raise OneSpikeError(
-            f"The imported graph differs from the module by {error:.1e} of its largest logit, more than {tolerance:.0e}; "
-            f"please report this network."
+            f"The imported graph differs from the module by {error:.1e} of its largest logit, more than "
+            f"{tolerance:.0e}; please report this network."
         )

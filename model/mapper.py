@@ -39,6 +39,7 @@ class MappedSource:
     stride: tuple[int, int]
     dilation: int
     shift: tuple[int, int]
+    spike_shift: int  # added to the shift of every spike
     weight_base: int
     tap_stride: int  # weight rows of one tap: the places of its spike words
 
@@ -88,6 +89,10 @@ class MappedLayer:
     def pixels(self) -> int:
         """Pooled output pixels."""
         return self.shape[1] * self.shape[2]
+
+    def group_words(self, config: EngineConfig) -> int:
+        """Spike words that F codes fill: the cycles that draining them takes."""
+        return 1 if self.output is None else max(1, self.output.field * config.fire_lanes // config.word_bits)
 
     @property
     def jobs(self) -> int:
@@ -169,11 +174,6 @@ def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineCon
     """The configuration with every memory and width sized for the network (options as in `map_network`)."""
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
-    # F codes leave in one cycle and must fit one spike word.
-    hidden = [codes.field_width(config.code, top) for name, top in net.top_code.items() if name != INPUT]
-    lanes = config.word_bits // max(hidden, default=1)
-    fire = max(f for f in (1, 2, 4, 8, 16, 32) if f <= min(config.fire_lanes, max(1, lanes)))
-    config = dataclasses.replace(config, fire_lanes=fire)
     needs = dict(_plan(net, config, **({"slices": 1, "rates": None, "image_code": "auto"} | options)).needs)
     for name in needs:
         if name.endswith("_depth"):
@@ -236,7 +236,7 @@ def _plan(
     needs = {
         "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
         "weight_bits": net.weight_bits,
-        "max_shift": max(_max_shift(t) for t in tensors.values()),
+        "max_shift": max(_max_shift(s.tensor) + s.spike_shift for layer in layers for s in layer.sources),
         "max_groups": max(firing, default=1),
         "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
@@ -311,12 +311,6 @@ def _tensors(
             rates=None if image else rates.get(name),
             pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
         )
-        layout = tensors[name]
-        if not image and layout.field * config.fire_lanes > config.word_bits:
-            raise OneSpikeError(
-                f"{config.fire_lanes} fire lanes write {layout.field}-bit fields of {name!r} in one cycle, more than a "
-                f"word of {config.word_bits} bits; use fire_lanes = {max(1, config.word_bits // layout.field)}."
-            )
     made = {layer.name: index for index, layer in enumerate(net.layers)}
     sizes = {name: t.size * (2 if name == INPUT else 1) for name, t in tensors.items()}
     lives = {name: (made.get(name, -1), max(users[name])) for name in tensors}
@@ -397,6 +391,7 @@ def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_b
         stride=source.stride,
         dilation=source.dilation[0],
         shift=(tensor.pad[0] - source.padding[0], tensor.pad[2] - source.padding[2]),
+        spike_shift=source.shift,
         weight_base=weight_base,
         tap_stride=tensor.words * (config.word_bits // tensor.field),
     )

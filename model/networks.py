@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Example networks, all of ReLU, convolutions and pools: `build("digits")`, and trained residual networks from files."""
+"""Example networks of convolutions, ReLU and pools, by name, and trained residual networks from files."""
 
 from __future__ import annotations
 
@@ -69,6 +69,9 @@ class _Block(nn.Module):
 class ResNet20(nn.Module):
     """He's CIFAR-10 network with option-A shortcuts; it takes images in [0, 1] and normalises them itself."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, blocks: int = 3, classes: int = 10) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
@@ -84,7 +87,8 @@ class ResNet20(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
-        x = self.layer3(self.layer2(self.layer1(x)))
+        for stage in (1, 2, 3):
+            x = self.get_submodule(f"layer{stage}")(x)
         return self.linear(x.mean((2, 3)))
 
 
@@ -105,19 +109,20 @@ class ResNet8(nn.Module):
         self.dense = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        def same(y: Tensor) -> Tensor:
-            return F.pad(y, (1, 1, 1, 1))
+        def conv(index: int, y: Tensor, pads: tuple[int, ...] = (0, 0, 0, 0)) -> Tensor:
+            return self.get_submodule(f"conv2d_{index}".removesuffix("_0"))(F.pad(y, pads))
 
-        def strided(y: Tensor) -> Tensor:
-            return F.pad(y, (0, 1, 0, 1))
+        def norm(index: int, y: Tensor) -> Tensor:
+            return self.get_submodule(f"batch_normalization_{index}".removesuffix("_0"))(y)
 
-        x = F.relu(self.batch_normalization(self.conv2d(same(x))))
-        y = F.relu(self.batch_normalization_1(self.conv2d_1(same(x))))
-        x = F.relu(x + self.batch_normalization_2(self.conv2d_2(same(y))))
-        y = F.relu(self.batch_normalization_3(self.conv2d_3(strided(x))))
-        x = F.relu(self.conv2d_5(x) + self.batch_normalization_4(self.conv2d_4(same(y))))
-        y = F.relu(self.batch_normalization_5(self.conv2d_6(strided(x))))
-        x = F.relu(self.conv2d_8(x) + self.batch_normalization_6(self.conv2d_7(same(y))))
+        around, behind = (1, 1, 1, 1), (0, 1, 0, 1)
+        x = F.relu(norm(0, conv(0, x, around)))
+        y = F.relu(norm(1, conv(1, x, around)))
+        x = F.relu(x + norm(2, conv(2, y, around)))
+        y = F.relu(norm(3, conv(3, x, behind)))
+        x = F.relu(conv(5, x) + norm(4, conv(4, y, around)))
+        y = F.relu(norm(5, conv(6, x, behind)))
+        x = F.relu(conv(8, x) + norm(6, conv(7, y, around)))
         return self.dense(x.mean((2, 3)))
 
 
@@ -143,7 +148,9 @@ def load_npz(name: str, path: str | Path) -> nn.Module:
             arrays = {key.replace("/", "."): torch.from_numpy(archive[key]) for key in archive.files}
     except (OSError, ValueError) as error:
         raise OneSpikeError(f"Cannot read the weights in {path}: {error}.") from None
-    wanted = {key for key in module.state_dict() if key.rsplit(".", 1)[-1] not in ("num_batches_tracked", "mean", "std")}
+    wanted = {
+        key for key in module.state_dict() if key.rsplit(".", 1)[-1] not in ("num_batches_tracked", "mean", "std")
+    }
     if missing := sorted(wanted - arrays.keys()):
         raise OneSpikeError(f"{path} lacks {missing[0]!r}, which the network {name!r} needs.")
     module.load_state_dict({key: arrays[key] for key in wanted}, strict=False)

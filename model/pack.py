@@ -25,7 +25,7 @@ def pack(config: EngineConfig, layer: Mapping[str, int], codes: Sequence[Sequenc
         return []
     bits = 1 << layer["dest_field"]
     places = (layer["dest_slice_groups"] + 1) * config.fire_lanes
-    per_word = (layer["dest_word_groups"] + 1) * config.fire_lanes
+    per_word = (layer["dest_word_groups"] + 1) * config.fire_lanes // (layer["dest_group_words"] + 1)
     assert per_word * bits <= config.word_bits, f"{per_word} fields of {bits} bits exceed a word of {config.word_bits}"
     writes: list[Write] = []
     for pixel, values in enumerate(codes):

@@ -22,7 +22,7 @@ from .graph import Graph, Node
 from .spec import INPUT, Image, Layer, Source, SpikeNet
 
 MAX_SHIFT = 40
-MAX_COPIES = 16  # of a shortcut's source, so that its large weight does not coarsen the kernel beside it
+MAX_LIFT = 15  # of a source's weights, as in `spec.Source.shift`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,94 +91,88 @@ def quantise_node(
             name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero, groups=source.top,
             pool=node.pool, step=worth,
         )  # fmt: skip
-    real = [
-        term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms
-    ]
-    bias = node.bias + sum(
-        np.einsum("oihw,i->o", term.weights, scales[term.tensor].offset) for term in node.terms
-    )
+    real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
+    bias = node.bias + sum(np.einsum("oihw,i->o", term.weights, scales[term.tensor].offset) for term in node.terms)
     tops = [scales[term.tensor].top for term in node.terms]
     if not node.fires:
         factor = _common_factor(real, bias, tops, arithmetic)
-        sources = _sources(node, real, np.full(node.channels, factor), [1] * len(real))
+        sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
-    shift, copies = _shifts(node, real, tops, arithmetic)
+    shift, lifts = thresholds(node.name, real, tops, groups, arithmetic)
     factor = np.ldexp(1.0, shift)
-    sources = _sources(node, real, factor, copies)
+    sources = _sources(node, real, factor, lifts)
     half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if arithmetic.nearest else 0
     low, high = _bounds(sources, scales)
     # Beyond these a bias changes nothing: the channel is always silent, or always saturated.
     rounded = np.clip(np.rint(bias / step * factor + half), -high - 1, groups * factor - low).astype(np.int64)
-    layer = Layer(
+    return Layer(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
         pool=node.pool, step=float(step.mean()),
     )  # fmt: skip
-    return layer
 
 
 def _bounds(sources: tuple[Source, ...], scales: Mapping[str, Scale]) -> tuple[np.ndarray, np.ndarray]:
     """Per channel, the least and the largest sum of W * code, without bias."""
     low = high = np.zeros(sources[0].weights.shape[0])
     for source in sources:
-        weights = source.weights.astype(np.int64)
+        weights = source.weights.astype(np.int64) << source.shift
         low = low + np.minimum(weights, 0).sum((1, 2, 3)) * scales[source.tensor].top
         high = high + np.maximum(weights, 0).sum((1, 2, 3)) * scales[source.tensor].top
     return low, high
 
 
-def _largest(real: list[np.ndarray], channels: int) -> np.ndarray:
-    return np.max([np.zeros(channels), *(np.abs(w).max((1, 2, 3)) for w in real)], axis=0)
-
-
-def _shifts(
-    node: Node, real: list[np.ndarray], tops: list[int], arithmetic: Arithmetic
+def thresholds(
+    name: str, real: list[np.ndarray], tops: list[int], groups: int, arithmetic: Arithmetic
 ) -> tuple[np.ndarray, list[int]]:
-    """k [channels] and how many equal copies each term is dealt over.
+    """k [channels], the largest that weights and accumulator allow, and the shift of every source.
 
-    A shortcut (one weight per channel, near d_in / d_out) is often several times larger than the kernel beside it. The
-    kernel sets k, and the shortcut is read several times, each with a part of its weight.
+    A shortcut has one weight per channel, d_in / d_out, often several times larger than the kernel beside it. Its
+    source is shifted, as far as the weight keeps a precision of 1 in 32, so that the kernel keeps its bits.
     """
     light = [np.count_nonzero(w, axis=(1, 2, 3)).max() <= 1 for w in real]
-    heavy = [w for w, small in zip(real, light, strict=True) if not small] or real
-    with np.errstate(divide="ignore"):
-        shift = np.floor(np.log2((arithmetic.limit + 0.49) / _largest(heavy, node.channels)))
-        copied = np.floor(np.log2((arithmetic.limit * MAX_COPIES) / _largest(real, node.channels)))
-    # Sums of either sign, and the largest threshold, within the accumulator; one unit per weight for rounding.
+    if all(light):
+        light = [False] * len(real)
+    peaks = [np.abs(w).max((1, 2, 3)) for w in real]
     reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True))
-    room = 2.0 ** (arithmetic.accumulator_bits - 1)
-    taps = sum(int(np.prod(w.shape[1:])) * top for w, top in zip(real, tops, strict=True))
+    # Every weight may round up by half: that much of the accumulator is kept free.
+    slack = sum(np.count_nonzero(w, axis=(1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) / 2
+    room = np.maximum(2.0 ** (arithmetic.accumulator_bits - 2) - slack, 1e-9)  # and as much again for the bias
     with np.errstate(divide="ignore"):
-        fits = np.floor(np.log2(max(room - taps, 1) / np.maximum(reach, 1e-300)))
-        fits = np.minimum(fits, arithmetic.accumulator_bits - 2 - 8)
-    shift = np.minimum(np.minimum(np.minimum(shift, copied), fits), MAX_SHIFT)
+        shift = np.floor(np.log2(room / np.maximum(reach, 1e-300)))
+        # A channel without weights is a constant: its whole range of counts stays inside the accumulator.
+        shift = np.minimum(shift, min(MAX_SHIFT, arithmetic.accumulator_bits - 2 - groups.bit_length()))
+        for peak, small in zip(peaks, light, strict=True):
+            if not small:
+                shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) / peak)))
+        lifts = []
+        for peak, small in zip(peaks, light, strict=True):
+            least = (peak * 2.0**shift)[peak > 0].min(initial=np.inf)
+            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, MAX_LIFT)) if small and np.isfinite(least) else 0
+            shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) * 2.0**lift / peak)))
+            lifts.append(lift)
     if shift.min() < 0:
         channel = int(shift.argmin())
         raise OneSpikeError(
-            f"Layer {node.name!r}, channel {channel}: a weight is {_largest(real, node.channels)[channel]:.3g} output "
-            f"steps per input step, too large for {arithmetic.weight_bits}-bit weights and a "
-            f"{arithmetic.accumulator_bits}-bit accumulator; use more weight bits, more accumulator bits or fewer groups."
+            f"Layer {name!r}, channel {channel}: a weight of {max(p[channel] for p in peaks):.3g} output counts per "
+            f"input count and sums up to {reach[channel]:.3g} counts do not fit {arithmetic.weight_bits}-bit weights "
+            f"and a {arithmetic.accumulator_bits}-bit accumulator; allow more bits or use fewer groups."
         )
-    copies = []
-    for weights, small in zip(real, light, strict=True):
-        most = (np.abs(weights).max((1, 2, 3)) * 2.0**shift).max()
-        copies.append(max(1, math.ceil((most - 0.49) / arithmetic.limit)) if small else 1)
-    return shift.astype(int), copies
+    return shift.astype(int), lifts
 
 
-def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, copies: list[int]) -> tuple[Source, ...]:
-    sources = []
-    for term, weights, count in zip(node.terms, real, copies, strict=True):
-        whole = np.rint(weights * factor[:, None, None, None]).astype(np.int64)
-        for index in range(count):
-            # Equal parts whose sum is exact: the floor of (whole + index) / count.
-            part = (whole + index) // count
-            sources.append(
-                Source(
-                    tensor=term.tensor, weights=part, stride=term.stride, padding=term.padding, dilation=term.dilation
-                )
-            )
-    return tuple(sources)
+def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list[int]) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            tensor=term.tensor,
+            weights=np.rint(weights * np.ldexp(factor, -lift)[:, None, None, None]).astype(np.int64),
+            stride=term.stride,
+            padding=term.padding,
+            dilation=term.dilation,
+            shift=lift,
+        )
+        for term, weights, lift in zip(node.terms, real, lifts, strict=True)
+    )
 
 
 def _common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:

@@ -92,6 +92,7 @@ class Source:
 
     weights: int16 [out channels, in channels, kernel height, kernel width].
     padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
+    shift: every weight counts 2**shift times itself (for sources, such as shortcuts, with larger weights than the rest).
     """
 
     tensor: str
@@ -99,6 +100,7 @@ class Source:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
+    shift: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", _array(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
@@ -107,6 +109,8 @@ class Source:
                 f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
                 f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, padding {self.padding}."
             )
+        if not 0 <= self.shift <= 15:
+            raise OneSpikeError(f"The shift of a source must lie in 0..15, not {self.shift}.")
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a source map of `height` x `width`."""
@@ -199,7 +203,9 @@ class Image:
         """Codes uint8 [N, C, H, W] of float images in the module's own scale (round to nearest, clip)."""
         images = np.asarray(images)
         if images.shape[1:] != self.shape or images.ndim != 4:
-            raise OneSpikeError(f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}.")
+            raise OneSpikeError(
+                f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}."
+            )
         if not np.isfinite(images).all():
             raise OneSpikeError("The images hold NaN or infinite values; clean the data first.")
         scale = np.array(self.scale).reshape(1, -1, 1, 1)
@@ -262,7 +268,9 @@ class SpikeNet:
                     )
                 found.add(source.output_shape(height, width))
             if len(found) != 1 or min(min(found)) < 1:
-                raise OneSpikeError(f"Layer {layer.name!r}: its sources give the shapes {sorted(found)}; need one, not empty.")
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: its sources give the shapes {sorted(found)}; need one, not empty."
+                )
             height, width = found.pop()
             conv_shapes[layer.name] = (layer.channels, height, width)
             if layer.pool is not None:
@@ -292,7 +300,7 @@ class SpikeNet:
         low = np.zeros(layer.channels, np.int64)
         high = np.zeros(layer.channels, np.int64)
         for source in layer.sources:
-            weights = source.weights.astype(np.int64)
+            weights = source.weights.astype(np.int64) << source.shift
             low += np.minimum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
             high += np.maximum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
         return (
@@ -332,7 +340,7 @@ class SpikeNet:
             arrays[f"{index}.bias"], arrays[f"{index}.shift"] = layer.bias, layer.shift
             for position, source in enumerate(layer.sources):
                 arrays[f"{index}.{position}.weights"] = source.weights
-                keys = ("tensor", "stride", "padding", "dilation")
+                keys = ("tensor", "stride", "padding", "dilation", "shift")
                 entry["sources"].append({key: getattr(source, key) for key in keys})
             layers.append(entry)
         return {"image": dataclasses.asdict(self.image), "layers": layers, "weight_bits": self.weight_bits}
@@ -381,6 +389,7 @@ class SpikeNet:
                         Source(
                             tensor=s["tensor"],
                             weights=array(f"{index}.{position}.weights"),
+                            shift=s["shift"],
                             **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
                         )
                         for position, s in enumerate(entry["sources"])
@@ -401,7 +410,9 @@ class SpikeNet:
                     )
                 image = manifest["image"]
                 net = cls(
-                    image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
+                    image=Image(
+                        **(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})
+                    ),
                     layers=tuple(layers),
                     weight_bits=manifest["weight_bits"],
                     meta=manifest["meta"],

@@ -31,9 +31,9 @@ class Training:
     shift: images are moved by up to so many pixels at random. flip: and mirrored.
     """
 
-    epochs: int = 12
+    epochs: int = 16
     batch: int = 100
-    rate: float = 0.01
+    rate: float = 0.02
     decay: float = 0.01
     shift: int = 2
     flip: bool = False
@@ -44,28 +44,31 @@ class Training:
             raise OneSpikeError(f"Epochs must be at least 1, the batch at least 2, the rate positive: not {self}.")
 
 
-def batches(data: Dataset, settings: Training, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    data: Dataset, settings: Training, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """One epoch of shuffled, shifted, mirrored batches; a last batch of one image is left out."""
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     order = torch.randperm(len(labels), generator=generator)
     for chosen in order.split(settings.batch):
         if len(chosen) > 1:
-            yield augment(images[chosen], settings.shift, settings.flip, generator), labels[chosen]
+            yield augment(images[chosen], settings, generator), labels[chosen]
 
 
-def augment(images: torch.Tensor, shift: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Images [N, C, H, W], each moved by up to `shift` pixels (edges become 0) and mirrored with chance one half."""
+def augment(images: torch.Tensor, settings: Training, generator: torch.Generator) -> torch.Tensor:
+    """Images [N, C, H, W], each moved and mirrored at random; places from outside are 0."""
     number, _, height, width = images.shape
+    shift = settings.shift
     if shift:
         padded = F.pad(images, (shift,) * 4)
         offsets = torch.randint(0, 2 * shift + 1, (2, number, 1), generator=generator)
         rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
         index = torch.arange(number)[:, None, None]
         images = padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if flip:
+    if settings.flip:
         mirrored = torch.rand(number, 1, 1, 1, generator=generator) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
-    return images.contiguous()
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def train(module: nn.Module, data: Dataset, settings: Training, *, progress: bool = True) -> nn.Module:
@@ -77,7 +80,7 @@ def train(module: nn.Module, data: Dataset, settings: Training, *, progress: boo
     steps = settings.epochs * -(-len(data) // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    module.train()
+    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
         torch.random.fork_rng(devices=[]),
         Progress(*columns, console=Console(file=sys.stderr), disable=not progress) as bar,
@@ -96,7 +99,7 @@ def train(module: nn.Module, data: Dataset, settings: Training, *, progress: boo
                 right += int((logits.argmax(1) == labels).sum())
                 bar.advance(task)
             bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right")
-    return module.eval()
+    return module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def accuracy(module: nn.Module, data: Dataset, batch: int = 250) -> float:

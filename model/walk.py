@@ -2,10 +2,11 @@
 """Walk: from the layer program and its tables to the commands of every bank, in order."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..hw.config import EngineConfig
 from ..hw.program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words
+from ..hw.sequencer import column_entry, row_entry
 from .fetch import Command, Stride
 
 
@@ -82,6 +83,19 @@ def records(config: EngineConfig, program: Sequence[int]) -> tuple[dict[str, int
         layer, *segments = unpack([LAYER, *[SEGMENT] * config.segments], program[start : start + size])
         found.append(Record(layer, segments))
     return header, found
+
+
+Table = list[tuple[int, int, int]]
+
+
+def tables(config: EngineConfig, rows: Sequence[int], columns: Sequence[int]) -> tuple[Table, Table]:
+    """The row and the column table that memory rows hold, as `walk` takes them."""
+
+    def entries(layout: Any, values: Sequence[int]) -> Table:
+        fields = [(field.offset, (1 << field.width) - 1) for _, field in layout]
+        return [tuple(value >> offset & mask for offset, mask in fields) for value in values]  # type: ignore[misc]
+
+    return entries(row_entry(config), rows), entries(column_entry(config), columns)
 
 
 def unpack(parts: Sequence[Mapping[str, int]], words: Sequence[int]) -> list[dict[str, int]]:

@@ -53,7 +53,7 @@ def random_net(rng: random.Random, *, groups: int | None = None, image_bits: int
         try:
             return _random_net(rng, groups, image_bits)
         except OneSpikeError:
-            continue  # an empty map, say: draw again
+            continue  # draw again
 
 
 def _random_net(rng: random.Random, groups: int | None, image_bits: int | None) -> SpikeNet:
@@ -75,8 +75,11 @@ def _random_net(rng: random.Random, groups: int | None, image_bits: int | None) 
             dilation=(rng.choice([1, 1, 2]), rng.choice([1, 1, 2])),
         )
         sources, out = [source], source.output_shape(*shapes[before][1:])
+        if min(out) < 1:
+            raise OneSpikeError("an empty map")
         for other, (inputs, height, width) in shapes.items():
-            shortcut = Source(tensor=other, weights=weights(rng, channels, inputs, 1, 1), stride=step)
+            extra = weights(rng, channels, inputs, 1, 1)
+            shortcut = Source(tensor=other, weights=extra, stride=step, shift=rng.choice([0, 2]))
             if len(sources) == 1 and rng.random() < 0.7 and shortcut.output_shape(height, width) == out:
                 sources.append(shortcut)
         pools = [
@@ -104,6 +107,8 @@ def pooled(pool: Pool | None, height: int, width: int) -> tuple[int, int]:
     if pool is None:
         return height, width
     rows, columns = pool.windows(height, width)
+    if not rows or not columns:
+        raise OneSpikeError("an empty map")
     return len(rows), len(columns)
 
 
@@ -123,7 +128,7 @@ def head(rng: random.Random, tensor: str, shape: tuple[int, int, int], classes: 
 def random_mapping(rng: random.Random, *, loadable: bool = True, **fixed) -> Mapping:
     """A random network on a random engine that fits it; keywords fix parameters of the engine."""
     while True:
-        lanes, fire_lanes = rng.choice([(2, 1), (2, 2), (4, 2), (4, 4), (6, 2), (8, 1)])
+        lanes, fire_lanes = rng.choice([(2, 1), (2, 2), (4, 2), (4, 4), (6, 2), (8, 8), (12, 1)])
         config = EngineConfig(
             **{
                 "banks": rng.choice([1, 2, 4]),

@@ -61,7 +61,7 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
     )
     words = [(t.cycle, t.payload.word, t.payload.last, t.payload.meta) for t in stamps["words"]]
     stamps["words"] = [
-        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.field, meta.code)))
+        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.segment)))
         for cycle, word, last, meta in words
     ]
     return stamps
@@ -69,9 +69,7 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
 
 def random_case(rng: random.Random, count: int, share: float):
     memory = [rng.getrandbits(16) if rng.random() < share else 0 for _ in range(CONFIG.spike_depth)]
-    strides = [
-        Stride(rng.randrange(20), rng.randrange(100), rng.randrange(5), rng.randrange(3)) for _ in range(CONFIG.segments)
-    ]
+    strides = [Stride(rng.randrange(20), rng.randrange(100), rng.randrange(5), rng.randrange(3)) for _ in range(3)]
     commands = []
     while len(commands) < count:
         command = Command(
@@ -90,9 +88,9 @@ def test_golden():
     strides = [Stride(0, 0, 0, 0), Stride(4, 100, 3, 2)]  # 2 fields of 8 bits in a word
     assert fetch(CONFIG, command, strides, memory) == [
         None,
-        Word(5, False, Meta(12, 3, 2)),
-        Word(7, False, Meta(110, 3, 2)),
-        Word(0, True, Meta(112, 3, 2)),
+        Word(5, False, Meta(12, 1)),
+        Word(7, False, Meta(110, 1)),
+        Word(0, True, Meta(112, 1)),
     ]
 
 

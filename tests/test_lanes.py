@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
 import random
 
 import pytest
@@ -8,7 +9,7 @@ from onespike.model.lanes import lanes
 from onespike.sim.stream import run_pipeline
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
-WEIGHT, END, DRAIN = 2, 3, 1  # cycles from `weights` to the accumulator, from `end` to the shadow, from `step` to `drain`
+END, DRAIN = 3, 1  # cycles from `end` to the shadow, from `step` to `drain`
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
@@ -75,7 +76,7 @@ def test_golden_ranges(weights, shift, message):
         {},
         {"max_shift": 0},
         {"max_shift": 15},  # a shifted weight is wider than the accumulator
-        {"fire_lanes": 6},
+        {"lanes": 4, "fire_lanes": 4},
         {"lanes": 8, "fire_lanes": 1},
         {"lanes": 1, "fire_lanes": 1},
         {"acc_bits": 40, "weight_bits": 16},
@@ -104,7 +105,7 @@ def test_weights_and_shifts_exhaustively():
     }
     _, drain = rtl(config, case, [0] * len(case["add"]))
     shown = [0, *(row[0] for row in drain[END + DRAIN :])]
-    differences = [(b - a + 4096) % 8192 - 4096 for a, b in zip(shown, shown[1:], strict=False)]
+    differences = [(b - a + 4096) % 8192 - 4096 for a, b in itertools.pairwise(shown)]
     assert differences == [-(w << s) if n else w << s for w, s, n in rows]
 
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up what it needs: a virtual environment in .venv with the versions of constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench results clean distclean tools
+
+help:
+	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
+	@echo "make test       ruff, mypy and the test suite (10 minutes, installation included)"
+	@echo "make test-slow  the tests that take longer than a minute"
+	@echo "make lint       ruff and mypy alone"
+	@echo "make bench      golden model against the float network in PyTorch, one thread"
+	@echo "make results    run the demo and bench, and write their figures into README.md"
+	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
+
+demo: $(STAMP)
+	$(BIN)/onespike demo
+
+test: lint
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) -m slow
+
+# mypy cannot follow setuptools' package-dir mapping: show it the package as a user sees it.
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	@rm -rf build/types && mkdir -p build/types/onespike
+	@ln -s $(CURDIR)/onespike/*.py $(foreach d,hw model sim fpga,$(CURDIR)/$(d)) build/types/onespike/
+	MYPYPATH=build/types $(BIN)/mypy -p onespike
+
+bench: $(STAMP)
+	$(BIN)/python -m onespike.bench
+
+results: $(STAMP)
+	$(BIN)/onespike demo
+	$(BIN)/python -m onespike.bench --json build/bench.json
+	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv *.egg-info
+
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo "OneSpike needs Python 3.11 or newer: apt-get install python3" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "OneSpike needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Name another with make PYTHON=..." >&2; exit 2; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || { \
+	  echo "The simulator needs a C++ compiler: apt-get install g++" >&2; exit 2; }
+	@command -v perl >/dev/null || { echo "Verilator needs perl: apt-get install perl" >&2; exit 2; }
+
+# Remade whenever the pinned versions or the dependencies change. Where Python comes without ensurepip (Debian without
+# python3-venv), the system's pip fills the environment. The CPU build of torch is preferred where its host can be
+# reached: the one on PyPI brings gigabytes of CUDA.
+$(STAMP): constraints.txt pyproject.toml | tools
+	rm -rf .venv
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	  $(PYTHON) -m venv .venv && ln -sf pip .venv/bin/pip-onespike; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  $(PYTHON) -m venv --without-pip .venv && \
+	  printf '#!/bin/sh\nexec $(PYTHON) -m pip --python .venv/bin/python "$$@"\n' > .venv/bin/pip-onespike && \
+	  chmod +x .venv/bin/pip-onespike; \
+	else echo "Python's venv is incomplete: apt-get install python3-venv" >&2; exit 2; fi
+	$(BIN)/pip-onespike install -q --disable-pip-version-check -c constraints.txt setuptools wheel
+	@if $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/torch/", timeout=5)' \
+	    $(TORCH_INDEX) 2>/dev/null; then \
+	  $(BIN)/pip-onespike install -q --disable-pip-version-check --no-deps -c constraints.txt \
+	    --index-url $(TORCH_INDEX) torch || echo "No CPU build of torch there; taking the default one." >&2; fi
+	$(BIN)/pip-onespike install -q --disable-pip-version-check --no-build-isolation -c constraints.txt \
+	  -e ".[torch,sim,demo,test]"
+	@test -n "$$($(BIN)/python -m find_libpython)" || { \
+	  echo "cocotb needs Python's shared library: apt-get install libpython3-dev" >&2; exit 2; }
+	@touch $@

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing the slices of every layer with the exact cycle model, and the channels of every slice by measured rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..hw.config import EngineConfig
+from . import golden
+from .codes import spikes
+from .cycles import predict
+from .errors import OneSpikeError
+from .mapper import Mapping, fit_config, map_network
+from .spec import INPUT, SpikeNet
+
+
+def spike_rates(net: SpikeNet, codes: np.ndarray, code: str = "radix") -> dict[str, np.ndarray]:
+    """Mean spikes per value of each channel of each tensor, measured on image codes [N, C, H, W]."""
+    result = golden.run(net, codes, layers=True)
+    return {
+        name: spikes(values, "unary" if code == "psg" else code, net.top_code[name]).mean((0, 2, 3))
+        for name, values in result.codes.items()
+        if name != INPUT
+    }
+
+
+def choose_mapping(
+    net: SpikeNet, config: EngineConfig, codes: np.ndarray, *, fit: bool = True, image_code: str = "auto"
+) -> Mapping:
+    """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice).
+
+    Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result.
+    """
+    rates = spike_rates(net, codes, config.code)
+    trains = config.code == "psg"
+    result = golden.run(net, codes, layers=True, trains=trains)
+    options = {"rates": rates, "image_code": image_code}
+    cost: dict[int, np.ndarray] = {}
+    refused = ""
+    for slices in (2**i for i in range(config.banks.bit_length())):
+        try:
+            mapping = _mapping(net, config, slices, fit, options)
+        except OneSpikeError as error:
+            refused = refused or str(error)
+            continue
+        cost[slices] = _cycles(mapping, result)
+    if not cost:
+        raise OneSpikeError(refused)
+    chosen: dict[str, int] = {}
+    for group in _readers(net):
+        members = [i for i, layer in enumerate(net.layers) if layer.name in group]
+        best = min(cost, key=lambda s: (cost[s][members].sum(), s))
+        chosen |= {net.layers[i].name: best for i in members}
+    uniform = min(cost, key=lambda s: (cost[s].sum(), s))
+    try:
+        mixed = _mapping(net, config, chosen, fit, options)
+        if _cycles(mixed, result).sum() <= cost[uniform].sum():
+            return mixed
+    except OneSpikeError:
+        pass  # each layer's best does not fit together; the best single choice does
+    return _mapping(net, config, uniform, fit, options)
+
+
+def _mapping(net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], fit: bool, options: dict) -> Mapping:
+    if fit:
+        config = fit_config(net, config, slices=slices, **options)
+    return map_network(net, config, slices=slices, **options)
+
+
+def _cycles(mapping: Mapping, result: golden.Result) -> np.ndarray:
+    fields = mapping.golden_fields(result.codes, result.trains)
+    images = range(len(result.logits))
+    return np.sum([[layer.cycles for layer in predict(mapping, {n: f[i] for n, f in fields.items()})] for i in images], 0)
+
+
+def _readers(net: SpikeNet) -> list[set[str]]:
+    """Sets of layers that must have equal slices, because they read a common tensor."""
+    groups: list[tuple[set[str], set[str]]] = []  # layers, tensors
+    for layer in net.layers:
+        layers, tensors = {layer.name}, {source.tensor for source in layer.sources}
+        for other in [g for g in groups if g[1] & tensors]:
+            groups.remove(other)
+            layers |= other[0]
+            tensors |= other[1]
+        groups.append((layers, tensors))
+    return [layers for layers, _ in groups]

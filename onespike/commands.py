@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that start from a .spike file: each prints its tables and returns its figures."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from . import figures, tables
+from .hw.emit import emit
+from .model import energy as energy_model
+from .model import golden
+from .model.cycles import predict, utilisation
+from .model.data import Dataset, load
+from .model.errors import OneSpikeError
+from .model.mapper import Mapping
+from .model.operations import count
+from .model.spec import INPUT, SpikeNet
+from .options import make_mapping
+from .progress import Progress
+
+CHOOSING = 4  # images that guide the choice of slices
+
+
+def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
+    """The first --images of the data, whose shape the network must take."""
+    data = load(args.data, args.split)
+    if data.images.shape[1:] != net.image.shape:
+        raise OneSpikeError(
+            f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "
+            f"{net.image.shape}; give it the data that it was trained on."
+        )
+    if args.images is not None and args.images > len(data):
+        raise OneSpikeError(
+            f"{data.name!r} has {len(data)} images in its {args.split} split, fewer than {args.images}."
+        )
+    return data[: args.images]
+
+
+def accuracy(net: SpikeNet, data: Dataset) -> float:
+    """Share of images whose largest golden logit is the label's."""
+    return float((net.golden(data.images).argmax(1) == data.labels).mean())
+
+
+def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    data = load_data(args, net)
+    with progress.stage("golden", f"Golden model on {len(data)} images"):
+        started = time.perf_counter()
+        right = accuracy(net, data)
+        seconds = time.perf_counter() - started
+    result = {
+        "network": {"hash": net.hash, "groups": figures.groups(net), "weight_bits": net.weight_bits},
+        "accuracy": {"golden": right, "images": len(data)},
+        "images_per_second": len(data) / seconds,
+    }
+    rows = [
+        ("accuracy", f"{tables.percent(right, 2)} of {len(data)} images ({data.name}, {args.split})"),
+        ("speed", f"{result['images_per_second']:,.0f} images per second"),
+    ]
+    tables.facts(console, f"Golden model of {args.net}", rows)
+    return result
+
+
+def run_verilog(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    mapping = make_mapping(args, net)
+    with progress.stage("verilog", "Writing Verilog and memory images") as stage:
+        manifest = emit(mapping, args.output)
+        stage.note = f"{len(manifest.changed)} of {len(manifest.contents['files']) + 1} files changed"
+    config = mapping.config
+    bits = {memory["file"]: memory["depth"] * memory["bits"] for memory in manifest.contents["memories"]}
+    rows = [
+        ("Verilog", str(manifest.verilog)),
+        ("manifest", str(args.output / "manifest.json")),
+        (
+            "engine",
+            f"{config.banks} banks x {config.lanes} lanes, {config.code} code, {config.word_bits}-bit spike words",
+        ),
+        ("accumulators", f"{config.acc_bits} bits (proven for this network: {net.accumulator_bits})"),
+        (
+            "memory",
+            f"{config.banks} x {config.spike_depth} spike words, {config.banks} x {config.weight_depth} weight rows; "
+            f"{(sum(bits.values()) + config.banks * config.spike_depth * config.word_bits) / 8192:,.1f} KB in all",
+        ),
+    ]
+    tables.facts(console, f"Network {net.hash[:12]} as hardware", rows)
+    return {
+        "network": {"hash": net.hash},
+        "hardware": figures.hardware(mapping),
+        "verilog": str(manifest.verilog),
+        "files": manifest.contents["files"],
+        "seconds": progress.seconds["verilog"],
+    }
+
+
+def run_simulate(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    from .sim.engine import simulate
+    from .sim.verilator import find_verilator
+
+    net = SpikeNet.load(args.net)
+    data = load_data(args, net)
+    find_verilator()  # complain before anything is written
+    codes = net.image.quantise(data.images)
+    mapping = make_mapping(args, net, codes[:CHOOSING])
+    run_dir = args.output / "run"
+    with progress.stage("rtl", f"Building and running {len(codes)} images in Verilator") as stage:
+        found = simulate(
+            mapping,
+            codes,
+            args.output,
+            run_dir=run_dir,
+            through_load=args.through_load,
+            stall=(args.stall, args.stall),
+            seed=args.seed,
+            serial=not args.back_to_back,
+            waves=args.waves,
+        )
+        stage.note = f"{found.words:,} spike words compared"
+    result = {
+        "network": {"hash": net.hash},
+        "hardware": figures.hardware(mapping),
+        "accuracy": {"rtl": float((found.logits.argmax(1) == data.labels).mean()), "images": len(data)},
+        "rtl": figures.rtl(found, mapping),
+    }
+    console.print(tables.cycles(result["rtl"], mapping.config.banks, mapping.config.lanes))
+    rows = [
+        ("images", f"{found.images}, of which {tables.percent(result['accuracy']['rtl'])} classified rightly"),
+        ("mismatches", f"{found.mismatches} in {found.words:,} spike words and {found.logits.size:,} logits"),
+        ("cycles", f"{found.cycle_mismatches} counters differ from the prediction"),
+    ]
+    if args.waves:
+        waves = [*run_dir.glob("dump.*")]
+        result["waves"] = str(waves[0]) if waves else None
+        rows.append(("waves", result["waves"] or "none written"))
+    tables.facts(console, "Hardware against golden model", rows)
+    return result
+
+
+def run_report(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    result: dict[str, Any] = {"network": figures.network(net)}
+    if args.data is None:
+        mapping = make_mapping(args, net)
+        console.print(tables.network(result["network"]))
+        tables.facts(console, "Engine", _engine_rows(mapping))
+        console.print("Give --data to count operations, cycles and energy on real images.")
+        return result | {"hardware": figures.hardware(mapping)}
+    data = load_data(args, net)
+    codes = net.image.quantise(data.images)
+    mapping = make_mapping(args, net, codes[:CHOOSING])
+    with progress.stage("count", f"Counting on {len(codes)} images"):
+        result |= counted(mapping, codes)
+        result["cycles"] = predicted(mapping, codes)
+    result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": accuracy(net, data), "images": len(data)}}
+    console.print(tables.network(result["network"]))
+    tables.facts(console, "Engine", _engine_rows(mapping))
+    console.print(tables.operations(result["operations"]))
+    console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    console.print(tables.energy(result["energy"]))
+    for sentence in result["energy"]["sentences"]:
+        console.print(sentence)
+    return result
+
+
+def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
+    """Figures `operations` and `energy` on image codes."""
+    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code)
+    return {
+        "operations": figures.operations(operations),
+        "energy": figures.energy(energy_model.estimate(mapping, codes, operations)),
+    }
+
+
+def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
+    """Figures of the cycle model on image codes, means per image."""
+    config = mapping.config
+    options = {"trains": True} if config.code == "psg" else {}
+    result: Any = golden.run(mapping.net, codes, layers=True, **options)
+    fields = mapping.golden_fields(result.codes, result.trains if options else None)
+    images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
+    layers = []
+    for index, layer in enumerate(mapping.layers):
+        mean = {
+            key: float(np.mean([getattr(image[index], key) for image in images]))
+            for key in ("cycles", "event", "empty", "waiting", "useful")
+        }
+        layers.append(
+            {
+                "name": layer.layer.name,
+                "predicted_cycles": mean["cycles"],
+                "events": mean["event"],
+                "waiting": mean["waiting"],
+                "slices": layer.slices,
+                "utilisation": mean["useful"] / (config.banks * config.lanes * mean["cycles"]),
+            }
+        )
+    every = [layer for image in images for layer in image]
+    return {
+        "images": len(codes),
+        "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
+        "utilisation": utilisation(every, config.banks, config.lanes),
+        "layers": layers,
+    }
+
+
+def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
+    config = mapping.config
+    return [
+        ("array", f"{config.banks} banks x {config.lanes} lanes, {config.fire_lanes} fire lanes, {config.code} code"),
+        ("spike memory", f"{config.banks} x {config.spike_depth} words of {config.word_bits} bits"),
+        ("weight memory", f"{config.banks} x {config.weight_depth} rows of {config.lanes} x {config.weight_bits} bits"),
+        ("accumulators", f"{config.acc_bits} bits"),
+    ]

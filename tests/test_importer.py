@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every supported module becomes a graph that equals it in float64; every other is refused with its source line."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from onespike.model import importer
+from onespike.model.converter import prepare
+from onespike.model.errors import OneSpikeError
+from onespike.model.importer import import_exported, import_module
+from onespike.model.networks import build
+from onespike.model.spec import INPUT
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Batch norms with statistics that are not trivial; eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            size = child.running_mean.shape
+            child.running_mean.copy_(torch.randn(size, generator=generator))
+            child.running_var.copy_(torch.rand(size, generator=generator) + 0.5)
+            if child.affine:
+                child.weight.data.copy_(torch.randn(size, generator=generator))  # of both signs
+                child.bias.data.copy_(torch.randn(size, generator=generator))
+    return module.eval()
+
+
+class Plain(nn.Module):
+    """A module whose forward is a function of (self, x); layers by keyword."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.function = forward
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def conv(inputs, outputs, kernel=3, **options):
+    return nn.Conv2d(inputs, outputs, kernel, **options)
+
+
+def body_of_all(m, x):
+    """Normalisation inside, ReLU in every guise, dropout, residual addition, a pool between convolution and ReLU."""
+    x = m.act(m.norm(m.a((x - 0.5) / 0.25)))
+    y = F.relu(m.b(x), inplace=True)
+    y += x
+    y = torch.relu(y)
+    x = F.max_pool2d(m.c(m.drop(y)), 2).relu_()
+    return m.d(torch.flatten(m.pool(x), 1))
+
+
+def everything():
+    return Plain(
+        body_of_all,
+        a=conv(2, 4, padding="same", bias=False),
+        norm=nn.BatchNorm2d(4, eps=1e-2),
+        act=nn.ReLU(inplace=True),
+        b=conv(4, 4, padding=1),
+        c=conv(4, 6, padding=(2, 0), stride=(1, 2), dilation=(2, 1)),
+        drop=nn.Dropout(0.3),
+        pool=nn.AdaptiveAvgPool2d(1),
+        d=nn.Linear(6, 3),
+    )
+
+
+def option_a(m, x):
+    x = F.relu(m.a(x))
+    return m.c(F.relu(m.b(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))).mean((2, 3)))
+
+
+def repvgg(m, x):
+    x = F.relu(m.n0(m.a(x)))
+    return m.c(torch.flatten(F.relu(m.n1(m.b3(x)) + m.n2(m.b1(x)) + m.n3(x)), 1))
+
+
+def fire(m, x):
+    x = F.relu(m.s(x))
+    x = torch.cat([F.relu(m.e1(x)), F.relu(m.e3(x))], 1)
+    return m.c(F.max_pool2d(x, 2).flatten(1))
+
+
+def same_padding(m, x):
+    x = F.relu6(m.a(F.pad(x, (0, 1, 0, 1))))
+    return m.c(F.avg_pool2d(F.hardtanh(m.b(x), 0, 2.5), 2).flatten(1))
+
+
+SUPPORTED = {
+    "everything": (everything, (2, 2, 9, 8)),
+    "option A shortcut": (
+        lambda: Plain(option_a, a=conv(1, 4, padding=1), b=conv(4, 8, stride=2, padding=1), c=nn.Linear(8, 3)),
+        (1, 1, 8, 8),
+    ),
+    "RepVGG": (
+        lambda: Plain(
+            repvgg,
+            a=conv(1, 4, padding=1),
+            b3=conv(4, 4, padding=1, bias=False),
+            b1=conv(4, 4, 1, bias=False),
+            c=nn.Linear(64, 3),
+            **{f"n{i}": nn.BatchNorm2d(4) for i in range(4)},
+        ),
+        (1, 1, 4, 4),
+    ),
+    "fire module": (
+        lambda: Plain(fire, s=conv(1, 3), e1=conv(3, 2, 1), e3=conv(3, 4, padding=1), c=nn.Linear(54, 3)),
+        (2, 1, 8, 8),
+    ),
+    "TensorFlow padding": (
+        lambda: Plain(same_padding, a=conv(1, 3, stride=2), b=conv(3, 4, groups=1, padding=1), c=nn.Linear(16, 3)),
+        (1, 1, 8, 8),
+    ),
+    "depthwise, 1x1 without ReLU": (
+        lambda: nn.Sequential(
+            conv(2, 4, padding=1), nn.ReLU6(), conv(4, 8, groups=4, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            conv(8, 2, 1), conv(2, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2),
+        ),
+        (1, 2, 5, 5),
+    ),
+    "pools after pools, ceil_mode, average before ReLU": (
+        lambda: nn.Sequential(
+            conv(1, 4, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True),
+            conv(4, 4, padding=1), nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2),
+        ),
+        (1, 1, 13, 13),
+    ),
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3), nn.LogSoftmax(1)),
+        (4, 12),
+    ),
+    "one dimension": (
+        lambda: nn.Sequential(
+            nn.Conv1d(2, 4, 5, 2, 2), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 4, 3, dilation=2), nn.ReLU(),
+            nn.AvgPool1d(2), nn.Flatten(), nn.Linear(8, 3),
+        ),
+        (3, 2, 32),
+    ),
+    "clamp, mm, weight norm": (
+        lambda: Plain(
+            lambda m, x: torch.clamp(m.a(x), 0, 1.5).flatten(1) @ m.w,
+            a=nn.utils.parametrizations.weight_norm(conv(1, 2)),
+            w=nn.Parameter(torch.randn(8, 3)),
+        ),
+        (1, 1, 4, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_graph_equals_the_module_and_converts(name):
+    make, shape = SUPPORTED[name]
+    torch.manual_seed(1)
+    module = randomise(make())
+    graph = import_module(module, torch.zeros(shape))  # checks itself to 1e-9
+    images = np.random.default_rng(0).random((40, *graph.shape)).astype(np.float32)
+    # With fine steps and wide weights the integers follow the float network closely: geometry and folding are right.
+    fine = prepare(graph, None, images, groups=2047, weight_bits=16, accumulator_bits=48, clip="percentile", percentile=100)
+    codes = fine.net.image.quantise(images) / 255
+    wanted = graph.run(codes)
+    found = fine.net.golden(images) * fine.net.layers[-1].step
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+def test_normalised_image_is_padded_with_its_mean():
+    graph = import_module(randomise(everything()), torch.zeros(1, 2, 9, 8))
+    assert graph.pad == (0.5, 0.5)
+    assert prepare(graph, None, np.random.default_rng(0).random((4, 2, 9, 8))).image.pad_code == (128, 128)
+
+
+def test_nodes_are_as_few_as_can_be():
+    graph = import_module(randomise(everything()), torch.zeros(1, 2, 9, 8))
+    assert [node.name for node in graph.nodes] == ["a", "b", "b_2", "c", "c.pool", "d"]
+    by_name = {node.name: node for node in graph.nodes}
+    # Max pool before the ReLU joined its layer; the average pool after it is an exact copy.
+    assert by_name["c"].pool is not None and by_name["c"].pool.kind == "max"
+    assert by_name["c.pool"].exact and by_name["c.pool"].pool.kind == "sum"
+    # The addition reads both tensors.
+    assert [term.tensor for term in by_name["b_2"].terms] == ["b", "a"]
+    assert by_name["a"].terms[0].tensor == INPUT
+    assert "test_importer.py" in by_name["a"].where
+
+
+def test_reparameterised_branches_become_one_kernel():
+    graph = import_module(randomise(SUPPORTED["RepVGG"][0]()), torch.zeros(1, 1, 4, 4))
+    assert [len(node.terms) for node in graph.nodes] == [1, 1, 1]
+    assert graph.nodes[1].terms[0].weights.shape == (4, 4, 3, 3)
+
+
+def test_a_pooled_tensor_that_is_also_read_whole_becomes_a_copy():
+    module = Plain(
+        lambda m, x: m.c(torch.cat([F.max_pool2d(y := F.relu(m.a(x)), 2).flatten(1), F.relu(m.b(y)).flatten(1)], 1)),
+        a=conv(1, 2),
+        b=conv(2, 2, 2, stride=2),
+        c=nn.Linear(8 * 2 * 2 // 2 + 0, 2),
+    )
+    graph = import_module(module.eval(), torch.zeros(1, 1, 6, 6))
+    assert [(node.name, node.exact) for node in graph.nodes] == [("a", False), ("a.pool", True), ("b", False), ("c", False)]
+
+
+def test_two_results_are_refused():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x, F.relu(x)
+
+    with pytest.raises(OneSpikeError, match=r"^The network must return one tensor of logits, not 2 tensors\.$"):
+        import_module(Two().eval(), torch.zeros(1, 1, 4, 4))
+
+
+HERE = r"\[test_importer.py, line \d+: .*\]\.$"
+REFUSED = {
+    "unsupported": (
+        lambda: Plain(lambda m, x: m.b(m.act(m.a(x)).flatten(1)), a=conv(1, 2), act=nn.SiLU(), b=nn.Linear(8, 2)),
+        r"^Layer 'act' \(SiLU, silu\): this operation is not supported; the nearest supported choice is ReLU " + HERE,
+    ),
+    "unsupported function": (
+        lambda: Plain(lambda m, x: m.b(torch.tanh(m.a(x)).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'tanh' \(tanh\): this operation is not supported; the nearest supported choice is ReLU or a ceiling "
+        r"such as ReLU6 " + HERE,
+    ),
+    "no ReLU": (
+        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
+        r"^Layer '1' \(Conv2d, conv2d\): it follows another convolution or linear layer without a ReLU between them",
+    ),
+    "ends with ReLU": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.ReLU()),
+        r"^Layer '2' \(ReLU, relu\): the network must end with a convolution or linear layer, not with an activation or pool",
+    ),
+    "average of clipped windows": (
+        lambda: nn.Sequential(
+            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.Flatten(), nn.Linear(8, 2)
+        ),
+        r"^Layer '2' \(AvgPool2d, avg_pool2d\): the windows at the border are divided by fewer places than the others",
+    ),
+    "circular padding": (
+        lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)),
+        r"^Layer '0' \(Conv2d, pad\): padding with 'circular' is not supported; pad with zeros",
+    ),
+    "product of activations": (
+        lambda: Plain(lambda m, x: m.b((F.relu(y := m.a(x)) * F.relu(-y)).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'mul' \(mul\): two activations are multiplied; only constants may be factors " + HERE,
+    ),
+    "clamp from below zero": (
+        lambda: Plain(lambda m, x: m.b(m.a(x).clamp(-1, 1).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'clamp' \(clamp\): it clamps from -1; only from 0 is a spike count",
+    ),
+    "softmax inside": (
+        lambda: Plain(lambda m, x: m.b(m.a(x).flatten(1).softmax(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'softmax' \(softmax\): this operation is not supported; the nearest supported choice is softmax only as",
+    ),
+    "transposed map": (
+        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).permute(0, 2, 3, 1).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'permute' \(permute\): this operation is not supported; the nearest supported choice is the order",
+    ),
+    "different shapes": (
+        lambda: Plain(lambda m, x: m.b((F.relu(m.a(x)) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'add' \(add\): the added maps have different shapes, \(2, 2, 2\) and \(1, 2, 2\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_layer_kind_and_source_line(name):
+    make, message = REFUSED[name]
+    with pytest.raises(OneSpikeError) as caught:
+        import_module(make().eval(), torch.zeros(1, 1, 4, 4))
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_training_mode_is_refused():
+    module = nn.Sequential(conv(1, 2), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(
+        OneSpikeError,
+        match=r"^Layer '1' \(BatchNorm2d\) is in training mode; call module.eval\(\) before the import\.$",
+    ):
+        import_module(module.train(), torch.zeros(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+    module = build("mlp").eval()
+    module[3].weight.data[1, 2] = value
+    with pytest.raises(
+        OneSpikeError, match=r"^The parameter '3.weight' holds NaN or infinite values; train the network again\.$"
+    ):
+        import_module(module, torch.zeros(1, 1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (None, r"^The example must be one batch of inputs such as \[1, channels, height, width\], not NoneType\.$"),
+        (torch.zeros(784), r"^The example must be one batch of inputs .*, not shape \[784\]\.$"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), r"^The example must hold floating-point numbers, not torch.uint8"),
+        (torch.zeros(1, 1, 5, 5), r"^torch.export cannot read Mlp with an input of \[1, 1, 5, 5\]: "),
+    ],
+)
+def test_bad_examples(example, message):
+    with pytest.raises(OneSpikeError, match=message):
+        import_module(build("mlp").eval(), example)
+
+
+def test_exported_file(tmp_path):
+    torch.manual_seed(0)
+    module = randomise(everything())
+    images = torch.rand(3, 2, 9, 8)
+    torch.export.save(torch.export.export(module, (images,)), tmp_path / "net.pt2")
+    graph = import_exported(tmp_path / "net.pt2")
+    np.testing.assert_allclose(graph.run(images.numpy()), module(images).detach().numpy(), rtol=1e-3, atol=1e-5)
+    (tmp_path / "broken.pt2").write_bytes((tmp_path / "net.pt2").read_bytes()[:500])
+    with pytest.raises(OneSpikeError, match=r"broken.pt2 is not a .pt2 file of torch.export \(.*\); write it with"):
+        import_exported(tmp_path / "broken.pt2")
+    with pytest.raises(OneSpikeError, match=r"^Cannot read .*absent.pt2: no such file\.$"):
+        import_exported(tmp_path / "absent.pt2")
+
+
+def test_the_check_would_notice_a_wrong_graph(monkeypatch):
+    monkeypatch.setattr(importer, "TOLERANCE", 1e-18)
+    with pytest.raises(OneSpikeError, match=r"^The imported graph differs from the module by .* please report"):
+        import_module(build("digits").eval(), torch.zeros(1, 1, 28, 28))
