@@ -19,7 +19,7 @@ from .graph import Graph, Node, activate
 from .quantise import Arithmetic, image_scale, output_scale, quantise_node
 from .spec import INPUT, Image, Layer
 
-BINS = 1024
+BINS = 2048
 CANDIDATES = 128
 SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
 
@@ -100,7 +100,7 @@ def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clippi
         share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
-        levels = np.linspace(1 / CANDIDATES, 1, CANDIDATES)
+        levels = np.geomspace(SMALLEST, 1, CANDIDATES)
         rounding = 0.5 if nearest else 0.0
         counted = np.clip(np.floor(centres * groups / levels[:, None] + rounding), 0, groups)
         errors = (centres - counted * levels[:, None] / groups) ** 2

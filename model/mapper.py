@@ -351,6 +351,11 @@ def _layer(
     sources = []
     for source in layer.sources:
         mapped = _source(source, tensors[source.tensor], config, weight_base)
+        if mapped.weights.shape[2] > 256:
+            raise OneSpikeError(
+                f"Layer {layer.name!r}: a kernel of {mapped.weights.shape[2]} rows is taller than the 256 that a "
+                f"command can walk; pool the map first."
+            )
         weight_base += mapped.block_stride * (blocks // period)
         sources.append(mapped)
         for axis, positions, name in ((0, rows, "row"), (1, columns, "column")):

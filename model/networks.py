@@ -144,7 +144,7 @@ def load_npz(name: str, path: str | Path) -> nn.Module:
     """A trained network in eval mode from a NumPy archive that holds its parameters by PyTorch name."""
     module = build(name)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.replace("/", "."): torch.from_numpy(archive[key]) for key in archive.files}
     except (OSError, ValueError) as error:
         raise OneSpikeError(f"Cannot read the weights in {path}: {error}.") from None

@@ -95,7 +95,7 @@ def quantise_node(
     bias = node.bias + sum(np.einsum("oihw,i->o", term.weights, scales[term.tensor].offset) for term in node.terms)
     tops = [scales[term.tensor].top for term in node.terms]
     if not node.fires:
-        factor = _common_factor(real, bias, tops, arithmetic)
+        factor = common_factor(real, bias, tops, arithmetic)
         sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
@@ -175,7 +175,7 @@ def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list
     )
 
 
-def _common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:
+def common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:
     """Integer units per real unit, the same for all channels of the last layer."""
     largest = max(float(np.abs(w).max()) for w in real)
     reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)

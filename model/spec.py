@@ -18,7 +18,6 @@ import io
 import json
 import math
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,11 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """One input tensor of a layer and the integer kernel applied to it (a linear layer is a kernel as large as the map).
+    """One input tensor of a layer and the integer kernel on it (a linear layer is a kernel as large as the map).
 
     weights: int16 [out channels, in channels, kernel height, kernel width].
     padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
-    shift: every weight counts 2**shift times itself (for sources, such as shortcuts, with larger weights than the rest).
+    shift: every weight counts 2**shift times (for sources such as shortcuts, whose weights are larger than the rest).
     """
 
     tensor: str
@@ -107,7 +106,8 @@ class Source:
         if min(*self.stride, *self.dilation, *self.weights.shape) < 1 or min(self.padding) < 0:
             raise OneSpikeError(
                 f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
-                f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, padding {self.padding}."
+                f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, "
+                f"padding {self.padding}."
             )
         if not 0 <= self.shift <= 15:
             raise OneSpikeError(f"The shift of a source must lie in 0..15, not {self.shift}.")
@@ -418,7 +418,9 @@ class SpikeNet:
                     meta=manifest["meta"],
                 )
                 stored = manifest["hash"]
-        except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+        except OneSpikeError:
+            raise
+        except Exception as error:  # a damaged zip or header can fail in a dozen ways
             raise OneSpikeError(f"{broken} ({type(error).__name__}: {error}).") from None
         if net.hash != stored:
             raise OneSpikeError(f"{broken} (its contents do not match its hash).")

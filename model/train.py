@@ -123,7 +123,7 @@ def train_or_load(
     digest.update(text.encode())
     path = Path(cache) / f"{network}-{digest.hexdigest()[:16]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             module.load_state_dict({key: torch.from_numpy(archive[key]) for key in archive.files})
         return module.eval(), True
     except Exception:  # absent, damaged or of another version: train again

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+# The golden model works in pieces that one core's cache holds: more BLAS threads gain little, and on a busy machine
+# they wait for one another (30 times slower, measured). NumPy reads this when it is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from . import options
 from .model.errors import OneSpikeError

@@ -23,8 +23,6 @@ from .model.spec import INPUT, SpikeNet
 from .options import make_mapping
 from .progress import Progress
 
-CHOOSING = 4  # images that guide the choice of slices
-
 
 def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
     """The first --images of the data, whose shape the network must take."""
@@ -68,7 +66,8 @@ def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> 
 
 def run_verilog(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
-    mapping = make_mapping(args, net)
+    guide = None if args.data is None else net.image.quantise(load_data(args, net).images)
+    mapping = make_mapping(args, net, guide)
     with progress.stage("verilog", "Writing Verilog and memory images") as stage:
         manifest = emit(mapping, args.output)
         stage.note = f"{len(manifest.changed)} of {len(manifest.contents['files']) + 1} files changed"
@@ -106,7 +105,7 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
     data = load_data(args, net)
     find_verilator()  # complain before anything is written
     codes = net.image.quantise(data.images)
-    mapping = make_mapping(args, net, codes[:CHOOSING])
+    mapping = make_mapping(args, net, codes)
     run_dir = args.output / "run"
     with progress.stage("rtl", f"Building and running {len(codes)} images in Verilator") as stage:
         found = simulate(
@@ -121,7 +120,7 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
             waves=args.waves,
         )
         stage.note = f"{found.words:,} spike words compared"
-    result = {
+    result: dict[str, Any] = {
         "network": {"hash": net.hash},
         "hardware": figures.hardware(mapping),
         "accuracy": {"rtl": float((found.logits.argmax(1) == data.labels).mean()), "images": len(data)},
@@ -134,9 +133,9 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
         ("cycles", f"{found.cycle_mismatches} counters differ from the prediction"),
     ]
     if args.waves:
-        waves = [*run_dir.glob("dump.*")]
-        result["waves"] = str(waves[0]) if waves else None
-        rows.append(("waves", result["waves"] or "none written"))
+        waves = next(map(str, run_dir.glob("dump.*")), "")
+        result["waves"] = waves
+        rows.append(("waves", waves or "none written"))
     tables.facts(console, "Hardware against golden model", rows)
     return result
 
@@ -152,7 +151,7 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
         return result | {"hardware": figures.hardware(mapping)}
     data = load_data(args, net)
     codes = net.image.quantise(data.images)
-    mapping = make_mapping(args, net, codes[:CHOOSING])
+    mapping = make_mapping(args, net, codes)
     with progress.stage("count", f"Counting on {len(codes)} images"):
         result |= counted(mapping, codes)
         result["cycles"] = predicted(mapping, codes)
@@ -179,9 +178,9 @@ def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
 def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     """Figures of the cycle model on image codes, means per image."""
     config = mapping.config
-    options = {"trains": True} if config.code == "psg" else {}
-    result: Any = golden.run(mapping.net, codes, layers=True, **options)
-    fields = mapping.golden_fields(result.codes, result.trains if options else None)
+    trains = config.code == "psg"
+    result: Any = golden.run(mapping.net, codes, layers=True, trains=trains)
+    fields = mapping.golden_fields(result.codes, result.trains if trains else None)
     images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
     layers = []
     for index, layer in enumerate(mapping.layers):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike demo`: real digits, a trained network, its spikes, its Verilog, every bit and cycle checked; one summary."""
+"""`onespike demo`: real digits, a trained network, its integers, its Verilog, every bit and cycle checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from . import figures, tables
-from .commands import CHOOSING, counted
+from .commands import counted
 from .hw.emit import emit
 from .model import data as datasets
 from .model.data import Dataset
@@ -60,12 +60,12 @@ def run_demo(args: argparse.Namespace, console: Console, progress: Progress) -> 
     with progress.stage("evaluate", f"Classifying {len(held_out)} digits that it has not seen"):
         found = evaluate(conversion, held_out.images, held_out.labels)
     codes = net.image.quantise(held_out.images)
-    mapping = make_mapping(args, net, codes[:CHOOSING])
-    with progress.stage("verilog", "Writing Verilog and memory images") as stage:
+    mapping = make_mapping(args, net, codes)
+    with progress.stage("verilog", "Writing Verilog and memory images"):
         manifest = emit(mapping, output / "verilog")
     with progress.stage("rtl", f"Compiling the Verilog and simulating {args.images} images") as stage:
-        simulated = simulate(mapping, codes[: args.images], output / "simulation", run_dir=output / "simulation" / "run",
-                             seed=args.seed)  # fmt: skip
+        folder = output / "simulation"
+        simulated = simulate(mapping, codes[: args.images], folder, run_dir=folder / "run", seed=args.seed)
         stage.note = f"{simulated.words:,} spike words compared"
     with progress.stage("count", f"Counting operations and energy on {COUNTED} images"):
         result: dict[str, Any] = counted(mapping, codes[:COUNTED])
@@ -112,10 +112,10 @@ def show(summary: dict[str, Any], output: Path, console: Console) -> None:
         ("accuracy", f"float {tables.percent(accuracy['float'], 2)}, clamp-quantised "
                      f"{tables.percent(accuracy['quantised'], 2)}, golden {tables.percent(accuracy['golden'], 2)} "
                      f"({accuracy['images']} held-out digits)"),
-        ("network", f"one timestep, g = {summary['groups']} spikes a value at most, {summary['weight_bits']}-bit weights"),
+        ("network", f"one timestep, g = {summary['groups']} spikes a value, {summary['weight_bits']}-bit weights"),
         ("hardware", f"{hardware['banks']} banks x {hardware['lanes']} lanes, no multiplier"),
-        ("simulated", f"{rtl['images']} images: {rtl['mismatches']} mismatches in {rtl['words_compared']:,} spike words "
-                      f"and all logits"),
+        ("simulated", f"{rtl['images']} images: {rtl['mismatches']} mismatches in {rtl['words_compared']:,} spike "
+                      f"words and all logits"),
         ("cycles", f"{rtl['cycles_per_image']:,.1f} per image simulated, {rtl['predicted_cycles_per_image']:,.1f} "
                    f"predicted{', to the cycle in every layer' if exact else ''}"),
         ("utilisation", f"{rtl['utilisation']:.3f} useful additions per lane and cycle (the limit is 1)"),

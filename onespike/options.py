@@ -14,9 +14,12 @@ import numpy as np
 from .hw.config import ENGINE_CODES, EngineConfig
 from .model import codes as coding
 from .model import mapper
+from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
 from .model.files import cannot_write
 from .model.spec import SpikeNet
+
+CHOOSING = 2  # images that guide the choice of slices
 
 
 def number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
@@ -88,7 +91,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         type=slices,
         default="auto",
         metavar="S",
-        help="banks that share an output pixel, splitting the input channels (default: auto)",
+        help="banks that share an output pixel, splitting the input "
+        "channels (default: auto, the fewest cycles on the images; 1 where there are none)",
     )
     group.add_argument(
         "--set",
@@ -150,24 +154,21 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     if args.code == "psg":
         basic["max_groups"] = max((layer.groups for layer in net.layers[:-1]), default=1)
     config = EngineConfig(**(basic | {"fire_lanes": fire} | fixed))
-    chosen = choose_slices(net, config, codes) if args.slices == "auto" else {"slices": args.slices}
-    fitted = mapper.fit_config(net, config, **chosen)
-    return mapper.map_network(net, dataclasses.replace(fitted, **fixed), **chosen)
+    if args.slices != "auto" or codes is None or not len(codes):
+        chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
+        config = mapper.fit_config(net, config, **chosen)
+    else:
+        found = choose_mapping(net, config, codes[:CHOOSING])
+        slices = {layer.layer.name: layer.slices for layer in found.layers}
+        chosen = {"slices": slices, "rates": spike_rates(net, codes[:CHOOSING], config.code)}
+        config = found.config
+    return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
 
 
 def fire_lanes(net: SpikeNet, lanes: int, word_bits: int, code: str) -> int:
     """The largest power of two up to 8 that divides `lanes` and whose fields fit one spike word."""
     widest = max((coding.field_width(code, net.top_code[layer.name]) for layer in net.layers[:-1]), default=1)
     return max(f for f in (1, 2, 4, 8) if lanes % f == 0 and (f == 1 or f * widest <= word_bits))
-
-
-def choose_slices(net: SpikeNet, config: EngineConfig, codes: np.ndarray | None) -> dict[str, Any]:
-    """Options of `map_network` that use the banks best on these images; one slice where there are none to look at."""
-    choose = getattr(mapper, "choose_slices", None)
-    if choose is None or codes is None or config.banks == 1:
-        return {"slices": 1}
-    found = choose(net, config, codes)
-    return found if isinstance(found, dict) and "slices" in found else {"slices": found}
 
 
 def writable(path: Path, what: str) -> Path:

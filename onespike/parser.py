@@ -59,9 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--finetune",
         type=options.number(0, 1000),
-        default=2,
+        default=1,
         metavar="EPOCHS",
-        help="of clamp-and-quantise training after the conversion (default: 2)",
+        help="of clamp-and-quantise training after the conversion (default: 1)",
     )
     options.add_quantiser(demo)
     options.add_engine(demo)
@@ -148,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _net(verilog)
     verilog.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    options.add_data(verilog, options.CHOOSING, "images that guide --slices auto", required=False)
     options.add_engine(verilog)
     options.add_common(verilog)
 

@@ -28,7 +28,7 @@ class Simulated:
     """What the simulation of `images` images showed.
 
     mismatches: words of any layer, logits and classes that differ from the golden model; cycle_mismatches: counters
-    that differ from the prediction. counters [images or 1, layers, 4] in the order of COUNTERS.
+    that differ from the prediction. finished: cycle of each image's last logit. counters [images or 1, layers, 4] in the order of COUNTERS.
     """
 
     images: int
@@ -37,6 +37,7 @@ class Simulated:
     words: int
     logits: np.ndarray
     counters: np.ndarray
+    finished: np.ndarray
     predicted: list[list[LayerCycles]]
     simulated_cycles: int
     seconds: float
@@ -158,6 +159,7 @@ def simulate(
         logits=np.array(found["logits"]),
         counters=measured,
         predicted=predicted,
+        finished=np.array(found["finished"]),
         simulated_cycles=found["simulated_cycles"],
         seconds=found["seconds"],
         utilisation=sum(useful) / (config.banks * config.lanes * int(measured[:, :, 0].sum())),

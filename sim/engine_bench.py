@@ -49,6 +49,7 @@ async def engine(dut) -> None:
                 "words": len(writes),
                 "logits": values.tolist(),
                 "counters": measured.tolist(),
+                "finished": logits[classes - 1 :: classes, 3].tolist(),
                 "simulated_cycles": int(dut.cycle.value),
                 "seconds": seconds,
             }

@@ -24,8 +24,8 @@ from onespike.model.walk import records, tables, walk
 from onespike.sim.stream import run_stream
 
 CONFIG = EngineConfig(
-    lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64, weight_depth=192,
-    word_fifo=4, command_fifo=2,
+    lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
+    weight_depth=192, word_fifo=4, command_fifo=2,
 )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codes of values as spikes: decoding gives the value back, and every code costs what its table says."""
 
+import itertools
+
 import numpy as np
 import pytest
-
 from onespike.model import codes
 from onespike.model.errors import OneSpikeError
 
@@ -44,7 +45,7 @@ def test_signed_digits_never_touch_and_are_few():
     for value in range(256):
         field = int(codes.encode(np.array(value), "signed", 255))
         worth = sorted(codes.digit("signed", bit)[0] for bit in range(16) if field >> bit & 1)
-        assert all(high - low > 1 for low, high in zip(worth, worth[1:], strict=False)), value
+        assert all(high - low > 1 for low, high in itertools.pairwise(worth)), value
         assert len(worth) <= value.bit_count()
     assert codes.spikes(np.array(255), "signed", 255) == 2
     assert codes.spikes(np.array(255), "radix", 255) == 8

@@ -131,6 +131,15 @@ def test_cycles(share):
     assert taken == [sum(lengths[:i]) for i in range(len(commands))]
 
 
+def test_longest_walks():
+    """As many tap rows, and as long a run, as a command can name."""
+    memory = [i % 3 for i in range(100)]
+    strides = [Stride(0, 1, 4, 0), Stride(1, 2, 4, 0), Stride(0, 0, 4, 0)]
+    commands = [Command(5, 0, 0, 255, 0, False), Command(0, 7, 0, 99, 1, True), Command(0, 9, 99, 0, 2, True)]
+    words = [t.payload for t in rtl(commands, strides, memory, stall=0)["words"]]
+    assert words == [word for word in golden(commands, strides, memory) if word is not None]
+
+
 def test_wide_fields():
     """A field as wide as the word, in 32 bits, and all widths below it."""
     config = EngineConfig(word_bits=32, segments=6, spike_depth=16, weight_depth=512)

@@ -97,6 +97,14 @@ def test_thresholds(code, shifts):
     np.testing.assert_array_equal(rtl(setup, layer, sums, shift, gap=0.2), golden(setup, layer, sums, shift))
 
 
+@pytest.mark.parametrize(("code", "shift"), [("radix", 13), ("unary", 13), ("psg", 10)])
+def test_largest_shift(code, shift):
+    """Theta of one count (of all counts, for psg) at the top bit of the accumulator."""
+    setup, layer, shifts = config(code, 8), {"groups": 8}, np.array([shift, shift - 1])
+    sums = edge_sums(setup, 8, shifts)
+    np.testing.assert_array_equal(rtl(setup, layer, sums, shifts), golden(setup, layer, sums, shifts))
+
+
 def test_one_threshold():
     """A single spike: 0 below theta, 1 from theta on."""
     setup = config("unary", 1)

@@ -154,6 +154,16 @@ def test_throughput_and_buffers(double):
     assert cycles["image"][ahead : ahead + 6] == list(range(41, 47))
 
 
+def test_taken_while_the_next_one_ends():
+    """Images of one word, each taken in the cycle in which the next one is written."""
+    config = EngineConfig(word_bits=16, spike_depth=16)
+    head = header(words=1, base=3)
+    images = [[i] for i in range(6)]
+    writes, cycles = rtl(config, head, images, stall=0)
+    assert writes == golden(config, head, images)
+    assert cycles["writes"] == list(range(6)) and cycles["taken"] == list(range(1, 7))
+
+
 def test_not_ready_starts_over():
     """While the header is unknown nothing is taken, and what was loaded is forgotten."""
     config = EngineConfig(word_bits=16, spike_depth=16)

@@ -74,7 +74,7 @@ def test_random_blocks(lanes):
     widths = target_widths(config)
     words, expected = [], []
     for _ in range(30):
-        target, bank, start = rng.randrange(5), rng.randrange(64), rng.choice([0, 7, 60000])
+        target, bank, start = rng.randrange(5), rng.randrange(64), rng.choice([0, 7, 0xABCDE0])
         name = TARGETS[target]
         top = (1 << widths[name]) - 1
         rows = [rng.choice([0, top, rng.randint(0, top)]) for _ in range(rng.randint(1, 5))]

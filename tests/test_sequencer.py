@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from amaranth.hdl import Array, Const, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 from blocks import pattern, preload, random_bits, random_mapping
@@ -28,7 +28,7 @@ class Harness(wiring.Component):
         self.config, self.images, self.totals = mapping.config, images, totals
         self.available, self.free, self.rest, self.pause_after = available, free, rest, pause_after
         strides = data.ArrayLayout(stride_layout(self.config), self.config.segments)
-        begin = data.StructLayout({"index": 8, "layer": layout(LAYER), "strides": strides})
+        begin = data.StructLayout({"index": 8, "layer": layout(LAYER), "strides": strides, "may": 2})
         members = {f"bank{b}": Out(stream.Signature(command_layout(self.config))) for b in range(self.config.banks)}
         members["starts"] = Out(stream.Signature(begin, always_ready=True))
         members["taken"] = Out(stream.Signature(1, always_ready=True))
@@ -60,6 +60,7 @@ class Harness(wiring.Component):
             self.starts.payload.strides.eq(dut.strides),
             self.taken.valid.eq(dut.image_taken),
         ]
+        m.d.sync += self.starts.payload.may.eq(Cat(dut.image_available, dut.logits_free))
         m.d.sync += rest.eq(rest + over)
         m.d.sync += given.eq(given + sum(Value.cast(port.valid & port.ready) for port in ports))
         with m.If(dut.done):
@@ -115,6 +116,10 @@ def check(mapping: Mapping, count: int, **options):
         assert got == [command for to, command in walked if b in to], f"bank {b}"
     assert [(record.layer, record.segments) for record in begun] == [(r.layer, r.strides) for r in program] * count
     assert [t.payload.index for t in stamps["starts"]] == [*range(len(program))] * count
+    # A first layer waits for an image, the last one for the logits: both were there in the cycle before the first.
+    for record, start in zip(program * count, stamps["starts"], strict=True):
+        assert start.payload.index or start.payload.may & 1, "began without an image"
+        assert not record.layer["final"] or start.payload.may & 2, "began while logits wait"
     return expected, stamps
 
 

