@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from typing import Any
@@ -47,6 +48,7 @@ class _BankInstance(Elaboratable):
         return Instance(BANK, **ports)
 
 
+@functools.lru_cache(maxsize=8)
 def to_verilog(config: EngineConfig) -> str:
     """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_file`s.
 

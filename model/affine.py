@@ -119,7 +119,7 @@ def rows(value: Value, matrix: np.ndarray) -> Value:
     """matrix [channels, old channels] applied to the channels: selection, reordering, zero channels."""
     if value.pool is not None:
         raise OneSpikeError("a max pool needs its ReLU before channels are selected")
-    terms = tuple(dataclasses.replace(t, weights=np.einsum("oc,cihw->oihw", matrix, t.weights)) for t in value.terms)
+    terms = tuple(dataclasses.replace(t, weights=np.tensordot(matrix, t.weights, 1)) for t in value.terms)
     return dataclasses.replace(value, shape=(len(matrix), *value.shape[1:]), terms=terms, bias=matrix @ value.bias)
 
 
@@ -218,7 +218,7 @@ class Builder:
         out_w = (width + left + right - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
         if any(padding):
             self._padded(value)
-        bias = bias + np.einsum("ochw,c->o", weights, value.bias)
+        bias = bias + weights.sum((2, 3)) @ value.bias
         if value.pointwise:
             terms = []
             for t in value.terms:
@@ -230,7 +230,7 @@ class Builder:
                 terms.append(
                     Term(
                         tensor=t.tensor,
-                        weights=np.einsum("ochw,ci->oihw", weights, t.weights[:, :, 0, 0]),
+                        weights=weights if t.identity else _before(weights, t.weights[:, :, 0, 0]),
                         stride=(stride[0] * step_y, stride[1] * step_x),
                         padding=(top * step_y, below, left * step_x, beside),
                         dilation=(
@@ -243,7 +243,7 @@ class Builder:
             terms = [
                 dataclasses.replace(
                     t,
-                    weights=np.einsum("oc,cihw->oihw", weights[:, :, 0, 0], t.weights),
+                    weights=np.tensordot(weights[:, :, 0, 0], t.weights, 1),
                     stride=(t.stride[0] * stride[0], t.stride[1] * stride[1]),
                 )
                 for t in value.terms
@@ -353,6 +353,13 @@ class Builder:
         self._node(value, value.origin, where, unpooled=value.shape[1:], fires=False)
         zero = () if self.zero is None else tuple(float(z) for z in self.zero)
         return tidy(Graph(shape=self.shape, nodes=tuple(self.nodes), pad=zero, notes=tuple(self.notes)))
+
+
+def _before(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The kernel [O, I, kh, kw] that applies `matrix` [C, I] and then `weights` [O, C, kh, kw]."""
+    if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(diagonal := np.diag(matrix))):
+        return weights * diagonal[:, None, None]
+    return np.tensordot(weights, matrix, (1, 0)).transpose(0, 3, 1, 2)
 
 
 def _average_kernel(term: Term, pool: Pool, divisor: float) -> Term:

@@ -93,7 +93,7 @@ class ClampQuantised(nn.Module):
         real, bias = [], self.biases[index]
         for weights, term in zip(self.weights[index], node.terms, strict=True):
             real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
-            bias = bias + torch.einsum("oihw,i->o", weights, offsets[term.tensor])
+            bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
         unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
         bias = bias / step
         total = _pass(bias, ((bias * unit + half).round()) / unit).float().view(1, -1, 1, 1)

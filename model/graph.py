@@ -47,7 +47,7 @@ class Term:
     def identity(self) -> bool:
         """Whether the term is the tensor itself."""
         matrix = self.weights[:, :, 0, 0]
-        return self.pointwise and self.stride == (1, 1) and np.array_equal(matrix, np.eye(*matrix.shape))
+        return self.pointwise and self.stride == (1, 1) and np.array_equal(matrix, np.eye(len(matrix)))
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a map of `height` x `width`."""

@@ -274,6 +274,10 @@ def _check(net: SpikeNet, config: EngineConfig) -> None:
                     f"The psg code needs the same spike count in every layer; layer {layer.name!r} has "
                     f"{layer.groups} groups, the engine {config.max_groups}. Use the radix or unary code."
                 )
+            if layer.pool is not None and layer.pool.kernel == (1, 1):
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the psg code cannot pool over 1x1 windows; use the radix or unary code."
+                )
     for layer in net.layers:
         pool = layer.pool
         if pool is not None and pool.kind == "sum":

@@ -92,7 +92,7 @@ def quantise_node(
             pool=node.pool, step=worth,
         )  # fmt: skip
     real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
-    bias = node.bias + sum(np.einsum("oihw,i->o", term.weights, scales[term.tensor].offset) for term in node.terms)
+    bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
     tops = [scales[term.tensor].top for term in node.terms]
     if not node.fires:
         factor = common_factor(real, bias, tops, arithmetic)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +111,11 @@ def simulate(
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
     predicted = [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(codes))]
 
-    sources = build_dir / "verilog"
-    write_atomically(sources / "onespike.v", to_verilog(config))
-    write_atomically(sources / "harness.v", harness_text(config))
+    texts = {"onespike.v": to_verilog(config), "harness.v": harness_text(config)}
+    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
+    sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
+    for name, text in texts.items():
+        write_atomically(sources / name, text)
     options = ["-DONESPIKE_BLANK"] if through_load else []
     built = build([sources / "onespike.v", sources / "harness.v"], "onespike_harness", build_dir, waves=waves,
                   options=options)  # fmt: skip

@@ -74,7 +74,7 @@ def test_random_networks(engine: str) -> None:
 @pytest.mark.parametrize("code", ["radix", "unary", "psg"])
 def test_thresholds_are_hit_exactly(code: str) -> None:
     """All 256 pixel values meet every threshold: one below, equal, one above, negative and saturated sums."""
-    groups = 4 if code == "psg" else 5
+    groups = 8 if code == "psg" else 5
     bias = np.array([0, -1, 1, -7, -8, -9, -100, -255, 300, 7, 8, 9])
     first = Layer(
         name="first",
@@ -89,8 +89,8 @@ def test_thresholds_are_hit_exactly(code: str) -> None:
         shift=np.zeros(3, int), groups=0,
     )  # fmt: skip
     net = SpikeNet(image=Image(shape=(1, 16, 16)), layers=(first, last))
-    config = EngineConfig(banks=2, lanes=4, fire_lanes=4, code=code)
-    mapping = map_network(net, fit_config(net, config))
+    config = ENGINES[{"radix": "4x16", "unary": "4x8, unary", "psg": "2x8, psg"}[code]]
+    mapping = map_network(net, config)
     result = simulate(mapping, np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16), BUILD)
     assert result.mismatches == 0 and result.cycle_mismatches == 0
 
@@ -99,7 +99,7 @@ def test_images_back_to_back() -> None:
     """The next image loads while this one runs: an image then takes its layers' cycles and one more."""
     rng = np.random.default_rng(5)
     net = random_network(rng, (8,), 32)
-    mapping = choose_mapping(net, EngineConfig(banks=2, lanes=8, fire_lanes=8), random_codes(rng, net, 1))
+    mapping = choose_mapping(net, ROOMY, random_codes(rng, net, 1), fit=False)
     codes = np.repeat(random_codes(rng, net, 1), 6, 0)
     result = simulate(mapping, codes, BUILD, serial=False)
     steady = np.diff(result.finished)[1:]
@@ -108,7 +108,7 @@ def test_images_back_to_back() -> None:
 
 def test_an_image_is_needed() -> None:
     net = random_network(np.random.default_rng(1), (8,), 32)
-    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=4, fire_lanes=4)))
+    mapping = map_network(net, ROOMY)
     with pytest.raises(OneSpikeError, match="Nothing to simulate: give at least one image."):
         simulate(mapping, np.zeros((0, *net.image.shape), np.uint8), BUILD)
 

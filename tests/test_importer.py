@@ -127,9 +127,16 @@ SUPPORTED = {
     "pools after pools, ceil_mode, average before ReLU": (
         lambda: nn.Sequential(
             conv(1, 4, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, padding=1),
-            nn.MaxPool2d(2, ceil_mode=True), conv(4, 4, padding=1), nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2),
+            nn.MaxPool2d(2, ceil_mode=True), conv(4, 4, padding=1), nn.AvgPool2d(2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(4, 2),
         ),
         (1, 1, 13, 13),
+    ),
+    "first channels only": (
+        lambda: Plain(
+            lambda m, x: m.b(F.relu(F.max_pool2d(F.relu(m.a(x)), 2)[:, :2]).flatten(1)), a=conv(1, 4), b=nn.Linear(2, 3)
+        ),
+        (1, 1, 4, 4),
     ),
     "mlp": (
         lambda: nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3), nn.LogSoftmax(1)),
@@ -246,7 +253,7 @@ REFUSED = {
         r"^Layer '2' \(AvgPool2d, avg_pool2d\): the windows at the border are divided by fewer places than the others",
     ),
     "circular padding": (
-        lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)),
+        lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 2)),
         r"^Layer '0' \(Conv2d, pad\): padding with 'circular' is not supported; pad with",
     ),
     "product of activations": (
@@ -266,7 +273,7 @@ REFUSED = {
         r"^Layer 'permute' \(permute\): this operation is not supported; the nearest supported choice is the order",
     ),
     "different shapes": (
-        lambda: Plain(lambda m, x: m.b((F.relu(m.a(x)) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        lambda: Plain(lambda m, x: m.b((m.a(x) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
         r"^Layer 'add' \(add\): the added maps have different shapes, \(2, 2, 2\)",
     ),
 }  # fmt: skip
