@@ -181,7 +181,7 @@ class Drain(wiring.Component):
         with m.If(valids[2] & entries[2].step_last):
             m.d.sync += seen.bit_select(entries[2].bank, 1).eq(1)
 
-        # Biases and shifts arrive together with the difference.
+        # Biases and shifts arrive together with the difference; block RAM is slow, so a register follows it at once.
         m.submodules.channel_memory = channels = Memory(
             shape=config.channel_bits * config.fire_lanes, depth=config.channel_depth, init=[]
         )
@@ -189,8 +189,9 @@ class Drain(wiring.Component):
             load = channels.write_port()
             m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
         read_channel = channels.read_port()
-        m.d.comb += read_channel.addr.eq(entries[2].tag.row + layer.channel_base)
-        parameters = data.View(data.ArrayLayout(channel_layout(config), config.fire_lanes), read_channel.data)
+        m.d.comb += read_channel.addr.eq(entries[1].tag.row + layer.channel_base)
+        parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
+        m.d.sync += Value.cast(parameters).eq(read_channel.data)
 
         m.submodules.partial_memory = partial = Memory(shape=width, depth=max(2, steps), init=[])
         read_partial, write_partial = partial.read_port(domain="comb"), partial.write_port()

@@ -14,7 +14,7 @@ from .config import EngineConfig
 from .fetch import command_layout, segment_bits, stride_layout
 from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
 
-SEQUENCER_LATENCY = 4  # cycles from a layer's first cycle to its first command
+SEQUENCER_LATENCY = 5  # cycles from a layer's first cycle to its first command
 
 
 def row_entry(config: EngineConfig) -> data.StructLayout:
@@ -215,21 +215,21 @@ class Sequencer(wiring.Component):
             for s, weight in enumerate(block_weight):
                 m.d.sync += weight.eq(self.ahead.segment[s].weight_base)
 
-        # Stage 1: table addresses. Stage 2: table entries. Stage 3, 4: two additions each.
-        valid = [Signal(name=f"valid{i}") for i in range(1, 5)]
+        # Stage 1: table addresses. Stage 2: table entries, 3: registered. Stage 4, 5: two additions each.
+        valid = [Signal(name=f"valid{i}") for i in range(1, 6)]
         tag = data.StructLayout({"bank": len(bank), "segment": len(segment), "last": 1, "block": len(block_weight[0])})
-        tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 5)]
+        tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 6)]
         row_address = Signal(config.walk_addr_bits, reset_less=True)
         column_address = Signal(config.walk_addr_bits, reset_less=True)
         entry, centry = row_entry(config), column_entry(config)
-        row_data, column_data = data.View(entry, rows.data), data.View(centry, columns.data)
+        row_data, column_data = Signal(entry, reset_less=True), Signal(centry, reset_less=True)
         offset = Signal(config.spike_addr_bits, reset_less=True)
         base = Signal(config.spike_addr_bits, reset_less=True)
         weight = Signal(config.weight_addr_bits, reset_less=True)
         tap_rows, run = Signal(8, reset_less=True), Signal(config.spike_addr_bits, reset_less=True)
         command = Signal(command_layout(config), reset_less=True)
         source = segments[segment]
-        source2 = segments[tags[1].segment]
+        source3 = segments[tags[2].segment]
         m.d.comb += [
             rows.addr.eq(row_address),
             columns.addr.eq(column_address),
@@ -237,8 +237,9 @@ class Sequencer(wiring.Component):
             columns.en.eq(go),
         ]
         with m.If(go):
-            m.d.sync += [valid[0].eq(issuing), *(valid[i].eq(valid[i - 1]) for i in range(1, 4))]
-            m.d.sync += [tags[i].eq(tags[i - 1]) for i in range(1, 4)]
+            m.d.sync += [valid[0].eq(issuing), *(valid[i].eq(valid[i - 1]) for i in range(1, 5))]
+            m.d.sync += [tags[i].eq(tags[i - 1]) for i in range(1, 5)]
+            m.d.sync += [Value.cast(row_data).eq(rows.data), Value.cast(column_data).eq(columns.data)]
             m.d.sync += [
                 row_address.eq(source.row_base + row),
                 column_address.eq(source.column_base + column),
@@ -247,29 +248,29 @@ class Sequencer(wiring.Component):
                 tags[0].last.eq(job_ends),
                 tags[0].block.eq(_select(block_weight, segment)),
                 offset.eq(row_data.offset + column_data.offset),
-                base.eq(source2.base + Mux(source2.image & buffer, self.header.image_stride, 0)),
+                base.eq(source3.base + Mux(source3.image & buffer, self.header.image_stride, 0)),
                 weight.eq(row_data.weight + column_data.weight),
                 tap_rows.eq(row_data.rows),
                 run.eq(column_data.run),
                 command.address.eq(offset + base),
-                command.weight.eq(weight + tags[2].block),
+                command.weight.eq(weight + tags[3].block),
                 command.run.eq(run),
                 command.rows.eq(tap_rows),
-                command.segment.eq(tags[2].segment),
-                command.last.eq(tags[2].last),
+                command.segment.eq(tags[3].segment),
+                command.last.eq(tags[3].last),
             ]
 
         # A command goes to all banks of its group at once.
-        chosen = [(((b ^ tags[3].bank) & ~layer.slices) & (config.banks - 1)) == 0 for b in range(config.banks)]
+        chosen = [(((b ^ tags[4].bank) & ~layer.slices) & (config.banks - 1)) == 0 for b in range(config.banks)]
         all_ready = Signal()
         m.d.comb += [
             all_ready.eq(
                 Cat(~c | port.ready for c, port in zip(chosen, self.commands, strict=True)).all()
             ),
-            go.eq(~valid[3] | all_ready),
+            go.eq(~valid[4] | all_ready),
         ]
         for c, port in zip(chosen, self.commands, strict=True):
-            m.d.comb += [port.valid.eq(valid[3] & c & all_ready), port.payload.eq(command)]
+            m.d.comb += [port.valid.eq(valid[4] & c & all_ready), port.payload.eq(command)]
         for s in range(config.segments):
             m.d.comb += [
                 self.strides[s].row_stride.eq(segments[s].row_stride),

@@ -52,7 +52,7 @@ def run_demo(args: argparse.Namespace, console: Console, progress: Progress) -> 
     with progress.stage("convert", f"Converting to integers: g = {args.groups}, {args.weight_bits}-bit weights"):
         conversion = convert(args, module, data.images[:CALIBRATION])
     if args.finetune:
-        with progress.stage("finetune", f"Fine-tuning with clamped, quantised activations, {args.finetune} epochs",
+        with progress.stage("finetune", f"Fine-tuning with clamped, quantised activations (epochs: {args.finetune})",
                             spinner=False):  # fmt: skip
             conversion = finetune(conversion, data, epochs=args.finetune, seed=args.seed)
     net = conversion.net

@@ -83,7 +83,7 @@ def run_convert(args: argparse.Namespace, console: Console, progress: Progress) 
     with progress.stage("convert", f"Converting {args.model} with {len(images)} calibration images"):
         conversion = convert(args, args.model, images)
     if data is not None:
-        with progress.stage("finetune", f"Fine-tuning for {args.finetune} epochs", spinner=False):
+        with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
             conversion = finetune(conversion, data, epochs=args.finetune, seed=args.seed)
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
