@@ -7,6 +7,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +15,8 @@ from .config import EngineConfig
 from .fetch import command_layout, segment_bits, stride_layout
 from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
 
-SEQUENCER_LATENCY = 5  # cycles from a layer's first cycle to its first command
+SEQUENCER_LATENCY = 6  # cycles from a layer's first cycle to its first command
+DISPATCH_DEPTH = 8  # commands between the walk and the banks' queues
 
 
 def row_entry(config: EngineConfig) -> data.StructLayout:
@@ -57,7 +59,7 @@ class Sequencer(wiring.Component):
     busy : Out(1) a layer is running.
     image_available : In(1) a whole image is loaded. image_taken : Out(1) it is not needed any more.
     logits_free : In(1) the logits of the image before have been read.
-    commands : Out(stream) per bank.
+    commands : Out(stream) per bank; as an exception to the rule of streams, valid waits for all of the group's readies.
     load : In write ports of the program and the tables (only if `config.loadable`).
     """
 
@@ -177,7 +179,7 @@ class Sequencer(wiring.Component):
             m.d.sync += buffer.eq(~buffer)
 
         # The counters of the walk; `go` moves the whole pipeline.
-        go = Signal()
+        go = Signal(init=1)
         window_row, window_column = Signal(10), Signal(10)
         row, row_start = Signal(16), Signal(16)
         column, column_start = Signal(16), Signal(16)
@@ -217,7 +219,9 @@ class Sequencer(wiring.Component):
 
         # Stage 1: table addresses. Stage 2: table entries, 3: registered. Stage 4, 5: two additions each.
         valid = [Signal(name=f"valid{i}") for i in range(1, 6)]
-        tag = data.StructLayout({"bank": len(bank), "segment": len(segment), "last": 1, "block": len(block_weight[0])})
+        tag = data.StructLayout(
+            {"banks": config.banks, "segment": len(segment), "last": 1, "block": len(block_weight[0])}
+        )
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 6)]
         row_address = Signal(config.walk_addr_bits, reset_less=True)
         column_address = Signal(config.walk_addr_bits, reset_less=True)
@@ -243,7 +247,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [
                 row_address.eq(source.row_base + row),
                 column_address.eq(source.column_base + column),
-                tags[0].bank.eq(bank),
+                tags[0].banks.eq(Cat(((b ^ bank) & ~layer.slices & (config.banks - 1)) == 0 for b in range(config.banks))),
                 tags[0].segment.eq(segment),
                 tags[0].last.eq(job_ends),
                 tags[0].block.eq(_select(block_weight, segment)),
@@ -260,17 +264,23 @@ class Sequencer(wiring.Component):
                 command.last.eq(tags[3].last),
             ]
 
-        # A command goes to all banks of its group at once.
-        chosen = [(((b ^ tags[4].bank) & ~layer.slices) & (config.banks - 1)) == 0 for b in range(config.banks)]
+        # A command goes to all banks of its group at once. A queue in front keeps the banks' readiness out of the walk:
+        # `go` only looks at its level, one cycle late, and leaves room for what is then still on its way.
+        m.submodules.dispatch = dispatch = SyncFIFO(width=config.banks + command.shape().size, depth=DISPATCH_DEPTH)
+        banks_now = dispatch.r_data[: config.banks]
         all_ready = Signal()
         m.d.comb += [
-            all_ready.eq(
-                Cat(~c | port.ready for c, port in zip(chosen, self.commands, strict=True)).all()
-            ),
-            go.eq(~valid[4] | all_ready),
+            dispatch.w_data.eq(Cat(tags[4].banks, command)),
+            dispatch.w_en.eq(valid[4] & go),
+            all_ready.eq(Cat(~banks_now[b] | port.ready for b, port in enumerate(self.commands)).all()),
+            dispatch.r_en.eq(all_ready),
         ]
-        for c, port in zip(chosen, self.commands, strict=True):
-            m.d.comb += [port.valid.eq(valid[4] & c & all_ready), port.payload.eq(command)]
+        m.d.sync += go.eq(dispatch.level <= DISPATCH_DEPTH - 4)
+        for b, port in enumerate(self.commands):
+            m.d.comb += [
+                port.valid.eq(dispatch.r_rdy & banks_now[b] & all_ready),
+                Value.cast(port.payload).eq(dispatch.r_data[config.banks :]),
+            ]
         for s in range(config.segments):
             m.d.comb += [
                 self.strides[s].row_stride.eq(segments[s].row_stride),
