@@ -8,7 +8,6 @@ from typing import Any
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..model.codes import SIGNED_PLUS
@@ -16,6 +15,7 @@ from .config import EngineConfig
 from .extract import SetBitExtractor, encode_one_hot
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes
+from .memory import plain_memory
 from .program import DIGITS_SIGNED, DIGITS_UNARY
 
 CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
@@ -72,7 +72,8 @@ class Bank(wiring.Component):
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten CAPTURE_LATENCY cycles later.
     step, drain : In, Out which F of L sums to show, one cycle later.
-    event, empty, waiting : Out(1) in this cycle an event left; a job ended without one; a job's end waits for `release`.
+    event, empty, waiting : Out(1) an event leaves in this cycle; a job ends in it, with no event; a job's end waits in
+        it for `release`.
     """
 
     def __init__(self, config: EngineConfig):
@@ -158,7 +159,7 @@ class Bank(wiring.Component):
         m.d.sync += [row.eq(meta2.weight + channel), worth3.shift.eq(shift), worth3.negative.eq(negative)]
         m.d.sync += [worth4.eq(worth3), worth5.eq(worth4)]
 
-        m.submodules.weight_memory = weights = Memory(shape=row_bits, depth=config.weight_depth, init=[])
+        m.submodules.weight_memory = weights = plain_memory(row_bits, config.weight_depth)
         read = weights.read_port()
         if config.loadable:
             write = weights.write_port()

@@ -7,11 +7,11 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .fire import population
+from .memory import plain_memory
 from .program import header_words, layer_words
 
 COUNTERS = ("cycles", "event", "empty", "waiting")
@@ -62,7 +62,7 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.counter_memory = memory = Memory(shape=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(self.config), init=[])
+        m.submodules.counter_memory = memory = plain_memory(COUNTER_BITS, len(COUNTERS) * layer_depth(self.config))
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data)]
 
@@ -79,7 +79,8 @@ class Counters(wiring.Component):
         place = Signal(range(len(COUNTERS)))
         layer = Signal(8)
         left = Signal()
-        m.d.comb += [write.en.eq(left), write.addr.eq(Cat(place, layer)[: len(write.addr)]), write.data.eq(saved[:COUNTER_BITS])]
+        m.d.comb += [write.en.eq(left), write.addr.eq(Cat(place, layer)[: len(write.addr)])]
+        m.d.comb += write.data.eq(saved[:COUNTER_BITS])
         with m.If(self.done):
             now = [Mux(self.start, 0, totals["cycles"]) + 1, *(totals[name] for name in COUNTERS[1:])]
             m.d.sync += [saved.eq(Cat(value[:COUNTER_BITS] for value in now)), layer.eq(self.index)]

@@ -7,11 +7,11 @@ from typing import Any
 
 from amaranth.hdl import Array, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .bank import CAPTURE_LATENCY
 from .config import EngineConfig
+from .memory import plain_memory
 from .program import LAYER, layout
 
 DRAIN_LATENCY = 4  # cycles from choosing a bank to its sum
@@ -46,7 +46,8 @@ class Drain(wiring.Component):
     sum = bias + sum over the slices' banks of (shadow - previous shadow of that bank), modulo 2**acc_bits
 
     Latency: DRAIN_LATENCY from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
-    job takes slices x L / F cycles (times dest_group_words + 1, where F codes fill several words). Back-pressure: none; it waits for banks, nothing waits for it but they.
+    job takes slices x L / F cycles (times dest_group_words + 1, where F codes fill several words). Back-pressure:
+    none; it waits for banks, nothing waits for it but they.
 
     Golden function: `onespike.model.drain.drain`.
 
@@ -163,7 +164,7 @@ class Drain(wiring.Component):
         m.d.sync += shown.eq(Array(Value.cast(self.banks[b]) for b in range(config.banks))[entries[1].bank])
 
         # What the bank had added before this job; nothing, the first time after a reset.
-        m.submodules.previous_memory = previous = Memory(shape=width, depth=config.banks * steps, init=[])
+        m.submodules.previous_memory = previous = plain_memory(width, config.banks * steps)
         read, write = previous.read_port(), previous.write_port()
         seen = Signal(config.banks)
 
@@ -182,8 +183,8 @@ class Drain(wiring.Component):
             m.d.sync += seen.bit_select(entries[2].bank, 1).eq(1)
 
         # Biases and shifts arrive together with the difference; block RAM is slow, so a register follows it at once.
-        m.submodules.channel_memory = channels = Memory(
-            shape=config.channel_bits * config.fire_lanes, depth=config.channel_depth, init=[]
+        m.submodules.channel_memory = channels = plain_memory(
+            config.channel_bits * config.fire_lanes, config.channel_depth
         )
         if config.loadable:
             load = channels.write_port()
@@ -193,7 +194,7 @@ class Drain(wiring.Component):
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
 
-        m.submodules.partial_memory = partial = Memory(shape=width, depth=max(2, steps), init=[])
+        m.submodules.partial_memory = partial = plain_memory(width, max(2, steps))
         read_partial, write_partial = partial.read_port(domain="comb"), partial.write_port()
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         before = data.View(lanes, read.data)

@@ -44,7 +44,7 @@ class Engine(wiring.Component):
     image : In(stream(W)) images, see ImageLoader.
     logits : Out(stream) logits and argmax, see Logits.
     load : In(stream(32)) network memories, see Load (only if `config.loadable`).
-    counter, count : In, Out read port of the counters, see Counters.
+    counter, count : In, Out read port of the counters, see Counters; two cycles.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     """
 
@@ -163,8 +163,8 @@ class Engine(wiring.Component):
             counters.empty.eq(Cat(bank.empty for bank in banks)),
             counters.waiting.eq(Cat(bank.waiting for bank in banks)),
             counters.address.eq(self.counter),
-            self.count.eq(counters.data),
         ]
+        m.d.sync += self.count.eq(counters.data)
         if config.loadable:
             self._load(m, sequencer, drain, banks)
         return m

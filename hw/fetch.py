@@ -7,11 +7,11 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .extract import word_layout
+from .memory import plain_memory
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
 
@@ -93,7 +93,7 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        m.submodules.spike_memory = spikes = Memory(shape=config.word_bits, depth=config.spike_depth, init=[])
+        m.submodules.spike_memory = spikes = plain_memory(config.word_bits, config.spike_depth)
         write = spikes.write_port()
         read = spikes.read_port()
         m.d.comb += [write.en.eq(self.write.enable), write.addr.eq(self.write.address), write.data.eq(self.write.data)]

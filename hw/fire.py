@@ -7,13 +7,13 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..model.codes import MAX_FIELD
 from .config import EngineConfig
 from .count import CountUnit
 from .drain import tag_layout
+from .memory import plain_memory
 from .program import LAYER, layout
 from .psg import PsgUnit
 
@@ -100,7 +100,7 @@ class Fire(wiring.Component):
                 m.d.sync += counts[f].eq(count.count)
 
         values = data.ArrayLayout(config.code_bits, config.fire_lanes)
-        m.submodules.pool_memory = running = Memory(shape=values, depth=config.pool_depth, init=[])
+        m.submodules.pool_memory = running = plain_memory(values, config.pool_depth)
         read, write = running.read_port(domain="comb"), running.write_port()
         pooled = Signal(values)
         result = Signal(values, reset_less=True)

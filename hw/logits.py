@@ -7,11 +7,11 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .drain import tag_layout
+from .memory import plain_memory
 from .program import HEADER, LAYER, layout
 
 
@@ -60,7 +60,7 @@ class Logits(wiring.Component):
         m = Module()
         config = self.config
         width = config.acc_bits * config.fire_lanes
-        m.submodules.logit_memory = memory = Memory(shape=width, depth=config.class_depth, init=[])
+        m.submodules.logit_memory = memory = plain_memory(width, config.class_depth)
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.valid & self.layer.final),

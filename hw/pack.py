@@ -23,9 +23,10 @@ def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
 class Pack(wiring.Component):
     """Puts F codes a cycle into words and writes each complete word to the banks that hold its slice.
 
-    A pixel's channels arrive in order: `dest_slices` slices of `dest_slice_groups` groups of F codes; what follows
-    them in the pixel is padding and dropped. `dest_word_groups` groups fill a word; a slice's last word may be partly
-    filled. Where F codes fill `dest_group_words` + 1 words, the group takes as many cycles. Word w of pixel p lies at dest_base + p * dest_words + w in every bank of the slice.
+    A pixel's channels arrive in order: `dest_slices` + 1 slices of `dest_slice_groups` + 1 groups of F codes; what
+    follows them in the pixel is padding and dropped. `dest_word_groups` + 1 groups fill a word; a slice's last word may
+    be partly filled. Where F codes fill `dest_group_words` + 1 words, the group takes as many cycles. Word w of pixel p
+    lies at dest_base + p * dest_words + w in every bank of the slice.
 
     Latency: one cycle from the last code of a word to its write. Throughput: F codes or one word a cycle. No
     back-pressure.

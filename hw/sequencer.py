@@ -8,11 +8,11 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .fetch import command_layout, segment_bits, stride_layout
+from .memory import plain_memory
 from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
 
 SEQUENCER_LATENCY = 6  # cycles from a layer's first cycle to its first command
@@ -97,7 +97,7 @@ class Sequencer(wiring.Component):
         return m
 
     def _memory(self, m: Module, name: str, shape: int, depth: int, load: str) -> Any:
-        memory = Memory(shape=shape, depth=depth, init=[])
+        memory = plain_memory(shape, depth)
         m.submodules[name] = memory
         if self.config.loadable:
             port, write = getattr(self, load), memory.write_port()
@@ -247,7 +247,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [
                 row_address.eq(source.row_base + row),
                 column_address.eq(source.column_base + column),
-                tags[0].banks.eq(Cat(((b ^ bank) & ~layer.slices & (config.banks - 1)) == 0 for b in range(config.banks))),
+                tags[0].banks.eq(group_mask(config.banks, bank, layer.slices)),
                 tags[0].segment.eq(segment),
                 tags[0].last.eq(job_ends),
                 tags[0].block.eq(_select(block_weight, segment)),
@@ -306,6 +306,11 @@ class Sequencer(wiring.Component):
                     m.d.sync += [pixel_row.eq(pixel_row + 1), row.eq(row + 1), row_start.eq(row + 1)]
                     with m.If(pixel_row == layer.rows):
                         m.d.sync += issuing.eq(0)
+
+
+def group_mask(banks: int, bank: Value, slices: Value) -> Value:
+    """One bit per bank: whether it is in the group of `slices` + 1 banks (a power of two) that begins at `bank`."""
+    return Cat(((b ^ bank) & ~slices & (banks - 1)) == 0 for b in range(banks))
 
 
 def _select(values: list[Signal], index: Value) -> Value:

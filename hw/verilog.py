@@ -57,7 +57,8 @@ def to_verilog(config: EngineConfig) -> str:
     bank = _convert(Bank(config), BANK)
     bank = re.sub(rf"(?m)^module {BANK}\(", f'module {BANK} #(parameter WEIGHTS = "{weight_file(0)}") (', bank)
     engine = _convert(Engine(config, make_bank=_BankInstance), TOP)
-    text = f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes. SPDX-License-Identifier: Apache-2.0\n"
+    text = "// SPDX-License-Identifier: Apache-2.0\n"
+    text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
     for name, value in vars(config).items():
         text += f"//   {name} = {value}\n"

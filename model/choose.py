@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..hw.config import EngineConfig
@@ -35,7 +37,7 @@ def choose_mapping(
     rates = spike_rates(net, codes, config.code)
     trains = config.code == "psg"
     result = golden.run(net, codes, layers=True, trains=trains)
-    options = {"rates": rates, "image_code": image_code}
+    options: dict[str, Any] = {"rates": rates, "image_code": image_code}
     cost: dict[int, np.ndarray] = {}
     refused = ""
     for slices in (2**i for i in range(config.banks.bit_length())):
@@ -62,7 +64,9 @@ def choose_mapping(
     return _mapping(net, config, uniform, fit, options)
 
 
-def _mapping(net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], fit: bool, options: dict) -> Mapping:
+def _mapping(
+    net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], fit: bool, options: dict[str, Any]
+) -> Mapping:
     if fit:
         config = fit_config(net, config, slices=slices, **options)
     return map_network(net, config, slices=slices, **options)
@@ -70,8 +74,8 @@ def _mapping(net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], 
 
 def _cycles(mapping: Mapping, result: golden.Result) -> np.ndarray:
     fields = mapping.golden_fields(result.codes, result.trains)
-    images = range(len(result.logits))
-    return np.sum([[layer.cycles for layer in predict(mapping, {n: f[i] for n, f in fields.items()})] for i in images], 0)
+    images = ({name: f[i] for name, f in fields.items()} for i in range(len(result.logits)))
+    return np.sum([[layer.cycles for layer in predict(mapping, image)] for image in images], 0)
 
 
 def _readers(net: SpikeNet) -> list[set[str]]:

@@ -9,6 +9,7 @@ outside (value-range encoding, Yan, Zhou and Wong); the steps learn as in LSQ (E
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ class ClampQuantised(nn.Module):
         """bias + sum of W * code in units of one count, float32; with the half of round-to-nearest."""
         node = self.nodes[index]
         real, bias = [], self.biases[index]
-        for weights, term in zip(self.weights[index], node.terms, strict=True):
+        for weights, term in zip(cast(nn.ParameterList, self.weights[index]), node.terms, strict=True):
             real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
             bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
         unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
@@ -122,7 +123,7 @@ class ClampQuantised(nn.Module):
         for index, node in enumerate(self.nodes):
             terms = tuple(
                 dataclasses.replace(term, weights=weights.detach().numpy().copy())
-                for weights, term in zip(self.weights[index], node.terms, strict=True)
+                for weights, term in zip(cast(nn.ParameterList, self.weights[index]), node.terms, strict=True)
             )
             nodes.append(dataclasses.replace(node, terms=terms, bias=self.biases[index].detach().numpy().copy()))
             if str(index) in self.steps:

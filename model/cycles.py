@@ -67,11 +67,12 @@ def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[l
                     for rows, columns, tensor, gap in spans:
                         _, y, tall = rows[py * wh + dy]
                         _, x, wide = columns[px * ww + dx]
-                        parts.append(tensor[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide].reshape(len(tensor), -1))
+                        words = tensor[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
+                        parts.append(words.reshape(len(tensor), -1))
                     lengths.append([part.shape[1] for part in parts])
                     joined = parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
-                    for s, words in enumerate(joined.tolist()):
-                        counts[s].append(words)
+                    for s, row in enumerate(joined.tolist()):
+                        counts[s].append(row)
     return counts, lengths
 
 

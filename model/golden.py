@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal, overload
 
 import numpy as np
 
@@ -31,6 +32,39 @@ class Result:
     logits: np.ndarray
     codes: dict[str, np.ndarray] = field(default_factory=dict)
     trains: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@overload
+def run(
+    net: SpikeNet,
+    codes: np.ndarray,
+    *,
+    layers: Literal[False] = False,
+    trains: Literal[False] = False,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray: ...
+
+
+@overload
+def run(
+    net: SpikeNet,
+    codes: np.ndarray,
+    *,
+    layers: Literal[True],
+    trains: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Result: ...
+
+
+@overload
+def run(
+    net: SpikeNet,
+    codes: np.ndarray,
+    *,
+    layers: bool = False,
+    trains: Literal[True],
+    progress: Callable[[int], None] | None = None,
+) -> Result: ...
 
 
 def run(
@@ -62,7 +96,8 @@ def run(
                 raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
             spikes[layer.name] = np.empty((len(codes), *net.conv_shapes[layer.name]), np.uint64)
     for part in _chunks(len(codes), plan.chunk):
-        tensors = {INPUT: np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)}
+        image = np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)
+        tensors: dict[str, np.ndarray] = {INPUT: image}
         for layer in net.layers:
             tensors[layer.name] = _layer(layer, plan, tensors, spikes.get(layer.name, empty)[part])
             for name in plan.dead_after[layer.name] if not layers else ():

@@ -55,7 +55,7 @@ class TensorLayout:
         return np.bitwise_or.reduce(out << shifts, axis=3)
 
 
-def deal(channels: int, slices: int, rates: Sequence[float] | None = None) -> tuple[tuple[int, ...], ...]:
+def deal(channels: int, slices: int, rates: Sequence[float] | np.ndarray | None = None) -> tuple[tuple[int, ...], ...]:
     """Channels dealt to slices of equal size so that the slices' total rates are as equal as greedy dealing makes them.
 
     Without rates the channels are cut into equal runs.
@@ -82,7 +82,7 @@ def tensor_layout(
     slices: int,
     granule: int,
     word_bits: int,
-    rates: Sequence[float] | None = None,
+    rates: Sequence[float] | np.ndarray | None = None,
     pad: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> TensorLayout:
     """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes)."""

@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -178,7 +178,7 @@ def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineCon
     for name in needs:
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
-    return dataclasses.replace(config, **needs)
+    return dataclasses.replace(config, **cast(dict[str, Any], needs))
 
 
 def round_depth(depth: int) -> int:
@@ -247,7 +247,7 @@ def _plan(
         "channel_depth": channel_base,
         "walk_depth": max(sum(map(len, table)) for table in tables.values()),
         "program_depth": header_words() + len(layers) * layer_words(max(segments, config.segments)),
-        "pool_depth": max([l.blocks * config.drain_steps for l in layers if l.window != (1, 1)], default=1),
+        "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
         "class_depth": last.blocks * config.drain_steps,
     }
     return Mapping(

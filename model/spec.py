@@ -249,12 +249,15 @@ class SpikeNet:
     @functools.cached_property
     def conv_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (C, H, W) of every layer before its pool."""
-        _ = self.shapes
-        return self._conv_shapes
+        return self._both_shapes[0]
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (C, H, W) of every tensor, after its pool."""
+        return self._both_shapes[1]
+
+    @functools.cached_property
+    def _both_shapes(self) -> tuple[dict[str, tuple[int, int, int]], dict[str, tuple[int, int, int]]]:
         shapes: dict[str, tuple[int, int, int]] = {INPUT: self.image.shape}
         conv_shapes: dict[str, tuple[int, int, int]] = {}
         for layer in self.layers:
@@ -279,8 +282,7 @@ class SpikeNet:
                     raise OneSpikeError(f"Layer {layer.name!r}: its pool is larger than the {height}x{width} map.")
                 height, width = len(rows), len(columns)
             shapes[layer.name] = (layer.channels, height, width)
-        object.__setattr__(self, "_conv_shapes", conv_shapes)
-        return shapes
+        return conv_shapes, shapes
 
     @functools.cached_property
     def top_code(self) -> dict[str, int]:
@@ -320,7 +322,8 @@ class SpikeNet:
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 over every integer and geometry of the network (not over `meta`)."""
-        digest = hashlib.sha256(json.dumps(self._manifest(arrays := {}), sort_keys=True).encode())
+        arrays: dict[str, np.ndarray] = {}
+        digest = hashlib.sha256(json.dumps(self._manifest(arrays), sort_keys=True).encode())
         for name in sorted(arrays):
             digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
         return digest.hexdigest()

@@ -28,8 +28,9 @@ HARNESS = Path(__file__).with_name("harness.v")
 class Simulated:
     """What the simulation of `images` images showed.
 
-    mismatches: words of any layer, logits and classes that differ from the golden model; cycle_mismatches: counters
-    that differ from the prediction. finished: cycle of each image's last logit. counters [images or 1, layers, 4] in the order of COUNTERS.
+    mismatches: words of any layer, logits and classes that differ from the golden model. cycle_mismatches: counters
+    that differ from the prediction. counters [images or 1, layers, 4] in the order of COUNTERS. finished: cycle of each
+    image's last logit. seconds: of real time, from the start of the clock to the end.
     """
 
     images: int
@@ -107,7 +108,7 @@ def simulate(
     if through_load and not config.loadable:
         raise OneSpikeError("This engine has no load stream; use a configuration with loadable=True.")
     needs_trains = config.code == "psg"
-    result = golden.run(mapping.net, codes, layers=True, **({"trains": True} if needs_trains else {}))
+    result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
     predicted = [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(codes))]
 
@@ -146,8 +147,7 @@ def simulate(
             file,
             writes=np.concatenate(writes) if writes else np.zeros((0, 4), np.int64),
             logits=result.logits,
-            counters=np.array([[[getattr(layer, c) for c in ("cycles", "event", "empty", "waiting")] for layer in image]
-                               for image in predicted]),  # fmt: skip
+            counters=np.array([[[getattr(layer, c) for c in COUNTERS] for layer in image] for image in predicted]),
             serial=serial,
         )
     run(built, "onespike.sim.engine_bench", test_dir=run_dir, timeout=timeout)

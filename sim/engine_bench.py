@@ -55,7 +55,9 @@ async def engine(dut) -> None:
             }
         )
     )
-    assert not len(wrong), f"{len(wrong)} spike words differ, first: got {writes[wrong[0]]}, expected {wanted[wrong[0]]}"
+    if len(wrong):
+        got, right = writes[wrong[0]].tolist(), wanted[wrong[0]].tolist()
+        raise AssertionError(f"{len(wrong)} spike words differ; first [layer, address, slice, word] {got}, not {right}")
     assert not len(wrong_logits), f"logits differ at {wrong_logits[:5].tolist()}"
     assert not len(wrong_best), f"argmax differs in images {wrong_best[:5].tolist()}"
     assert not len(wrong_cycles), (

@@ -63,7 +63,7 @@ module onespike_harness #(
     random = control[6] | 1;
   end
 
-  // How far the counters of the finished image have been read, plus two cycles of latency.
+  // How far the counters of the finished image have been read, plus three cycles of latency.
   reg reading = 0;
   reg [31:0] read_at = 0;
   reg [31:0] wait_left = 0;
@@ -112,9 +112,9 @@ module onespike_harness #(
     if (wait_left != 0) wait_left <= wait_left - 1;
     else if (reading) begin
       counter <= read_at[COUNTER-1:0];
-      if (read_at >= 2) $fdisplay(counters_log, "%0d %0d %0d", image_no - 1, read_at - 2, count);
+      if (read_at >= 3) $fdisplay(counters_log, "%0d %0d %0d", image_no - 1, read_at - 3, count);
       read_at <= read_at + 1;
-      if (read_at == control[3] + 1) begin
+      if (read_at == control[3] + 2) begin
         read_at <= 0;
         reading <= 0;
         allowed <= allowed + 1;

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib.memory import Memory
+
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapper import Mapping, fit_config, map_network

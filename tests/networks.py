@@ -7,7 +7,7 @@ from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
 def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: int) -> SpikeNet:
-    """One to three firing layers and a last one. groups: what g is drawn from; max_code: largest value after a sum pool."""
+    """One to three firing layers and a last one; g is drawn from `groups`, no sum pool exceeds `max_code`."""
     channels, height, width = int(rng.integers(1, 4)), int(rng.integers(5, 10)), int(rng.integers(5, 10))
     bits = int(rng.choice([1, 4, 8]))
     offset = tuple(-rng.random(channels) * 0.5) if rng.random() < 0.5 else ()

@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import pattern, preload, random_bits, random_mapping
+
 from onespike.hw.bank import CAPTURE_LATENCY, Bank
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import DRAIN_LATENCY, release_step

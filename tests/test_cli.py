@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blocks import head, weights
-from onespike.model.spec import FORMAT_VERSION, INPUT, Image, Layer, Pool, Source, SpikeNet
 
 from onespike import __version__, commands
 from onespike.cli import main
+from onespike.model.spec import FORMAT_VERSION, INPUT, Image, Layer, Pool, Source, SpikeNet
 
 ENGINE = ["--banks", "2", "--lanes", "4"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.back import verilog
+
 from onespike.hw.psg import PsgUnit
 from onespike.model.errors import OneSpikeError
 from onespike.sim.verilator import Built, build, find_verilator, run

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from onespike.model import codes
 from onespike.model.errors import OneSpikeError
 

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from onespike.hw.config import EngineConfig
-from onespike.model.errors import OneSpikeError
 
 from onespike import hw
+from onespike.hw.config import EngineConfig
+from onespike.model.errors import OneSpikeError
 
 
 def test_defaults_are_frozen_and_keyword_only():

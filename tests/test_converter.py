@@ -6,6 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
 from onespike.model.calibrate import Clipping, clip_levels
 from onespike.model.converter import convert, prepare
 from onespike.model.errors import OneSpikeError
@@ -14,8 +17,6 @@ from onespike.model.graph import Graph, Node, Term, activate
 from onespike.model.networks import build
 from onespike.model.quantise import Arithmetic, Scale, quantise_node
 from onespike.model.spec import INPUT, Pool
-from torch import nn
-from torch.nn import functional as F
 
 
 def images(number=64, shape=(1, 28, 28), seed=0):

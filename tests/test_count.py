@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+
 from onespike.hw.count import CountUnit
 from onespike.model.count import count
 from onespike.sim.stream import run_pipeline

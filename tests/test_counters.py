@@ -2,6 +2,7 @@
 import random
 
 import pytest
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.counters import COUNTERS, Counters, layer_depth
 from onespike.hw.program import header_words, layer_words

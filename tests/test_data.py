@@ -5,6 +5,7 @@ import gzip
 
 import numpy as np
 import pytest
+
 from onespike.model.data import load, load_images
 from onespike.model.errors import OneSpikeError
 

@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from onespike.model import data as datasets
-from onespike.model import train as training
-from onespike.model.spec import SpikeNet
 
 from onespike import demo
 from onespike.cli import main
+from onespike.model import data as datasets
+from onespike.model import train as training
+from onespike.model.spec import SpikeNet
 
 torch = pytest.importorskip("torch")
 

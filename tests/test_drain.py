@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
+
 from onespike.hw.bank import CAPTURE_LATENCY
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import DRAIN_LATENCY, Drain, channel_layout

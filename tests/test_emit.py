@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from blocks import random_mapping
+
 from onespike.hw.emit import WAIVERS, emit, hex_lines
 from onespike.hw.load import target_widths
 from onespike.hw.program import header_words, layer_words

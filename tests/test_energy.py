@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from onespike.hw.config import EngineConfig
 from onespike.model.energy import MEMORY_TABLE, OPERATIONS_TABLE, access, add, estimate, multiply
 from onespike.model.mapper import fit_config, map_network

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
 from networks import random_codes, random_network
+
 from onespike.hw.config import EngineConfig
 from onespike.model.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
@@ -109,7 +109,7 @@ def test_images_back_to_back() -> None:
 def test_an_image_is_needed() -> None:
     net = random_network(np.random.default_rng(1), (8,), 32)
     mapping = map_network(net, ROOMY)
-    with pytest.raises(OneSpikeError, match="Nothing to simulate: give at least one image."):
+    with pytest.raises(OneSpikeError, match="Nothing to simulate: give at least one image"):
         simulate(mapping, np.zeros((0, *net.image.shape), np.uint8), BUILD)
 
 

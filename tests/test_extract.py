@@ -7,6 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import pattern, random_bits
+
 from onespike.hw.extract import SetBitExtractor, clear_lowest, encode_one_hot, word_layout
 from onespike.model.extract import Event, Extracted, Word, extract
 from onespike.sim.stream import run_pipeline, run_stream

@@ -6,6 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import preload
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.extract import word_layout
 from onespike.hw.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout

@@ -4,6 +4,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from onespike.model.clamped import ClampQuantised, FloatGraph
 from onespike.model.converter import prepare
 from onespike.model.data import Dataset
@@ -11,8 +14,6 @@ from onespike.model.errors import OneSpikeError
 from onespike.model.finetune import finetune
 from onespike.model.networks import NETWORKS, build, load_npz
 from onespike.model.train import Training, accuracy, augment, train, train_or_load
-from torch import nn
-from torch.nn import functional as F
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.fire import FIRE_LATENCY, Fire, code_width, population
 from onespike.hw.program import LAYER

@@ -9,6 +9,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from onespike.hw.count import CountUnit
 from onespike.hw.psg import PsgUnit
 from onespike.model.errors import OneSpikeError

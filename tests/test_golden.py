@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onespike.model import golden
 from onespike.model.errors import OneSpikeError
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet

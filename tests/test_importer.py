@@ -6,14 +6,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from onespike.model import importer
 from onespike.model.converter import prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.importer import import_exported, import_module
 from onespike.model.networks import build
 from onespike.model.spec import INPUT
-from torch import nn
-from torch.nn import functional as F
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:

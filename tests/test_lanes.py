@@ -3,6 +3,7 @@ import itertools
 import random
 
 import pytest
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.lanes import Lanes
 from onespike.model.lanes import lanes

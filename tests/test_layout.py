@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onespike.model import codes
 from onespike.model.errors import OneSpikeError
 from onespike.model.layout import TensorLayout, allocate, deal, tensor_layout

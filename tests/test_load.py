@@ -6,6 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import random_mapping
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.load import HEAD, TARGETS, Load, target_widths
 from onespike.hw.program import WORD

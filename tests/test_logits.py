@@ -6,6 +6,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.logits import Logits, logit_layout
 from onespike.hw.program import HEADER, layout

@@ -9,6 +9,7 @@ import pytest
 from blocks import head, random_mapping, random_net, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.fetch import fetch

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 from blocks import random_mapping, random_net
+
 from onespike.model import codes as coding
 from onespike.model import golden
 from onespike.model.cycles import predict

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const
 from blocks import random_mapping
+
 from onespike.hw.config import EngineConfig
 from onespike.hw.fire import code_width
 from onespike.hw.pack import Pack, slice_mask

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+
 from onespike.hw.psg import PsgUnit
 from onespike.model.count import count
 from onespike.model.psg import count_law, integrate_and_fire, integrate_and_fire_steps, psg

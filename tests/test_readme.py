@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from onespike.model.errors import OneSpikeError
 
+from onespike.model.errors import OneSpikeError
 from onespike.readme import BEGIN, END, update
 
 ROOT = Path(__file__).parent.parent

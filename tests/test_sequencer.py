@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 from blocks import pattern, preload, random_bits, random_mapping
+
 from onespike.hw.fetch import command_layout, stride_layout
 from onespike.hw.program import LAYER, layout
 from onespike.hw.sequencer import SEQUENCER_LATENCY, Sequencer

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from onespike.model.errors import OneSpikeError
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet, signed_bits
 
