@@ -27,9 +27,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "commands": In(stream.Signature(command_layout(config))),
         "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
         "write": In(
-            wiring.Signature(
-                {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
-            )
+            wiring.Signature({"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)})
         ),
         "full": Out(1),
         "release": In(1),
@@ -86,9 +84,7 @@ class Bank(wiring.Component):
         row_bits = config.lanes * config.weight_bits
 
         # Commands -> words with spikes -> a short queue -> set bits.
-        m.submodules.command_fifo = commands = SyncFIFO(
-            width=command_layout(config).size, depth=config.command_fifo
-        )
+        m.submodules.command_fifo = commands = SyncFIFO(width=command_layout(config).size, depth=config.command_fifo)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
         word = Value.cast(fetch.words.payload)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .bank import CAPTURE_LATENCY
 from .config import EngineConfig
+from .loop import add_loop
 from .memory import plain_memory
 from .program import LAYER, layout
 
@@ -97,43 +98,36 @@ class Drain(wiring.Component):
         # The order of jobs: pixels, places of the window, output blocks; in each job its slices, in each the steps.
         running = Signal()
         bank = Signal(range(max(2, config.banks)))
-        slice_ = Signal(6)
         step = Signal(range(max(2, steps)))
-        block = Signal(12)
-        window = Signal(16)
-        pixel = Signal(24)
         row = Signal(config.channel_addr_bits)
         pause = Signal(6)  # cycles until the next step
         take = Signal()
-        step_last, slice_last, block_last, window_last = Signal(), Signal(), Signal(), Signal()
+        turn: Any = take
+        loops = {}
+        limits = (("steps", Const(steps - 1, 8)), ("slices", layer.slices), ("blocks", layer.blocks),
+                  ("window", layer.window), ("pixels", layer.pixels))  # fmt: skip
+        for name, limit in limits:
+            loops[name] = add_loop(m, name, limit=limit, advance=turn, restart=self.start)
+            ended = Signal(name=f"{name}_ended")
+            m.d.comb += ended.eq(turn & loops[name].last)
+            turn = ended
+        step_last, slice_last = loops["steps"].last, loops["slices"].last
+        block_last, window_last = loops["blocks"].last, loops["window"].last
         m.d.comb += [
-            take.eq(running & (pause == 0) & ((step != 0) | (self.full >> bank)[0])),
-            step_last.eq(step == steps - 1),
-            slice_last.eq(slice_ == layer.slices),
-            block_last.eq(block == layer.blocks),
-            window_last.eq(window == layer.window),
+            take.eq(running & (pause == 0) & (~loops["steps"].first | (self.full >> bank)[0])),
             self.step.eq(step),
-            self.release.eq(
-                (take & Mux(layer.dest_group_words == 0, step == release_step(config), step_last)) << bank
-            ),
+            self.release.eq((take & Mux(layer.dest_group_words == 0, step == release_step(config), step_last)) << bank),
         ]
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
         with m.If(take):
-            m.d.sync += pause.eq(layer.dest_group_words)
-            m.d.sync += step.eq(Mux(step_last, 0, step + 1))
+            m.d.sync += [pause.eq(layer.dest_group_words), step.eq(Mux(step_last, 0, step + 1))]
             with m.If(step_last):
-                m.d.sync += [bank.eq(bank + 1), slice_.eq(slice_ + 1)]
-                if config.banks == 1:
-                    m.d.sync += bank.eq(0)
+                m.d.sync += bank.eq(bank + 1 if config.banks > 1 else 0)
                 with m.If(slice_last):
-                    m.d.sync += [slice_.eq(0), block.eq(block + 1), row.eq(row + steps)]
-                    with m.If(block_last):
-                        m.d.sync += [block.eq(0), row.eq(0), window.eq(window + 1)]
-                        with m.If(window_last):
-                            m.d.sync += [window.eq(0), pixel.eq(pixel + 1)]
-                            with m.If(pixel == layer.pixels):
-                                m.d.sync += [running.eq(0), pixel.eq(0)]
+                    m.d.sync += row.eq(Mux(block_last, 0, row + steps))
+        with m.If(turn):
+            m.d.sync += running.eq(0)
         with m.If(self.start):
             m.d.sync += [running.eq(1), bank.eq(0)]
 
@@ -145,14 +139,14 @@ class Drain(wiring.Component):
         m.d.comb += [
             now.bank.eq(bank),
             now.step.eq(step),
-            now.first.eq(slice_ == 0),
+            now.first.eq(loops["slices"].first),
             now.last.eq(slice_last),
             now.step_last.eq(step_last),
             now.tag.row.eq(row + step),
-            now.tag.first.eq(window == 0),
+            now.tag.first.eq(loops["window"].first),
             now.tag.last.eq(window_last),
             now.tag.row_last.eq(block_last & step_last),
-            now.tag.layer_last.eq(block_last & step_last & window_last & (pixel == layer.pixels) & slice_last),
+            now.tag.layer_last.eq(block_last & step_last & window_last & loops["pixels"].last & slice_last),
         ]
         valids, entries = [take], [now]
         for i in range(1, 5):

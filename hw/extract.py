@@ -121,5 +121,3 @@ def encode_one_hot(one_hot: Value) -> Value:
     """Index of the one set bit: each index bit is the OR of the places where it is one."""
     bits = max(1, (len(one_hot) - 1).bit_length())
     return Cat(Cat(one_hot[i] for i in range(len(one_hot)) if i >> b & 1).any() for b in range(bits))
-
-

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .fetch import command_layout, segment_bits, stride_layout
+from .loop import add_loop
 from .memory import plain_memory
 from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
 
@@ -178,42 +179,57 @@ class Sequencer(wiring.Component):
         with m.Elif(self.image_taken & self.header.image_double):
             m.d.sync += buffer.eq(~buffer)
 
-        # The counters of the walk; `go` moves the whole pipeline.
+        # The walk: loops from the innermost to the outermost; `go` moves the whole pipeline.
         go = Signal(init=1)
-        window_row, window_column = Signal(10), Signal(10)
-        row, row_start = Signal(16), Signal(16)
-        column, column_start = Signal(16), Signal(16)
-        pixel_row, pixel_column = Signal(12), Signal(12)
-        block, sub = Signal(12), Signal(6)
+        turn: Any = go & issuing
+        loops = {}
+        for name in ("segments", "blocks", "window_columns", "window_rows", "columns", "rows"):
+            limit, next_limit = getattr(layer, name), getattr(self.ahead.layer, name)
+            loops[name] = add_loop(m, name, limit=limit, advance=turn, restart=self.take, restart_limit=next_limit)
+            ended = Signal(name=f"{name}_ended")
+            m.d.comb += ended.eq(turn & loops[name].last)
+            turn = ended
+            if name == "segments":
+                job_ended = ended
+            elif name == "blocks":
+                place_ended = ended
+        with m.If(turn):
+            m.d.sync += issuing.eq(0)
+        job_ends = loops["segments"].last
+
+        # Per source; per job, its banks and the weights of its block; per place, its rows of the tables.
         segment = Signal(segment_bits(config))
         bank = Signal(range(max(2, config.banks)))
+        sub = add_loop(
+            m, "sub", limit=layer.block_period, advance=job_ended, restart=self.take,
+            restart_limit=self.ahead.layer.block_period,
+        )  # fmt: skip
         block_weight = [
             Signal(config.weight_addr_bits, name=f"block_weight{s}", reset_less=True) for s in range(config.segments)
         ]
-        job_ends = Signal()
-        m.d.comb += job_ends.eq(segment == layer.segments)
         with m.If(go & issuing):
             m.d.sync += segment.eq(Mux(job_ends, 0, segment + 1))
-            with m.If(job_ends):
-                if config.banks > 1:
-                    m.d.sync += bank.eq(bank + layer.slices + 1)
-                m.d.sync += [block.eq(block + 1), sub.eq(sub + 1)]
-                with m.If(sub == layer.block_period):
-                    m.d.sync += sub.eq(0)
-                    for s, weight in enumerate(block_weight):
-                        m.d.sync += weight.eq(weight + segments[s].block_stride)
-                with m.If(block == layer.blocks):
-                    m.d.sync += [block.eq(0), sub.eq(0)]
-                    for s, weight in enumerate(block_weight):
-                        m.d.sync += weight.eq(segments[s].weight_base)
-                    self._next_place(
-                        m, layer, issuing, window_row, window_column, row, row_start, column, column_start,
-                        pixel_row, pixel_column,
-                    )  # fmt: skip
+        with m.If(job_ended):
+            if config.banks > 1:
+                m.d.sync += bank.eq(bank + layer.slices + 1)
+            for s, weight in enumerate(block_weight):
+                with m.If(loops["blocks"].last):
+                    m.d.sync += weight.eq(segments[s].weight_base)
+                with m.Elif(sub.last):
+                    m.d.sync += weight.eq(weight + segments[s].block_stride)
+        row, row_start = Signal(16), Signal(16)
+        column, column_start = Signal(16), Signal(16)
+        with m.If(place_ended):
+            # Next place of the window, else next pooled column, else next pooled row.
+            m.d.sync += column.eq(column + 1)
+            with m.If(loops["window_columns"].last):
+                m.d.sync += [column.eq(column_start), row.eq(row + 1)]
+                with m.If(loops["window_rows"].last):
+                    m.d.sync += [row.eq(row_start), column.eq(column + 1), column_start.eq(column + 1)]
+                    with m.If(loops["columns"].last):
+                        m.d.sync += [column.eq(0), column_start.eq(0), row.eq(row + 1), row_start.eq(row + 1)]
         with m.If(self.take):
-            for counter in (window_row, window_column, row, row_start, column, column_start, pixel_row, pixel_column):
-                m.d.sync += counter.eq(0)
-            m.d.sync += [block.eq(0), sub.eq(0), segment.eq(0), bank.eq(0)]
+            m.d.sync += [counter.eq(0) for counter in (row, row_start, column, column_start, segment, bank)]
             for s, weight in enumerate(block_weight):
                 m.d.sync += weight.eq(self.ahead.segment[s].weight_base)
 
@@ -289,23 +305,6 @@ class Sequencer(wiring.Component):
                 self.strides[s].code.eq(segments[s].code),
                 self.strides[s].shift.eq(segments[s].shift),
             ]
-
-    def _next_place(
-        self, m: Module, layer: Any, issuing: Signal, window_row: Signal, window_column: Signal, row: Signal,
-        row_start: Signal, column: Signal, column_start: Signal, pixel_row: Signal, pixel_column: Signal,
-    ) -> None:  # fmt: skip
-        """Next place of the window, else next pooled column, else next pooled row, else the layer is issued."""
-        m.d.sync += [window_column.eq(window_column + 1), column.eq(column + 1)]
-        with m.If(window_column == layer.window_columns):
-            m.d.sync += [window_column.eq(0), column.eq(column_start), window_row.eq(window_row + 1), row.eq(row + 1)]
-            with m.If(window_row == layer.window_rows):
-                m.d.sync += [window_row.eq(0), row.eq(row_start), pixel_column.eq(pixel_column + 1)]
-                m.d.sync += [column.eq(column + 1), column_start.eq(column + 1)]
-                with m.If(pixel_column == layer.columns):
-                    m.d.sync += [pixel_column.eq(0), column.eq(0), column_start.eq(0)]
-                    m.d.sync += [pixel_row.eq(pixel_row + 1), row.eq(row + 1), row_start.eq(row + 1)]
-                    with m.If(pixel_row == layer.rows):
-                        m.d.sync += issuing.eq(0)
 
 
 def group_mask(banks: int, bank: Value, slices: Value) -> Value:

@@ -96,7 +96,7 @@ def run(
                 raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
             spikes[layer.name] = np.empty((len(codes), *net.conv_shapes[layer.name]), np.uint64)
     for part in _chunks(len(codes), plan.chunk):
-        image = np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)
+        image: np.ndarray = np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)
         tensors: dict[str, np.ndarray] = {INPUT: image}
         for layer in net.layers:
             tensors[layer.name] = _layer(layer, plan, tensors, spikes.get(layer.name, empty)[part])

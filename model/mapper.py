@@ -240,9 +240,7 @@ def _plan(
         "max_groups": max(firing, default=1),
         "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
-        "spike_depth": max(
-            t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()
-        ),
+        "spike_depth": max(t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()),
         "weight_depth": weight_base,
         "channel_depth": channel_base,
         "walk_depth": max(sum(map(len, table)) for table in tables.values()),

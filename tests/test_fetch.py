@@ -62,8 +62,7 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
     )
     words = [(t.cycle, t.payload.word, t.payload.last, t.payload.meta) for t in stamps["words"]]
     stamps["words"] = [
-        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.segment)))
-        for cycle, word, last, meta in words
+        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.segment))) for cycle, word, last, meta in words
     ]
     return stamps
 
