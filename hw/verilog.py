@@ -48,21 +48,25 @@ class _BankInstance(Elaboratable):
         return Instance(BANK, **ports)
 
 
+def bank_verilog(config: EngineConfig) -> str:
+    """Verilog of `Bank(config)`, module `onespike_bank`; its parameter WEIGHTS names the memory image."""
+    text = _convert(Bank(config), BANK)
+    return re.sub(rf"(?m)^module {BANK}\(", f'module {BANK} #(parameter WEIGHTS = "{weight_file(0)}") (', text)
+
+
 @functools.lru_cache(maxsize=8)
 def to_verilog(config: EngineConfig) -> str:
     """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_file`s.
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
     """
-    bank = _convert(Bank(config), BANK)
-    bank = re.sub(rf"(?m)^module {BANK}\(", f'module {BANK} #(parameter WEIGHTS = "{weight_file(0)}") (', bank)
     engine = _convert(Engine(config, make_bank=_BankInstance), TOP)
     text = "// SPDX-License-Identifier: Apache-2.0\n"
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
     for name, value in vars(config).items():
         text += f"//   {name} = {value}\n"
-    return text + engine + bank
+    return text + engine + bank_verilog(config)
 
 
 def _convert(component: wiring.Component, name: str) -> str:
