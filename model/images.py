@@ -199,24 +199,8 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
         from .codes import decode
 
         fields = decode(fields, "signed")  # the engine finds the digits itself: the beat holds bytes
-        per_beat = word_bits // 16
-        bytes_layout = _bytes_layout(image, per_beat)
-        return np.array([bytes_layout(f) for f in fields], np.uint64).reshape(len(codes), -1)
+        return np.array([image.join(f, word_bits // 16, 8) for f in fields], np.uint64).reshape(len(codes), -1)
     return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), -1)
-
-
-def _bytes_layout(image, per_beat: int):
-    """Packs values of a signed image as bytes, `per_beat` places a word."""
-
-    def pack_bytes(values: np.ndarray) -> np.ndarray:
-        pixels = values.reshape(len(values), -1).T.astype(np.uint64)
-        out = np.zeros((len(image.slices), len(pixels), image.words * per_beat), np.uint64)
-        for s, channels in enumerate(image.slices):
-            out[s, :, : len(channels)] = pixels[:, list(channels)]
-        places = out.reshape(len(image.slices), len(pixels), image.words, per_beat)
-        return np.bitwise_or.reduce(places << (8 * np.arange(per_beat)).astype(np.uint64), axis=3)
-
-    return pack_bytes
 
 
 def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int) -> Iterable[np.ndarray]:

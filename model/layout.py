@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class TensorLayout:
 
     slices: channel numbers per slice (all slices hold `channels_per_slice` places; the rest is empty).
     field: bits of one value's field. pad: border (top, bottom, left, right) that is stored, with the pad code.
-    base: first address, the same in all banks.
+    base: first address, the same in all banks. flat: the tensor's C * H * W values are the channels of one pixel.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TensorLayout:
     width: int
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     base: int = 0
+    flat: bool = False
 
     @property
     def size(self) -> int:
@@ -45,13 +47,17 @@ class TensorLayout:
 
     def pack(self, fields: np.ndarray, word_bits: int) -> np.ndarray:
         """Spike words uint64 [slices, H * W, words] of fields uint [C, H, W] (the border included)."""
-        per_word = word_bits // self.field
-        pixels = fields.reshape(len(fields), -1).T.astype(np.uint64)
-        out = np.zeros((len(self.slices), self.height * self.width, self.words, per_word), np.uint64)
+        return self.join(fields, word_bits // self.field, self.field)
+
+    def join(self, values: np.ndarray, per_word: int, bits: int) -> np.ndarray:
+        """Words uint64 [slices, H * W, words] of values [C, H, W], `per_word` places of `bits` bits in each."""
+        values = values.reshape(-1, 1, 1) if self.flat else values
+        pixels = values.reshape(len(values), -1).T.astype(np.uint64)
+        out = np.zeros((len(self.slices), len(pixels), self.words, per_word), np.uint64)
         for s, channels in enumerate(self.slices):
             places = out[s].reshape(len(pixels), -1)
             places[:, : len(channels)] = pixels[:, list(channels)]
-        shifts = (np.arange(per_word) * self.field).astype(np.uint64)
+        shifts = (np.arange(per_word) * bits).astype(np.uint64)
         return np.bitwise_or.reduce(out << shifts, axis=3)
 
 
@@ -84,9 +90,10 @@ def tensor_layout(
     word_bits: int,
     rates: Sequence[float] | np.ndarray | None = None,
     pad: tuple[int, int, int, int] = (0, 0, 0, 0),
+    flat: bool = False,
 ) -> TensorLayout:
     """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes)."""
-    channels, height, width = shape
+    channels, height, width = (math.prod(shape), 1, 1) if flat else shape
     field = codes.field_width(code, top)
     if field > word_bits:
         raise OneSpikeError(
@@ -106,6 +113,7 @@ def tensor_layout(
         height=height + pad[0] + pad[1],
         width=width + pad[2] + pad[3],
         pad=pad,
+        flat=flat,
     )
 
 

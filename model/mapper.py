@@ -139,9 +139,10 @@ class Mapping:
         """Fields [N, C, H, W] of image codes, with the stored border of pad codes."""
         layout = self.tensors[INPUT]
         top, bottom, left, right = layout.pad
-        padded = np.empty((*np.shape(values)[:2], layout.height, layout.width), np.int64)
+        number, channels, height, width = np.shape(values)
+        padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)
         padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
-        padded[:, :, top : layout.height - bottom, left : layout.width - right] = values
+        padded[:, :, top : top + height, left : left + width] = values
         return codes.encode(padded, layout.code, layout.top)
 
 
@@ -301,6 +302,9 @@ def _tensors(
         image = name == INPUT
         pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
         stored = any(net.image.pad_code) and image
+        # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
+        whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
+                 for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
         hidden = "unary" if config.code == "psg" and name in pooled else config.code
         tensors[name] = tensor_layout(
             name=name,
@@ -311,6 +315,7 @@ def _tensors(
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,
             rates=None if image else rates.get(name),
+            flat=image and all(whole),
             pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
         )
     made = {layer.name: index for index, layer in enumerate(net.layers)}
@@ -387,6 +392,8 @@ def _layer(
 
 def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_base: int) -> MappedSource:
     weights = source.weights.astype(np.int64)
+    if tensor.flat:
+        weights = weights.reshape(len(weights), -1, 1, 1)
     if source.dilation[1] > 1 and weights.shape[3] > 1:
         # A tap row must be one run of words: fill the gaps with zero taps.
         filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)

@@ -106,6 +106,26 @@ def test_images_back_to_back() -> None:
     assert (steady == result.predicted_cycles_per_image + 1).all(), steady
 
 
+@pytest.mark.parametrize("slices", [1, 2, 4])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_linear_layer_on_the_image(bits: int, slices: int) -> None:
+    """All values of the image are the channels of one pixel, as many to a word as fit."""
+    rng = np.random.default_rng(bits)
+    source = Source(tensor=INPUT, weights=rng.integers(-128, 128, (20, 2, 6, 5)))
+    hidden = Layer(
+        name="hidden", sources=(source,), bias=rng.integers(-99, 99, 20), shift=np.full(20, bits + 5), groups=8
+    )
+    last = Source(tensor="hidden", weights=rng.integers(-128, 128, (5, 20, 1, 1)))
+    zero = np.zeros(5, int)
+    out = Layer(name="out", sources=(last,), bias=zero, shift=zero, groups=0)
+    net = SpikeNet(image=Image(shape=(2, 6, 5), bits=bits, offset=(-0.3, -0.5)), layers=(hidden, out))
+    mapping = map_network(net, ROOMY, slices=slices)
+    per_word = 32 // mapping.tensors[INPUT].field
+    assert mapping.tensors[INPUT].size == -(-60 // slices // per_word)
+    result = simulate(mapping, random_codes(rng, net, 2), BUILD, through_load=slices == 2)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0
+
+
 def test_an_image_is_needed() -> None:
     net = random_network(np.random.default_rng(1), (8,), 32)
     mapping = map_network(net, ROOMY)
