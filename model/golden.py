@@ -194,7 +194,7 @@ def _trains(acc: np.ndarray, layer: Layer) -> np.ndarray:
 
 
 def _by_rows(source: Source, out_h: int) -> bool:
-    """Whether one product per tap row pays: the rows of inputs are shared, and long enough for a product of their own."""
+    """Whether one product per tap row pays: its inputs are shared, and long enough for a product of their own."""
     _, channels, kernel_h, kernel_w = source.weights.shape
     return source.stride[0] == 1 and kernel_h > 1 and out_h > 1 and kernel_w * channels >= 32
 
