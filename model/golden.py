@@ -11,13 +11,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
 from .errors import OneSpikeError
 from .psg import psg
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
+
+if TYPE_CHECKING:
+    from .operations import Operations
 
 CHUNK_BYTES = 1 << 21  # of gathered inputs: what stays in the cache of one core
 
@@ -27,11 +30,13 @@ class Result:
     """logits int64 [N, classes]; codes: per tensor uint16 [N, C, H, W], the image included, after its pool.
 
     trains: per firing layer the literal PSG spikes (eq. 11) before its pool, uint64 [N, C, H, W], bit i - 1 is s_i.
+    operations: what `SpikeNet.golden(operations=True)` counted.
     """
 
     logits: np.ndarray
     codes: dict[str, np.ndarray] = field(default_factory=dict)
     trains: dict[str, np.ndarray] = field(default_factory=dict)
+    operations: Operations | None = None
 
 
 @overload

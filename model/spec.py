@@ -18,6 +18,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -328,11 +329,31 @@ class SpikeNet:
             digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def golden(self, images: np.ndarray, **options: Any) -> Any:
-        """Integer logits int64 [N, classes] of a float batch [N, C, H, W]; see `golden.run` for the options."""
-        from . import golden
+    def golden(
+        self,
+        images: np.ndarray,
+        *,
+        layers: bool = False,
+        trains: bool = False,
+        operations: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Any:
+        """Integer logits int64 [N, classes] of a float batch [N, C, H, W] in the module's own input scale.
 
-        return golden.run(self, self.image.quantise(images), **options)
+        With `layers` (every tensor's codes), `trains` (the literal PSG spikes of eq. 11) or `operations` (dense MACs,
+        additions and spikes, see operations.py) a `golden.Result` that holds them too.
+        """
+        from . import golden
+        from .operations import count
+
+        codes = self.image.quantise(images)
+        result = golden.run(self, codes, layers=layers, trains=trains, progress=progress)  # type: ignore[call-overload]
+        if not operations:
+            return result
+        if isinstance(result, np.ndarray):
+            result = golden.Result(logits=result)
+        result.operations = count(self, codes)
+        return result
 
     def _manifest(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         """The JSON part; the arrays go into `arrays` by file name."""

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import random_network
 
 from onespike.model import golden
 from onespike.model.errors import OneSpikeError
+from onespike.model.operations import count as count_operations
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
@@ -195,3 +197,20 @@ def test_bad_codes_are_refused():
         net.golden(np.zeros((1, 2, 2)))
     with pytest.raises(OneSpikeError, match=r"^The images hold NaN or infinite values; clean the data first\.$"):
         net.golden(np.full((1, 1, 1, 1), np.nan))
+
+
+def test_results_on_request():
+    """One call gives logits, every layer's codes, literal spike trains and operation counts, all in agreement."""
+    rng = np.random.default_rng(7)
+    net = random_network(rng, (3, 8), 60)
+    images = rng.random((3, *net.image.shape))
+    logits = net.golden(images)
+    result = net.golden(images, layers=True, trains=True, operations=True)
+    assert (result.logits == logits).all()
+    assert result.operations == count_operations(net, net.image.quantise(images))
+    assert (net.golden(images, operations=True).logits == logits).all()
+    for layer in net.layers[:-1]:
+        spikes = np.bitwise_count(result.trains[layer.name])
+        assert spikes.max() <= layer.groups
+        if layer.pool is None:
+            assert (spikes == result.codes[layer.name]).all()
