@@ -32,7 +32,7 @@ from .config import EngineConfig
 from .drain import channel_layout
 from .load import target_widths
 from .logits import logit_layout
-from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words
+from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words, unpack
 from .sequencer import column_entry, row_entry
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
 
@@ -124,19 +124,6 @@ def _fields(layout: data.StructLayout | Map[str, int]) -> list[list[Any]]:
     return [[name, width] for name, width in layout.items()]
 
 
-def _unpack(words: Sequence[int], parts: Sequence[Map[str, int]]) -> list[dict[str, int]]:
-    """The fields of one program record: what the sequencer will read."""
-    value = sum(word << (WORD * i) for i, word in enumerate(words))
-    result = []
-    for fields in parts:
-        record = {}
-        for name, width in fields.items():
-            record[name] = value & ((1 << width) - 1)
-            value >>= width
-        result.append(record)
-    return result
-
-
 def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> dict[str, Any]:
     from .. import __version__
 
@@ -146,7 +133,7 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> d
     for index, layer in enumerate(mapping.layers):
         at = head + index * per_layer
         own_blocks = layer.blocks // layer.period
-        record, *segments = _unpack(images.program[at : at + per_layer], [LAYER, *[SEGMENT] * len(layer.sources)])
+        record, *segments = unpack([LAYER, *[SEGMENT] * len(layer.sources)], images.program[at : at + per_layer])
         layers.append(
             {
                 "name": layer.layer.name,

@@ -96,3 +96,16 @@ def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[i
             value |= int(values[name]) << position
             position += width
     return [value >> at & 0xFFFFFFFF for at in range(0, position, WORD)]
+
+
+def unpack(parts: Sequence[Mapping[str, int]], words: Sequence[int]) -> list[dict[str, int]]:
+    """The values of the fields of one record, part by part."""
+    value = sum(word << (WORD * index) for index, word in enumerate(words))
+    values = []
+    for fields in parts:
+        entry = {}
+        for name, width in fields.items():
+            entry[name] = value & ((1 << width) - 1)
+            value >>= width
+        values.append(entry)
+    return values

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..hw.config import EngineConfig
-from ..hw.program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words
+from ..hw.program import HEADER, LAYER, SEGMENT, header_words, layer_words, unpack
 from ..hw.sequencer import column_entry, row_entry
 from .fetch import Command, Stride
 
@@ -96,16 +96,3 @@ def tables(config: EngineConfig, rows: Sequence[int], columns: Sequence[int]) ->
         return [tuple(value >> offset & mask for offset, mask in fields) for value in values]  # type: ignore[misc]
 
     return entries(row_entry(config), rows), entries(column_entry(config), columns)
-
-
-def unpack(parts: Sequence[Mapping[str, int]], words: Sequence[int]) -> list[dict[str, int]]:
-    """The values of the fields of one record, part by part."""
-    value = sum(word << (WORD * index) for index, word in enumerate(words))
-    values = []
-    for fields in parts:
-        entry = {}
-        for name, width in fields.items():
-            entry[name] = value & ((1 << width) - 1)
-            value >>= width
-        values.append(entry)
-    return values

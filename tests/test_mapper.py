@@ -305,13 +305,13 @@ def test_output_in_the_padding():
 @pytest.mark.parametrize("rows", [256, 257])
 def test_tall_kernel(rows):
     """The row table holds up to 256 tap rows."""
-    network = net(shape=(1, rows, 1), last=(1, rows, 1))
-    config = EngineConfig(**{**vars(SMALL), "weight_depth": 4096, "spike_depth": 4096})
+    network = net(layer("a", "input", 1), shape=(1, rows, 1), last=(2, rows, 1))
+    config = EngineConfig(**{**vars(SMALL), "weight_depth": 8192, "spike_depth": 4096, "walk_depth": 1024})
     if rows == 256:
         mapping = map_network(network, config)
         images = memory_images(mapping)
         _, program = records(config, images.program)
-        ((_, command),) = walk(config, *program[0], *tables(config, images.rows, images.columns))
+        ((_, command),) = walk(config, *program[1], *tables(config, images.rows, images.columns))
         assert command.rows == 255
     else:
         with refuses("Layer 'head': a kernel of 257 rows is taller than the 256 that a command can walk; pool the map "
