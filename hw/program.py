@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from amaranth.lib import data
 
+from ..model.errors import OneSpikeError
+
 WORD = 32
 
 HEADER = {
@@ -92,7 +94,11 @@ def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[i
     for fields, values in parts:
         assert set(values) == set(fields), f"fields differ: {set(values) ^ set(fields)}"
         for name, width in fields.items():
-            assert 0 <= values[name] < 1 << width, f"program field {name} = {values[name]} needs more than {width} bits"
+            if not 0 <= values[name] < 1 << width:
+                raise OneSpikeError(
+                    f"The layer program has {width} bits for {name!r}, too few for {values[name]}; pool or split the "
+                    f"network's largest maps, or use more slices."
+                )
             value |= int(values[name]) << position
             position += width
     return [value >> at & 0xFFFFFFFF for at in range(0, position, WORD)]

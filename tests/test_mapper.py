@@ -330,3 +330,12 @@ def test_layer_that_nobody_reads():
 def test_image_code():
     with refuses("The image code must be 'auto', 'radix' or 'signed', not 'unary'."):
         map_network(net(layer("a", "input", 1)), SMALL, image_code="unary")
+
+
+def test_map_too_wide_for_the_program():
+    network = net(layer("a", "input", 1, pool=Pool(kind="max", kernel=(1, 4100), stride=(1, 4100))),
+                  shape=(1, 1, 4100), last=(2, 1, 1))  # fmt: skip
+    mapping = map_network(network, fit_config(network, SMALL))
+    with refuses("The layer program has 10 bits for 'window_columns', too few for 4099; pool or split the network's "
+                 "largest maps, or use more slices."):  # fmt: skip
+        memory_images(mapping)
