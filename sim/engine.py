@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ..hw.counters import COUNTERS, layer_depth
 from ..hw.emit import hex_lines, memory_files
 from ..hw.verilog import to_verilog
 from ..model import golden
-from ..model.cycles import LayerCycles, predict, utilisation
+from ..model.cycles import LayerCycles, predict
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.images import expected_writes, image_beats, load_words, memory_images
@@ -97,7 +99,8 @@ def simulate(
     """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
 
     through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
-    image stream pauses and the logits stream is not taken. serial: one image at a time, with all its counters read;
+    image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
+    build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
     otherwise images follow back to back and only the last one's counters are compared.
     """
     from .verilator import build, run
@@ -121,7 +124,9 @@ def simulate(
     built = build([sources / "onespike.v", sources / "harness.v"], "onespike_harness", build_dir, waves=waves,
                   options=options)  # fmt: skip
 
-    run_dir = run_dir or build_dir / f"run-{mapping.net.hash[:12]}-{seed}"
+    kept = run_dir is not None or waves
+    if run_dir is None:
+        run_dir = Path(tempfile.mkdtemp(prefix="run-", dir=build_dir))  # two runs side by side share no file
     run_dir.mkdir(parents=True, exist_ok=True)
     images = memory_images(mapping)
     beats = image_beats(mapping, codes)
@@ -152,6 +157,8 @@ def simulate(
         )
     run(built, "onespike.sim.engine_bench", test_dir=run_dir, timeout=timeout)
     found = json.loads((run_dir / "result.json").read_text())
+    if not kept:
+        shutil.rmtree(run_dir)
     measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(COUNTERS))
     useful = [sum(layer.useful for layer in image) for image in predicted][-len(measured) :]
     return Simulated(
@@ -167,6 +174,3 @@ def simulate(
         seconds=found["seconds"],
         utilisation=sum(useful) / (config.banks * config.lanes * int(measured[:, :, 0].sum())),
     )
-
-
-__all__ = ["Simulated", "harness_text", "hex_lines", "memory_files", "simulate", "utilisation"]
