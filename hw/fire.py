@@ -72,7 +72,7 @@ class Fire(wiring.Component):
 
         # Counting takes two cycles, pooling the third.
         counts = Signal(data.ArrayLayout(config.count_bits, config.fire_lanes), reset_less=True)
-        trains = Signal(data.ArrayLayout(config.max_groups, config.fire_lanes), reset_less=True)
+        trains = Signal(data.ArrayLayout(config.max_groups, config.fire_lanes), reset_less=True)  # psg only
         for f in range(config.fire_lanes):
             if config.code == "psg":
                 log2_groups = config.max_groups.bit_length() - 1
@@ -117,7 +117,8 @@ class Fire(wiring.Component):
         m.d.sync += result.eq(pooled)
 
         literal = Signal.like(trains, reset_less=True)
-        m.d.sync += literal.eq(trains)
+        if config.code == "psg":
+            m.d.sync += literal.eq(trains)
         for f in range(config.fire_lanes):
             thermometer = Cat(result[f] > i for i in range(code_width(config)))
             if config.code == "radix":

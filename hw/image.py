@@ -14,13 +14,14 @@ from .config import EngineConfig
 from .program import HEADER, layout
 
 
-def signed_digits(pixel: Value) -> tuple[Signal, Value]:
-    """(3x, the 16-bit field) of an 8-bit x as signed digits: they stand where x and 3x differ. Drive 3x."""
+def signed_digits(m: Module, pixel: Value) -> Value:
+    """The 16-bit field of an 8-bit x as signed digits: they stand where x and 3x differ."""
     triple = Signal(10)
+    m.d.comb += triple.eq(pixel + Cat(Const(0, 1), pixel))
     plain = Cat(pixel, Const(0, 2))
     plus = (triple & ~plain)[1 : 1 + SIGNED_PLUS]
     minus = (plain & ~triple)[1 : 17 - SIGNED_PLUS]
-    return triple, Cat(plus, minus)
+    return Cat(plus, minus)
 
 
 class ImageLoader(wiring.Component):
@@ -71,12 +72,7 @@ class ImageLoader(wiring.Component):
         word = Signal(20)
         slice_ = Signal(6)
         base = Mux(buffer, header.image_base + header.image_stride, header.image_base)
-        fields = []
-        for i in range(config.word_bits // 16):
-            triple, field = signed_digits(self.image.payload[8 * i : 8 * i + 8])
-            pixel = self.image.payload[8 * i : 8 * i + 8]
-            m.d.comb += triple.eq(pixel + Cat(Const(0, 1), pixel))
-            fields.append(field)
+        fields = [signed_digits(m, self.image.payload[8 * i : 8 * i + 8]) for i in range(config.word_bits // 16)]
         last = (word == header.image_words) & (slice_ == header.image_slices)
         ends = Signal()
         m.d.comb += [

@@ -16,9 +16,8 @@ from .mapper import Mapping, fit_config, map_network
 from .spec import INPUT, SpikeNet
 
 
-def spike_rates(net: SpikeNet, codes: np.ndarray, code: str = "radix") -> dict[str, np.ndarray]:
-    """Mean spikes per value of each channel of each tensor, measured on image codes [N, C, H, W]."""
-    result = golden.run(net, codes, layers=True)
+def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> dict[str, np.ndarray]:
+    """Mean spikes per value of each channel of each tensor, in the golden model's codes of some images."""
     return {
         name: spikes(values, "unary" if code == "psg" else code, net.top_code[name]).mean((0, 2, 3))
         for name, values in result.codes.items()
@@ -34,10 +33,8 @@ def choose_mapping(
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
     tensor) takes its best. With `fit` the configuration's memories are sized for the result.
     """
-    rates = spike_rates(net, codes, config.code)
-    trains = config.code == "psg"
-    result = golden.run(net, codes, layers=True, trains=trains)
-    options: dict[str, Any] = {"rates": rates, "image_code": image_code}
+    result = golden.run(net, codes, layers=True, trains=config.code == "psg")
+    options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
     cost: dict[int, np.ndarray] = {}
     refused = ""
     for slices in (2**i for i in range(config.banks.bit_length())):

@@ -147,13 +147,13 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 start = max(drained, begin[s])
                 released[b] = start + release
                 drained = start + steps * interval
-    events = layer.blocks * sum(sum(map(sum, slice_)) for slice_ in counts)
+    spikes = sum(sum(map(sum, slice_)) for slice_ in counts)
     channels = sum(c >= 0 for c in layer.order)
     return LayerCycles(
         name=layer.layer.name,
         cycles=drained + DRAIN_LATENCY + FIRE_LATENCY + 1,
-        event=events,
+        event=spikes * layer.blocks,
         empty=empty,
         waiting=waiting,
-        useful=sum(sum(map(sum, slice_)) for slice_ in counts) * channels,
+        useful=spikes * channels,
     )

@@ -352,7 +352,7 @@ class SpikeNet:
             return result
         if isinstance(result, np.ndarray):
             result = golden.Result(logits=result)
-        result.operations = count(self, codes)
+        result.operations = count(self, result.codes if layers else codes)
         return result
 
     def _manifest(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

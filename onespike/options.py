@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .hw.config import ENGINE_CODES, EngineConfig
-from .model import mapper
+from .model import golden, mapper
 from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
 from .model.files import cannot_write
@@ -157,7 +157,8 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     else:
         found = choose_mapping(net, config, codes[:CHOOSING])
         slices = {layer.layer.name: layer.slices for layer in found.layers}
-        chosen = {"slices": slices, "rates": spike_rates(net, codes[:CHOOSING], config.code)}
+        seen = golden.run(net, codes[:CHOOSING], layers=True)
+        chosen = {"slices": slices, "rates": spike_rates(net, seen, config.code)}
         config = found.config
     return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
 
