@@ -73,7 +73,8 @@ class EngineConfig:
 
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < (0 if field.name == "max_shift" else 1)):
+            low = 0 if field.name == "max_shift" else 1
+            if field.type == "int" and (type(value) is not int or value < low):
                 raise OneSpikeError(f"Engine parameter {field.name} must be a positive integer, not {value!r}.")
         check(_power_of_two(self.banks) and self.banks <= 64, f"banks must be 1, 2, 4 .. 64, not {self.banks}.")
         check(self.lanes <= 256, f"lanes must lie in 1..256, not {self.lanes}.")

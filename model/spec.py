@@ -6,18 +6,15 @@ Every layer computes, per output channel and position, with exact integers,
     acc = bias + sum over sources of W * code
     n   = clip(acc >> shift, 0, groups)        (the spike count; the last layer gives acc itself)
 
-and then, where the layer has one, a pool over counts. See `docs/spike-format.md` for the file format.
+and then, where the layer has one, a pool over counts. See `spike_file.py` for its file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
-import io
 import json
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +23,7 @@ from typing import Any
 import numpy as np
 
 from .errors import OneSpikeError
-from .files import write_atomically
 
-FORMAT_VERSION = 1
 MAX_WEIGHT_BITS = 16
 INPUT = "input"  # the name of the image tensor
 
@@ -323,8 +318,10 @@ class SpikeNet:
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 over every integer and geometry of the network (not over `meta`)."""
-        arrays: dict[str, np.ndarray] = {}
-        digest = hashlib.sha256(json.dumps(self._manifest(arrays), sort_keys=True).encode())
+        from .spike_file import contents
+
+        manifest, arrays = contents(self)
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
         for name in sorted(arrays):
             digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
         return digest.hexdigest()
@@ -355,97 +352,15 @@ class SpikeNet:
         result.operations = count(self, result.codes if layers else codes)
         return result
 
-    def _manifest(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        """The JSON part; the arrays go into `arrays` by file name."""
-        layers = []
-        for index, layer in enumerate(self.layers):
-            entry: dict[str, Any] = {"name": layer.name, "groups": layer.groups, "step": layer.step, "sources": []}
-            entry["pool"] = dataclasses.asdict(layer.pool) if layer.pool is not None else None
-            arrays[f"{index}.bias"], arrays[f"{index}.shift"] = layer.bias, layer.shift
-            for position, source in enumerate(layer.sources):
-                arrays[f"{index}.{position}.weights"] = source.weights
-                keys = ("tensor", "stride", "padding", "dilation", "shift")
-                entry["sources"].append({key: getattr(source, key) for key in keys})
-            layers.append(entry)
-        return {"image": dataclasses.asdict(self.image), "layers": layers, "weight_bits": self.weight_bits}
-
     def save(self, path: str | Path) -> None:
-        """Write a `.spike` file: a zip of `manifest.json` and one `.npy` per array. Deterministic, atomic."""
-        arrays: dict[str, np.ndarray] = {}
-        manifest = {"format": "onespike", "version": FORMAT_VERSION, **self._manifest(arrays)}
-        manifest |= {"hash": self.hash, "meta": self.meta}
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            text = json.dumps(manifest, indent=1, sort_keys=True).encode()
-            archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
-            for name in sorted(arrays):
-                data = io.BytesIO()
-                np.lib.format.write_array(data, arrays[name], version=(1, 0), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue(), zipfile.ZIP_DEFLATED)
-        write_atomically(Path(path), buffer.getvalue())
+        """Write a `.spike` file, see spike_file.py."""
+        from .spike_file import save
+
+        save(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> SpikeNet:
         """Read and validate a `.spike` file."""
-        path = Path(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
-        broken = f"{path} is not a complete .spike file; convert the network again"
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                manifest = json.loads(archive.read("manifest.json"))
-                if manifest.get("format") != "onespike":
-                    raise OneSpikeError(f"{broken} (the manifest does not name the format).")
-                if manifest["version"] > FORMAT_VERSION:
-                    raise OneSpikeError(
-                        f"{path} has format version {manifest['version']}, newer than the {FORMAT_VERSION} that this "
-                        f"OneSpike reads; upgrade onespike."
-                    )
+        from .spike_file import load
 
-                def array(name: str) -> np.ndarray:
-                    return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-
-                layers = []
-                for index, entry in enumerate(manifest["layers"]):
-                    sources = tuple(
-                        Source(
-                            tensor=s["tensor"],
-                            weights=array(f"{index}.{position}.weights"),
-                            shift=s["shift"],
-                            **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
-                        )
-                        for position, s in enumerate(entry["sources"])
-                    )
-                    pool = entry["pool"]
-                    if pool is not None:
-                        pool = Pool(kind=pool["kind"], **{k: tuple(pool[k]) for k in ("kernel", "stride", "padding")})
-                    layers.append(
-                        Layer(
-                            name=entry["name"],
-                            sources=sources,
-                            bias=array(f"{index}.bias"),
-                            shift=array(f"{index}.shift"),
-                            groups=entry["groups"],
-                            pool=pool,
-                            step=entry["step"],
-                        )
-                    )
-                image = manifest["image"]
-                net = cls(
-                    image=Image(
-                        **(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})
-                    ),
-                    layers=tuple(layers),
-                    weight_bits=manifest["weight_bits"],
-                    meta=manifest["meta"],
-                )
-                stored = manifest["hash"]
-        except OneSpikeError:
-            raise
-        except Exception as error:  # a damaged zip or header can fail in a dozen ways
-            raise OneSpikeError(f"{broken} ({type(error).__name__}: {error}).") from None
-        if net.hash != stored:
-            raise OneSpikeError(f"{broken} (its contents do not match its hash).")
-        return net
+        return load(Path(path))

@@ -16,7 +16,8 @@ from blocks import head, weights
 
 from onespike import __version__, commands
 from onespike.cli import main
-from onespike.model.spec import FORMAT_VERSION, INPUT, Image, Layer, Pool, Source, SpikeNet
+from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
+from onespike.model.spike_file import FORMAT_VERSION
 
 ENGINE = ["--banks", "2", "--lanes", "4"]
 

@@ -26,6 +26,7 @@ def test_defaults_are_frozen_and_keyword_only():
     [
         ({"banks": 0}, "Engine parameter banks must be a positive integer, not 0"),
         ({"banks": 2.0}, "Engine parameter banks must be a positive integer, not 2.0"),
+        ({"banks": True}, "Engine parameter banks must be a positive integer, not True"),
         ({"spike_depth": "1024"}, "Engine parameter spike_depth must be a positive integer, not '1024'"),
         ({"max_shift": -1}, "Engine parameter max_shift must be a positive integer, not -1"),
         ({"banks": 3}, "banks must be 1, 2, 4 .. 64, not 3"),
