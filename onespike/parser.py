@@ -22,6 +22,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
+  onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
 """
 
 
@@ -169,6 +170,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="P",
         help="share of cycles in which the image stream pauses and the logits wait (default: 0)",
     )
+    group.add_argument(
+        "--gates",
+        choices=("ecp5", "ice40"),
+        help="simulate the netlist after synthesis for this family instead of the RTL (slow to build)",
+    )
     group.add_argument("--through-load", action="store_true", help="fill the memories through the load stream")
     group.add_argument(
         "--back-to-back",
@@ -223,6 +229,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(synth)
     options.add_common(synth, seed=True)
+
+    project = command(
+        "project",
+        "write scripts that build emitted Verilog in Vivado or Quartus",
+        "DIR is a folder of `onespike verilog`; the scripts stand in it.",
+    )
+    project.add_argument("directory", type=Path, metavar="DIR")
+    project.add_argument("--tool", required=True, metavar="NAME", help="vivado or quartus")
+    project.add_argument("--part", required=True, metavar="PART", help="as the tool spells it, such as xc7a35tcpg236-1")
+    project.add_argument(
+        "--frequency", type=float, default=100.0, metavar="MHZ", help="that timing must meet (default: 100)"
+    )
+    options.add_common(project)
     return parser
 
 

