@@ -163,10 +163,12 @@ def synthesise(
     return found
 
 
-def run_tool(command: list[str], directory: Path, log: str) -> None:
+def run_tool(command: list[str], directory: Path, log: str) -> str:
+    """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         text = (directory / log).read_text() if (directory / log).is_file() else ""
         lines = [line for line in (text + done.stderr).splitlines() if re.search("error", line, re.IGNORECASE)]
         reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
         raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
+    return done.stdout

@@ -43,10 +43,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from . import training
 
         runners = {"train": training.run_train, "convert": training.run_convert}
-    elif args.command in ("synth", "project"):
+    elif args.command in ("synth", "project", "asic"):
         from . import synthesis
 
-        runners = {"synth": synthesis.run_synth, "project": synthesis.run_project}
+        runners = {"synth": synthesis.run_synth, "project": synthesis.run_project, "asic": synthesis.run_asic}
     else:
         runners = {
             "eval": commands.run_eval,

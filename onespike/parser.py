@@ -242,6 +242,28 @@ def build_parser() -> argparse.ArgumentParser:
         "--frequency", type=float, default=100.0, metavar="MHZ", help="that timing must meet (default: 100)"
     )
     options.add_common(project)
+
+    asic = command(
+        "asic",
+        "area, clock and power of the engine's logic in standard cells, with activities from real images",
+        "Uses yosys, Verilator and OpenSTA; minutes. Before layout: no wires, no clock tree.",
+    )
+    _net(asic)
+    options.add_data(asic, 2, "images whose simulation gives the activities")
+    asic.add_argument("--liberty", type=Path, required=True, metavar="FILE", help="the library, .lib or .lib.gz")
+    asic.add_argument(
+        "--frequency", type=options.number(1, 5000, float), default=100.0, metavar="MHZ", help="clock (default: 100)"
+    )
+    asic.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/asic"),
+        metavar="DIR",
+        help="build folder (default: build/asic)",
+    )
+    options.add_engine(asic)
+    options.add_common(asic)
     return parser
 
 

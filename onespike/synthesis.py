@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike synth`: what an engine costs on a part; `onespike project`: scripts for the vendors' tools."""
+"""What an engine costs: `onespike synth` on an FPGA, `onespike asic` in standard cells; and `onespike project`, scripts
+for the vendors' tools."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from . import tables
 from .commands import load_data
+from .fpga.asic import asic
 from .fpga.project import write_project
 from .fpga.synth import find_target, synthesise
 from .model.spec import SpikeNet
@@ -48,3 +50,32 @@ def run_project(args: argparse.Namespace, console: Console, progress: Progress) 
     rows = [("script", str(files[0])), ("constraints", str(files[1])), ("run it", f"{run} {files[0]}")]
     tables.facts(console, f"Project for {args.tool}, {args.part} at {args.frequency:g} MHz", rows)
     return {"files": [str(path) for path in files], "part": args.part, "frequency_mhz": args.frequency}
+
+
+def run_asic(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    codes = net.image.quantise(load_data(args, net).images)
+    mapping = make_mapping(args, net, codes)
+    with progress.stage("asic", f"yosys, Verilator and OpenSTA on {len(codes)} images"):
+        found = asic(mapping, codes, args.liberty, args.output, mhz=args.frequency)
+    power = found.power_mw
+    rows = [
+        ("library", found.library),
+        ("area", f"{found.area_um2 / 1e6:.3f} mm2 of cells, {found.sequential_um2 / found.area_um2:.0%} flip-flops"),
+        ("cells", f"{found.cells:,}, of which {found.flip_flops:,} flip-flops; without the memories"),
+        ("clock", f"{found.fmax_mhz} MHz before layout"),
+        (
+            f"power at {found.clock_mhz:g} MHz",
+            f"{power['total']:.2f} mW: {power['internal']:.2f} inside cells (clock pins included, no clock gating), "
+            f"{power['switching']:.2f} in loads, {power['leakage']:.4f} leakage",
+        ),
+        ("activity", f"{found.activity:.3f} transitions of a flip-flop per cycle"),
+        (
+            "energy per image",
+            f"{found.logic_uj:.3f} uJ of logic in {found.cycles_per_image:,.0f} cycles, "
+            f"{found.memory_uj:.3f} uJ of memory",
+        ),
+        ("memory", found.memory_source),
+    ]
+    tables.facts(console, "Engine in standard cells", rows)
+    return {"engine": dataclasses.asdict(mapping.config), "asic": dataclasses.asdict(found)}

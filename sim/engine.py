@@ -94,7 +94,7 @@ def simulate(
     stall: tuple[float, float] = (0.0, 0.0),
     seed: int = 1,
     serial: bool = True,
-    waves: bool = False,
+    waves: bool | str = False,
     gates: str | None = None,
     timeout: float = 1800,
 ) -> Simulated:
