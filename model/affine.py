@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import OneSpikeError
-from .graph import Graph, Node, Term, tidy
+from .graph import Graph, Node, Staircase, Term, tidy
 from .spec import INPUT, Pool
 
 Padding = tuple[int, int, int, int]  # top, bottom, left, right
@@ -282,6 +282,22 @@ class Builder:
         term = value.terms[0]
         unpooled = term.output_shape(*self.shapes[term.tensor][1:])
         return self._node(value, value.origin, where, unpooled=unpooled, ceiling=ceiling, pool=value.pool)
+
+    def quantise(self, value: Value, staircase: Staircase, where: str) -> Value:
+        """The staircase of the value; a value that has climbed the same already stays as it is."""
+        if any(value.padding):
+            bare = self.quantise(dataclasses.replace(value, padding=NO_PADDING), staircase, where)
+            return dataclasses.replace(bare, padding=value.padding)
+        term = value.terms[0]
+        if len(value.terms) == 1 and term.identity and not value.bias.any() and value.pool is None:
+            made = {node.name: node for node in self.nodes}
+            before = made.get(term.tensor)
+            while before is not None and before.exact and before.pool is not None and before.pool.kind == "max":
+                before = made.get(before.terms[0].tensor)
+            if before is not None and staircase.same(before.staircase):
+                return value
+        unpooled = term.output_shape(*self.shapes[term.tensor][1:])
+        return self._node(value, value.origin, where, unpooled=unpooled, staircase=staircase, pool=value.pool)
 
     def max_pool(self, value: Value, pool: Pool, where: str) -> Value:
         """The maximum of every window; over signed values it waits for the ReLU, with which it commutes."""
