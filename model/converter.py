@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
@@ -140,12 +142,14 @@ def _array(images: Any) -> np.ndarray:
 def image_of(
     graph: Graph, bits: int, mean: Any = None, std: Any = None, input_range: tuple[float, float] = (0.0, 1.0)
 ) -> Image:
-    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network quantises it."""
+    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network itself says."""
     channels = graph.shape[0]
     if graph.image is not None:
         if mean is not None or std is not None or tuple(input_range) != (0.0, 1.0):
             raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
-        return graph.image
+        return dataclasses.replace(
+            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
+        )
     if not 1 <= bits <= 8:
         raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
     low, high = map(float, input_range)
@@ -162,14 +166,19 @@ def image_of(
         values.append(np.broadcast_to(array, channels))
     scale = (high - low) / (2**bits - 1) / values[1]
     offset = (low - values[0]) / values[1]
-    pad = np.clip(np.rint((np.array(graph.pad) - offset) / scale), 0, 2**bits - 1)
     return Image(
         shape=graph.shape,
         bits=bits,
         scale=tuple(map(float, scale)),
         offset=tuple(map(float, offset)),
-        pad_code=tuple(map(int, pad)),
+        pad_code=_pad_code(graph, scale, offset, bits),
     )
+
+
+def _pad_code(graph: Graph, scale: ArrayLike, offset: ArrayLike, bits: int) -> tuple[int, ...]:
+    """The codes nearest to what padding of the image stands for."""
+    codes = np.rint((np.array(graph.pad) - offset) / np.asarray(scale))
+    return tuple(int(code) for code in np.clip(codes, 0, 2**bits - 1))
 
 
 def check_images(images: np.ndarray, image: Image) -> np.ndarray:

@@ -147,9 +147,10 @@ def thresholds(
 ) -> tuple[np.ndarray, list[int]]:
     """k [channels], the largest that weights and accumulator allow, and the shift of every source.
 
-    real, bias: in counts of the output per count of the input. Where some smaller k holds all of them exactly, as in
-    networks that were quantised to powers of two, it is taken. A shortcut has one weight per channel, d_in / d_out, often several times larger than the kernel beside it. Its
-    source is shifted, as far as the weight keeps a precision of 1 in 32, so that the kernel keeps its bits.
+    real, bias: in counts of the output per count of the input. Where a smaller k holds all weights exactly, as in
+    networks that were quantised to powers of two, it is taken. A shortcut has one weight per channel, d_in / d_out,
+    often several times larger than the kernel beside it. Its source is shifted, as far as the weight keeps a precision
+    of 1 in 32, so that the kernel keeps its bits.
     """
     if (found := _exact(real, bias, tops, arithmetic)) is not None:
         return found
@@ -224,9 +225,9 @@ def _places(values: np.ndarray) -> np.ndarray:
 
     What lies below a 64th of the last place is noise of floating-point arithmetic.
     """
-    units = np.ldexp(values, PLACES)
-    whole = np.rint(units)
-    lowest = np.frexp(np.gcd(whole.astype(np.int64), 1 << PLACES))[1] - 1
+    units = np.clip(np.ldexp(values, PLACES), -(2.0**62), 2.0**62)  # numbers above count as whole
+    whole = np.rint(units).astype(np.int64)
+    lowest = np.frexp(np.gcd(whole, 1 << PLACES))[1] - 1
     return np.where(np.abs(units - whole) < 1 / 64, PLACES - lowest, PLACES + 1)
 
 
