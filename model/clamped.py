@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .converter import Conversion
 from .graph import Node, Staircase, Term
-from .quantise import common_factor, image_scale, nearest, output_scale, thresholds
+from .quantise import common_factor, image_scale, nearest, output_scale, summed, thresholds
 from .spec import INPUT, Pool
 
 
@@ -71,7 +71,10 @@ class ClampQuantised(nn.Module):
         for index, node in enumerate(self.nodes):
             source = node.terms[0].tensor
             if node.exact:
-                counts, worth[node.name], offsets[node.name] = codes[source], worth[source], offsets[source]
+                base = self.pad_code if source == INPUT else None
+                kernel = torch.tensor(node.terms[0].weights, dtype=torch.float32)
+                counts = convolved(codes[source], kernel, node.terms[0], base)
+                worth[node.name], offsets[node.name] = worth[source], offsets[source] * summed(node)
             else:
                 step = self.step(index)
                 sums = self._sums(index, codes, worth, offsets, step)

@@ -30,7 +30,8 @@ CHUNK_BYTES = 1 << 22  # of gathered inputs per step of the executor
 class Term:
     """One tensor under one kernel; same geometry as `spec.Source`.
 
-    weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right.
+    weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right;
+    negative where the map is cropped, until the term is part of a node.
     """
 
     tensor: str
@@ -42,13 +43,18 @@ class Term:
     @property
     def pointwise(self) -> bool:
         """Whether every output place reads one place of the map (a 1x1 kernel, no padding)."""
-        return self.weights.shape[2:] == (1, 1) and not any(self.padding)
+        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every output place reads the same place of the map, and that alone."""
+        return self.pointwise and self.stride == (1, 1) and not any(self.padding)
 
     @property
     def identity(self) -> bool:
         """Whether the term is the tensor itself."""
         matrix = self.weights[:, :, 0, 0]
-        return self.pointwise and self.stride == (1, 1) and np.array_equal(matrix, np.eye(len(matrix)))
+        return self.whole and np.array_equal(matrix, np.eye(len(matrix)))
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a map of `height` x `width`."""
@@ -94,8 +100,8 @@ class Node:
 
     bias: float64 [channels]. ceiling: the activation is clip(x, 0, ceiling), None for a plain ReLU. staircase: the
     activation where its steps are given, instead of a ceiling. exact: the node copies its only source without rounding
-    (a 1x1 kernel of ones), to pool it. fires: False for the last node, which gives its sums. where: the user's source
-    line, for messages.
+    (a 1x1 kernel of ones), to pool it, or adds its places up (a larger kernel of ones). fires: False for the last node,
+    which gives its sums. where: the user's source line, for messages.
     """
 
     name: str
@@ -255,7 +261,8 @@ def _under(staircase: Staircase, ceiling: float | None) -> Staircase | None:
     """The staircase of clip(x, 0, ceiling), or None where its channels would end at different counts."""
     if ceiling is None:
         return staircase
-    tops = np.unique(ROUNDINGS[staircase.rounding](ceiling / staircase.step))
+    # Steps such as 1/49 do not divide their ceiling to the last bit.
+    tops = np.unique(ROUNDINGS[staircase.rounding](ceiling / staircase.step * (1 + 1e-12)))
     if len(tops) > 1 or tops[0] < 1:
         return None
     return dataclasses.replace(staircase, groups=min(staircase.groups, int(tops[0])))

@@ -57,13 +57,20 @@ def image_scale(image: Image) -> Scale:
 
 
 def output_scale(node: Node, step: np.ndarray, groups: int, scales: Mapping[str, Scale]) -> Scale:
-    """The scale of a node's tensor: its own steps, or its source's where it copies; a sum pool raises the top."""
-    source = scales[node.terms[0].tensor]
-    base = source if node.exact else Scale(step=step, offset=np.zeros(node.channels), top=groups)
+    """The scale of a node's tensor: its own steps, or its source's where it copies; sums raise the top."""
+    base = Scale(step=step, offset=np.zeros(node.channels), top=groups)
+    if node.exact:
+        source, places = scales[node.terms[0].tensor], summed(node)
+        base = Scale(step=source.step, offset=source.offset * places, top=source.top * places)
     if node.pool is not None and node.pool.kind == "sum":
         window = math.prod(node.pool.kernel)
         return Scale(step=base.step, offset=base.offset * window, top=base.top * window)
     return base
+
+
+def summed(node: Node) -> int:
+    """How many places of its source a node that copies adds up."""
+    return int(node.terms[0].weights.sum((1, 2, 3)).max())
 
 
 def quantise(
@@ -86,12 +93,21 @@ def quantise_node(
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
         source, term = scales[node.terms[0].tensor], node.terms[0]
-        copy = Source(tensor=term.tensor, weights=term.weights.astype(np.int16))
+        copy = Source(
+            tensor=term.tensor, weights=term.weights.astype(np.int16), stride=term.stride, padding=term.padding,
+            dilation=term.dilation,
+        )  # fmt: skip
         worth = float(source.step.mean())
         return Layer(
-            name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero, groups=source.top,
-            pool=node.pool, step=worth,
+            name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero,
+            groups=source.top * summed(node), pool=node.pool, step=worth,
         )  # fmt: skip
+    for term in node.terms:
+        if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():
+            raise OneSpikeError(
+                f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
+                f"the network instead of with mean, std or input_range."
+            )
     real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
     bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
     tops = [scales[term.tensor].top for term in node.terms]

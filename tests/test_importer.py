@@ -240,8 +240,8 @@ REFUSED = {
         r"such as ReLU6 " + HERE,
     ),
     "no ReLU": (
-        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
-        r"^Layer '1' \(Conv2d, conv2d\): it follows another convolution or linear layer without a ReLU between them",
+        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)),
+        r"^Layer '1' \(Conv2d, conv2d\): padding follows a convolution or linear layer without a ReLU between them\.$",
     ),
     "ends with ReLU": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.ReLU()),
@@ -249,9 +249,10 @@ REFUSED = {
     ),
     "average of clipped windows": (
         lambda: nn.Sequential(
-            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.Flatten(), nn.Linear(8, 2)
+            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), conv(2, 2, 2)
         ),
-        r"^Layer '2' \(AvgPool2d, avg_pool2d\): the windows at the border are divided by fewer places than the others",
+        r"^Layer '3' \(Conv2d, conv2d\): a convolution after an average over uneven windows \(ceil_mode, "
+        r"count_include_pad=False or an adaptive pool\) is not supported, only a linear layer over the whole map is",
     ),
     "circular padding": (
         lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 2)),
@@ -269,13 +270,14 @@ REFUSED = {
         lambda: Plain(lambda m, x: m.b(m.a(x).flatten(1).softmax(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
         r"^Layer 'softmax' \(softmax\): this operation is not supported; the nearest supported choice is softmax",
     ),
-    "transposed map": (
-        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).permute(0, 2, 3, 1).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
-        r"^Layer 'permute' \(permute\): this operation is not supported; the nearest supported choice is the order",
+    "map in another order": (
+        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).transpose(2, 3)).flatten(1), a=conv(1, 2), b=conv(2, 2, 2)),
+        r"^Layer 'b' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not \(channels, "
+        r"height, width\) in place; only a linear layer over the whole map can read that",
     ),
     "different shapes": (
         lambda: Plain(lambda m, x: m.b((m.a(x) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
-        r"^Layer 'add' \(add\): the added maps have different shapes, \(2, 2, 2\)",
+        r"^Layer 'add' \(add\): the added maps have different shapes or orders, \(2, 2, 2\)",
     ),
 }  # fmt: skip
 
