@@ -94,8 +94,8 @@ def _not_exported(module: torch.nn.Module, example: torch.Tensor, error: Excepti
     text = str(error).strip() or type(error).__name__
     if "data-dependent" in text or "DataDependent" in type(error).__name__ or "GuardOnDataDependent" in text:
         return OneSpikeError(
-            f"{type(module).__name__} decides from the values of its data what to compute, but a spiking network is the "
-            f"same for every image; compute both ways and add them, or remove the condition{line}."
+            f"{type(module).__name__} decides from the values of its data what to compute, but a spiking network is "
+            f"the same for every image; compute both ways and add them, or remove the condition{line}."
         )
     return OneSpikeError(
         f"torch.export cannot read {type(module).__name__} with an input of {list(example.shape)}: "

@@ -272,8 +272,8 @@ REFUSED = {
     ),
     "map in another order": (
         lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).transpose(2, 3)).flatten(1), a=conv(1, 2), b=conv(2, 2, 2)),
-        r"^Layer 'b' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not \(channels, "
-        r"height, width\) in place; only a linear layer over the whole map can read that",
+        r"^Layer 'b' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not "
+        r"\(channels, height, width\) in place; only a linear layer over the whole map can read that",
     ),
     "different shapes": (
         lambda: Plain(lambda m, x: m.b((m.a(x) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
