@@ -418,7 +418,8 @@ class Builder:
         _plain(value, "rounding")
         if value.rounding is not None:
             raise OneSpikeError("it rounds what was rounded already; clamp between the two")
-        return dataclasses.replace(value, rounding=Rounding(kind=kind, unit=np.ones(value.shape[0])))
+        rounding = Rounding(kind=kind, unit=np.ones(value.shape[0]), positive=value.unsigned)
+        return dataclasses.replace(value, rounding=rounding)
 
     def clamp_rounded(self, value: Value, top: float | None, where: str) -> Value:
         """clip(value, 0, top) of a rounded value: a staircase."""
@@ -559,6 +560,7 @@ class Builder:
         if value.pool is not None or any(value.padding):
             raise OneSpikeError("the network must end with a convolution or linear layer, not with a pool or padding")
         _plain(value, "the end of the network")
+        value = self.clamped(value, where)
         if value.view is not None:
             raise OneSpikeError("the network ends with a reshape or permute that changes the order of its outputs")
         if len(value.terms) == 1 and value.terms[0].identity and not value.bias.any():

@@ -16,6 +16,7 @@ from .errors import OneSpikeError
 from .graph import Staircase
 from .spec import INPUT, Pool
 
+INTEGERS = {"quint8": (0, 255), "qint8": (-128, 127), "uint8": (0, 255), "int8": (-128, 127)}
 MAX_GROUPS = 4095  # the most spikes of a value, as in `converter.groups_by_layer`
 
 # Operations that do not change values: `dropout` in eval mode becomes a clone.
@@ -30,7 +31,7 @@ REARRANGES = RESHAPES | {
 # Operations on each number by itself: they follow a rounding that waits for its clamp, and maps in any order.
 ELEMENTWISE = {
     "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "mul", "div",
-    "add", "sub", "rsub", "neg", "floor", "round",
+    "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
 CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax", "sigmoid"}
@@ -83,6 +84,15 @@ def per_channel(constant: Any, value: Value) -> np.ndarray:
             if (table == table[:, :1]).all():
                 return table[:, 0].copy()
     raise OneSpikeError("a constant that differs from place to place is not supported; only one number per channel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Whether `value` lies above (else below) `limit`; at the limit both sides of the choice are equal."""
+
+    value: Value
+    limit: float
+    above: bool
 
 
 class Operations:
@@ -252,6 +262,26 @@ class Operations:
             raise OneSpikeError("only one number can be the other side of a minimum or maximum; use a max pool")
         return value, float(np.asarray(constant).reshape(-1)[0])
 
+    def op_gt(self, x: Any, y: Any) -> Comparison:
+        return Comparison(*self._with_number(x, y), above=isinstance(x, Value))
+
+    def op_lt(self, x: Any, y: Any) -> Comparison:
+        return Comparison(*self._with_number(x, y), above=not isinstance(x, Value))
+
+    op_ge, op_le = op_gt, op_lt
+
+    def op_where(self, condition: Any, x: Any, y: Any) -> Value:
+        """where(v > c, c, v) and the like: a clamp."""
+        if isinstance(condition, Comparison):
+            value, limit = condition.value, condition.limit
+            high, low = (x, y) if condition.above else (y, x)
+            for kept, other, bounded in ((low, high, self.op_clamp_max), (high, low, self.op_clamp_min)):
+                if kept is value and not isinstance(other, Value) and (np.asarray(other) == limit).all():
+                    return bounded(value, limit)
+        raise OneSpikeError(
+            "only the choice between an activation and one number is supported, as in a clamp; use clamp"
+        )
+
     def op_floor(self, x: Value) -> Value:
         return self.builder.round(x, "floor")
 
@@ -286,11 +316,20 @@ class Operations:
         stairs = Staircase(step=np.broadcast_to(steps, x.shape[:1]).copy(), groups=int(high - low))
         return self.builder.quantise(x, stairs, self.where)
 
-    def op_quantize_per_tensor(self, x: Value, scale: Any, zero: Any, low: Any, high: Any, *options: Any) -> Value:
+    def op_quantize_per_tensor(self, x: Value, scale: Any, zero: Any, *span: Any, dtype: Any = None) -> Value:
+        low, high = span[:2] if len(span) > 1 else INTEGERS[str(span[0] if span else dtype).removeprefix("torch.")]
         return self._quantised(x, scale, zero, int(low), int(high))
 
-    def op_dequantize_per_tensor(self, x: Value, *options: Any, **settings: Any) -> Value:
+    def op_quantize_affine(
+        self, x: Value, block: Any, scale: Any, zero: Any, dtype: Any, low: Any = None, high: Any = None
+    ) -> Value:
+        least, most = INTEGERS[str(dtype).removeprefix("torch.")]
+        return self._quantised(x, scale, zero, int(least if low is None else low), int(most if high is None else high))
+
+    def op_dequantize(self, x: Value, *options: Any, **settings: Any) -> Value:
         return x
+
+    op_dequantize_per_tensor = op_dequantize_affine = op_dequantize
 
     def op_fake_quantize_per_tensor_affine(self, x: Value, scale: Any, zero: Any, low: int, high: int) -> Value:
         return self._quantised(x, scale, zero, low, high)

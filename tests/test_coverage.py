@@ -21,7 +21,8 @@ BUILD = Path(__file__).parents[1] / "build" / "sim"
 
 # One engine, built once, holds every network of this file.
 ROOMY = EngineConfig(
-    banks=1, lanes=8, acc_bits=28, max_shift=12, max_groups=1023, max_code=1023, segments=4, spike_depth=2048, weight_depth=8192,
+    banks=1, lanes=8, acc_bits=28, max_shift=12, max_groups=1023, max_code=1023, segments=4, spike_depth=4096,
+    weight_depth=8192,
     channel_depth=256, walk_depth=512, program_depth=512, pool_depth=64, class_depth=32,
 )  # fmt: skip
 
