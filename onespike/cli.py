@@ -43,6 +43,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from . import training
 
         runners = {"train": training.run_train, "convert": training.run_convert}
+    elif args.command == "shapes":
+        from .shaping import run_shapes
+
+        runners = {"shapes": run_shapes}
     elif args.command == "synth":
         from .synthesis import run_synth
 

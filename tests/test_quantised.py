@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operations that PT2E leaves in a graph)
+import torch.ao.quantization.fx._decomposed  # registers the operations that PT2E leaves in a graph
 from test_importer import Plain, conv, randomise
 from torch import nn
 from torch.nn import functional as F
@@ -153,8 +153,8 @@ def test_ties_are_reported():
     [
         (
             fake(0.125, 7, 0, 15),
-            r"fake_quantize.*: its activation is signed \(zero point 7 in 0\.\.15\), but a spike count is not; quantise "
-            r"behind a ReLU with zero point 0 \[test_importer.py, line \d+: ",
+            r"fake_quantize.*: its activation is signed \(zero point 7 in 0\.\.15\), but a spike count is not; "
+            r"quantise behind a ReLU with zero point 0 \[test_importer.py, line \d+: ",
         ),
         (fake(0.125, 0, 0, 65535), r"it has 65536 levels, more than the 4096 of a spike count; use 12 bits or fewer"),
         (
