@@ -324,7 +324,7 @@ BAD = {
     "data-dependent": (
         lambda: Plain(decides, a=conv(1, 2), b=nn.Linear(8, 2)),
         r"^Plain decides from the values of its data what to compute, but a spiking network is the same for every "
-        r"image; compute both ways and add them, or remove the condition \[test_importer.py, line \d+: return m\.b\(\(F\.relu",
+        r"image; compute both ways and add them, or remove the condition \[test_importer.py, line \d+: return m\.b\(",
     ),
     "fixed batch": (lambda: taking(lambda x: x.reshape(1, -1)[:, :8]), f"^Layer 'view' .*: it {BATCH}"),
     "batch as channels": (lambda: taking(lambda x: x.reshape(-1, 4).reshape(-1, 8)), f"^Layer 'view' .*: it {BATCH}"),
