@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import golden
-from .graph import Graph, Node, activate
-from .quantise import Arithmetic, image_scale, output_scale, quantise_node
+from .graph import Graph, Node, Staircase, activate
+from .quantise import Arithmetic, image_scale, lossless, nearest, output_scale, quantise_node
 from .spec import INPUT, Image, Layer
 
 BINS = 2048
@@ -47,26 +47,35 @@ def calibrate(
     clipping: Clipping,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph with corrected biases, and the step of one count per firing node [channels], in float64."""
+    """The graph with corrected biases, and the step of one count per firing node [channels], in float64.
+
+    A node with a staircase keeps its own steps; its values that lie halfway between two steps, which it rounds to even
+    and the counts up, are counted in a note. Layers whose weights are exact keep their biases, too.
+    """
     scales = {INPUT: image_scale(image)}
     codes = {INPUT: np.ascontiguousarray(image.quantise(images).transpose(0, 2, 3, 1), dtype=np.float32)}
     floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
     last = {tensor: names[-1] for tensor, names in graph.users().items() if names}
     steps: dict[str, np.ndarray] = {}
-    nodes = []
+    nodes, ties, values = [], 0, 0
     for node in graph.nodes:
         count = groups.get(node.name, 0)
         wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
         if node.fires:
             floats[node.name] = activate(node, wanted)
-        if node.fires and not node.exact:
+        if node.staircase is not None:
+            steps[node.name] = node.staircase.step
+            ties += count_ties(wanted, node.staircase)
+            values += wanted.size
+        elif node.fires and not node.exact:
             steps[node.name] = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
         step = steps.get(node.name, np.ones(node.channels))
         layer = quantise_node(node, scales, step, count, arithmetic)
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
-        if clipping.correct and not node.exact:
+        given = node.staircase is not None or (values > 0 and not node.fires)
+        if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
             worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
-            fix = _correction(node, wanted, sums, layer, worth, arithmetic.nearest)
+            fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
             node = dataclasses.replace(node, bias=node.bias + fix)
             corrected = quantise_node(node, scales, step, count, arithmetic)
             sums += (corrected.bias - layer.bias).astype(np.float32)
@@ -79,7 +88,21 @@ def calibrate(
             del codes[name], floats[name]
         if progress is not None:
             progress(node.name)
-    return dataclasses.replace(graph, nodes=tuple(nodes)), steps
+    notes = graph.notes
+    if ties:
+        sentence = f"{ties:,} of {values:,} activations lie halfway between two steps on the calibration images; the "
+        notes = (*notes, sentence + "imported network rounds these to even, the spikes up.")
+    return dataclasses.replace(graph, nodes=tuple(nodes), notes=notes), steps
+
+
+def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
+    """How many sums [n, H, W, C] the staircase rounds down to even and half-up rounding rounds up."""
+    if staircase.rounding != "half even":
+        return 0
+    counts = sums / staircase.step.astype(sums.dtype)
+    below = np.floor(counts)
+    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= 0) & (below < staircase.groups)
+    return int(ties.sum())
 
 
 def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clipping: Clipping) -> np.ndarray:
@@ -133,7 +156,7 @@ def _correction(
     if nearest or not node.fires:
         half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0) if node.fires else 0.0
         return error + half * worth
-    target = np.clip(wanted, 0, node.ceiling).mean((0, 1, 2), dtype=np.float64)
+    target = activate(dataclasses.replace(node, pool=None), wanted).mean((0, 1, 2), dtype=np.float64)
     step = worth * 2.0 ** layer.shift.astype(float)
     real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
     for _ in range(4):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .converter import Conversion
-from .graph import Node, Term
-from .quantise import common_factor, image_scale, output_scale, thresholds
+from .graph import Node, Staircase, Term
+from .quantise import common_factor, image_scale, nearest, output_scale, summed, thresholds
 from .spec import INPUT, Pool
 
 
@@ -71,7 +71,10 @@ class ClampQuantised(nn.Module):
         for index, node in enumerate(self.nodes):
             source = node.terms[0].tensor
             if node.exact:
-                counts, worth[node.name], offsets[node.name] = codes[source], worth[source], offsets[source]
+                base = self.pad_code if source == INPUT else None
+                kernel = torch.tensor(node.terms[0].weights, dtype=torch.float32)
+                counts = convolved(codes[source], kernel, node.terms[0], base)
+                worth[node.name], offsets[node.name] = worth[source], offsets[source] * summed(node)
             else:
                 step = self.step(index)
                 sums = self._sums(index, codes, worth, offsets, step)
@@ -95,8 +98,8 @@ class ClampQuantised(nn.Module):
         for weights, term in zip(cast(nn.ParameterList, self.weights[index]), node.terms, strict=True):
             real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
             bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
-        unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
         bias = bias / step
+        unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
         total = _pass(bias, ((bias * unit + half).round()) / unit).float().view(1, -1, 1, 1)
         for weights, term, lift in zip(real, node.terms, lifts, strict=True):
             scale = (unit / 2**lift).view(-1, 1, 1, 1)
@@ -113,9 +116,9 @@ class ClampQuantised(nn.Module):
             factor = common_factor(real, bias, tops, arithmetic)
             unit = torch.full((node.channels,), factor, dtype=torch.float64)
             return unit, [0] * len(real), torch.zeros_like(unit)
-        shift, lifts = thresholds(node.name, real, tops, self.conversion.groups[node.name], arithmetic)
+        shift, lifts = thresholds(node.name, real, bias, tops, self.conversion.groups[node.name], arithmetic)
         unit = torch.tensor(np.ldexp(1.0, shift))
-        return unit, lifts, (unit / 2).floor() if arithmetic.nearest else torch.zeros_like(unit)
+        return unit, lifts, (unit / 2).floor() if nearest(node, arithmetic) else torch.zeros_like(unit)
 
     def result(self) -> Conversion:
         """The trained weights, biases and steps as a `Conversion`."""
@@ -151,7 +154,10 @@ class FloatGraph(nn.Module):
                 base = self.pad if term.tensor == INPUT else None
                 value = value + convolved(tensors[term.tensor], kernel, term, base)
             if node.fires:
-                value = value if node.exact else value.clamp(0, node.ceiling)
+                if node.staircase is not None:
+                    value = climbed(value, node.staircase)
+                elif not node.exact:
+                    value = value.clamp(0, node.ceiling)
                 value = pooled(value, node.pool) if node.pool is not None else value
             tensors[node.name] = value
         return tensors[self.nodes[-1].name].flatten(1)
@@ -160,6 +166,14 @@ class FloatGraph(nn.Module):
 def _pass(value: Tensor, rounded: Tensor) -> Tensor:
     """`rounded`, exactly, with the gradient of `value`."""
     return rounded.detach() + (value - value.detach())
+
+
+def climbed(value: Tensor, staircase: Staircase) -> Tensor:
+    """`Staircase.__call__` of [N, C, H, W]."""
+    step = torch.tensor(staircase.step, dtype=value.dtype).view(1, -1, 1, 1)
+    counts = value / step
+    rounded = {"half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor()}
+    return rounded[staircase.rounding].clamp(0, staircase.groups) * step
 
 
 def convolved(tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
@@ -69,9 +71,11 @@ def prepare(
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, the path of a `.pt2` file, or a `Graph`. example: one input batch (by default the
-    first calibration image). calibration: images float [N, C, H, W] in the scale that the module takes, a few hundred.
-    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order.
+    network: a module in eval mode, the path of a `.pt2` or `.onnx` file, or a `Graph`. example: one input batch (by
+    default the first calibration image). calibration: images float [N, C, H, W] in the scale that the module takes, a
+    few hundred; only a network that brings the steps of all its activations along can do without.
+    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order; layers whose
+    steps are given have their own.
     weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error) or
     "percentile". per_channel: clip levels by channel. bias_correction: keep every channel's mean. rounding: "nearest",
     or "floor" as in the OneSpike paper. input_bits: of a pixel. input_range: the scale of raw pixels, before mean and
@@ -87,23 +91,30 @@ def prepare(
         raise OneSpikeError(f"weight_bits must lie in 2..16, not {weight_bits}.")
     if not 8 <= accumulator_bits <= 48:
         raise OneSpikeError(f"accumulator_bits must lie in 8..48, not {accumulator_bits}.")
-    if calibration is None:
-        raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
-    images = _array(calibration)
-    graph = _graph(network, images[:1] if example is None else example)
+    images = None if calibration is None else _array(calibration)
+    graph = _graph(network, images[:1] if example is None and images is not None else example)
     image = image_of(graph, input_bits, mean, std, input_range)
-    images = check_images(images, image)
     by_layer = groups_by_layer(graph, groups)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
-    clipping = Clipping(method=clip, percentile=percentile, per_channel=per_channel, correct=bias_correction)
-    chosen = images[:: -(-len(images) // MAX_IMAGES)]
-    corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
+    if images is None:
+        if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
+            raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
+        corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
+    else:
+        clipping = Clipping(method=clip, percentile=percentile, per_channel=per_channel, correct=bias_correction)
+        images = check_images(images, image)
+        chosen = images[:: -(-len(images) // MAX_IMAGES)]
+        corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
     return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
 
 
 def _graph(network: Any, example: Any) -> Graph:
     if isinstance(network, Graph):
         return network
+    if isinstance(network, str | Path) and Path(network).suffix == ".onnx":
+        from . import onnx_import
+
+        return onnx_import.import_onnx(network)
     from . import importer  # torch only where there is something to import
 
     if isinstance(network, str | Path):
@@ -131,8 +142,14 @@ def _array(images: Any) -> np.ndarray:
 def image_of(
     graph: Graph, bits: int, mean: Any = None, std: Any = None, input_range: tuple[float, float] = (0.0, 1.0)
 ) -> Image:
-    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std."""
+    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network itself says."""
     channels = graph.shape[0]
+    if graph.image is not None:
+        if mean is not None or std is not None or tuple(input_range) != (0.0, 1.0):
+            raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
+        return dataclasses.replace(
+            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
+        )
     if not 1 <= bits <= 8:
         raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
     low, high = map(float, input_range)
@@ -149,14 +166,19 @@ def image_of(
         values.append(np.broadcast_to(array, channels))
     scale = (high - low) / (2**bits - 1) / values[1]
     offset = (low - values[0]) / values[1]
-    pad = np.clip(np.rint((np.array(graph.pad) - offset) / scale), 0, 2**bits - 1)
     return Image(
         shape=graph.shape,
         bits=bits,
         scale=tuple(map(float, scale)),
         offset=tuple(map(float, offset)),
-        pad_code=tuple(map(int, pad)),
+        pad_code=_pad_code(graph, scale, offset, bits),
     )
+
+
+def _pad_code(graph: Graph, scale: ArrayLike, offset: ArrayLike, bits: int) -> tuple[int, ...]:
+    """The codes nearest to what padding of the image stands for."""
+    codes = np.rint((np.array(graph.pad) - offset) / np.asarray(scale))
+    return tuple(int(code) for code in np.clip(codes, 0, 2**bits - 1))
 
 
 def check_images(images: np.ndarray, image: Image) -> np.ndarray:
@@ -186,8 +208,9 @@ def check_images(images: np.ndarray, image: Image) -> np.ndarray:
 
 
 def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
-    """g of every firing node that is not a copy."""
-    names = [node.name for node in graph.nodes if node.fires and not node.exact]
+    """g of every firing node that is not a copy; `groups` is about those without a staircase."""
+    given = {node.name: node.staircase.groups for node in graph.nodes if node.staircase is not None}
+    names = [node.name for node in graph.nodes if node.fires and not node.exact and node.name not in given]
     if isinstance(groups, Mapping):
         if unknown := sorted(set(groups) - set(names)):
             raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(names) or 'none'}.")
@@ -200,6 +223,7 @@ def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
         chosen = dict(zip(names, groups, strict=True))
     else:
         chosen = dict.fromkeys(names, groups)
+    chosen |= given
     for name, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 4095:
             raise OneSpikeError(f"groups of layer {name!r} must be a whole number in 1..4095, not {value!r}.")

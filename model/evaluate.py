@@ -12,6 +12,7 @@ from .converter import Conversion
 from .errors import OneSpikeError
 from .golden import pool
 from .graph import Graph, Node
+from .quantise import nearest
 from .spec import SpikeNet
 
 
@@ -60,11 +61,11 @@ def quantised_logits(conversion: Conversion, images: np.ndarray) -> np.ndarray:
 
 def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
     """The activation that rounds to whole counts of the node's steps."""
-    half = np.float32(0.5 if conversion.arithmetic.nearest else 0.0)
 
     def activation(node: Node, sums: np.ndarray) -> np.ndarray:
         if not node.exact:
             step = conversion.steps[node.name].astype(np.float32)
+            half = np.float32(0.5 if nearest(node, conversion.arithmetic) else 0.0)
             sums = np.clip(np.floor(sums / step + half), 0, conversion.groups[node.name]) * step
         return pool(sums, node.pool) if node.pool is not None else sums
 

@@ -6,7 +6,8 @@ A node computes, per output channel and position,
     value = clip(bias + sum over terms of W * tensor, 0, ceiling)       then, where it has one, a pool
 
 which is the shape of `spec.Layer` with real weights: batch norm is folded, additions are further terms, average
-pools are sums whose division sits in the weights that read them.
+pools are sums whose division sits in the weights that read them. A network that was quantised already brings the steps
+of its activations along: such a node computes a `Staircase` instead of the clip.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from . import golden
 from .errors import OneSpikeError
-from .spec import INPUT, Pool, Source
+from .spec import INPUT, Image, Pool, Source
 
 CHUNK_BYTES = 1 << 22  # of gathered inputs per step of the executor
 
@@ -29,7 +30,8 @@ CHUNK_BYTES = 1 << 22  # of gathered inputs per step of the executor
 class Term:
     """One tensor under one kernel; same geometry as `spec.Source`.
 
-    weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right.
+    weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right;
+    negative where the map is cropped, until the term is part of a node.
     """
 
     tensor: str
@@ -41,13 +43,18 @@ class Term:
     @property
     def pointwise(self) -> bool:
         """Whether every output place reads one place of the map (a 1x1 kernel, no padding)."""
-        return self.weights.shape[2:] == (1, 1) and not any(self.padding)
+        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every output place reads the same place of the map, and that alone."""
+        return self.pointwise and self.stride == (1, 1) and not any(self.padding)
 
     @property
     def identity(self) -> bool:
         """Whether the term is the tensor itself."""
         matrix = self.weights[:, :, 0, 0]
-        return self.pointwise and self.stride == (1, 1) and np.array_equal(matrix, np.eye(len(matrix)))
+        return self.whole and np.array_equal(matrix, np.eye(len(matrix)))
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a map of `height` x `width`."""
@@ -55,18 +62,53 @@ class Term:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Staircase:
+    """A quantised activation that came with the network: step * clip(round(x / step), 0, groups).
+
+    step: what one count is worth, float64 [channels]. rounding: as the network itself rounds, one of ROUNDINGS; our
+    counts take halves up.
+    """
+
+    step: np.ndarray
+    groups: int
+    rounding: str = "half even"
+
+    def __call__(self, sums: np.ndarray) -> np.ndarray:
+        """The values of sums [..., channels], in their own float type."""
+        step = self.step.astype(sums.dtype)
+        return step * np.clip(ROUNDINGS[self.rounding](sums / step), 0, self.groups)
+
+    def same(self, other: Staircase | None) -> bool:
+        """Whether both compute the same."""
+        return (
+            other is not None
+            and (self.groups, self.rounding) == (other.groups, other.rounding)
+            and np.array_equal(self.step, other.step)
+        )
+
+
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "half even": np.rint,
+    "half up": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One layer of real numbers.
 
-    bias: float64 [channels]. ceiling: the activation is clip(x, 0, ceiling), None for a plain ReLU. exact: the node
-    copies its only source without rounding (a 1x1 kernel of ones), to pool it. fires: False for the last node, which
-    gives its sums. where: the user's source line, for messages.
+    bias: float64 [channels]. ceiling: the activation is clip(x, 0, ceiling), None for a plain ReLU. staircase: the
+    activation where its steps are given, instead of a ceiling. exact: the node copies its only source without rounding
+    (a 1x1 kernel of ones), to pool it, or adds its places up (a larger kernel of ones). fires: False for the last node,
+    which gives its sums. where: the user's source line, for messages.
     """
 
     name: str
     terms: tuple[Term, ...]
     bias: np.ndarray
     ceiling: float | None = None
+    staircase: Staircase | None = None
     pool: Pool | None = None
     exact: bool = False
     fires: bool = True
@@ -82,12 +124,14 @@ class Graph:
     """Nodes in execution order over one image tensor.
 
     shape: (C, H, W) of the image. pad: per image channel, the x (in the module's own scale) that padding of the image
-    stands for: 0, or the mean where the module normalises its input. notes: sentences for the user.
+    stands for: 0, or the mean where the module normalises its input. image: the codes of the pixels, where the network
+    itself quantises its input. notes: sentences for the user.
     """
 
     shape: tuple[int, int, int]
     nodes: tuple[Node, ...]
     pad: tuple[float, ...] = ()
+    image: Image | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -165,8 +209,10 @@ class Graph:
 
 
 def activate(node: Node, sums: np.ndarray) -> np.ndarray:
-    """Clip and pool of [n, H, W, C]."""
-    if not node.exact:
+    """Clip or staircase, and pool, of [n, H, W, C]."""
+    if node.staircase is not None:
+        sums = node.staircase(sums)
+    elif not node.exact:
         sums = np.clip(sums, 0, node.ceiling)
     return golden.pool(sums, node.pool) if node.pool is not None else sums
 
@@ -189,8 +235,16 @@ def tidy(graph: Graph) -> Graph:
         clip_moves = node.exact or before.pool is None or before.pool.kind == "max"
         if readers > 1 or len(pools) > 1 or not clip_moves or (before.exact and not node.exact):
             continue
-        ceilings = [n.ceiling for n in (before, node) if n.ceiling is not None]
-        joined = dataclasses.replace(before, pool=pools[0] if pools else None, ceiling=min(ceilings, default=None))
+        if before.staircase is not None and not node.exact:
+            continue
+        ceiling = min([n.ceiling for n in (before, node) if n.ceiling is not None], default=None)
+        staircase = before.staircase
+        if node.staircase is not None:
+            if (staircase := _under(node.staircase, ceiling)) is None:
+                continue
+            ceiling = None
+        pool = pools[0] if pools else None
+        joined = dataclasses.replace(before, pool=pool, ceiling=ceiling, staircase=staircase)
         nodes = {key: value for key, value in nodes.items() if key != name}
         nodes[before.name] = joined
         for key, other in nodes.items():
@@ -201,3 +255,14 @@ def tidy(graph: Graph) -> Graph:
         if node.name in needed:
             needed |= {term.tensor for term in node.terms}
     return dataclasses.replace(graph, nodes=tuple(node for node in nodes.values() if node.name in needed))
+
+
+def _under(staircase: Staircase, ceiling: float | None) -> Staircase | None:
+    """The staircase of clip(x, 0, ceiling), or None where its channels would end at different counts."""
+    if ceiling is None:
+        return staircase
+    # Steps such as 1/49 do not divide their ceiling to the last bit.
+    tops = np.unique(ROUNDINGS[staircase.rounding](ceiling / staircase.step * (1 + 1e-12)))
+    if len(tops) > 1 or tops[0] < 1:
+        return None
+    return dataclasses.replace(staircase, groups=min(staircase.groups, int(tops[0])))

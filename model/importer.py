@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
 import operator
 import re
+import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,7 @@ import numpy as np
 import torch
 
 from .affine import Builder, Value
-from .aten import CLASSIFIERS, NEAREST, RESHAPES, TRANSPARENT, Operations
+from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPES, TRANSPARENT, Operations
 from .errors import OneSpikeError
 from .graph import Graph
 
@@ -34,15 +39,13 @@ def import_module(module: torch.nn.Module, example: Any) -> Graph:
                 f"Layer {name!r} ({type(child).__name__}) is in training mode; call module.eval() before the import."
             )
     kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    # With two images, operations that mix them show.
+    several = example if len(example) > 1 else example.repeat(2, *[1] * (example.ndim - 1))
+    with _quiet():
         try:
-            exported = torch.export.export(module, (example.to(kind),))
+            exported = torch.export.export(module, (several.to(kind),))
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise OneSpikeError(
-                f"torch.export cannot read {type(module).__name__} with an input of {list(example.shape)}: {lines[0]}"
-            ) from error
+            raise _not_exported(module, example, error) from error
         graph, finals = _walk(exported)
         try:
             reference = copy.deepcopy(module).double()
@@ -57,8 +60,7 @@ def import_exported(path: str | Path) -> Graph:
     path = Path(path)
     if not path.is_file():
         raise OneSpikeError(f"Cannot read {path}: no such file.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             exported = torch.export.load(path)
         except Exception as error:
@@ -69,6 +71,48 @@ def import_exported(path: str | Path) -> Graph:
         fake = next(n.meta["val"] for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs)
         _check(graph, finals, exported.module().double(), torch.zeros(tuple(map(int, fake.shape))))
     return graph
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch's warnings, log lines and prints, which repeat what the sentence to the user says, are kept back."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        sink = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _not_exported(module: torch.nn.Module, example: torch.Tensor, error: Exception) -> OneSpikeError:
+    """What torch.export stumbled over, with the user's line."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
+    line = f" [{Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}]" if frames else ""
+    text = str(error).strip() or type(error).__name__
+    fakes = [(name, child) for name, child in module.named_modules() if hasattr(child, "fake_quant_enabled")]
+    if fakes:
+        name, child = fakes[0]
+        return OneSpikeError(
+            f"Layer {name!r} ({type(child).__name__}) switches itself on and off by its data, which torch.export "
+            f"cannot read; put torch.fake_quantize_per_tensor_affine in its place."
+        )
+    if "data-dependent" in text or "DataDependent" in type(error).__name__ or "GuardOnDataDependent" in text:
+        return OneSpikeError(
+            f"{type(module).__name__} decides from the values of its data what to compute, but a spiking network is "
+            f"the same for every image; compute both ways and add them, or remove the condition{line}."
+        )
+    return OneSpikeError(
+        f"torch.export cannot read {type(module).__name__} with an input of {list(example.shape)}: "
+        f"{text.splitlines()[0].rstrip('.')}{line}."
+    )
+
+
+def _foreign(filename: str) -> bool:
+    """Whether a frame of a stack trace is torch's or ours, not the user's."""
+    return "site-packages/torch/" in filename.replace("\\", "/") or filename == __file__ or filename.startswith("<")
 
 
 def as_example(example: Any) -> torch.Tensor:
@@ -149,7 +193,7 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
     args: Any
     options: Any
     args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
-    sources = [n for n in node.all_input_nodes if _holds_value(values[n])]
+    sources = [n for n in node.all_input_nodes if _values(values[n])]
     if not sources:  # depends on parameters alone
         return node.target(*args, **options)  # type: ignore[operator]
     if node.target is operator.getitem:
@@ -165,25 +209,45 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         )
         return args[0]
     operations.where, operations.name = user_line(node), _layer_name(node)
-    operations.ranks = tuple(n.meta["val"].ndim for n in sources if isinstance(n.meta["val"], torch.Tensor))
+    shapes = [tuple(map(int, n.meta["val"].shape)) for n in sources if isinstance(n.meta["val"], torch.Tensor)]
+    operations.ranks = tuple(map(len, shapes))
+    operations.source_shape = shapes[0] if shapes else ()
     result = node.meta["val"][0] if isinstance(node.meta["val"], (tuple, list)) else node.meta["val"]
     operations.result_shape = tuple(int(size) for size in result.shape)
-    handler = operations.find(kind)
     try:
-        if kind in RESHAPES:
-            return operations.reshape(args[0])
-        if handler is None:
-            near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
-            raise OneSpikeError(f"this operation is not supported{near}")
-        return handler(*args, **options)
+        return _operate(node, kind.rstrip("_"), args, options, operations)
     except OneSpikeError as error:
         raise _refusal(node, str(error)) from None
     except TypeError:
         raise _refusal(node, "this form of the operation is not supported") from None
 
 
-def _holds_value(value: Any) -> bool:
-    return isinstance(value, Value) or (isinstance(value, tuple) and any(isinstance(v, Value) for v in value))
+def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations: Operations) -> Any:
+    if kind not in ELEMENTWISE:
+        args, options = torch.utils._pytree.tree_map_only(
+            Value, lambda value: operations.builder.clamped(value, operations.where), (args, options)
+        )
+    if kind in REARRANGES:
+
+        def move(numbers: np.ndarray) -> Any:
+            moved = node.target(torch.from_numpy(numbers), *args[1:], **options)  # type: ignore[operator]
+            return moved.numpy() if isinstance(moved, torch.Tensor) else [part.numpy() for part in moved]
+
+        return operations.rearrange(args[0], move)
+    handler = operations.find(kind)
+    if handler is None:
+        near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
+        raise OneSpikeError(f"this operation is not supported{near}")
+    if kind not in ELEMENTWISE | LINEAR and any(v.view is not None for v in _values(args)):
+        raise OneSpikeError(
+            "a reshape, permute or upsampling before it leaves a map that is not (channels, height, width) in place; "
+            "only a linear layer over the whole map can read that"
+        )
+    return handler(*args, **options)
+
+
+def _values(args: Any) -> list[Value]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value)]
 
 
 def _ends(node: torch.fx.Node) -> bool:
@@ -195,8 +259,9 @@ def _ends(node: torch.fx.Node) -> bool:
 def _kind(node: torch.fx.Node) -> str:
     """`conv2d` of `aten.conv2d.default`."""
     target = node.target
-    name = target.__name__ if callable(target) and not hasattr(target, "overloadpacket") else str(target)
-    return name.split(".")[1] if name.startswith("aten.") else name
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target._schema.name).rsplit("::", 1)[-1]
+    return target.__name__ if callable(target) else str(target)
 
 
 def _layer_name(node: torch.fx.Node) -> str:
@@ -226,15 +291,21 @@ def _check(graph: Graph, finals: list[torch.fx.Node], reference: torch.nn.Module
     """Run both on random numbers in float64."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(example.shape, generator=generator, dtype=torch.float64)
+    if graph.image is not None:  # pixels that its own quantisation leaves as they are
+        scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
+        codes = graph.image.quantise(images.numpy().reshape(-1, *graph.shape))
+        images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
+    stairs = any(node.staircase is not None for node in graph.nodes)
     found = torch.from_numpy(graph.run(images.numpy().reshape(-1, *graph.shape)))
     for node in finals:
         found = node.target(found, *node.args[1:], **node.kwargs)  # type: ignore[operator]
     try:
         with torch.no_grad():
-            wanted, tolerance = reference(images), TOLERANCE
-    except RuntimeError:  # a module that insists on float32 somewhere
-        with torch.no_grad():
-            wanted, tolerance = reference.float()(images.float()), 1e-4
+            # torch's own quantisers divide by their scale in float32.
+            wanted, tolerance = reference(images), 1e-6 if stairs else TOLERANCE
+    except (RuntimeError, AssertionError):  # a module that insists on float32 somewhere; there a value can fall one
+        with torch.no_grad():  # step beside
+            wanted, tolerance = reference.float()(images.float()), 0.05 if stairs else 1e-4
     wanted = torch.utils._pytree.tree_leaves(wanted)[0].double().reshape(found.shape)
     error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-300))
     if not error < tolerance:

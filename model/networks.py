@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import OneSpikeError
+from .imagenet import Add, OneSpikeRepVgg, ResNet18, ResNet50, Vgg16, Vgg16ImageNet
 
 
 class Digits(nn.Sequential):
@@ -60,10 +62,11 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = _OptionA() if stride > 1 else nn.Identity()
+        self.add = Add()
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return F.relu(self.add(self.bn2(self.conv2(y)), self.shortcut(x)))
 
 
 class ResNet20(nn.Module):
@@ -128,14 +131,25 @@ class ResNet8(nn.Module):
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
+    "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
+    "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
+}  # fmt: skip
+# Shape of one image.
+IMAGES = {
+    "digits": (1, 28, 28), "mlp": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32), "resnet8": (3, 32, 32),
+    "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),
+    "onespike": (3, 224, 224),
 }  # fmt: skip
 
 
-def build(name: str, seed: int = 0) -> nn.Module:
-    """A fresh network by name, its random weights fixed by `seed`; the caller's random state is left alone."""
+def build(name: str, seed: int = 0, device: str = "cpu") -> nn.Module:
+    """A fresh network by name, its random weights fixed by `seed`; the caller's random state is left alone.
+
+    device: "meta" for a network without weights, of which only the shapes exist.
+    """
     if name not in NETWORKS:
         raise OneSpikeError(f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}.")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         return NETWORKS[name]()
 

@@ -4,8 +4,8 @@
 Every number is counted, none is estimated. Conventions:
 
 * A dense MAC is counted for every tap of every output place, padding included, as the literature does; maps before
-  the pool. A source that only copies (a shortcut: 1x1, at most one weight per channel) multiplies in no dense network
-  and counts no MAC.
+  the pool. A source that only copies (a shortcut: 1x1, at most one weight per channel; a pool: a kernel of ones per
+  channel) multiplies in no dense network and counts no MAC.
 * An addition is one spike added into one output channel. Padding costs none, except a stored border: the image's pad
   code has spikes like any pixel. Weights of zero count, because the engine adds them.
 * The image is binary in every row: its pixels come as direct 8-bit values, whatever the hidden layers' code is.
@@ -134,10 +134,13 @@ def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image
 
 
 def is_copy(source: Source) -> bool:
-    """Whether the source only scales channels one by one: a shortcut, where a dense network multiplies nothing."""
+    """Whether the source only scales channels one by one, as a shortcut, or adds up their places, as a pool: there a
+    dense network multiplies nothing.
+    """
     weights = source.weights
-    pointwise = weights.shape[1] > 1 and weights.shape[2:] == (1, 1)
-    return pointwise and bool((np.count_nonzero(weights, (1, 2, 3)) <= 1).all())
+    if weights.shape[1] == 1 or np.count_nonzero(weights.any((2, 3)), axis=1).max() > 1:
+        return False
+    return weights.shape[2:] == (1, 1) or (source.shift == 0 and bool(((weights == 0) | (weights == 1)).all()))
 
 
 def dense_macs(net: SpikeNet, layer: Layer) -> int:

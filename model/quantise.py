@@ -22,6 +22,7 @@ from .graph import Graph, Node
 from .spec import INPUT, Image, Layer, Source, SpikeNet
 
 MAX_SHIFT = 40
+PLACES = 28  # binary places that are looked at for exact weights
 MAX_LIFT = 15  # of a source's weights, as in `spec.Source.shift`
 
 
@@ -56,13 +57,20 @@ def image_scale(image: Image) -> Scale:
 
 
 def output_scale(node: Node, step: np.ndarray, groups: int, scales: Mapping[str, Scale]) -> Scale:
-    """The scale of a node's tensor: its own steps, or its source's where it copies; a sum pool raises the top."""
-    source = scales[node.terms[0].tensor]
-    base = source if node.exact else Scale(step=step, offset=np.zeros(node.channels), top=groups)
+    """The scale of a node's tensor: its own steps, or its source's where it copies; sums raise the top."""
+    base = Scale(step=step, offset=np.zeros(node.channels), top=groups)
+    if node.exact:
+        source, places = scales[node.terms[0].tensor], summed(node)
+        base = Scale(step=source.step, offset=source.offset * places, top=source.top * places)
     if node.pool is not None and node.pool.kind == "sum":
         window = math.prod(node.pool.kernel)
         return Scale(step=base.step, offset=base.offset * window, top=base.top * window)
     return base
+
+
+def summed(node: Node) -> int:
+    """How many places of its source a node that copies adds up."""
+    return int(node.terms[0].weights.sum((1, 2, 3)).max())
 
 
 def quantise(
@@ -85,12 +93,21 @@ def quantise_node(
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
         source, term = scales[node.terms[0].tensor], node.terms[0]
-        copy = Source(tensor=term.tensor, weights=term.weights.astype(np.int16))
+        copy = Source(
+            tensor=term.tensor, weights=term.weights.astype(np.int16), stride=term.stride, padding=term.padding,
+            dilation=term.dilation,
+        )  # fmt: skip
         worth = float(source.step.mean())
         return Layer(
-            name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero, groups=source.top,
-            pool=node.pool, step=worth,
+            name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero,
+            groups=source.top * summed(node), pool=node.pool, step=worth,
         )  # fmt: skip
+    for term in node.terms:
+        if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():
+            raise OneSpikeError(
+                f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
+                f"the network instead of with mean, std or input_range."
+            )
     real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
     bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
     tops = [scales[term.tensor].top for term in node.terms]
@@ -99,10 +116,10 @@ def quantise_node(
         sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
-    shift, lifts = thresholds(node.name, real, tops, groups, arithmetic)
+    shift, lifts = thresholds(node.name, real, bias / step, tops, groups, arithmetic)
     factor = np.ldexp(1.0, shift)
     sources = _sources(node, real, factor, lifts)
-    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if arithmetic.nearest else 0
+    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) else 0
     low, high = _bounds(sources, scales)
     # Beyond these a bias changes nothing: the channel is always silent, or always saturated.
     rounded = np.clip(np.rint(bias / step * factor + half), -high - 1, groups * factor - low).astype(np.int64)
@@ -110,6 +127,25 @@ def quantise_node(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
         pool=node.pool, step=float(step.mean()),
     )  # fmt: skip
+
+
+def nearest(node: Node, arithmetic: Arithmetic) -> bool:
+    """Whether the node's counts are rounded to nearest rather than down: as its staircase says, where it has one."""
+    return arithmetic.nearest if node.staircase is None else node.staircase.rounding != "floor"
+
+
+def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.ndarray) -> bool:
+    """Whether the integer weights of `layer` are exactly the real ones of `node`."""
+    unit = np.full(node.channels, 1 / layer.step) if not node.fires else np.ldexp(1.0, layer.shift.astype(int)) / step
+    return all(
+        np.allclose(
+            term.weights * scales[term.tensor].step[:, None, None] * unit[:, None, None, None],
+            source.weights.astype(np.int64) << source.shift,
+            rtol=0,
+            atol=1e-6,  # of one integer step
+        )
+        for term, source in zip(node.terms, layer.sources, strict=True)
+    )
 
 
 def _bounds(sources: tuple[Source, ...], scales: Mapping[str, Scale]) -> tuple[np.ndarray, np.ndarray]:
@@ -123,13 +159,17 @@ def _bounds(sources: tuple[Source, ...], scales: Mapping[str, Scale]) -> tuple[n
 
 
 def thresholds(
-    name: str, real: list[np.ndarray], tops: list[int], groups: int, arithmetic: Arithmetic
+    name: str, real: list[np.ndarray], bias: np.ndarray, tops: list[int], groups: int, arithmetic: Arithmetic
 ) -> tuple[np.ndarray, list[int]]:
     """k [channels], the largest that weights and accumulator allow, and the shift of every source.
 
-    A shortcut has one weight per channel, d_in / d_out, often several times larger than the kernel beside it. Its
-    source is shifted, as far as the weight keeps a precision of 1 in 32, so that the kernel keeps its bits.
+    real, bias: in counts of the output per count of the input. Where a smaller k holds all weights exactly, as in
+    networks that were quantised to powers of two, it is taken. A shortcut has one weight per channel, d_in / d_out,
+    often several times larger than the kernel beside it. Its source is shifted, as far as the weight keeps a precision
+    of 1 in 32, so that the kernel keeps its bits.
     """
+    if (found := _exact(real, bias, tops, arithmetic)) is not None:
+        return found
     light = [np.count_nonzero(w, axis=(1, 2, 3)).max() <= 1 for w in real]
     if all(light):
         light = [False] * len(real)
@@ -161,6 +201,52 @@ def thresholds(
     return shift.astype(int), lifts
 
 
+def _exact(
+    real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic
+) -> tuple[np.ndarray, list[int]] | None:
+    """The least k [channels] at which weights, and biases where there is room, are whole; the shift of every source.
+
+    None where the weights are not whole at any k, or need more bits than there are.
+    """
+    least = np.max([_places(weights).max((1, 2, 3)) for weights in real], axis=0)
+    if least.max() > PLACES:
+        return None
+    whole = [np.rint(np.ldexp(weights, least[:, None, None, None])) for weights in real]
+    room = (2.0 ** (arithmetic.accumulator_bits - 1) - 1) / _reach(whole, np.ldexp(bias, least), tops)
+    lifts = []
+    for weights in whole:
+        lift = 0
+        while weights.max() > arithmetic.limit or weights.min() < -arithmetic.limit - 1:
+            weights, lift = weights / 2, lift + 1
+            if lift > MAX_LIFT or (weights != np.rint(weights)).any():
+                return None
+        lifts.append(lift)
+        room = np.minimum(room, arithmetic.limit / np.maximum(weights.max((1, 2, 3)), 1e-9))
+        room = np.minimum(room, (arithmetic.limit + 1) / np.maximum(-weights.min((1, 2, 3)), 1e-9))
+    if room.min() < 1:
+        return None
+    more = np.minimum(_places(bias) - least, np.floor(np.log2(room)))
+    return (least + np.maximum(more, 0)).astype(int), lifts
+
+
+def _reach(weights: list[np.ndarray], bias: np.ndarray, tops: list[int]) -> np.ndarray:
+    """The largest magnitude of any sum [channels], partial or complete, as `SpikeNet.accumulator_range`; at least 1."""
+    low = sum(np.minimum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
+    high = sum(np.maximum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
+    return np.max([high, high + bias, -low, -low - bias, np.abs(bias), np.ones_like(bias)], axis=0)
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    """Binary places behind the point of every number, 0 of whole ones; PLACES + 1 where they do not end there.
+
+    What lies below a 64th of the last place is noise of floating-point arithmetic.
+    """
+    units = np.clip(np.ldexp(values, PLACES), -(2.0**62), 2.0**62)  # numbers above count as whole
+    whole = np.rint(units).astype(np.int64)
+    lowest = np.frexp(np.gcd(whole, 1 << PLACES))[1] - 1
+    return np.where(np.abs(units - whole) < 1 / 64, PLACES - lowest, PLACES + 1)
+
+
 def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list[int]) -> tuple[Source, ...]:
     return tuple(
         Source(
@@ -176,12 +262,19 @@ def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list
 
 
 def common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:
-    """Integer units per real unit, the same for all channels of the last layer."""
+    """Integer units per real unit, the same for all channels of the last layer; a power of two where that is exact."""
     largest = max(float(np.abs(w).max()) for w in real)
     reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)
     taps = sum(int(np.prod(w.shape[1:])) * top for w, top in zip(real, tops, strict=True))
     room = 2.0 ** (arithmetic.accumulator_bits - 1) - taps - 1
     factor = min(arithmetic.limit / max(largest, 1e-300), room / max(float(reach.max()), 1e-300))
+    exact = _exact(real, bias, tops, arithmetic)
+    if exact is not None and not any(exact[1]):
+        whole = 2.0 ** float(exact[0].max())
+        high, low = max(w.max() for w in real) * whole, min(w.min() for w in real) * whole
+        span = whole * _reach(real, bias, tops).max()
+        if -arithmetic.limit - 1 <= low and high <= arithmetic.limit and span < 2 ** (arithmetic.accumulator_bits - 1):
+            return whole
     if room <= 0:
         raise OneSpikeError(f"The last layer does not fit in a {arithmetic.accumulator_bits}-bit accumulator.")
     return factor if factor < 1e300 else 1.0

@@ -7,11 +7,11 @@ Exit codes: 0 done, 1 the hardware differs from the model, 2 a mistake that the 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 # The golden model works in pieces that one core's cache holds: more BLAS threads gain little, and on a busy machine
 # they wait for one another (30 times slower, measured). NumPy reads this when it is first imported.
@@ -21,7 +21,38 @@ from . import options
 from .model.errors import OneSpikeError
 from .parser import build_parser
 
-EXTRAS = {"torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo"}
+# Command -> the module with its function `run_COMMAND`, imported when it is needed: not every command needs torch.
+COMMANDS = {
+    "demo": "demo",
+    "train": "training",
+    "convert": "training",
+    "shapes": "shaping",
+    "export": "exporting",
+    "eval": "commands",
+    "verilog": "commands",
+    "simulate": "commands",
+    "report": "commands",
+    "bench": "bench",
+    "explore": "exploring",
+    "synth": "synthesis",
+    "project": "synthesis",
+    "asic": "synthesis",
+    "run": "board",
+    "board": "board",
+}
+# Module that is missing -> the extra that brings it.
+EXTRAS = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "nir": "nir",
+    "h5py": "nir",
+    "cocotb": "sim",
+    "cocotb_tools": "sim",
+    "mlxtend": "demo",
+    "matplotlib": "demo",
+    "serial": "host",
+    "PIL": "host",
+}
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -31,30 +62,10 @@ def _run(arguments: Sequence[str] | None) -> None:
 
     from rich.console import Console
 
-    from . import commands
     from .progress import Progress
 
-    runners: dict[str, Any]
-    if args.command == "demo":
-        from .demo import run_demo
-
-        runners = {"demo": run_demo}
-    elif args.command in ("train", "convert"):
-        from . import training
-
-        runners = {"train": training.run_train, "convert": training.run_convert}
-    elif args.command in ("synth", "project", "asic"):
-        from . import synthesis
-
-        runners = {"synth": synthesis.run_synth, "project": synthesis.run_project, "asic": synthesis.run_asic}
-    else:
-        runners = {
-            "eval": commands.run_eval,
-            "verilog": commands.run_verilog,
-            "simulate": commands.run_simulate,
-            "report": commands.run_report,
-        }
-    result = runners[args.command](args, Console(highlight=False), Progress())
+    module = importlib.import_module(f".{COMMANDS[args.command]}", __package__)
+    result = getattr(module, f"run_{args.command}")(args, Console(highlight=False), Progress())
     if args.json is not None:
         from .model.files import write_atomically
 

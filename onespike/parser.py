@@ -198,6 +198,35 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_engine(report)
     options.add_common(report)
 
+    shapes = command(
+        "shapes",
+        "show a network without weights: parameters, dense MACs and an estimate of its cycles",
+        "Networks: digits, mlp, lenet5, resnet20, resnet8, vgg16-cifar, vgg16, resnet18, resnet50, onespike (the "
+        "RepVGG of the OneSpike paper).",
+    )
+    shapes.add_argument("network", metavar="NAME", help="see above")
+    shapes.add_argument(
+        "--groups",
+        type=options.number(1, 255),
+        default=8,
+        metavar="G",
+        help="spikes that a value can have (default: 8)",
+    )
+    shapes.add_argument(
+        "--rate",
+        type=options.number(0, 32, float),
+        metavar="R",
+        help="set bits per dense MAC in hidden layers (default: 0.5, as measured in ResNet-20 on CIFAR-10 at g = 8)",
+    )
+    shapes.add_argument(
+        "--image-rate",
+        type=options.number(0, 32, float),
+        metavar="R",
+        help="digits per dense MAC in the first layer (default: 3.1, as in 8-bit CIFAR-10 pixels)",
+    )
+    options.add_engine(shapes)
+    options.add_common(shapes)
+
     synth = command(
         "synth",
         "place and route the engine with open tools: LUTs, block RAMs and clock frequency",

@@ -41,6 +41,27 @@ def share(value: float, whole: float) -> str:
     return f"{value / whole:.2f}" if whole else "-"
 
 
+def shapes(figures: Map[str, Any]) -> Table:
+    """One row per layer of a network without weights."""
+    table = _table(
+        f"{figures['network']}: layers",
+        "layer, kernel, output, weights, dense MACs, cycles, bound by, slices",
+        "Cycles are an estimate from one rate for all layers; exact ones need weights and images: onespike report.",
+    )
+    for layer in figures["layers"]:
+        table.add_row(
+            layer["name"],
+            "x".join(map(str, layer["kernel"])),
+            "x".join(map(str, layer["shape"])),
+            big(layer["weights"]),
+            big(layer["dense_macs"]),
+            big(layer["estimated_cycles"]),
+            layer["bound"],
+            str(layer["slices"]),
+        )
+    return table
+
+
 def network(figures: Map[str, Any]) -> Table:
     """One row per layer."""
     table = _table(

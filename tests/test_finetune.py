@@ -12,7 +12,7 @@ from onespike.model.converter import prepare
 from onespike.model.data import Dataset
 from onespike.model.errors import OneSpikeError
 from onespike.model.finetune import finetune
-from onespike.model.networks import NETWORKS, build, load_npz
+from onespike.model.networks import IMAGES, NETWORKS, build, load_npz
 from onespike.model.train import Training, accuracy, augment, train, train_or_load
 
 
@@ -160,8 +160,8 @@ def test_images_move_but_keep_their_pixels():
 
 def test_networks_are_built_by_name(tmp_path):
     for name in NETWORKS:
-        shape = (2, 3, 32, 32) if name.startswith("resnet") else (2, 1, 28, 28)
-        assert build(name).eval()(torch.zeros(shape)).shape == (2, 10)
+        images = torch.zeros((2, *IMAGES[name]), device="meta")
+        assert build(name, device="meta").eval()(images).shape == (2, 1000 if images.shape[-1] == 224 else 10)
     assert torch.equal(build("mlp", 1)[1].weight, build("mlp", 1)[1].weight)
     with pytest.raises(OneSpikeError, match=r"^There is no network 'vgg'; choose one of digits, mlp, lenet5, "):
         build("vgg")

@@ -2,6 +2,7 @@
 """Every supported module becomes a graph that equals it in float64; every other is refused with its source line."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -240,8 +241,8 @@ REFUSED = {
         r"such as ReLU6 " + HERE,
     ),
     "no ReLU": (
-        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
-        r"^Layer '1' \(Conv2d, conv2d\): it follows another convolution or linear layer without a ReLU between them",
+        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)),
+        r"^Layer '1' \(Conv2d, conv2d\): padding follows a convolution or linear layer without a ReLU between them\.$",
     ),
     "ends with ReLU": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.ReLU()),
@@ -249,9 +250,10 @@ REFUSED = {
     ),
     "average of clipped windows": (
         lambda: nn.Sequential(
-            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.Flatten(), nn.Linear(8, 2)
+            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), conv(2, 2, 2)
         ),
-        r"^Layer '2' \(AvgPool2d, avg_pool2d\): the windows at the border are divided by fewer places than the others",
+        r"^Layer '3' \(Conv2d, conv2d\): a convolution after an average over uneven windows \(ceil_mode, "
+        r"count_include_pad=False or an adaptive pool\) is not supported, only a linear layer over the whole map is",
     ),
     "circular padding": (
         lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 2)),
@@ -269,13 +271,14 @@ REFUSED = {
         lambda: Plain(lambda m, x: m.b(m.a(x).flatten(1).softmax(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
         r"^Layer 'softmax' \(softmax\): this operation is not supported; the nearest supported choice is softmax",
     ),
-    "transposed map": (
-        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).permute(0, 2, 3, 1).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
-        r"^Layer 'permute' \(permute\): this operation is not supported; the nearest supported choice is the order",
+    "map in another order": (
+        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).transpose(2, 3)).flatten(1), a=conv(1, 2), b=conv(2, 2, 2)),
+        r"^Layer 'b' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not "
+        r"\(channels, height, width\) in place; only a linear layer over the whole map can read that",
     ),
     "different shapes": (
         lambda: Plain(lambda m, x: m.b((m.a(x) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
-        r"^Layer 'add' \(add\): the added maps have different shapes, \(2, 2, 2\)",
+        r"^Layer 'add' \(add\): the added maps have different shapes or orders, \(2, 2, 2\)",
     ),
 }  # fmt: skip
 
@@ -286,6 +289,104 @@ def test_refusals_name_layer_kind_and_source_line(name):
     with pytest.raises(OneSpikeError) as caught:
         import_module(make().eval(), torch.zeros(1, 1, 4, 4))
     assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def decides(m, x):
+    x = m.a(x)
+    return m.b((F.relu(x) if x.sum() > 0 else x).flatten(1))
+
+
+def one(activation):
+    """A network with the activation in the middle."""
+    return nn.Sequential(conv(1, 2), activation, nn.Flatten(), nn.Linear(8, 2))
+
+
+def taking(function):
+    return Plain(lambda m, x: m.b(function(F.relu(m.a(x)))), a=conv(1, 2), b=nn.Linear(8, 2))
+
+
+BATCH = (
+    r"mixes the images of a batch, or its shape does not follow the batch; keep the batch first, as in x\.flatten\(1\)"
+)
+BAD = {
+    "sigmoid": (lambda: one(nn.Sigmoid()), r"^Layer '1' \(Sigmoid, sigmoid\): .* choice is ReLU or a ceiling such as"),
+    "GELU": (lambda: one(nn.GELU()), r"^Layer '1' \(GELU, gelu\): .*; the nearest supported choice is ReLU\.$"),
+    "leaky": (lambda: one(nn.LeakyReLU()), r"^Layer '1' \(LeakyReLU, leaky_relu\): .* supported choice is ReLU\.$"),
+    "softmax": (lambda: one(nn.Softmax(1)), r"^Layer '1' \(Softmax, softmax\): .* softmax only as the last operation"),
+    "layer norm": (
+        lambda: one(nn.GroupNorm(1, 2)),
+        r"^Layer '1' \(GroupNorm, group_norm\): .* choice is batch norm\.$",
+    ),
+    "batch statistics": (
+        lambda: one(nn.BatchNorm2d(2, track_running_stats=False)),
+        r"^Layer '1' \(BatchNorm2d, .*\): .* the nearest supported choice is batch norm with running statistics\.$",
+    ),
+    "data-dependent": (
+        lambda: Plain(decides, a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Plain decides from the values of its data what to compute, but a spiking network is the same for every "
+        r"image; compute both ways and add them, or remove the condition \[test_importer.py, line \d+: return m\.b\(",
+    ),
+    "fixed batch": (lambda: taking(lambda x: x.reshape(1, -1)[:, :8]), f"^Layer 'view' .*: it {BATCH}"),
+    "batch as channels": (lambda: taking(lambda x: x.reshape(-1, 4).reshape(-1, 8)), f"^Layer 'view' .*: it {BATCH}"),
+    "too many sources": (
+        lambda: Plain(
+            lambda m, x: m.z(F.relu(sum(F.relu(a(x)) for a in m.a)).flatten(1)),
+            a=nn.ModuleList(conv(1, 2) for _ in range(17)),
+            z=nn.Linear(8, 2),
+        ),
+        r"^Layer 'relu_17' \(relu\): it depends on 17 tensors without a ReLU of their own, more than the 16 that",
+    ),
+    "upsampling": (
+        lambda: nn.Sequential(conv(1, 2), nn.ReLU(), nn.Upsample(scale_factor=2), conv(2, 2), nn.Flatten()),
+        r"^Layer '3' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not",
+    ),
+    "uneven maximum": (
+        lambda: nn.Sequential(conv(1, 2, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(8, 2)),
+        r"^Layer '2' \(Adaptive.*\): an adaptive max pool from 3x3 to 2x2 has uneven windows; use MaxPool2d\.$",
+    ),
+    "wrong shape": (
+        lambda: nn.Sequential(conv(1, 2), nn.ReLU(), nn.Flatten(), nn.Linear(9, 2)),
+        r"^torch\.export cannot read Sequential with an input of \[1, 1, 4, 4\]: .*$",
+    ),
+    "mistake in the module": (
+        lambda: Plain(lambda m, x: m.absent(x)),
+        r"^torch\.export cannot read Plain .*: 'Plain' object has no attribute 'absent' \[test_importer.py, line \d+: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name, capfd):
+    make, message = BAD[name]
+    with pytest.raises(OneSpikeError) as caught:
+        import_module(make().eval(), torch.zeros(1, 1, 4, 4))
+    assert re.search(message, str(caught.value)) and "\n" not in str(caught.value), str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_preactivation_resnet_reads_few_tensors():
+    """The raw sum is never stored: each reader computes it from the counts behind it, at most four maps in ResNet-20."""
+    from test_coverage import PreActivation
+
+    widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
+    tail = (nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    body = [PreActivation(*width) for width in widths]
+    graph = import_module(
+        randomise(nn.Sequential(conv(3, 16, padding=1, bias=False), *body, *tail)), torch.zeros(1, 3, 32, 32)
+    )
+    assert max(len(node.terms) for node in graph.nodes) == 4
+    shapes = graph.shapes()
+    macs = sum(t.weights.size * shapes[n.name][1] * shapes[n.name][2] for n in graph.nodes[:-1] for t in n.terms)
+    assert macs < 1.7 * 40_551_040  # of ResNet-20, whose sums are stored
+
+
+@pytest.mark.slow
+def test_a_network_of_the_size_of_resnet50_imports_in_half_a_minute():
+    module = build("resnet50").eval()
+    started = time.process_time()
+    graph = import_module(module, torch.zeros(1, 3, 224, 224))
+    assert time.process_time() - started < 30
+    assert len(graph.nodes) == 50 and max(len(node.terms) for node in graph.nodes) == 2
 
 
 def test_training_mode_is_refused():
