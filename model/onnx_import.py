@@ -72,8 +72,8 @@ class _Front:
         for index, dim in enumerate(dims):
             if index and not (dim.HasField("dim_value") and dim.dim_value > 0):
                 raise OneSpikeError(
-                    f"Axis {index} of the input {info.name!r} ({dim.dim_param or 'unnamed'}) is dynamic; only the batch "
-                    f"may be, so export the network for one image size."
+                    f"Axis {index} of the input {info.name!r} ({dim.dim_param or 'unnamed'}) is dynamic; only the "
+                    f"batch may be, so export the network for one image size."
                 )
         return max(1, dims[0].dim_value), *(dim.dim_value for dim in dims[1:])
 
