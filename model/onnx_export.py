@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -163,7 +164,7 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
-    def _node(self, kind: str, inputs: list[str], output: str, shape: tuple[int, ...], **options: object) -> str:
+    def _node(self, kind: str, inputs: list[str], output: str, shape: tuple[int, ...], **options: Any) -> str:
         """One node whose result, a float32 map of `shape`, bears its name."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **options))
         self._info(output, shape)

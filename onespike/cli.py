@@ -21,7 +21,15 @@ from . import options
 from .model.errors import OneSpikeError
 from .parser import build_parser
 
-EXTRAS = {"torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo"}
+EXTRAS = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "nir": "nir",
+    "h5py": "nir",
+    "cocotb": "sim",
+    "cocotb_tools": "sim",
+    "mlxtend": "demo",
+}
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -47,6 +55,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from .shaping import run_shapes
 
         runners = {"shapes": run_shapes}
+    elif args.command == "export":
+        from .exporting import run_export
+
+        runners = {"export": run_export}
     elif args.command == "synth":
         from .synthesis import run_synth
 
