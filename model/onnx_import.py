@@ -15,7 +15,7 @@ from . import onnx_reference as reference
 from .affine import Builder, scale
 from .errors import OneSpikeError
 from .graph import Graph
-from .onnx_ops import CLASSIFIERS, NEAREST, OnnxOperations
+from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations
 from .onnx_quant import Levels, Tensor
 from .spec import INPUT, Image
 
@@ -87,7 +87,7 @@ class _Front:
         start = builder.read(INPUT)
         declared = self._declared_image(builder.shape)
         if declared is not None:  # the file takes codes
-            operations.image = declared
+            builder.image = declared
             start = scale(start, 1 / np.array(declared.scale), -np.array(declared.offset) / np.array(declared.scale))
         values[self.input] = Tensor(start, len(self.sizes))
         for node in self.model.graph.node:
@@ -102,7 +102,6 @@ class _Front:
             graph = builder.finish(values[final].value, final)
         except OneSpikeError as error:
             raise (_refusal(producer[final], str(error)) if final in producer else error) from None
-        graph = Graph(shape=graph.shape, nodes=graph.nodes, pad=graph.pad, image=operations.image, notes=graph.notes)
         self._check(graph, declared)
         return graph
 
@@ -145,11 +144,17 @@ class _Front:
             values[node.output[0]] = active[0]
             return
         handler = operations.find(node.op_type)
+        ordered = all(not isinstance(value, Tensor) or value.value.view is None for value in active)
         attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute}
         try:
             if handler is None:
                 near = f"; the nearest supported choice is {NEAREST[node.op_type]}" if node.op_type in NEAREST else ""
                 raise OneSpikeError(f"this operation is not supported{near}")
+            if not ordered and node.op_type not in ANY_ORDER:
+                raise OneSpikeError(
+                    "its input is a map whose places were moved; the nearest supported choice is an export with "
+                    "(channels, height, width) in this order throughout"
+                )
             values[node.output[0]] = handler(*inputs, **attributes)
         except OneSpikeError as error:
             raise _refusal(node, str(error)) from None

@@ -22,6 +22,11 @@ from .onnx_quant import Levels, Quantisers, Tensor
 from .spec import Pool
 
 CLASSIFIERS = {"Softmax", "LogSoftmax", "ArgMax"}
+# Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
+ANY_ORDER = {
+    "Relu", "Identity", "Dropout", "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
+    "Gemm", "MatMul",
+}  # fmt: skip
 NEAREST = {
     "Sigmoid": "Relu or Clip(0, ceiling)", "Tanh": "Relu or Clip(0, ceiling)", "Gelu": "Relu", "HardSwish": "Relu",
     "HardSigmoid": "Clip(0, 1)", "LeakyRelu": "Relu", "PRelu": "Relu", "Elu": "Relu", "Selu": "Relu", "Swish": "Relu",
@@ -374,33 +379,24 @@ class OnnxOperations(Quantisers):
         return self._shaped(x, tuple(sizes))
 
     def op_Transpose(self, x: Any, *, perm: Any = None) -> Tensor:
-        x = activation(x)
-        order = [int(axis) for axis in perm] if perm is not None else list(range(x.rank))[::-1]
-        if [axis for axis in order if x.shape[axis] > 1 or not axis] != sorted(
-            axis for axis in order if x.shape[axis] > 1 or not axis
-        ):
-            raise OneSpikeError(
-                "it changes the order of the axes; the nearest supported choice is an export with (channels, height, "
-                "width) in this order throughout"
-            )
-        return self._shaped(x, tuple(x.shape[axis] for axis in order))
+        order = None if perm is None else [int(axis) for axis in perm]
+        return self._moved(activation(x), lambda numbers: np.transpose(numbers, order))
 
     def _shaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """`x` in another shape: flat, or (channels, height, width) again."""
-        value = x.value
-        if any(value.padding):
-            raise OneSpikeError("reshaping after padding is not supported")
-        if shape == x.shape:
-            return x
-        channels, height, width = value.shape
-        if shape == (x.shape[0], math.prod(value.shape)):
-            return Tensor(dataclasses.replace(value, flat=(height, width) != (1, 1)), 2)
-        if shape == (x.shape[0], *value.shape) or (height == 1 and shape == (x.shape[0], channels, width)):
-            return Tensor(dataclasses.replace(value, flat=False), len(shape))
-        raise OneSpikeError(
-            f"a reshape from {list(x.shape)} to {list(shape)} is not supported; only flattening (channels, height, "
-            f"width) is"
-        )
+        """`x` in another shape, batch included."""
+        if math.prod(shape) != math.prod(x.shape) or shape[0] != x.shape[0]:
+            raise OneSpikeError(
+                f"a reshape from {list(x.shape)} to {list(shape)} is not supported; keep the batch first and alone"
+            )
+        return self._moved(x, lambda numbers: numbers.reshape(shape))
+
+    def _moved(self, x: Tensor, function: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        """`x` after `function`, which only moves the numbers of an array about."""
+        self.torch.source_shape = x.shape
+        value = self.torch.rearrange(x.value, function)
+        self.torch.source_shape = ()
+        assert isinstance(value, Value)
+        return Tensor(value, function(np.empty(x.shape)).ndim)
 
     def op_Pad(
         self,
@@ -442,10 +438,10 @@ class OnnxOperations(Quantisers):
         chosen = places if places is not None else axes
         where = range(len(begin)) if chosen is None else np.asarray(chosen).reshape(-1)
         strides = [1] * len(begin) if steps is None else np.asarray(steps).reshape(-1)
-        value = x.value
+        cuts = [slice(None)] * x.rank
         for axis, low, high, step in zip(where, begin, end, strides, strict=True):
-            value = self.torch.op_slice(value, int(axis), int(low), int(high), int(step))
-        return Tensor(value, x.rank)
+            cuts[int(axis)] = slice(int(low), int(high), int(step))
+        return self._moved(x, lambda numbers: numbers[tuple(cuts)])
 
     def op_Concat(self, *values: Any, axis: int) -> Tensor:
         tensors = [activation(value, "one of the inputs") for value in values]

@@ -18,7 +18,7 @@ from .affine import Builder, Value
 from .errors import OneSpikeError
 from .graph import Staircase
 from .onnx_reference import ROUNDING_MODES, bounds, integer_range
-from .spec import INPUT, Image
+from .spec import INPUT
 
 SPACING = 1e-6  # of a step: how far thresholds may lie from an even staircase
 
@@ -33,6 +33,8 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """As ONNX has it, with a batch of one."""
+        if self.value.view is not None:
+            return 1, *self.value.view.shape
         channels, height, width = self.value.shape
         top, bottom, left, right = self.value.padding
         height, width = height + top + bottom, width + left + right
@@ -58,11 +60,10 @@ class Levels:
 
 
 class Quantisers:
-    """The operations that quantise. builder: collects the nodes; image: the pixels' codes, once something says so."""
+    """The operations that quantise. builder: collects the nodes."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
-        self.image: Image | None = None
         self.name = ""
         self.where = ""
 
@@ -147,8 +148,9 @@ class Quantisers:
             raise OneSpikeError(f"a zero point of {_shown(zero)} is not supported; use one whole number")
         bottom, top = int(low - offset[0]), int(high - offset[0])
         if x.value.terms and all(term.tensor == INPUT for term in x.value.terms) and x.value.pointwise:
-            self._quantise_image(x.value, step, bottom, top, rounding)
-            return x
+            if rounding != "half even":
+                raise OneSpikeError("it does not round the image to nearest; the nearest supported choice is ROUND")
+            return Tensor(self.builder.quantise_image(x.value, step, 0, bottom, top), x.rank)
         if bottom < 0 and not x.value.unsigned:
             raise OneSpikeError(
                 f"it quantises to signed values ({bottom}..{top}); the nearest supported choice is an unsigned "
@@ -173,29 +175,6 @@ class Quantisers:
         if not by_channel or x.value.flat or axis % x.rank != 1:
             raise OneSpikeError(f"a scale of shape {array.shape} is not supported; use one number, or one per channel")
         return array.reshape(-1)
-
-    def _quantise_image(self, value: Value, step: np.ndarray, bottom: int, top: int, rounding: str) -> None:
-        """The image's codes are this quantiser's integers, counted from its lowest."""
-        matrix = value.terms[0].weights[:, :, 0, 0]
-        factor = np.diag(matrix)
-        square = matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(factor))
-        bits = (top - bottom).bit_length()
-        if len(value.terms) > 1 or not square or (factor <= 0).any() or value.terms[0].stride != (1, 1):
-            raise OneSpikeError("it quantises a mixture of image channels; quantise the plain or normalised image")
-        if rounding != "half even" or not 1 <= bits <= 8 or top - bottom != 2**bits - 1:
-            raise OneSpikeError(
-                f"it quantises the image to {top - bottom + 1} values; the nearest supported choice is a rounding "
-                f"Quant of 1 to 8 bits, not narrow"
-            )
-        image = Image(
-            shape=self.builder.shape,
-            bits=bits,
-            scale=tuple(map(float, step / factor)),
-            offset=tuple(map(float, (bottom * step - value.bias) / factor)),
-        )
-        if self.image is not None and self.image != image:
-            raise OneSpikeError("it quantises the image in a second way; quantise it once")
-        self.image = image
 
     def _named(self, value: Value) -> Value:
         return value if value.origin else dataclasses.replace(value, origin=self.name)
