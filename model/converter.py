@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
 from .graph import Graph
-from .quantise import Arithmetic, quantise
+from .quantise import Arithmetic, quantise, rounded_layers
 from .spec import Image, SpikeNet
 
 Groups = int | Mapping[str, int] | Sequence[int]
@@ -43,6 +43,18 @@ class Conversion:
     def net(self) -> SpikeNet:
         """The integer network."""
         return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user: of the import, and where a network that was quantised already had to be rounded."""
+        if all(node.staircase is None for node in self.graph.nodes):
+            return self.graph.notes
+        lossy = rounded_layers(self.graph, self.net, self.image, self.steps, self.groups)
+        if not lossy:
+            return (*self.graph.notes, "All weights are exact.")
+        bits = f"{self.arithmetic.weight_bits} bits"
+        sentence = f"The weights of {', '.join(lossy)} are rounded to {bits}; more weight bits come closer."
+        return (*self.graph.notes, sentence)
 
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
@@ -112,8 +124,10 @@ def _graph(network: Any, example: Any) -> Graph:
     if isinstance(network, Graph):
         return network
     if isinstance(network, str | Path) and Path(network).suffix == ".onnx":
-        from . import onnx_import
-
+        try:
+            from . import onnx_import
+        except ModuleNotFoundError as error:
+            raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
         return onnx_import.import_onnx(network)
     from . import importer  # torch only where there is something to import
 

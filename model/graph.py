@@ -74,9 +74,12 @@ class Staircase:
     rounding: str = "half even"
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
-        """The values of sums [..., channels], in their own float type."""
+        """The values of sums [..., channels], in their own float type; noise does not keep a sum from a whole count."""
         step = self.step.astype(sums.dtype)
-        return step * np.clip(ROUNDINGS[self.rounding](sums / step), 0, self.groups)
+        counts = sums / step
+        if self.rounding == "floor":
+            counts = counts + 64 * np.finfo(sums.dtype).eps * self.groups
+        return step * np.clip(ROUNDINGS[self.rounding](counts), 0, self.groups)
 
     def same(self, other: Staircase | None) -> bool:
         """Whether both compute the same."""

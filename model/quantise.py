@@ -148,6 +148,19 @@ def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.nda
     )
 
 
+def rounded_layers(
+    graph: Graph, net: SpikeNet, image: Image, steps: Mapping[str, np.ndarray], groups: Mapping[str, int]
+) -> list[str]:
+    """The layers of `net`, made by `quantise` from the rest, whose weights are not exactly those of `graph`."""
+    scales, found = {INPUT: image_scale(image)}, []
+    for node, layer in zip(graph.nodes, net.layers, strict=True):
+        step = steps.get(node.name, np.ones(node.channels))
+        if not node.exact and not lossless(node, layer, scales, step):
+            found.append(node.name)
+        scales[node.name] = output_scale(node, step, groups.get(node.name, 0), scales)
+    return found
+
+
 def _bounds(sources: tuple[Source, ...], scales: Mapping[str, Scale]) -> tuple[np.ndarray, np.ndarray]:
     """Per channel, the least and the largest sum of W * code, without bias."""
     low = high = np.zeros(sources[0].weights.shape[0])

@@ -21,6 +21,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike report digits.spike --data digits --images 16
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
+  onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
 """
@@ -83,15 +84,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     convert = command(
         "convert",
-        "turn a trained PyTorch network into an integer spiking network",
-        "MODEL.pt2 comes from torch.export.save; layers that cannot become spikes are refused by name.",
+        "turn a trained network into an integer spiking network",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX; layers that cannot become spikes are "
+        "refused by name.",
     )
-    convert.add_argument("model", type=Path, metavar="MODEL.pt2")
+    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx")
     convert.add_argument(
         "--calibration",
-        required=True,
         metavar="DATA",
-        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file",
+        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file; only a network whose "
+        "activations are all quantised already can do without",
     )
     convert.add_argument(
         "--calibration-images",
@@ -137,6 +139,12 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_quantiser(convert)
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)
+
+    export = command("export", "write an integer network as QONNX or NIR, for other tools", "docs/onnx.md says how.")
+    _net(export)
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx or .nir file")
+    export.add_argument("--format", choices=("qonnx", "nir"), help="default: as the file's name ends")
+    options.add_common(export)
 
     evaluate = command("eval", "measure the accuracy of an integer network with the golden model")
     _net(evaluate)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversion: the formulas hold weight by weight, accumulators never exceed their bound, bad input is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from onespike.model.errors import OneSpikeError
 from onespike.model.evaluate import evaluate, quantised_logits
 from onespike.model.graph import Graph, Node, Term, activate
 from onespike.model.networks import build
-from onespike.model.quantise import Arithmetic, Scale, quantise_node
+from onespike.model.quantise import Arithmetic, Scale, lossless, quantise_node
 from onespike.model.spec import INPUT, Pool
 
 
@@ -317,3 +319,18 @@ MLP = Graph(
         Node(name="3", terms=(Term(tensor="1", weights=np.ones((2, 8, 1, 1))),), bias=np.zeros(2), fires=False),
     ),
 )
+
+
+def test_whole_weights_stay_whole():
+    """Weights that a power of two makes whole are kept, -128 included; others take all the bits there are."""
+    whole = np.array([[-128, 3, 0], [127, -1, 64]]) / 2.0**5
+    image = Scale(step=np.ones(3), offset=np.zeros(3), top=255)
+    for weights, bias, exact in ((whole, [0.25, -3.0], True), (whole, [0.1, -3.3], True), (whole * 0.9, [0, 0], False)):
+        node = one_node(weights, np.array(bias, float))
+        layer = quantise_node(node, {INPUT: image}, np.ones(2), 15, Arithmetic())
+        assert lossless(node, layer, {INPUT: image}, np.ones(2)) == exact
+        if exact:
+            assert np.array_equal(layer.sources[0].weights[:, :, 0, 0], whole * 2**5) and list(layer.shift) == [5, 5]
+    last = dataclasses.replace(one_node(whole, np.array([1 / 64, 2])), fires=False)
+    layer = quantise_node(last, {INPUT: image}, np.ones(2), 0, Arithmetic())
+    assert lossless(last, layer, {INPUT: image}, np.ones(2)) and layer.step == 2.0**-5

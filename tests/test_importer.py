@@ -365,7 +365,7 @@ def test_bad_input_is_one_sentence(name, capfd):
 
 
 def test_preactivation_resnet_reads_few_tensors():
-    """The raw sum is never stored: each reader computes it from the counts behind it, at most four maps in ResNet-20."""
+    """The raw sum is never stored: every reader sums it up from the counts behind it, at most four in ResNet-20."""
     from test_coverage import PreActivation
 
     widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
