@@ -17,6 +17,7 @@ import numpy as np
 from . import golden
 from .graph import Graph, Node, Staircase, activate
 from .quantise import Arithmetic, image_scale, lossless, nearest, output_scale, quantise_node
+from .refit import refit
 from .spec import INPUT, Image, Layer
 
 BINS = 2048
@@ -29,12 +30,14 @@ class Clipping:
     """How clip levels are chosen.
 
     method: "mse" or "percentile". per_channel: a level for every channel rather than for every layer; it costs the
-    hardware nothing. correct: move biases so that every channel keeps its mean.
+    hardware nothing. refit: move and round weights so that they make up for the rounding of what they read. correct:
+    move biases so that every channel keeps its mean.
     """
 
     method: str = "mse"
     percentile: float = 99.9
     per_channel: bool = True
+    refit: bool = True
     correct: bool = True
 
 
@@ -70,9 +73,11 @@ def calibrate(
         elif node.fires and not node.exact:
             steps[node.name] = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
         step = steps.get(node.name, np.ones(node.channels))
+        given = node.staircase is not None or (values > 0 and not node.fires)
+        if clipping.refit and not node.exact and not given:
+            node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
         layer = quantise_node(node, scales, step, count, arithmetic)
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
-        given = node.staircase is not None or (values > 0 and not node.fires)
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
             worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
             fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))

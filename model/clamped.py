@@ -34,11 +34,25 @@ class ClampQuantised(nn.Module):
         super().__init__()
         self.conversion = conversion
         self.nodes = conversion.graph.nodes
+        self.norms = [[_norms(term.weights) for term in node.terms] for node in self.nodes]
         self.weights = nn.ModuleList(
-            nn.ParameterList(nn.Parameter(torch.tensor(term.weights), not node.exact) for term in node.terms)
-            for node in self.nodes
+            nn.ParameterList(
+                nn.Parameter(torch.tensor(term.weights) / norm.view(-1, 1, 1, 1), not node.exact)
+                for term, norm in zip(node.terms, norms, strict=True)
+            )
+            for node, norms in zip(self.nodes, self.norms, strict=True)
         )
-        self.biases = nn.ParameterList(nn.Parameter(torch.tensor(n.bias), not n.exact) for n in self.nodes)
+        # A bias learns in units of its channel's clip level, a weight in units of its channel's kernel.
+        self.levels = [
+            _power_of_two(conversion.steps[n.name] * conversion.groups[n.name])
+            if n.name in conversion.steps
+            else torch.ones(n.channels, dtype=torch.float64)
+            for n in self.nodes
+        ]
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.tensor(n.bias) / level, not n.exact)
+            for n, level in zip(self.nodes, self.levels, strict=True)
+        )
         self.steps = nn.ParameterDict(
             {
                 str(index): nn.Parameter(torch.tensor(conversion.steps[node.name]).log())
@@ -62,6 +76,15 @@ class ClampQuantised(nn.Module):
             return torch.ones(node.channels, dtype=torch.float64)
         step = self.steps[str(index)].exp()
         return step if node.ceiling is None else step.clamp(max=node.ceiling / self.conversion.groups[node.name])
+
+    def kernels(self, index: int) -> list[Tensor]:
+        """The weights of a node's terms, in the scale of the float network."""
+        parameters = cast(nn.ParameterList, self.weights[index])
+        return [w * norm.view(-1, 1, 1, 1) for w, norm in zip(parameters, self.norms[index], strict=True)]
+
+    def bias(self, index: int) -> Tensor:
+        """The bias of a node, in the scale of the float network."""
+        return self.biases[index] * self.levels[index]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W] in the module's own scale."""
@@ -94,8 +117,8 @@ class ClampQuantised(nn.Module):
     ) -> Tensor:
         """bias + sum of W * code in units of one count, float32; with the half of round-to-nearest."""
         node = self.nodes[index]
-        real, bias = [], self.biases[index]
-        for weights, term in zip(cast(nn.ParameterList, self.weights[index]), node.terms, strict=True):
+        real, bias = [], self.bias(index)
+        for weights, term in zip(self.kernels(index), node.terms, strict=True):
             real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
             bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
         bias = bias / step
@@ -126,9 +149,9 @@ class ClampQuantised(nn.Module):
         for index, node in enumerate(self.nodes):
             terms = tuple(
                 dataclasses.replace(term, weights=weights.detach().numpy().copy())
-                for weights, term in zip(cast(nn.ParameterList, self.weights[index]), node.terms, strict=True)
+                for weights, term in zip(self.kernels(index), node.terms, strict=True)
             )
-            nodes.append(dataclasses.replace(node, terms=terms, bias=self.biases[index].detach().numpy().copy()))
+            nodes.append(dataclasses.replace(node, terms=terms, bias=self.bias(index).detach().numpy().copy()))
             if str(index) in self.steps:
                 steps[node.name] = self.step(index).detach().numpy().copy()
         graph = dataclasses.replace(self.conversion.graph, nodes=tuple(nodes))
@@ -161,6 +184,16 @@ class FloatGraph(nn.Module):
                 value = pooled(value, node.pool) if node.pool is not None else value
             tensors[node.name] = value
         return tensors[self.nodes[-1].name].flatten(1)
+
+
+def _norms(weights: np.ndarray) -> Tensor:
+    """The Euclidean norm of every channel's kernel, as powers of two, so that dividing by it changes no bit."""
+    return _power_of_two(np.sqrt((weights**2).sum((1, 2, 3))))
+
+
+def _power_of_two(values: np.ndarray) -> Tensor:
+    """The nearest powers of two [channels]; 1 for 0."""
+    return torch.tensor(np.exp2(np.rint(np.log2(np.where(values > 0, values, 1.0)))))
 
 
 def _pass(value: Tensor, rounded: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def prepare(
     if not 8 <= accumulator_bits <= 48:
         raise OneSpikeError(f"accumulator_bits must lie in 8..48, not {accumulator_bits}.")
     images = None if calibration is None else _array(calibration)
-    graph = _graph(network, images[:1] if example is None and images is not None else example)
+    graph = graph_of(network, images[:1] if example is None and images is not None else example)
     image = image_of(graph, input_bits, mean, std, input_range)
     by_layer = groups_by_layer(graph, groups)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
@@ -120,7 +120,8 @@ def prepare(
     return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
 
 
-def _graph(network: Any, example: Any) -> Graph:
+def graph_of(network: Any, example: Any = None) -> Graph:
+    """The float graph of whatever `prepare` takes."""
     if isinstance(network, Graph):
         return network
     if isinstance(network, str | Path) and Path(network).suffix == ".onnx":

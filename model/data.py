@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import OneSpikeError
+from .spec import Image
 
 DIGITS = "digits"
 SPLITS = ("train", "test")
@@ -68,6 +69,14 @@ def load(source: str | Path, split: str = "train") -> Dataset:
     if any(name.endswith("_batch.bin") or name.startswith("data_batch_") for name in found):
         return _cifar(folder, split, found)
     raise OneSpikeError(f"The data folder {folder} holds neither IDX files (MNIST) nor CIFAR-10 binary files.")
+
+
+def in_scale(data: Dataset, image: Image) -> Dataset:
+    """The same pictures in the scale that a network with this `image` takes: its codes span black to white."""
+    top = 2**image.bits - 1
+    scale, offset = (np.array(values).reshape(1, -1, 1, 1) for values in (image.scale, image.offset))
+    images = (data.images * (scale * top) + offset).astype(np.float32)
+    return Dataset(name=data.name, images=images, labels=data.labels)
 
 
 def load_images(source: str | Path) -> np.ndarray:

@@ -7,19 +7,21 @@ nothing is lost between training and hardware.
 
 from __future__ import annotations
 
-import sys
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .clamped import ClampQuantised, FloatGraph
 from .converter import Conversion, check_images, prepare
 from .data import Dataset
 from .errors import OneSpikeError
-from .train import Training, batches
+from .train import Training, fit
 
 
 def finetune(
@@ -32,15 +34,19 @@ def finetune(
     shift: int = 2,
     flip: bool = False,
     distil: float = 0.5,
+    temperature: float = 1.0,
     seed: int = 0,
+    checkpoints: Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Conversion:
     """Train the quantised network for a few epochs; `.net` of the result is the integer network.
 
     network: a `Conversion`, or whatever `prepare` takes, which `settings` go to (the data serve as calibration).
-    data: images in the module's own scale. distil: weight of the float network's answers beside the labels. Equal seeds
-    give equal networks on the same machine and number of threads. Raises OneSpikeError as `prepare` does.
+    data: images in the module's own scale. distil: weight of the float network's answers beside the labels;
+    temperature: what both logits are divided by before they are compared. checkpoints: a folder that keeps the state
+    after every epoch, so that the same call goes on after a break. Equal seeds give equal networks on the same machine
+    and number of threads. Raises OneSpikeError as `prepare` does.
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
@@ -51,31 +57,25 @@ def finetune(
         raise OneSpikeError(f"{sorted(settings)[0]!r} is fixed by the conversion already; leave it out.")
     if not 0 <= distil <= 1:
         raise OneSpikeError(f"distil must lie in 0..1, not {distil}.")
+    if not temperature > 0:
+        raise OneSpikeError(f"temperature must be positive, not {temperature}.")
     check_images(data.images, network.image)
-    plan = Training(epochs=epochs, batch=batch, rate=rate, shift=shift, flip=flip, seed=seed)
     model, teacher = ClampQuantised(network), FloatGraph(network)
-    generator = torch.Generator().manual_seed(seed)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(trained, rate)
-    steps = epochs * -(-len(data) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not progress) as bar:
-        task = bar.add_task("fine-tuning", total=steps, note="")
-        for epoch in range(epochs):
-            right = 0
-            for images, labels in batches(data, plan, generator):
-                logits = model(images)
-                loss = (1 - distil) * F.cross_entropy(logits, labels)
-                if distil:
-                    with torch.no_grad():
-                        answers = teacher(images).softmax(1)
-                    loss = loss + distil * F.kl_div(logits.log_softmax(1), answers, reduction="batchmean")
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                right += int((logits.argmax(1) == labels).sum())
-                bar.advance(task)
-            bar.update(task, note=f"epoch {epoch + 1}/{epochs}, {100 * right / len(data):.1f} % right")
+
+    def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            answers = (teacher(images) / temperature).softmax(1) if distil else None
+        found = (1 - distil) * F.cross_entropy(logits, labels)
+        if answers is not None:
+            likely = (logits / temperature).log_softmax(1)
+            found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
+        return found
+
+    plan = Training(epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, seed=seed)
+    checkpoint = None
+    if checkpoints is not None:
+        digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature]).encode())
+        digest.update(data.images.tobytes() + data.labels.tobytes())
+        checkpoint = checkpoints / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
+    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress)
     return model.result()

@@ -51,6 +51,11 @@ class Term:
         return self.pointwise and self.stride == (1, 1) and not any(self.padding)
 
     @property
+    def light(self) -> bool:
+        """Whether every output channel has one weight at most, as in a shortcut."""
+        return int(np.count_nonzero(self.weights, axis=(1, 2, 3)).max()) <= 1
+
+    @property
     def identity(self) -> bool:
         """Whether the term is the tensor itself."""
         matrix = self.weights[:, :, 0, 0]

@@ -108,9 +108,7 @@ def quantise_node(
                 f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
                 f"the network instead of with mean, std or input_range."
             )
-    real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
-    bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
-    tops = [scales[term.tensor].top for term in node.terms]
+    real, bias, tops = _per_count(node, scales, step)
     if not node.fires:
         factor = common_factor(real, bias, tops, arithmetic)
         sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
@@ -127,6 +125,26 @@ def quantise_node(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
         pool=node.pool, step=float(step.mean()),
     )  # fmt: skip
+
+
+def grid(
+    node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic
+) -> np.ndarray:
+    """What a weight of the node's dense terms times a source's step is multiplied by [channels], before it is rounded,
+    where its counts are worth `step`."""
+    real, bias, tops = _per_count(node, scales, step)
+    if not node.fires:
+        return np.full(node.channels, common_factor(real, bias, tops, arithmetic))
+    return np.ldexp(1.0, thresholds(node.name, real, bias / step, tops, groups, arithmetic)[0])
+
+
+def _per_count(
+    node: Node, scales: Mapping[str, Scale], step: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
+    """Weights of every term in output counts per input count, the bias with the sources' offsets, the largest codes."""
+    real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
+    bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
+    return real, bias, [scales[term.tensor].top for term in node.terms]
 
 
 def nearest(node: Node, arithmetic: Arithmetic) -> bool:

@@ -7,9 +7,10 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +29,15 @@ from .networks import build
 class Training:
     """Settings of a training run; equal settings and data on the same machine give equal weights.
 
-    shift: images are moved by up to so many pixels at random. flip: and mirrored.
+    rate: the largest; it rises over the share `warmup` of the steps and falls to nothing over the rest. shift: images
+    are moved by up to so many pixels at random. flip: and mirrored.
     """
 
     epochs: int = 16
     batch: int = 100
     rate: float = 0.02
     decay: float = 0.01
+    warmup: float = 0.3
     shift: int = 2
     flip: bool = False
     seed: int = 0
@@ -71,34 +74,95 @@ def augment(images: torch.Tensor, settings: Training, generator: torch.Generator
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def train(module: nn.Module, data: Dataset, settings: Training, *, progress: bool = True) -> nn.Module:
-    """Train `module` in place (AdamW, one-cycle rate, cross entropy) and return it in eval mode."""
+def fit(
+    module: nn.Module,
+    data: Dataset,
+    settings: Training,
+    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    title: str,
+    *,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> None:
+    """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
+
+    checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
+    weights as without a break; its name must tell settings and data apart. It is removed at the end.
+    """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
     generator = torch.Generator().manual_seed(settings.seed)
-    optimiser = torch.optim.AdamW(module.parameters(), settings.rate, weight_decay=settings.decay)
-    steps = settings.epochs * -(-len(data) // settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, settings.rate, weight_decay=settings.decay)
+    steps = -(-len(data) // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=settings.epochs * steps, pct_start=settings.warmup
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with (
         torch.random.fork_rng(devices=[]),
         Progress(*columns, console=Console(file=sys.stderr), disable=not progress) as bar,
     ):
         torch.manual_seed(settings.seed)  # dropout draws from the global generator
-        task = bar.add_task("training", total=steps, note="")
-        for epoch in range(settings.epochs):
+        state = _restore(checkpoint, module, optimiser, schedule, generator)
+        task = bar.add_task(title, total=settings.epochs * steps, completed=state * steps, note="")
+        for epoch in range(state, settings.epochs):
             right = 0
             for images, labels in batches(data, settings, generator):
                 logits = module(images)
-                loss = F.cross_entropy(logits, labels)
                 optimiser.zero_grad()
-                loss.backward()
+                loss(logits, images, labels).backward()
                 optimiser.step()
                 schedule.step()
                 right += int((logits.argmax(1) == labels).sum())
                 bar.advance(task)
             bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right")
+            if checkpoint is not None:
+                _keep(checkpoint, epoch + 1, module, optimiser, schedule, generator)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _keep(path: Path, epoch: int, module: nn.Module, optimiser: Any, schedule: Any, generator: Any) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "epoch": epoch,
+            "module": module.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+            "generators": (generator.get_state(), torch.get_rng_state()),
+        },
+        buffer,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any, generator: Any) -> int:
+    """The number of epochs that the checkpoint has done; 0 where there is none, or a damaged one."""
+    if path is None or not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception:
+        return 0
+    module.load_state_dict(state["module"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    generator.set_state(state["generators"][0])
+    torch.set_rng_state(state["generators"][1])
+    return int(state["epoch"])
+
+
+def train(
+    module: nn.Module, data: Dataset, settings: Training, *, checkpoint: Path | None = None, progress: bool = True
+) -> nn.Module:
+    """Train `module` in place on the labels and return it in eval mode."""
+    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fit(
+        module, data, settings, lambda logits, images, labels: F.cross_entropy(logits, labels), "training",
+        checkpoint=checkpoint, progress=progress,
+    )  # fmt: skip
     return module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
@@ -128,7 +192,7 @@ def train_or_load(
         return module.eval(), True
     except Exception:  # absent, damaged or of another version: train again
         module = build(network, settings.seed)
-    train(module, data, settings, progress=progress)
+    train(module, data, settings, checkpoint=path.with_suffix(".checkpoint"), progress=progress)
     buffer = io.BytesIO()
     np.savez(buffer, **{key: value.numpy() for key, value in module.state_dict().items()})  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())

@@ -15,7 +15,7 @@ from .hw.emit import emit
 from .model import energy as energy_model
 from .model import golden
 from .model.cycles import predict, utilisation
-from .model.data import Dataset, load
+from .model.data import Dataset, in_scale, load
 from .model.errors import OneSpikeError
 from .model.mapper import Mapping
 from .model.operations import count
@@ -25,7 +25,7 @@ from .progress import Progress
 
 
 def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
-    """The first --images of the data, whose shape the network must take."""
+    """The first --images of the data, whose shape the network must take, in its scale."""
     data = load(args.data, args.split)
     if data.images.shape[1:] != net.image.shape:
         raise OneSpikeError(
@@ -36,7 +36,7 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
         raise OneSpikeError(
             f"{data.name!r} has {len(data)} images in its {args.split} split, fewer than {args.images}."
         )
-    return data[: args.images]
+    return in_scale(data[: args.images], net.image)
 
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:

@@ -85,10 +85,11 @@ def build_parser() -> argparse.ArgumentParser:
     convert = command(
         "convert",
         "turn a trained network into an integer spiking network",
-        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX; layers that cannot become spikes are "
-        "refused by name.",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, WEIGHTS.npz the parameters of an example "
+        "network by their PyTorch names; layers that cannot become spikes are refused by name.",
     )
-    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx")
+    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    convert.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
     convert.add_argument(
         "--calibration",
         metavar="DATA",
@@ -122,13 +123,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
     )
     convert.add_argument(
-        "--finetune",
-        type=options.number(0, 1000),
-        default=0,
-        metavar="EPOCHS",
-        help="of clamp-and-quantise training on the calibration data (default: 0)",
-    )
-    convert.add_argument(
         "--mean",
         type=float,
         nargs="+",
@@ -136,6 +130,41 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the images, where the network does not normalise by itself: it takes (x - mean) / std",
     )
     convert.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
+    convert.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("BLACK", "WHITE"),
+        help="of raw pixels, before --mean and --std (default: 0 1)",
+    )
+    tune = convert.add_argument_group("fine-tuning")
+    tune.add_argument(
+        "--finetune",
+        type=options.number(0, 1000),
+        default=0,
+        metavar="EPOCHS",
+        help="of clamp-and-quantise training on the calibration data (default: 0); after a break it goes on from the "
+        "last whole epoch",
+    )
+    tune.add_argument(
+        "--rate", type=options.number(1e-9, 1, float), default=1e-3, metavar="R", help="of learning (default: 0.001)"
+    )
+    tune.add_argument(
+        "--distil",
+        type=options.number(0, 1, float),
+        default=0.5,
+        metavar="SHARE",
+        help="of the loss that compares with the float network's answers rather than with the labels (default: 0.5)",
+    )
+    tune.add_argument(
+        "--shift",
+        type=options.number(0, 64),
+        default=2,
+        metavar="PIXELS",
+        help="images are moved by up to so many at random (default: 2)",
+    )
+    tune.add_argument("--flip", action="store_true", help="mirror images at random")
     options.add_quantiser(convert)
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)

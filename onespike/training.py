@@ -13,10 +13,11 @@ import numpy as np
 from rich.console import Console
 
 from . import figures, tables
-from .model.converter import Conversion, prepare
-from .model.data import Dataset, load, load_images
+from .model.converter import Conversion, graph_of, image_of, prepare
+from .model.data import Dataset, in_scale, load, load_images
 from .model.errors import OneSpikeError
 from .model.files import write_atomically
+from .model.graph import Graph
 from .options import writable
 from .progress import Progress
 
@@ -83,28 +84,59 @@ def exported(module: torch.nn.Module, data: Dataset) -> bytes:
 
 def run_convert(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     writable(args.output, "the network")
-    if not args.model.is_file():
-        raise OneSpikeError(f"Cannot read {args.model}: no such file.")
-    if args.finetune and args.calibration is None:
-        raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
-    data = load(args.calibration, "train") if args.finetune else None
-    images = None if args.calibration is None else load_images(args.calibration) if data is None else data.images
+    data, images = _calibration(args)
+    graph = read_graph(args, (3, 32, 32) if images is None else images.shape[1:])
+    if data is not None:
+        data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
+        images = data.images
     images = None if images is None else images[: args.calibration_images]
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
-        conversion = convert(args, args.model, images)
-    if data is not None:
+        conversion = convert(args, graph, images)
+    if data is not None and args.finetune:
         from .model.finetune import finetune
 
         with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
-            conversion = finetune(conversion, data, epochs=args.finetune, seed=args.seed)
+            conversion = finetune(
+                conversion, data, epochs=args.finetune, rate=args.rate, shift=args.shift, flip=args.flip,
+                distil=args.distil, temperature=args.temperature, seed=args.seed,
+                checkpoints=args.output.parent / ".onespike-cache",
+            )  # fmt: skip
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
+    result |= {"finetune_seconds": progress.seconds["finetune"]} if "finetune" in progress.seconds else {}
     console.print(tables.network(result))
     console.print(f"Written to {args.output}.", soft_wrap=True)
     for note in conversion.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
     return result
+
+
+def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
+    """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
+    if not args.model.is_file():
+        raise OneSpikeError(f"Cannot read {args.model}: no such file.")
+    if args.calibration is None:
+        if args.finetune:
+            raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
+        return None, None
+    if args.calibration.endswith((".npy", ".npz")):
+        if args.finetune:
+            raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
+        return None, load_images(args.calibration)
+    data = load(args.calibration, "train")
+    return data, data.images
+
+
+def read_graph(args: argparse.Namespace, shape: tuple[int, ...]) -> Graph:
+    """The float network of --model: a file, or the weights of an example network for images of `shape`."""
+    if args.model.suffix != ".npz":
+        return graph_of(args.model)
+    if args.network is None:
+        raise OneSpikeError(f"{args.model} holds weights alone; name the network that they are for with --network.")
+    from .model.networks import load_npz
+
+    return graph_of(load_npz(args.network, args.model), np.zeros((1, *shape), np.float32))
 
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
