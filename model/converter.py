@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import sensitivity
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
 from .graph import Graph
@@ -67,12 +68,14 @@ def prepare(
     example: Any = None,
     calibration: Any = None,
     *,
-    groups: Groups = 8,
+    groups: Groups | str = 8,
+    budget: int = 8,
     weight_bits: int = 8,
     accumulator_bits: int = 24,
     clip: str = "mse",
     percentile: float = 99.9,
     per_channel: bool = True,
+    refit: bool = True,
     bias_correction: bool = True,
     rounding: str = "nearest",
     input_bits: int = 8,
@@ -86,12 +89,13 @@ def prepare(
     network: a module in eval mode, the path of a `.pt2` or `.onnx` file, or a `Graph`. example: one input batch (by
     default the first calibration image). calibration: images float [N, C, H, W] in the scale that the module takes, a
     few hundred; only a network that brings the steps of all its activations along can do without.
-    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order; layers whose
-    steps are given have their own.
-    weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error) or
-    "percentile". per_channel: clip levels by channel. bias_correction: keep every channel's mean. rounding: "nearest",
-    or "floor" as in the OneSpike paper. input_bits: of a pixel. input_range: the scale of raw pixels, before mean and
-    std; (x - mean) / std is what the module takes where it does not normalise by itself.
+    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
+    by sensitivity, with no more additions than `budget` groups in every layer make; layers whose steps are given have
+    their own. weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error)
+    or "percentile". per_channel: clip levels by channel. refit: move weights so that they make up for rounding.
+    bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of
+    a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where
+    it does not normalise by itself.
     Raises OneSpikeError for whatever does not fit.
     """
     for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
@@ -106,16 +110,24 @@ def prepare(
     images = None if calibration is None else _array(calibration)
     graph = graph_of(network, images[:1] if example is None and images is not None else example)
     image = image_of(graph, input_bits, mean, std, input_range)
-    by_layer = groups_by_layer(graph, groups)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
+        by_layer = groups_by_layer(graph, {})
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
     else:
-        clipping = Clipping(method=clip, percentile=percentile, per_channel=per_channel, correct=bias_correction)
+        clipping = Clipping(
+            method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
+        )
         images = check_images(images, image)
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
+        if groups == "auto":
+            seen = chosen[:: -(-len(chosen) // sensitivity.IMAGES)]
+            measured = sorted({*sensitivity.CHOICES, budget})
+            found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
+            groups = sensitivity.choose_groups(found, sensitivity.uniform_additions(found, budget))
+        by_layer = groups_by_layer(graph, groups)
         corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
     return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
 

@@ -127,9 +127,7 @@ def quantise_node(
     )  # fmt: skip
 
 
-def grid(
-    node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic
-) -> np.ndarray:
+def grid(node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic) -> np.ndarray:
     """What a weight of the node's dense terms times a source's step is multiplied by [channels], before it is rounded,
     where its counts are worth `step`."""
     real, bias, tops = _per_count(node, scales, step)

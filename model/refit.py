@@ -39,7 +39,7 @@ def refit(
     groups: int,
     arithmetic: Arithmetic,
 ) -> Node:
-    """The node with weights on the integers' grid; terms with weights of 0 (pruned, grouped, shortcuts) stay as they are.
+    """The node with weights on the integers' grid; terms with zeros (pruned, grouped, shortcuts) stay as they are.
 
     codes: of its sources [n, H, W, C]; wanted: the float network's sums [n, H', W', channels]; step: of its counts.
     """
@@ -58,7 +58,9 @@ def refit(
         pad = (np.array(graph.pad) - scale.offset) / scale.step if term.tensor == INPUT else np.zeros(1)
         read = patches(term, codes[term.tensor], np.rint(pad).astype(np.float32), chosen)
         kernel = (term.weights * scale.step[:, None, None]).reshape(node.channels, -1)
-        found = found + read @ kernel.T.astype(np.float32) + (term.weights.sum((2, 3)) @ scale.offset).astype(np.float32)
+        found = (
+            found + read @ kernel.T.astype(np.float32) + (term.weights.sum((2, 3)) @ scale.offset).astype(np.float32)
+        )
         if index in dense:
             parts.append(read)
             kernels.append(kernel)

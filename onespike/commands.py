@@ -17,11 +17,15 @@ from .model import golden
 from .model.cycles import predict, utilisation
 from .model.data import Dataset, in_scale, load
 from .model.errors import OneSpikeError
+from .model.graph import activate
+from .model.layerwise import layer_losses, occupancy, rounder
 from .model.mapper import Mapping
 from .model.operations import count
 from .model.spec import INPUT, SpikeNet
 from .options import make_mapping
 from .progress import Progress
+
+LAYER_IMAGES = 1000  # that `eval` follows through every layer
 
 
 def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
@@ -47,20 +51,45 @@ def accuracy(net: SpikeNet, data: Dataset) -> float:
 def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
     data = load_data(args, net)
+    graph = None
+    if args.model is not None:
+        from .training import read_graph  # torch only where there is a model to import
+
+        graph = read_graph(args, data.images.shape[1:])
     with progress.stage("golden", f"Golden model on {len(data)} images"):
         started = time.perf_counter()
         right = accuracy(net, data)
         seconds = time.perf_counter() - started
-    result = {
+    result: dict[str, Any] = {
         "network": {"hash": net.hash, "groups": figures.groups(net), "weight_bits": net.weight_bits},
         "accuracy": {"golden": right, "images": len(data)},
         "images_per_second": len(data) / seconds,
     }
-    rows = [
-        ("accuracy", f"{tables.percent(right, 2)} of {len(data)} images ({data.name}, {args.split})"),
+    part = data[:LAYER_IMAGES]
+    with progress.stage("layers", f"Every layer on {len(part)} images"):
+        occupied = occupancy(net, net.image.quantise(part.images))
+        losses = None if graph is None else layer_losses(graph, net, part.images, part.labels)
+    result["layers"] = figures.layers(occupied, losses) | {"images": len(part)}
+    what = f"of {len(data)} images ({data.name}, {args.split})"
+    rows = []
+    if graph is not None and losses is not None:
+        with progress.stage("float", f"Float network on {len(data)} images"):
+            for name, activation in (("float", activate), ("quantised", rounder(net, losses.worths))):
+                logits = graph.run(data.images, np.float32, activation)
+                result["accuracy"][name] = float((logits.argmax(1) == data.labels).mean())
+        rows = [
+            ("float", tables.percent(result["accuracy"]["float"], 2)),
+            (
+                "clamp-quantised",
+                f"{tables.percent(result['accuracy']['quantised'], 2)} with the float network's weights",
+            ),
+        ]
+    rows += [
+        ("accuracy" if graph is None else "integers", f"{tables.percent(right, 2)} {what}"),
         ("speed", f"{result['images_per_second']:,.0f} images per second"),
     ]
     tables.facts(console, f"Golden model of {args.net}", rows)
+    console.print(tables.layers(result["layers"]))
     return result
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .model.energy import Energy
+from .model.layerwise import Losses, Occupancy
 from .model.mapper import Mapping
 from .model.operations import Operations
 from .model.spec import SpikeNet
@@ -51,6 +52,14 @@ def network(net: SpikeNet) -> dict[str, Any]:
 def groups(net: SpikeNet) -> int:
     """g, the most spikes of any value before a sum pool."""
     return max((layer.groups for layer in net.layers), default=0)
+
+
+def layers(occupied: list[Occupancy], losses: Losses | None) -> dict[str, Any]:
+    """What `eval` finds in every layer; a layer's loss only where the float network is known."""
+    rows = {found.name: vars(found) for found in occupied}
+    for loss in losses.layers if losses is not None else ():
+        rows[loss.name] = rows.get(loss.name, {}) | vars(loss)
+    return {"layers": list(rows.values())}
 
 
 def hardware(mapping: Mapping) -> dict[str, Any]:

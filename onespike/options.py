@@ -130,15 +130,24 @@ def add_common(parser: argparse.ArgumentParser, *, seed: bool = False) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to this file")
 
 
-def add_quantiser(parser: argparse.ArgumentParser) -> None:
-    """Options of the conversion."""
-    parser.add_argument(
-        "--groups",
-        type=number(1, 255),
-        default=8,
-        metavar="G",
-        help="spikes that a value can have: g parallel groups, one timestep (default: 8)",
-    )
+def groups(text: str) -> int | str:
+    """An argparse type: "auto" or a number of groups."""
+    return text if text == "auto" else number(1, 255)(text)
+
+
+def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+    """Options of the conversion; auto: g may be chosen layer by layer."""
+    what = "spikes that a value can have: g parallel groups, one timestep (default: 8)"
+    if auto:
+        what += "; auto: chosen for every layer by its sensitivity"
+        parser.add_argument(
+            "--budget",
+            type=number(1, 255),
+            default=8,
+            metavar="G",
+            help="of --groups auto: no more additions than with G groups in every layer (default: 8)",
+        )
+    parser.add_argument("--groups", type=groups if auto else number(1, 255), default=8, metavar="G", help=what)
     parser.add_argument(
         "--weight-bits", type=number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
     )

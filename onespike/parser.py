@@ -158,6 +158,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the loss that compares with the float network's answers rather than with the labels (default: 0.5)",
     )
     tune.add_argument(
+        "--temperature",
+        type=options.number(0.1, 100, float),
+        default=1.0,
+        metavar="T",
+        help="that both answers are softened with before they are compared (default: 1)",
+    )
+    tune.add_argument(
         "--shift",
         type=options.number(0, 64),
         default=2,
@@ -165,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="images are moved by up to so many at random (default: 2)",
     )
     tune.add_argument("--flip", action="store_true", help="mirror images at random")
-    options.add_quantiser(convert)
+    options.add_quantiser(convert, auto=True)
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)
 
@@ -175,9 +182,16 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("qonnx", "nir"), help="default: as the file's name ends")
     options.add_common(export)
 
-    evaluate = command("eval", "measure the accuracy of an integer network with the golden model")
+    evaluate = command("eval", "measure the accuracy of an integer network, and where it is lost")
     _net(evaluate)
     options.add_data(evaluate, 0, "images to classify")
+    evaluate.add_argument(
+        "--model",
+        type=Path,
+        metavar="MODEL.pt2|WEIGHTS.npz",
+        help="the float network that it was converted from: where accuracy is lost, layer by layer",
+    )
+    evaluate.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
     options.add_common(evaluate)
 
     verilog = command(

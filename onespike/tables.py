@@ -84,6 +84,30 @@ def network(figures: Map[str, Any]) -> Table:
     return table
 
 
+def layers(figures: Map[str, Any]) -> Table:
+    """How full every layer's counts are and, beside the float network, what it costs."""
+    compared = any("error" in layer for layer in figures["layers"])
+    heads = "layer, g, zero, full, mean count"
+    caption = f"Over {big(figures['images'])} images. Full: at the most that it can be."
+    if compared:
+        heads += ", error, alone, up to here"
+        caption += (
+            " Error: squared, against the float network. Alone: accuracy of the float network with this layer in "
+            "counts. Up to here: accuracy with integers to this layer and the float network behind it."
+        )
+    table = _table("Layers", heads, caption)
+    for layer in figures["layers"]:
+        fires = "zero" in layer
+        row = [layer["name"], str(layer["groups"]) if fires else "-"]
+        row += [percent(layer[key]) if fires else "-" for key in ("zero", "saturated")]
+        row.append(f"{layer['mean']:.2f}" if fires else "-")
+        if compared:
+            known = "error" in layer
+            row += [percent(layer[key], 2) if known else "-" for key in ("error", "alone", "upto")]
+        table.add_row(*row)
+    return table
+
+
 def operations(figures: Map[str, Any]) -> Table:
     """Dense MACs beside additions, per image."""
     table = _table(

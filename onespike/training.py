@@ -141,7 +141,7 @@ def read_graph(args: argparse.Namespace, shape: tuple[int, ...]) -> Graph:
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
     """`prepare` with the options of the command line; those that a command lacks keep their defaults."""
-    names = ("groups", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range")
+    names = ("groups", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range")
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     return prepare(network, calibration=images, **given)
 

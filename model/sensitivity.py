@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""g of every layer by sensitivity: more groups where they save more of the logits' error for an addition.
+
+With one layer in counts of g groups and all others real, the logits are off by a squared error e(layer, g), and the
+layers that read it make a(layer, g) additions of radix spikes. Errors of different layers hardly depend on each other,
+so they add up. From the smallest g everywhere, the change with the best error per addition is made again and again,
+as long as the additions stay within the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .calibrate import Clipping, clip_levels
+from .codes import spikes
+from .errors import OneSpikeError
+from .graph import Graph, Node, Term, activate
+from .layerwise import float_tensors, resume, rounded_to
+
+CHOICES = (3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 31)
+IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """Of one layer, by g: the logits' squared error relative to their variance, and additions per image."""
+
+    name: str
+    errors: dict[int, float]
+    additions: dict[int, float]
+
+
+def sensitivities(
+    graph: Graph,
+    images: np.ndarray,
+    nearest: bool,
+    clipping: Clipping,
+    choices: Sequence[int] = CHOICES,
+    progress: Callable[[str], None] | None = None,
+) -> list[Sensitivity]:
+    """Every firing layer that rounds, on images [N, C, H, W] in the module's own scale."""
+    real = float_tensors(graph, images)
+    logits = real[graph.nodes[-1].name]
+    found = []
+    for index, node in enumerate(graph.nodes):
+        if node.exact or not node.fires:
+            continue
+        sums = graph.sums(node, real)
+        errors, additions = {}, {}
+        for groups in choices:
+            step = clip_levels(sums, node, groups, nearest, clipping) / groups
+            rounded = rounded_to(node, sums, step, groups)
+            answer = resume(graph, index, {node.name: rounded}, real)
+            errors[groups] = float(((answer - logits) ** 2).mean() / max(float(logits.var()), 1e-300))
+            additions[groups] = _additions(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
+        found.append(Sensitivity(name=node.name, errors=errors, additions=additions))
+        if progress is not None:
+            progress(node.name)
+    return found
+
+
+def choose_groups(found: Sequence[Sensitivity], budget: float) -> dict[str, int]:
+    """g by layer name, whose additions sum to at most `budget` an image."""
+    chosen = {layer.name: min(layer.additions, key=lambda g, a=layer.additions: (a[g], g)) for layer in found}
+    left = budget - sum(layer.additions[chosen[layer.name]] for layer in found)
+    if left < 0:
+        raise OneSpikeError(
+            f"A budget of {budget:,.0f} additions is too small: the least groups need {budget - left:,.0f}."
+        )
+    while True:
+        best, gain, price = None, 0.0, 0.0
+        for layer in found:
+            now = chosen[layer.name]
+            for groups, cost in layer.additions.items():
+                extra, saved = cost - layer.additions[now], layer.errors[now] - layer.errors[groups]
+                if saved > 0 and extra <= left and saved / max(extra, 1e-9) > gain:
+                    best, gain, price = (layer.name, groups), saved / max(extra, 1e-9), extra
+        if best is None:
+            return chosen
+        chosen[best[0]] = best[1]
+        left -= price
+
+
+def uniform_additions(found: Sequence[Sensitivity], groups: int) -> float:
+    """Additions an image where every layer has `groups`, which must be among the choices."""
+    return sum(layer.additions[groups] for layer in found)
+
+
+def _additions(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> float:
+    """Additions an image that the radix spikes of counts [n, H, W, C] cause in all readers, through exact copies."""
+    top = groups * (
+        node.pool.kernel[0] * node.pool.kernel[1] if node.pool is not None and node.pool.kind == "sum" else 1
+    )
+    fired = spikes(counts.astype(np.int64), "radix", top).sum() / len(counts)
+    total = 0.0
+    for reader in graph.nodes:
+        for term in reader.terms:
+            if term.tensor == node.name:
+                total += fired * _fan_out(term, counts.shape[1:3])
+        if reader.exact and reader.terms[0].tensor == node.name and reader.pool is not None:
+            total += _additions(graph, reader, activate(reader, counts), top)
+    return total
+
+
+def _fan_out(term: Term, size: tuple[int, int]) -> float:
+    """Mean additions of a spike under a kernel; zeros count where the engine adds them."""
+    rows, columns = term.output_shape(*size)
+    taps = term.weights.shape[0] * term.weights.shape[2] * term.weights.shape[3]
+    return taps * rows * columns / (size[0] * size[1])
