@@ -21,7 +21,7 @@ from .graph import Graph
 from .quantise import Arithmetic, quantise, rounded_layers
 from .spec import Image, SpikeNet
 
-Groups = int | Mapping[str, int] | Sequence[int]
+Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -68,7 +68,7 @@ def prepare(
     example: Any = None,
     calibration: Any = None,
     *,
-    groups: Groups | str = 8,
+    groups: Groups = 8,
     budget: int = 8,
     weight_bits: int = 8,
     accumulator_bits: int = 24,
@@ -111,10 +111,11 @@ def prepare(
     graph = graph_of(network, images[:1] if example is None and images is not None else example)
     image = image_of(graph, input_bits, mean, std, input_range)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
-        by_layer = groups_by_layer(graph, {})
+        by_layer = groups_by_layer(graph, groups)
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
     else:
         clipping = Clipping(
@@ -238,13 +239,14 @@ def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
     """g of every firing node that is not a copy; `groups` is about those without a staircase."""
     given = {node.name: node.staircase.groups for node in graph.nodes if node.staircase is not None}
     names = [node.name for node in graph.nodes if node.fires and not node.exact and node.name not in given]
+    chosen: dict[str, Any]
     if isinstance(groups, Mapping):
         if unknown := sorted(set(groups) - set(names)):
             raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(names) or 'none'}.")
         if missing := [name for name in names if name not in groups]:
             raise OneSpikeError(f"groups lacks the layer {missing[0]!r}.")
         chosen = dict(groups)
-    elif isinstance(groups, Sequence):
+    elif isinstance(groups, Sequence) and not isinstance(groups, str):
         if len(groups) != len(names):
             raise OneSpikeError(f"groups has {len(groups)} entries for {len(names)} firing layers, {', '.join(names)}.")
         chosen = dict(zip(names, groups, strict=True))

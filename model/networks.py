@@ -46,6 +46,19 @@ class LeNet5(nn.Sequential):
         )  # fmt: skip
 
 
+class VggSmall(nn.Sequential):
+    """Four convolutions with batch norm and three pools in the manner of VGG, for 32x32 colour images; 20 M MACs."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        inputs = 3
+        for outputs, pool in ((32, True), (64, True), (128, False), (128, True)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if pool else []
+            inputs = outputs
+        super().__init__(*layers, nn.Flatten(), nn.Linear(2048, 10))
+
+
 class _OptionA(nn.Module):
     """A shortcut without weights: every second pixel, zero channels on both sides."""
 
@@ -132,13 +145,13 @@ class ResNet8(nn.Module):
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
     "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
-    "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
+    "resnet50": ResNet50, "onespike": OneSpikeRepVgg, "vgg-small": VggSmall,
 }  # fmt: skip
 # Shape of one image.
 IMAGES = {
     "digits": (1, 28, 28), "mlp": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32), "resnet8": (3, 32, 32),
     "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),
-    "onespike": (3, 224, 224),
+    "onespike": (3, 224, 224), "vgg-small": (3, 32, 32),
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def sensitivities(
             step = clip_levels(sums, node, groups, nearest, clipping) / groups
             rounded = rounded_to(node, sums, step, groups)
             answer = resume(graph, index, {node.name: rounded}, real)
-            errors[groups] = float(((answer - logits) ** 2).mean() / max(float(logits.var()), 1e-300))
+            errors[groups] = float(((answer - logits) ** 2).mean()) / max(float(logits.var()), 1e-300)
             additions[groups] = _additions(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
         found.append(Sensitivity(name=node.name, errors=errors, additions=additions))
         if progress is not None:
@@ -64,7 +64,7 @@ def sensitivities(
 
 def choose_groups(found: Sequence[Sensitivity], budget: float) -> dict[str, int]:
     """g by layer name, whose additions sum to at most `budget` an image."""
-    chosen = {layer.name: min(layer.additions, key=lambda g, a=layer.additions: (a[g], g)) for layer in found}
+    chosen = {layer.name: min((cost, g) for g, cost in layer.additions.items())[1] for layer in found}
     left = budget - sum(layer.additions[chosen[layer.name]] for layer in found)
     if left < 0:
         raise OneSpikeError(
@@ -106,7 +106,11 @@ def _additions(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> flo
 
 
 def _fan_out(term: Term, size: tuple[int, int]) -> float:
-    """Mean additions of a spike under a kernel; zeros count where the engine adds them."""
-    rows, columns = term.output_shape(*size)
-    taps = term.weights.shape[0] * term.weights.shape[2] * term.weights.shape[3]
-    return taps * rows * columns / (size[0] * size[1])
+    """Mean additions of a spike under a kernel; weights of zero count, because the engine adds them."""
+    out, _, *kernel = term.weights.shape
+    pairs = out
+    for axis in (0, 1):  # taps of all output places that fall on the map, along one side of it
+        starts = np.arange(term.output_shape(*size)[axis]) * term.stride[axis] - term.padding[2 * axis]
+        places = starts[:, None] + np.arange(kernel[axis]) * term.dilation[axis]
+        pairs *= int(((places >= 0) & (places < size[axis])).sum())
+    return pairs / (size[0] * size[1])

@@ -77,8 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
     )
-    train.add_argument("--network", default="digits", metavar="NAME", help="digits (default), mlp, lenet5 or resnet20")
+    train.add_argument(
+        "--network", default="digits", metavar="NAME", help="digits (default), mlp, lenet5, vgg-small, .."
+    )
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
+    train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)
 

@@ -31,7 +31,8 @@ def training_settings(args: argparse.Namespace) -> Training:
     """The defaults, but for what the options say."""
     from .model.train import Training
 
-    chosen = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
+    chosen = {"seed": args.seed, "flip": getattr(args, "flip", False)}
+    chosen |= {} if args.epochs is None else {"epochs": args.epochs}
     return Training(**chosen)
 
 

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from onespike.model.graph import Graph, Node, Term
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
@@ -74,3 +75,24 @@ def random_codes(rng: np.random.Generator, net: SpikeNet, images: int) -> np.nda
     """Image codes uint8 [N, C, H, W], two fifths of them zero."""
     shape = (images, *net.image.shape)
     return (rng.integers(0, 2**net.image.bits, shape) * (rng.random(shape) < 0.6)).astype(np.uint8)
+
+
+def float_graph(seed: int = 0) -> tuple[Graph, np.ndarray]:
+    """A residual float network with random weights and four classes, and 256 smooth 12x12 pictures for it."""
+    rng = np.random.default_rng(seed)
+
+    def term(tensor: str, out: int, channels: int, size: int) -> Term:
+        weights = rng.normal(size=(out, channels, size, size)) * np.sqrt(2 / (channels * size * size))
+        return Term(tensor=tensor, weights=weights, padding=(size // 2,) * 4 if size == 3 else (0, 0, 0, 0))
+
+    nodes = (
+        Node(name="a", terms=(term(INPUT, 8, 2, 3),), bias=rng.normal(size=8) * 0.1,
+             pool=Pool(kind="max", kernel=(2, 2), stride=(2, 2))),
+        Node(name="b", terms=(term("a", 12, 8, 3),), bias=rng.normal(size=12) * 0.1),
+        Node(name="c", terms=(term("b", 8, 12, 3), Term(tensor="a", weights=np.eye(8)[:, :, None, None])),
+             bias=rng.normal(size=8) * 0.1, pool=Pool(kind="sum", kernel=(3, 3), stride=(3, 3))),
+        Node(name="d", terms=(term("c", 4, 8, 2),), bias=np.zeros(4), fires=False),
+    )  # fmt: skip
+    coarse = rng.random((256, 2, 4, 4))
+    images = np.clip(coarse.repeat(3, 2).repeat(3, 3) + rng.normal(size=(256, 2, 12, 12)) * 0.1, 0, 1)
+    return Graph(shape=(2, 12, 12), nodes=nodes), images.astype(np.float32)
