@@ -13,7 +13,7 @@ from onespike.model.data import Dataset
 from onespike.model.errors import OneSpikeError
 from onespike.model.finetune import finetune
 from onespike.model.networks import IMAGES, NETWORKS, build, load_npz
-from onespike.model.train import Training, accuracy, augment, train, train_or_load
+from onespike.model.train import Training, accuracy, augment, batches, train, train_or_load
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,9 +98,9 @@ def test_gradient_is_one_inside_the_clamp_and_zero_outside(trained):
 
 def test_finetuning_helps_and_is_reproducible(trained):
     data, held_out = quadrants(600, 0), quadrants(300, 1)
-    conversion = prepare(trained, None, data.images, groups=2, weight_bits=2)
+    conversion = prepare(trained, None, data.images, groups=2, weight_bits=2, refit=False)
     before = (conversion.net.golden(held_out.images).argmax(1) == held_out.labels).mean()
-    runs = [finetune(conversion, data, epochs=3, batch=50, shift=0, rate=1e-2, progress=False) for _ in range(2)]
+    runs = [finetune(conversion, data, epochs=4, batch=50, shift=0, rate=1e-2, progress=False) for _ in range(2)]
     after = (runs[0].net.golden(held_out.images).argmax(1) == held_out.labels).mean()
     assert after > before + 0.03
     assert runs[0].net.hash == runs[1].net.hash != conversion.net.hash
@@ -121,6 +121,8 @@ def test_bad_settings(trained):
         finetune(conversion, data, groups=4)
     with pytest.raises(OneSpikeError, match=r"^distil must lie in 0\.\.1, not 2\.$"):
         finetune(conversion, data, distil=2)
+    with pytest.raises(OneSpikeError, match=r"^temperature must be positive, not 0\.$"):
+        finetune(conversion, data, temperature=0)
     with pytest.raises(OneSpikeError, match=r"^The data set quadrants is empty\.$"):
         finetune(conversion, data[:0])
     with pytest.raises(OneSpikeError, match=r"^The data set quadrants is empty\.$"):
@@ -147,6 +149,39 @@ def test_cache_is_keyed_by_settings_and_data(tmp_path):
     third, cached = train_or_load("mlp", data, settings, tmp_path, progress=False)
     assert not cached
     assert torch.equal(third.state_dict()["1.weight"], first.state_dict()["1.weight"])
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_run_goes_on_after_a_break(trained, tmp_path, tuned, monkeypatch):
+    """Stopped in the second epoch and started again: the same weights as in one go, dropout and shifts included."""
+    data = quadrants(100, 4)
+    settings = Training(epochs=3, batch=50)
+
+    def run(folder):
+        if tuned:
+            conversion = prepare(trained, None, data.images, groups=3)
+            return finetune(conversion, data, epochs=3, batch=50, checkpoints=folder, progress=False).net.hash
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 4))
+        train(module, data, settings, checkpoint=folder / "state.checkpoint", progress=False)
+        return module[2].weight.tolist()
+
+    wanted = run(tmp_path / "whole")
+    calls = []
+
+    def stop(*arguments):
+        calls.append(0)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return batches(*arguments)
+
+    monkeypatch.setattr("onespike.model.train.batches", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut")
+    assert len(list((tmp_path / "cut").iterdir())) == 1
+    assert run(tmp_path / "cut") == wanted
+    assert len(calls) == 4  # one epoch was kept
+    assert not list((tmp_path / "cut").iterdir())
 
 
 def test_images_move_but_keep_their_pixels():
