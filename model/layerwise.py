@@ -126,6 +126,8 @@ def rounder(net: SpikeNet, worths: Mapping[str, np.ndarray]) -> Callable[[Node, 
 
 def rounded_to(node: Node, sums: np.ndarray, worth: np.ndarray, groups: int) -> np.ndarray:
     """The activation of float sums as at most `groups` counts of `worth` [channels], rounded to nearest, pooled."""
+    if node.staircase is not None:  # it rounds in the float network, too
+        return activate(node, sums)
     step = np.where(worth > 0, worth, 1).astype(np.float32)
     values = np.clip(np.rint(np.clip(sums, 0, node.ceiling) / step), 0, groups) * step
     return golden.pool(values, node.pool) if node.pool is not None else values

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import quantise
 from .calibrate import Clipping, clip_levels
 from .codes import spikes
 from .errors import OneSpikeError
@@ -41,12 +42,12 @@ def sensitivities(
     choices: Sequence[int] = CHOICES,
     progress: Callable[[str], None] | None = None,
 ) -> list[Sensitivity]:
-    """Every firing layer that rounds, on images [N, C, H, W] in the module's own scale."""
+    """Every layer that rounds and has no steps of its own, on images [N, C, H, W] in the module's own scale."""
     real = float_tensors(graph, images)
     logits = real[graph.nodes[-1].name]
     found = []
     for index, node in enumerate(graph.nodes):
-        if node.exact or not node.fires:
+        if node.exact or not node.fires or node.staircase is not None:
             continue
         sums = graph.sums(node, real)
         errors, additions = {}, {}
@@ -100,8 +101,9 @@ def _additions(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> flo
         for term in reader.terms:
             if term.tensor == node.name:
                 total += fired * _fan_out(term, counts.shape[1:3])
-        if reader.exact and reader.terms[0].tensor == node.name and reader.pool is not None:
-            total += _additions(graph, reader, activate(reader, counts), top)
+        if reader.exact and reader.terms[0].tensor == node.name:
+            copied = activate(reader, graph.sums(reader, {node.name: counts}))
+            total += _additions(graph, reader, copied, top * quantise.summed(reader))
     return total
 
 

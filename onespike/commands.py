@@ -55,7 +55,7 @@ def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> 
     if args.model is not None:
         from .training import read_graph  # torch only where there is a model to import
 
-        graph = read_graph(args, data.images.shape[1:])
+        graph = read_graph(args)
     with progress.stage("golden", f"Golden model on {len(data)} images"):
         started = time.perf_counter()
         right = accuracy(net, data)

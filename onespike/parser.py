@@ -88,8 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     convert = command(
         "convert",
         "turn a trained network into an integer spiking network",
-        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, WEIGHTS.npz the parameters of an example "
-        "network by their PyTorch names; layers that cannot become spikes are refused by name.",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, WEIGHTS.npz the parameters of an "
+        "example network by their PyTorch names; layers that cannot become spikes are refused by name.",
     )
     convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
     convert.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")

@@ -86,7 +86,7 @@ def exported(module: torch.nn.Module, data: Dataset) -> bytes:
 def run_convert(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     writable(args.output, "the network")
     data, images = _calibration(args)
-    graph = read_graph(args, (3, 32, 32) if images is None else images.shape[1:])
+    graph = read_graph(args)
     if data is not None:
         data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
         images = data.images
@@ -129,15 +129,16 @@ def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray |
     return data, data.images
 
 
-def read_graph(args: argparse.Namespace, shape: tuple[int, ...]) -> Graph:
-    """The float network of --model: a file, or the weights of an example network for images of `shape`."""
+def read_graph(args: argparse.Namespace) -> Graph:
+    """The float network of the file --model, which may hold the weights of an example network alone."""
     if args.model.suffix != ".npz":
         return graph_of(args.model)
     if args.network is None:
         raise OneSpikeError(f"{args.model} holds weights alone; name the network that they are for with --network.")
-    from .model.networks import load_npz
+    from .model.networks import IMAGES, load_npz
 
-    return graph_of(load_npz(args.network, args.model), np.zeros((1, *shape), np.float32))
+    module = load_npz(args.network, args.model)
+    return graph_of(module, np.zeros((1, *IMAGES[args.network]), np.float32))
 
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
