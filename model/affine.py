@@ -274,6 +274,8 @@ class Builder:
         out_h = (height + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
         out_w = (width + left + right - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
         terms = []
+        if value.pointwise and any(self._neighbours(t, value.shape[1:], padding) for t in value.terms):
+            value = self._copied(value)
         if any(padding) and self._padded(value):
             # Zeros around a map with an offset: the offset is there only where the map is.
             constant = (weights * value.bias[:, None, None]).sum(1, keepdims=True)
@@ -282,32 +284,41 @@ class Builder:
         else:
             bias = bias + weights.sum((2, 3)) @ value.bias
         if value.pointwise:
-            if any(self._neighbours(t, value.shape[1:], padding) for t in value.terms):
-                value = self._copied(value)
-            for t in value.terms:
-                matrix = t.weights[:, :, 0, 0]
-                gaps = [gap * step if size > 1 else 1 for gap, step, size in zip(dilation, t.stride, weights.shape[2:],
-                                                                                  strict=True)]  # fmt: skip
-                steps = [outer * inner for outer, inner in zip(stride, t.stride, strict=True)]
-                around: list[int] = []
-                for axis, count in enumerate((out_h, out_w)):
-                    before_first = padding[2 * axis] * t.stride[axis] + t.padding[2 * axis]
-                    span = (count - 1) * steps[axis] + (weights.shape[2 + axis] - 1) * gaps[axis] + 1
-                    missing = span - before_first - self.shapes[t.tensor][1 + axis]
-                    # Less than a step too much needs no cropping.
-                    around += [before_first, missing if missing >= 0 else min(0, missing + steps[axis] - 1)]
-                terms.append(
-                    Term(
-                        tensor=t.tensor,
-                        weights=weights if t.identity else before(weights, matrix),
-                        stride=(steps[0], steps[1]),
-                        padding=(around[0], around[1], around[2], around[3]),
-                        dilation=(gaps[0], gaps[1]),
-                    )
-                )
+            terms += [self._on_places(t, weights, (out_h, out_w), stride, (top, left), dilation) for t in value.terms]
         else:
             terms += [behind(t, weights, stride, dilation) for t in value.terms]
         return Value(shape=(len(bias), out_h, out_w), terms=tuple(terms), bias=bias, origin=origin)
+
+    def _on_places(
+        self,
+        term: Term,
+        weights: np.ndarray,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        first: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Term:
+        """`weights` on a map made of single places of a tensor, perhaps strided or cropped; the result has `size`.
+
+        first: rows and columns of padding in front.
+        """
+        steps, gaps, around = [], [], []
+        for axis in (0, 1):
+            taps, inner, full = weights.shape[2 + axis], term.stride[axis], self.shapes[term.tensor][1 + axis]
+            step, gap = stride[axis] * inner, dilation[axis] * inner if taps > 1 else 1
+            front = first[axis] * inner + term.padding[2 * axis]
+            missing = (size[axis] - 1) * step + (taps - 1) * gap + 1 - front - full
+            # Places behind the last one read need cropping only where they make up another step.
+            around += [front, missing if missing >= 0 else min(0, missing + step - 1)]
+            steps.append(step)
+            gaps.append(gap)
+        return Term(
+            tensor=term.tensor,
+            weights=weights if term.identity else before(weights, term.weights[:, :, 0, 0]),
+            stride=(steps[0], steps[1]),
+            padding=(around[0], around[1], around[2], around[3]),
+            dilation=(gaps[0], gaps[1]),
+        )
 
     def _neighbours(self, term: Term, size: tuple[int, ...], padding: Padding) -> bool:
         """Whether padding of a cropped map of `size`, which should hold zeros, would show what was cropped."""
@@ -408,7 +419,10 @@ class Builder:
             raise OneSpikeError(f"the image has {high - low + 1} levels; use 2, 4, 8 .. 256")
         scale, offset = step / diagonal, ((low - zero) * step - value.bias) / diagonal
         image = Image(shape=self.shape, bits=bits, scale=tuple(scale), offset=tuple(offset))
-        if self.image is not None and self.image != image:
+        same = self.image is None or (self.image.bits, self.image.scale, self.image.offset) == (
+            image.bits, image.scale, image.offset
+        )  # fmt: skip
+        if not same:
             raise OneSpikeError("the image is quantised twice, in different steps")
         self.image = image
         return value

@@ -140,6 +140,12 @@ COVERED = {
     "crop, then padding": (
         lambda: two(lambda m, x: F.relu(m.b(F.pad(x, (-1, 1, 0, -2)))), 192, b=conv(4, 4, padding=1)), SQUARE, 1, True,
     ),
+    "normalised image, cropped, then padded": (
+        lambda: Plain(
+            lambda m, x: m.z(F.relu(m.a(((x - 0.4) / 0.3)[:, :, 1:, :-1])).flatten(1)),
+            a=conv(1, 4, padding=1), z=nn.Linear(196, 3),
+        ), SQUARE, 2, False,
+    ),
     "permuted before the linear layer": (lambda: two(lambda m, x: x.permute(0, 2, 3, 1), 256), SQUARE, 1, True),
     "linear along the channels": (
         lambda: two(lambda m, x: F.relu(m.b(x.permute(0, 2, 3, 1))), 320, b=nn.Linear(4, 5)), SQUARE, 1, False,
@@ -213,3 +219,17 @@ def test_hardware_computes_the_same_integers(name):
     mapping = map_network(conversion.net, ROOMY)
     found = simulate(mapping, conversion.net.image.quantise(images[:2]), BUILD, through_load=True)
     assert (found.mismatches, found.cycle_mismatches) == (0, 0)
+
+
+def test_preactivation_resnet_reads_few_tensors():
+    """The raw sum is never stored: each reader computes it from the counts behind it, at most four in ResNet-20."""
+    widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
+    tail = (nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    body = [PreActivation(*width) for width in widths]
+    graph = import_module(
+        randomise(nn.Sequential(conv(3, 16, padding=1, bias=False), *body, *tail)), torch.zeros(1, 3, 32, 32)
+    )
+    assert max(len(node.terms) for node in graph.nodes) == 4
+    shapes = graph.shapes()
+    macs = sum(t.weights.size * shapes[n.name][1] * shapes[n.name][2] for n in graph.nodes[:-1] for t in n.terms)
+    assert macs < 1.7 * 40_551_040  # of ResNet-20, whose sums are stored
