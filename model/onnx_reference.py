@@ -153,7 +153,7 @@ class _Conv(op_conv.Conv):
 
     op_domain = ""
 
-    def _run(self, x, w, b=None, **options):  # type: ignore[no-untyped-def]
+    def _run(self, x, w, b=None, **options):  # type: ignore[no-untyped-def, override]
         kind = getattr(self, "auto_pad", "NOTSET")
         dilations = getattr(self, "dilations", None) or [1] * (x.ndim - 2)
         strides = getattr(self, "strides", None) or [1] * (x.ndim - 2)
