@@ -117,6 +117,29 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
     return table
 
 
+LANE_CYCLES = (
+    "Useful: an addition. No channel: lanes beyond the layer's channels. Empty: a job without a spike ends. Drain: the "
+    "sums before are not read yet. Start: the program and the pipeline fill. Starved: no word with a spike is there. "
+    "Early: a bank has no job left. End: the last sums drain and fire."
+)
+
+
+def lane_cycles(figures: Map[str, Any]) -> Table:
+    """Where the cycles of all lanes go, in percent, by layer."""
+    columns = "layer, cycles, useful, no channel, empty, drain, start, starved, early, end"
+    table = _table("Lane-cycles by cause, %", columns, LANE_CYCLES)
+
+    def row(name: str, cycles: float, causes: Map[str, float], style: str = "") -> None:
+        whole = sum(causes.values())
+        table.add_row(name, big(cycles), *(f"{100 * value / whole:.1f}" for value in causes.values()), style=style)
+
+    for layer in figures["layers"]:
+        row(layer["name"], layer["predicted_cycles"], layer["lane_cycles"])
+    table.add_section()
+    row("all", figures["predicted_cycles_per_image"], figures["lane_cycles"], "bold")
+    return table
+
+
 def energy(figures: Map[str, Any]) -> Table:
     """Both cost tables side by side, per image."""
     table = _table(
