@@ -18,6 +18,7 @@ from ..hw.extract import EXTRACT_LATENCY
 from ..hw.fetch import READ_LATENCY
 from ..hw.fire import FIRE_LATENCY
 from ..hw.sequencer import SEQUENCER_LATENCY
+from . import golden
 from .mapper import MappedLayer, Mapping
 
 
@@ -65,6 +66,12 @@ def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]
         words = tensor.pack(fields[name], mapping.config.word_bits)
         ones[name] = np.bitwise_count(words).reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
     return [_layer(mapping, layer, ones) for layer in mapping.layers]
+
+
+def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycles]]:
+    """Cycles of every layer for every image of a golden result with `layers`, and with `trains` for the psg code."""
+    fields = mapping.golden_fields(result.codes, result.trains)
+    return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
 
 
 def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:

@@ -14,7 +14,7 @@ from . import figures, tables
 from .hw.emit import emit
 from .model import energy as energy_model
 from .model import golden
-from .model.cycles import predict
+from .model.cycles import predict_all
 from .model.data import Dataset, load
 from .model.errors import OneSpikeError
 from .model.mapper import Mapping
@@ -178,11 +178,8 @@ def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
 
 def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     """Figures of the cycle model on image codes, means per image."""
-    trains = mapping.config.code == "psg"
-    result: Any = golden.run(mapping.net, codes, layers=True, trains=trains)
-    fields = mapping.golden_fields(result.codes, result.trains if trains else None)
-    images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
-    return {"images": len(codes), **figures.cycles(mapping, images)}
+    result = golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg")
+    return {"images": len(codes), **figures.cycles(mapping, predict_all(mapping, result))}
 
 
 def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
