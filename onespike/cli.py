@@ -43,6 +43,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from . import training
 
         runners = {"train": training.run_train, "convert": training.run_convert}
+    elif args.command == "bench":
+        from .bench import run_bench
+
+        runners = {"bench": run_bench}
     elif args.command == "synth":
         from .synthesis import run_synth
 

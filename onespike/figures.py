@@ -113,7 +113,7 @@ def energy(estimated: Energy) -> dict[str, Any]:
 def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[str, Any]:
     """What the cycle model says of each layer, means over the images; `lane_cycles` explains every lane's cycles."""
     config = mapping.config
-    layers = []
+    layers: list[dict[str, Any]] = []
     for index, layer in enumerate(mapping.layers):
         found = [image[index] for image in images]
         mean = {key: float(np.mean([getattr(one, key) for one in found]))

@@ -205,13 +205,16 @@ def build(
     options
         More words for Verilator's command line.
     ports_only
-        Show the testbench the ports of `top` alone; otherwise every signal, as cocotb's own runner does.
+        Show the testbench the ports of `top` alone; otherwise every signal, as cocotb's own runner does, and compiled
+        with its flags.
     """
     tools = find_verilator()
     for path in verilog:
         if not path.is_file():
             raise OneSpikeError(f"no such Verilog file: {path}")
-    words = ["-O3", "-CFLAGS", "-O2", "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
+    # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
+    fast = ["-CFLAGS", "-O2"] if ports_only else []
+    words = ["-O3", *fast, "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
     wave_format = _wave_format() if waves else ""
     parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, str(ports_only), *words]
     digest = hashlib.sha256("\0".join(parts).encode())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cycle model explains itself: every cycle of every lane has one cause. (RTL tests compare the cycles themselves.)"""
+"""The cycle model explains itself: every cycle of every lane has one cause. (The RTL tests compare the cycles.)"""
 
 import random
 
