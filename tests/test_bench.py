@@ -15,6 +15,7 @@ from onespike.cli import main
 from onespike.model import data as datasets
 from onespike.model import golden
 from onespike.model.data import Dataset
+from onespike.readme import bench_lines
 
 
 @pytest.fixture
@@ -49,6 +50,10 @@ def test_bench(capsys, tmp_path, few_digits, monkeypatch):
     assert accuracy["images"] == 300 and accuracy["golden"] == accuracy["if"] > 0.3  # one hidden layer loses nothing
     assert min(found["speed"].values()) > 0
     assert len(result["peers"]) == len(peers.PEERS) and result["versions"]["python"]
+
+    lines = bench_lines(result)
+    assert f"| 64-32-10 | trained, {found['data']} | 2 x 4 | {found['cycles']:,.0f} |" in "\n".join(lines)
+    assert all(line.count("|") in (0, 6, 9) for line in lines)
 
     out = capsys.readouterr().out
     for expected in ("mlp64", "Lane-cycles by cause", "alkaid is not installed", "arXiv 2401.01141",
