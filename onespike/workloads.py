@@ -68,7 +68,7 @@ def build(name: str, sources: Sources, banks: int | None = None, lanes: int | No
         module=found.module,
         net=found.net,
         images=found.data.images,
-        labels=found.data.labels if found.weights != RANDOM else None,
+        labels=found.data.labels if found.labelled else None,
         config=engine(banks or own_banks, lanes or own_lanes),
     )
 
@@ -79,6 +79,7 @@ RANDOM, TRAINED = "random", "trained"
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Made:
     weights: str
+    labelled: bool  # whether the labels mean anything for these weights and images
     data: Dataset
     module: nn.Module
     net: SpikeNet
@@ -112,7 +113,7 @@ def _trained(
     module, _ = train_or_load(network, data, settings, sources.cache / "trained")
     calibration = data.images[:CALIBRATION]
     net = prepare(module, calibration=calibration, groups=sources.groups, input_bits=bits).net
-    return _Made(weights=TRAINED, data=test[:IMAGES], module=module, net=net)
+    return _Made(weights=TRAINED, labelled=True, data=test[:IMAGES], module=module, net=net)
 
 
 def _random(module: nn.Module, images: np.ndarray, sources: Sources) -> tuple[nn.Module, SpikeNet]:
@@ -137,16 +138,16 @@ def _resnet20(sources: Sources) -> _Made:
     if sources.resnet20 is not None:
         module = networks.load_npz("resnet20", sources.resnet20)
         net = prepare(module, calibration=images, groups=sources.groups).net
-        weights = sources.resnet20.name if sources.cifar10 is not None else RANDOM
-        return _Made(weights=weights, data=data, module=module, net=net)
+        labelled = sources.cifar10 is not None
+        return _Made(weights=sources.resnet20.name, labelled=labelled, data=data, module=module, net=net)
     module, net = _random(networks.build("resnet20", sources.seed), images, sources)
-    return _Made(weights=RANDOM, data=data, module=module, net=net)
+    return _Made(weights=RANDOM, labelled=False, data=data, module=module, net=net)
 
 
 def _wide(sources: Sources) -> _Made:
     data = synthetic((3, 8, 8), IMAGES, sources.seed)
     module, net = _random(networks.build("wide", sources.seed), data.images[:CALIBRATION], sources)
-    return _Made(weights=RANDOM, data=data, module=module, net=net)
+    return _Made(weights=RANDOM, labelled=False, data=data, module=module, net=net)
 
 
 WORKLOADS: dict[str, tuple[str, Callable[[Sources], _Made], int, int]] = {
