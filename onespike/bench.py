@@ -24,7 +24,6 @@ from .model.mapper import Mapping
 from .options import CHOOSING
 from .progress import Progress
 from .sim.engine import simulate
-from .sim.verilator import find_verilator
 from .versions import environment
 from .workloads import IMAGES, Workload
 
@@ -37,6 +36,8 @@ UNROLLED = ("mlp64", "mlp64-4bit")  # the workloads that alkaid can hold
 
 def run_bench(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     if args.rtl is not False:
+        from .sim.verilator import find_verilator  # needs cocotb
+
         find_verilator()  # complain before the long work
     sources = workloads.Sources(
         mnist=args.mnist,
