@@ -15,7 +15,7 @@ help:
 	@echo "make test       ruff, mypy and the test suite (10 minutes, installation included)"
 	@echo "make test-slow  the tests that take longer than a minute"
 	@echo "make lint       ruff and mypy alone"
-	@echo "make bench      golden model against the float network in PyTorch, one thread"
+	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
@@ -36,11 +36,11 @@ lint: $(STAMP)
 	MYPYPATH=build/types $(BIN)/mypy -p onespike
 
 bench: $(STAMP)
-	$(BIN)/python -m onespike.bench
+	$(BIN)/onespike bench
 
 results: $(STAMP)
 	$(BIN)/onespike demo
-	$(BIN)/python -m onespike.bench --json build/bench.json
+	$(BIN)/onespike bench --stock --synth --json build/bench.json
 	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
 
 clean:

@@ -102,6 +102,7 @@ endmodule
 
 
 def tool(name: str) -> str:
+    """Path of a synthesis tool: the one beside this Python, else one on PATH."""
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:

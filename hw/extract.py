@@ -9,6 +9,8 @@ from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
+
 
 def clear_lowest(word: Value) -> Value:
     """word with its lowest set bit cleared."""
@@ -25,7 +27,7 @@ class SetBitExtractor(wiring.Component):
 
     A word of n ones takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end` alone.
 
-    Latency: three cycles from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
+    Latency: EXTRACT_LATENCY from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
     words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.
 
     The clear-lowest-bit loop looks two steps ahead (the word, and it with one and two bits cleared, are registers), so

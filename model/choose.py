@@ -10,7 +10,7 @@ import numpy as np
 from ..hw.config import EngineConfig
 from . import golden
 from .codes import spikes
-from .cycles import predict
+from .cycles import predict_all
 from .errors import OneSpikeError
 from .mapper import Mapping, fit_config, map_network
 from .spec import INPUT, SpikeNet
@@ -28,12 +28,19 @@ def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> di
 def choose_mapping(
     net: SpikeNet, config: EngineConfig, codes: np.ndarray, *, fit: bool = True, image_code: str = "auto"
 ) -> Mapping:
-    """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice).
+    """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice)."""
+    result = golden.run(net, codes, layers=True, trains=config.code == "psg")
+    return choose_for(net, config, result, fit=fit, image_code=image_code)
+
+
+def choose_for(
+    net: SpikeNet, config: EngineConfig, result: golden.Result, *, fit: bool = True, image_code: str = "auto"
+) -> Mapping:
+    """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
     tensor) takes its best. With `fit` the configuration's memories are sized for the result.
     """
-    result = golden.run(net, codes, layers=True, trains=config.code == "psg")
     options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
     cost: dict[int, np.ndarray] = {}
     refused = ""
@@ -70,9 +77,7 @@ def _mapping(
 
 
 def _cycles(mapping: Mapping, result: golden.Result) -> np.ndarray:
-    fields = mapping.golden_fields(result.codes, result.trains)
-    images = ({name: f[i] for name, f in fields.items()} for i in range(len(result.logits)))
-    return np.sum([[layer.cycles for layer in predict(mapping, image)] for image in images], 0)
+    return np.sum([[layer.cycles for layer in image] for image in predict_all(mapping, result)], 0)
 
 
 def _readers(net: SpikeNet) -> list[set[str]]:

@@ -14,10 +14,15 @@ import numpy as np
 
 from ..hw.bank import CAPTURE_LATENCY
 from ..hw.drain import DRAIN_LATENCY, release_step
+from ..hw.extract import EXTRACT_LATENCY
 from ..hw.fetch import READ_LATENCY
 from ..hw.fire import FIRE_LATENCY
 from ..hw.sequencer import SEQUENCER_LATENCY
+from . import golden
 from .mapper import MappedLayer, Mapping
+
+CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing")
+"""What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of six reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,9 @@ class LayerCycles:
 
     cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: set bits
     times output channels that exist (padding lanes do not count).
+    The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
+    starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
+    event of all banks to the last result.
     """
 
     name: str
@@ -34,6 +42,15 @@ class LayerCycles:
     empty: int
     waiting: int
     useful: int
+    starting: int
+    starved: int
+    finished: int
+    closing: int
+
+    def lane_cycles(self, lanes: int) -> dict[str, int]:
+        """Lane-cycles by cause, in the order of CAUSES; they add up to banks x lanes x cycles."""
+        idle = {name: lanes * getattr(self, name) for name in CAUSES[2:]}
+        return {"useful": self.useful, "no_channel": lanes * self.event - self.useful} | idle
 
 
 def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
@@ -48,6 +65,12 @@ def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]
         words = tensor.pack(fields[name], mapping.config.word_bits)
         ones[name] = np.bitwise_count(words).reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
     return [_layer(mapping, layer, ones) for layer in mapping.layers]
+
+
+def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycles]]:
+    """Cycles of every layer for every image of a golden result with `layers`, and with `trains` for the psg code."""
+    fields = mapping.golden_fields(result.codes, result.trains)
+    return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
 
 
 def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:
@@ -90,13 +113,13 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     first = [-9] * banks  # when the last word entered the extractor's first, second (and so on) stage
     before = [-9] * banks
     loaded = [-9] * banks
-    left = [-9] * banks  # last event of the word in the extractor
+    left = [-1] * banks  # last event of the word in the extractor
     released = [-9] * banks  # the shadow set is free from the next cycle on
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
     release = release_step(config) if interval == 1 else (steps - 1) * interval
     drained = 0
-    empty = waiting = 0
+    empty = waiting = starved = 0
     bank = 0
     for place in range(len(lengths)):
         for _ in range(layer.blocks):
@@ -127,6 +150,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                             held.append(f)
                             l2 = l1
                             l1 = max(max(f + 1, l1) + 1, z)
+                            starved += l1 - z
                             if ones_here:
                                 z = l1 + ones_here
                             else:
@@ -149,11 +173,18 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 drained = start + steps * interval
     spikes = sum(sum(map(sum, slice_)) for slice_ in counts)
     channels = sum(c >= 0 for c in layer.order)
+    cycles = drained + DRAIN_LATENCY + FIRE_LATENCY + 1
+    # A word spends a cycle each in the command queue and in the word queue.
+    starting = sum(pops[room] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > room)
     return LayerCycles(
         name=layer.layer.name,
-        cycles=drained + DRAIN_LATENCY + FIRE_LATENCY + 1,
+        cycles=cycles,
         event=spikes * layer.blocks,
         empty=empty,
         waiting=waiting,
         useful=spikes * channels,
+        starting=starting,
+        starved=starved - starting,
+        finished=sum(max(left) - last for last in left),
+        closing=banks * (cycles - 1 - max(left)),
     )

@@ -29,10 +29,20 @@ class Digits(nn.Sequential):
 
 
 class Mlp(nn.Sequential):
-    """784-128-10."""
+    """Two linear layers: 784-128-10 unless told otherwise."""
+
+    def __init__(self, inputs: int = 784, hidden: int = 128) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
+class Wide(nn.Sequential):
+    """A late layer as large networks have them, 256 to 256 channels on 8x8, with as little around it as possible."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+        super().__init__(
+            nn.Conv2d(3, 256, 3, padding=1), nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(8), nn.Flatten(), nn.Linear(256, 10),
+        )  # fmt: skip
 
 
 class LeNet5(nn.Sequential):
@@ -143,15 +153,17 @@ class ResNet8(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
+    "digits": Digits, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5, "resnet20": ResNet20,
+    "resnet8": ResNet8, "vgg-small": VggSmall, "wide": Wide,
     "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
-    "resnet50": ResNet50, "onespike": OneSpikeRepVgg, "vgg-small": VggSmall,
+    "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
 }  # fmt: skip
 # Shape of one image.
 IMAGES = {
-    "digits": (1, 28, 28), "mlp": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32), "resnet8": (3, 32, 32),
+    "digits": (1, 28, 28), "mlp": (1, 28, 28), "mlp64": (1, 8, 8), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32),
+    "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "wide": (3, 8, 8),
     "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),
-    "onespike": (3, 224, 224), "vgg-small": (3, 32, 32),
+    "onespike": (3, 224, 224),
 }  # fmt: skip
 
 

@@ -1,82 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: golden model against the float network in PyTorch, one thread each, in turns in one run."""
+"""`onespike bench`: the engine beside its rivals, on the same networks and the same images, in one run.
+
+Ratios are our cycles divided by theirs: below 1 we are faster. `model/baselines.py` says how each rival is counted.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sys
-import time
-from pathlib import Path
+import dataclasses
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is first imported
-
 import numpy as np
-import torch
 from rich.console import Console
 
-from . import tables
-from .model import golden
-from .model.converter import prepare
-from .model.files import write_atomically
-from .model.networks import build
+from . import bench_tables, figures, peers, speed, unrolled, workloads
+from .fpga.synth import synthesise
+from .model import baselines, golden, integrate
+from .model.choose import choose_mapping
+from .model.cycles import predict_all
+from .model.errors import OneSpikeError
+from .model.images import image_beats
+from .model.mapper import Mapping
+from .options import CHOOSING
+from .progress import Progress
+from .sim.engine import simulate
+from .versions import environment
+from .workloads import IMAGES, Workload
 
-NETWORKS = {"digits": (1, 28, 28), "mlp": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
-
-
-def seconds(function: Any, repeats: int) -> float:
-    """The least of `repeats` runs: what the machine can do when nothing disturbs it."""
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return min(times)
-
-
-def measure(name: str, number: int, repeats: int) -> dict[str, float]:
-    """Images per second of both, and their ratio; weights are random, which changes no shape."""
-    module = build(name).eval()
-    images = np.random.default_rng(0).random((number, *NETWORKS[name]), dtype=np.float32)
-    net = prepare(module, calibration=images[:64]).net
-    codes, tensor = net.image.quantise(images), torch.from_numpy(images)
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        golden_times, torch_times = [], []
-        for _ in range(repeats):
-            golden_times.append(seconds(lambda: golden.run(net, codes), 1))
-            torch_times.append(seconds(lambda: module(tensor), 1))
-    found = {
-        "golden_images_per_second": number / min(golden_times),
-        "torch_images_per_second": number / min(torch_times),
-    }
-    return found | {"ratio": min(torch_times) / min(golden_times)}
+RTL_LANES = 128  # larger engines take minutes to compile: simulated with --rtl only
+SPEED_IMAGES = 256
+STOCK = "digits"  # the workload that is also simulated the stock way
+SPIKER = "mlp"  # the workload that is compared with Spiker+
+UNROLLED = ("mlp64", "mlp64-4bit")  # the workloads that alkaid can hold
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m onespike.bench", description=__doc__)
-    parser.add_argument(
-        "--networks", nargs="+", choices=tuple(NETWORKS), default=["digits", "mlp", "lenet5", "resnet20"]
+def run_bench(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    if args.rtl is not False:
+        from .sim.verilator import find_verilator  # needs cocotb
+
+        find_verilator()  # complain before the long work
+    sources = workloads.Sources(
+        mnist=args.mnist,
+        cifar10=args.cifar10,
+        resnet20=args.resnet20,
+        groups=args.groups,
+        seed=args.seed,
+        cache=args.output,
     )
-    parser.add_argument("--images", type=int, default=256, help="in one batch (default: 256)")
-    parser.add_argument("--repeats", type=int, default=7, help="runs, of which the fastest counts (default: 7)")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args(arguments)
-    result: dict[str, Any] = {name: measure(name, args.images, args.repeats) for name in args.networks}
-    rows = [
-        (name, f"{r['golden_images_per_second']:,.0f} images/s golden, {r['torch_images_per_second']:,.0f} images/s "
-               f"PyTorch: {r['ratio']:.2f} times")
-        for name, r in result.items()
-    ]  # fmt: skip
-    tables.facts(Console(highlight=False), f"One thread, batches of {args.images}", rows)
-    if args.json is not None:
-        result["machine"] = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
-    return 0
+    result: dict[str, Any] = {"versions": environment(), "groups": args.groups, "workloads": []}
+    for name in args.workloads or workloads.WORKLOADS:
+        with progress.stage(f"{name}: network", f"{name}: network and images", spinner=False):
+            workload = workloads.build(name, sources, args.banks, args.lanes)
+        result["workloads"].append(measure(workload, args, progress))
+    result["peers"] = [dataclasses.asdict(peer) for peer in peers.PEERS]
+    result["spiker"] = _against_spiker(result["workloads"])
+    result["unrolled_installed"] = unrolled.installed()
+    bench_tables.show(result, console)
+    return result
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measure(workload: Workload, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """All figures of one workload, per image."""
+    name, net = workload.name, workload.net
+    codes = net.image.quantise(workload.images[: args.images])
+    mapping = choose_mapping(net, workload.config, codes[:CHOOSING])
+    config = mapping.config
+    found: dict[str, Any] = {
+        "name": name,
+        "network": workload.text,
+        "weights": workload.weights,
+        "data": workload.data,
+        "hash": net.hash,
+        "images": len(codes),
+        "engine": {"banks": config.banks, "lanes": config.lanes, "fire_lanes": config.fire_lanes},
+        "load_beats": int(image_beats(mapping, codes[:1]).shape[1]),
+    }
+    found |= _ours(mapping, codes, args, progress, name)
+    with progress.stage(f"{name}: rivals", f"{name}: dense, unary, parallel and T-step rivals"):
+        found |= _rivals(workload, mapping, codes, found["cycles"])
+    found["accuracy"] = _accuracy(workload)
+    if args.speed:
+        with progress.stage(f"{name}: speed", f"{name}: speed of the golden model, PyTorch and the generator"):
+            found["speed"] = speed.golden_and_torch(net, workload.module, workload.images[:SPEED_IMAGES])
+            found["speed"]["verilog_seconds"] = speed.verilog_seconds(mapping)
+    if args.stock and name == STOCK and found["rtl"] is not None:
+        with progress.stage(f"{name}: stock", f"{name}: simulation with the stock runner"):
+            rate = speed.stock_cycles_per_second(mapping, codes, args.output / "simulation")
+            found["rtl"]["stock_cycles_per_second"] = rate
+    if args.synth and name == SPIKER:
+        with progress.stage(f"{name}: synth", f"{name}: yosys and nextpnr for {args.target}"):
+            found["synthesis"] = dataclasses.asdict(synthesise(config, args.target, args.output / "synth"))
+    if name in UNROLLED and unrolled.installed():
+        with progress.stage(f"{name}: alkaid", f"{name}: the same integers unrolled by alkaid"):
+            folder = args.output / "alkaid" / net.hash[:16]
+            found["alkaid"] = unrolled.run(net, net.image.quantise(workload.images), folder, cells=args.synth)
+    return found
+
+
+def _ours(mapping: Mapping, codes: np.ndarray, args: argparse.Namespace, progress: Progress, name: str) -> Any:
+    """Cycles of the engine: counted in RTL where that is affordable, and always predicted."""
+    config = mapping.config
+    affordable = args.rtl if args.rtl is not None else config.banks * config.lanes <= RTL_LANES
+    rtl = None
+    if affordable:
+        with progress.stage(f"{name}: rtl", f"{name}: {len(codes)} images in Verilator") as stage:
+            run = simulate(mapping, codes, args.output / "simulation", seed=args.seed)
+            stage.note = f"{run.words:,} spike words compared"
+        predicted = run.predicted
+        rtl = {key: getattr(run, key) for key in ("mismatches", "cycle_mismatches", "words", "simulated_cycles")}
+        rtl["cycles_per_second"] = run.simulated_cycles / run.seconds
+    else:
+        with progress.stage(f"{name}: cycles", f"{name}: cycle model on {len(codes)} images"):
+            predicted = predict_all(mapping, golden.run(mapping.net, codes, layers=True))
+    ours = figures.cycles(mapping, predicted)
+    return {
+        "cycles": run.cycles_per_image if affordable else ours["predicted_cycles_per_image"],
+        "cycles_from": "rtl" if affordable else "model",
+        "predicted_cycles": ours["predicted_cycles_per_image"],
+        "utilisation": ours["utilisation"],
+        "lane_cycles": ours["lane_cycles"],
+        "layers": ours["layers"],
+        "rtl": rtl,
+    }
+
+
+def _rivals(workload: Workload, mapping: Mapping, codes: np.ndarray, cycles: float) -> dict[str, Any]:
+    net, config, groups = workload.net, workload.config, figures.groups(workload.net)
+    dense = baselines.dense_cycles(net, config)
+    found: dict[str, Any] = {"dense_cycles": dense, "dense_ratio": cycles / dense}
+    for code in ("unary", "psg"):
+        try:
+            theirs = baselines.coded_cycles(net, config, codes, code)
+        except OneSpikeError as error:  # say, g is no power of two
+            found |= {f"{code}_cycles": None, f"{code}_ratio": None, f"{code}_refused": str(error)}
+        else:
+            found |= {f"{code}_cycles": theirs, f"{code}_ratio": cycles / theirs}
+    parallel = baselines.parallel_cycles(net, config, codes)
+    found |= {"parallel_cycles": parallel, "parallel_ratio": cycles / parallel, "parallel_adders": groups}
+    stepped = baselines.integrate_and_fire(net, config, codes)
+    ratio = cycles / stepped.cycles
+    return found | {"if": dataclasses.asdict(stepped), "if_cycles": stepped.cycles, "if_ratio": ratio}
+
+
+def _accuracy(workload: Workload) -> dict[str, Any] | None:
+    """Ours, and the T-step network's with the same weights; None where there are no labels."""
+    if workload.labels is None:
+        return None
+    codes, labels = workload.net.image.quantise(workload.images), workload.labels
+    assert len(codes) <= IMAGES
+    return {
+        "golden": float((golden.run(workload.net, codes).argmax(1) == labels).mean()),
+        "if": float((integrate.run(workload.net, codes).logits.argmax(1) == labels).mean()),
+        "images": len(codes),
+    }
+
+
+def _against_spiker(measured: list[dict[str, Any]]) -> dict[str, Any] | None:
+    for found in measured:
+        if found["name"] == SPIKER:
+            made = found.get("synthesis")
+            cost = (made["luts"], made["multipliers"], made["fmax_mhz"]) if made else ()
+            return dataclasses.asdict(peers.against_spiker(found["cycles"], *cost))
+    return None

@@ -14,7 +14,7 @@ from . import figures, tables
 from .hw.emit import emit
 from .model import energy as energy_model
 from .model import golden
-from .model.cycles import predict, utilisation
+from .model.cycles import predict_all
 from .model.data import Dataset, in_scale, load
 from .model.errors import OneSpikeError
 from .model.graph import activate
@@ -190,6 +190,7 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     tables.facts(console, "Engine", _engine_rows(mapping))
     console.print(tables.operations(result["operations"]))
     console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    console.print(tables.lane_cycles(result["cycles"]))
     console.print(tables.energy(result["energy"]))
     for sentence in result["energy"]["sentences"]:
         console.print(sentence)
@@ -207,34 +208,8 @@ def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
 
 def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     """Figures of the cycle model on image codes, means per image."""
-    config = mapping.config
-    trains = config.code == "psg"
-    result: Any = golden.run(mapping.net, codes, layers=True, trains=trains)
-    fields = mapping.golden_fields(result.codes, result.trains if trains else None)
-    images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
-    layers = []
-    for index, layer in enumerate(mapping.layers):
-        mean = {
-            key: float(np.mean([getattr(image[index], key) for image in images]))
-            for key in ("cycles", "event", "empty", "waiting", "useful")
-        }
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "predicted_cycles": mean["cycles"],
-                "events": mean["event"],
-                "waiting": mean["waiting"],
-                "slices": layer.slices,
-                "utilisation": mean["useful"] / (config.banks * config.lanes * mean["cycles"]),
-            }
-        )
-    every = [layer for image in images for layer in image]
-    return {
-        "images": len(codes),
-        "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
-        "utilisation": utilisation(every, config.banks, config.lanes),
-        "layers": layers,
-    }
+    result = golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg")
+    return {"images": len(codes), **figures.cycles(mapping, predict_all(mapping, result))}
 
 
 def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:

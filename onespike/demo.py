@@ -26,6 +26,7 @@ from .progress import Progress
 from .sim.engine import simulate
 from .sim.verilator import find_verilator
 from .training import convert, training_settings
+from .versions import environment
 
 COUNTED = 200  # images for operations and energy
 CALIBRATION = 1000
@@ -71,6 +72,7 @@ def run_demo(args: argparse.Namespace, console: Console, progress: Progress) -> 
         result: dict[str, Any] = counted(mapping, codes[:COUNTED])
 
     summary = {
+        "versions": environment(),
         "groups": args.groups,
         "weight_bits": args.weight_bits,
         "accuracy": {

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .model.cycles import CAUSES, LayerCycles, utilisation
 from .model.energy import Energy
 from .model.layerwise import Losses, Occupancy
 from .model.mapper import Mapping
@@ -114,6 +116,36 @@ def energy(estimated: Energy) -> dict[str, Any]:
             for system in estimated.systems
         ],
         "sentences": estimated.sentences(),
+    }
+
+
+def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[str, Any]:
+    """What the cycle model says of each layer, means over the images; `lane_cycles` explains every lane's cycles."""
+    config = mapping.config
+    layers: list[dict[str, Any]] = []
+    for index, layer in enumerate(mapping.layers):
+        found = [image[index] for image in images]
+        mean = {key: float(np.mean([getattr(one, key) for one in found]))
+                for key in ("cycles", "event", "empty", "waiting", "useful")}  # fmt: skip
+        causes = [one.lane_cycles(config.lanes) for one in found]
+        layers.append(
+            {
+                "name": layer.layer.name,
+                "predicted_cycles": mean["cycles"],
+                "events": mean["event"],
+                "empty": mean["empty"],
+                "waiting": mean["waiting"],
+                "slices": layer.slices,
+                "utilisation": mean["useful"] / (config.banks * config.lanes * mean["cycles"]),
+                "lane_cycles": {cause: float(np.mean([one[cause] for one in causes])) for cause in CAUSES},
+            }
+        )
+    every = [layer for image in images for layer in image]
+    return {
+        "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
+        "utilisation": utilisation(every, config.banks, config.lanes),
+        "lane_cycles": {cause: sum(layer["lane_cycles"][cause] for layer in layers) for cause in CAUSES},
+        "layers": layers,
     }
 
 

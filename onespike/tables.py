@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 
-def _table(title: str, columns: str, caption: str = "") -> Table:
+def titled(title: str, columns: str, caption: str = "") -> Table:
     """A table whose first column is text and whose others are numbers; `columns`: their heads, with commas."""
     table = Table(
         title=title,
@@ -43,7 +43,7 @@ def share(value: float, whole: float) -> str:
 
 def shapes(figures: Map[str, Any]) -> Table:
     """One row per layer of a network without weights."""
-    table = _table(
+    table = titled(
         f"{figures['network']}: layers",
         "layer, kernel, output, weights, dense MACs, cycles, bound by, slices",
         "Cycles are an estimate from one rate for all layers; exact ones need weights and images: onespike report.",
@@ -64,7 +64,7 @@ def shapes(figures: Map[str, Any]) -> Table:
 
 def network(figures: Map[str, Any]) -> Table:
     """One row per layer."""
-    table = _table(
+    table = titled(
         f"Network {figures['hash'][:12]}: g = {figures['groups']}, {figures['weight_bits']}-bit weights",
         "layer, kernel, pool, shape, weights, zero, g, shift",
         f"Accumulators: {figures['accumulator_bits']} bits, proven from the weights.",
@@ -95,7 +95,7 @@ def layers(figures: Map[str, Any]) -> Table:
             " Error: squared, against the float network. Alone: accuracy of the float network with this layer in "
             "counts. Up to here: accuracy with integers to this layer and the float network behind it."
         )
-    table = _table("Layers", heads, caption)
+    table = titled("Layers", heads, caption)
     for layer in figures["layers"]:
         fires = "zero" in layer
         row = [layer["name"], str(layer["groups"]) if fires else "-"]
@@ -110,7 +110,7 @@ def layers(figures: Map[str, Any]) -> Table:
 
 def operations(figures: Map[str, Any]) -> Table:
     """Dense MACs beside additions, per image."""
-    table = _table(
+    table = titled(
         "Operations per image",
         "layer, dense MACs, not zero, radix adds, unary adds, firing",
         f"Counted over {big(figures['images'])} images. Not zero: MACs of a quantised network that skips "
@@ -131,7 +131,7 @@ def operations(figures: Map[str, Any]) -> Table:
 
 def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
     """Predicted and simulated cycles by layer."""
-    table = _table(
+    table = titled(
         f"Cycles per image, {banks} banks x {lanes} lanes",
         "layer, slices, predicted, simulated, events, waiting, use",
         "Slices: banks that share a pixel. Waiting: bank cycles spent on the drain. Use: useful additions per "
@@ -162,9 +162,32 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
     return table
 
 
+LANE_CYCLES = (
+    "Use: an addition. Spare: lanes beyond the layer's channels. Empty: a job without a spike ends. Drain: the sums "
+    "before are not read yet. Start: the program and the pipeline fill. Starve: no word with a spike is there. Early: "
+    "a bank has no job left. End: the last sums drain and fire."
+)
+
+
+def lane_cycles(figures: Map[str, Any]) -> Table:
+    """Where the cycles of all lanes go, in percent, by layer or network; their sum where the figures hold one."""
+    table = titled("Lane-cycles by cause, %", "layer, use, spare, empty, drain, start, starve, early, end", LANE_CYCLES)
+
+    def row(name: str, causes: Map[str, float], style: str = "") -> None:
+        whole = sum(causes.values())
+        table.add_row(name, *(f"{100 * value / whole:.1f}" for value in causes.values()), style=style)
+
+    for layer in figures["layers"]:
+        row(layer["name"], layer["lane_cycles"])
+    if "lane_cycles" in figures:
+        table.add_section()
+        row("all", figures["lane_cycles"], "bold")
+    return table
+
+
 def energy(figures: Map[str, Any]) -> Table:
     """Both cost tables side by side, per image."""
-    table = _table(
+    table = titled(
         "Energy per image, first estimate (uJ)",
         "system, operations, FP32, INT8, memory, weights",
         "Operations: MACs or additions. FP32, INT8: " + figures["tables"]["operations"] + ". Memory, of which "

@@ -18,12 +18,13 @@ from ..hw.counters import COUNTERS, layer_depth
 from ..hw.emit import hex_lines, memory_files
 from ..hw.verilog import to_verilog
 from ..model import golden
-from ..model.cycles import LayerCycles, predict
+from ..model.cycles import LayerCycles, predict_all
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.images import expected_writes, image_beats, load_words, memory_images
 from ..model.mapper import Mapping
 
+STEP = "ONESPIKE_STEP"  # set for a test bench that wakes in every cycle
 HARNESS = Path(__file__).with_name("harness.v")
 
 
@@ -96,6 +97,7 @@ def simulate(
     serial: bool = True,
     waves: bool | str = False,
     gates: str | None = None,
+    stock: bool = False,
     timeout: float = 1800,
 ) -> Simulated:
     """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
@@ -104,7 +106,8 @@ def simulate(
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
     otherwise images follow back to back and only the last one's counters are compared. gates: "ecp5" or "ice40"
-    simulates the engine's netlist after synthesis for that family.
+    simulates the engine's netlist after synthesis for that family. stock: the slow way, as cocotb's own runner has it:
+    every signal visible, and Python awake in every cycle; to measure what ours gains.
     """
     from .verilator import build, run
 
@@ -116,7 +119,7 @@ def simulate(
     needs_trains = config.code == "psg"
     result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
-    predicted = [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(codes))]
+    predicted = predict_all(mapping, result)
 
     images = memory_images(mapping)
     memories = memory_files(images, config)
@@ -131,7 +134,7 @@ def simulate(
     options = ["-DONESPIKE_BLANK"] if through_load else []
     options += ["-CFLAGS", "-O0"] if gates else []  # tens of thousands of cells take long to compile, and run briefly
     built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
-                  timeout=timeout)  # fmt: skip
+                  ports_only=not stock, timeout=timeout)  # fmt: skip
 
     kept = run_dir is not None or waves
     if run_dir is None:
@@ -163,7 +166,8 @@ def simulate(
             counters=np.array([[[getattr(layer, c) for c in COUNTERS] for layer in image] for image in predicted]),
             serial=serial,
         )
-    run(built, "onespike.sim.engine_bench", test_dir=run_dir, timeout=timeout)
+    env = {STEP: "1"} if stock else {}
+    run(built, "onespike.sim.engine_bench", test_dir=run_dir, env=env, timeout=timeout)
     found = json.loads((run_dir / "result.json").read_text())
     if not kept:
         shutil.rmtree(run_dir)

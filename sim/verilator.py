@@ -116,9 +116,9 @@ class PortsOnlyVerilator(Verilator):
     any can be optimised away.
     """
 
-    def __init__(self, tools: Toolchain, *, waves: str = "", timeout: float = 600):
+    def __init__(self, tools: Toolchain, *, waves: str = "", timeout: float = 600, ports_only: bool = True):
         super().__init__()
-        self.tools, self.want_waves, self.timeout = tools, waves, timeout
+        self.tools, self.want_waves, self.timeout, self.ports_only = tools, waves, timeout, ports_only
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(self.tools.executable)
@@ -134,7 +134,8 @@ class PortsOnlyVerilator(Verilator):
     def _build_command(self) -> list[list[str]]:
         self.waves = bool(self.want_waves)  # not what the variable WAVES says: it would not be part of the hash
         verilate, make = super()._build_command()
-        verilate.remove("--public-flat-rw")
+        if self.ports_only:
+            verilate.remove("--public-flat-rw")
         return [[f"--trace-{self.want_waves}" if word == "--trace" else word for word in verilate], make]
 
     def _test_command(self) -> list[list[str]]:
@@ -188,6 +189,7 @@ def build(
     waves: bool | str = False,
     timing: bool = True,
     options: Sequence[str] = (),
+    ports_only: bool = True,
     timeout: float = 600,
 ) -> Built:
     """Compile `verilog` below `build_dir`, or find it compiled already.
@@ -203,15 +205,20 @@ def build(
         Allow delays in the Verilog, for a wrapper that makes its own clock.
     options
         More words for Verilator's command line.
+    ports_only
+        Show the testbench the ports of `top` alone; otherwise every signal, as cocotb's own runner does, and compiled
+        with its flags.
     """
     tools = find_verilator()
     for path in verilog:
         if not path.is_file():
             raise OneSpikeError(f"no such Verilog file: {path}")
-    words = ["-O3", "-CFLAGS", "-O2", "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
+    # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
+    fast = ["-CFLAGS", "-O2"] if ports_only else []
+    words = ["-O3", *fast, "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
     wave_format = waves if isinstance(waves, str) else _wave_format() if waves else ""
     words += ["--trace-underscore"] if wave_format == "saif" else []  # what Yosys left without a name counts, too
-    parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, *words]
+    parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, str(ports_only), *words]
     digest = hashlib.sha256("\0".join(parts).encode())
     for path in (Path(__file__), *verilog):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
@@ -228,7 +235,7 @@ def build(
             ports.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
             log = directory / "build.log"
             try:
-                PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout).build(
+                PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout, ports_only=ports_only).build(
                     sources=[ports, *(path.absolute() for path in verilog)],
                     hdl_toplevel=top,
                     build_dir=directory,

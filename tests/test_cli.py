@@ -113,7 +113,9 @@ def test_report(capsys, net, data, tmp_path):
     assert figures["network"]["hash"] == small_net().hash
     assert figures["hardware"]["banks"] == 2
     assert figures["operations"]["dense_macs"] == 36 * 5 * 9 + 3 * 45
-    assert figures["cycles"]["predicted_cycles_per_image"] > 0
+    for part in (figures["cycles"], *figures["cycles"]["layers"]):
+        cycles = part.get("predicted_cycles_per_image") or part["predicted_cycles"]
+        assert round(sum(part["lane_cycles"].values())) == round(cycles * 2 * 4)
     out = capsys.readouterr().out
     assert "Horowitz" in out and "OneSpike" in out and "Energy per image" in out
 
