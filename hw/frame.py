@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame: makes whole images of frames of any length, so that one bad frame never shifts the images after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+BEATS_BITS = 24
+
+
+def frame_layout(word_bits: int) -> data.StructLayout:
+    """A beat of a frame."""
+    return data.StructLayout({"data": word_bits, "last": 1})
+
+
+class Frame(wiring.Component):
+    """Passes frames of `beats` beats on; fills a shorter frame up with zeros and drops the surplus of a longer one.
+
+    Latency: none. Throughput: one beat a cycle. Back-pressure: passed on; nothing is taken while `run` is low.
+
+    Golden function: `onespike.model.frame.whole_image`.
+
+    Parameters
+    ----------
+    word_bits : bits of a beat.
+
+    Members
+    -------
+    run : In(1) take frames. clear : In(1) forget the frame in progress.
+    beats : In(24) beats of an image, not 0 while `run` is high; constant inside a frame.
+    frames : In(stream) data and last. image : Out(stream) whole images.
+    inside : Out(1) a frame has begun and its last beat has not been taken.
+    began : Out(1) the first beat of an image is leaving.
+    short, long : Out(1) the frame was shorter or longer than the image; one cycle.
+    """
+
+    def __init__(self, word_bits: int):
+        super().__init__(
+            {
+                "run": In(1),
+                "clear": In(1),
+                "beats": In(BEATS_BITS),
+                "frames": In(stream.Signature(frame_layout(word_bits))),
+                "image": Out(stream.Signature(word_bits)),
+                "inside": Out(1),
+                "began": Out(1),
+                "short": Out(1),
+                "long": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        frames, image = self.frames, self.image
+        left = Signal(BEATS_BITS)  # beats of this image after the present one
+        first = Signal(init=1)
+        ends = Signal()
+        passed = Signal()
+        m.d.comb += [
+            ends.eq(left == 0),
+            passed.eq(image.valid & image.ready),
+            self.began.eq(passed & first),
+            image.payload.eq(frames.payload.data),
+        ]
+        with m.If(first & ~passed):
+            m.d.sync += left.eq(self.beats - 1)
+        with m.If(passed):
+            m.d.sync += [first.eq(ends), left.eq(left - 1)]
+            with m.If(ends):
+                m.d.sync += left.eq(self.beats - 1)
+        ready = Signal()  # `left` is known
+        m.d.sync += ready.eq(self.run)
+        with m.FSM():
+            with m.State("Pass"):
+                m.d.comb += [
+                    image.valid.eq(frames.valid & ready & self.run),
+                    frames.ready.eq(image.ready & ready & self.run),
+                    self.inside.eq(~first),
+                ]
+                with m.If(passed & frames.payload.last & ~ends):
+                    m.d.comb += self.short.eq(1)
+                    m.next = "Fill"
+                with m.Elif(passed & ~frames.payload.last & ends):
+                    m.d.comb += self.long.eq(1)
+                    m.next = "Drop"
+            with m.State("Fill"):
+                m.d.comb += [image.valid.eq(1), image.payload.eq(0)]
+                with m.If(passed & ends):
+                    m.next = "Pass"
+                with m.If(self.clear):
+                    m.next = "Pass"
+            with m.State("Drop"):
+                m.d.comb += [frames.ready.eq(1), self.inside.eq(1)]
+                with m.If(frames.valid & frames.payload.last):
+                    m.next = "Pass"
+                with m.If(self.clear):
+                    m.next = "Pass"
+        with m.If(self.clear):
+            m.d.sync += first.eq(1)
+        return m
