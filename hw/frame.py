@@ -56,29 +56,25 @@ class Frame(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         frames, image = self.frames, self.image
-        left = Signal(BEATS_BITS)  # beats of this image after the present one
+        beat = Signal(BEATS_BITS, init=1)  # number of the present beat, from 1
         first = Signal(init=1)
         ends = Signal()
         passed = Signal()
         m.d.comb += [
-            ends.eq(left == 0),
+            ends.eq(beat == self.beats),
             passed.eq(image.valid & image.ready),
             self.began.eq(passed & first),
             image.payload.eq(frames.payload.data),
         ]
-        with m.If(first & ~passed):
-            m.d.sync += left.eq(self.beats - 1)
         with m.If(passed):
-            m.d.sync += [first.eq(ends), left.eq(left - 1)]
-            with m.If(ends):
-                m.d.sync += left.eq(self.beats - 1)
-        ready = Signal()  # `left` is known
-        m.d.sync += ready.eq(self.run)
+            m.d.sync += [first.eq(ends), beat.eq(beat + 1)]
+        with m.If(self.clear | (passed & ends)):
+            m.d.sync += [first.eq(1), beat.eq(1)]
         with m.FSM():
             with m.State("Pass"):
                 m.d.comb += [
-                    image.valid.eq(frames.valid & ready & self.run),
-                    frames.ready.eq(image.ready & ready & self.run),
+                    image.valid.eq(frames.valid & self.run),
+                    frames.ready.eq(image.ready & self.run),
                     self.inside.eq(~first),
                 ]
                 with m.If(passed & frames.payload.last & ~ends):
@@ -99,6 +95,4 @@ class Frame(wiring.Component):
                     m.next = "Pass"
                 with m.If(self.clear):
                     m.next = "Pass"
-        with m.If(self.clear):
-            m.d.sync += first.eq(1)
         return m
