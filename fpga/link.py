@@ -169,7 +169,7 @@ class SpiLink(PacketLink):
 
     def receive(self, seconds: float) -> bytes:
         """The board sends 0 while it has nothing to say."""
-        return bytes(self.spi.xfer2([0] * self.POLL)).lstrip(b"\0")
+        return bytes(self.spi.xfer2([0] * self.POLL))
 
 
 class MmioLink:

@@ -62,3 +62,15 @@ def test_axi(case, tmp_path):
     words = ["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC", "-O1"]
     subprocess.run([*words, "-o", str(library), str(driver / "onespike.c")], check=True)
     assert bench(case, tmp_path, Front(kind="axi"), "axi_bench", ONESPIKE_DRIVER=str(library)) == 5
+
+
+def test_wishbone(case, tmp_path):
+    assert bench(case, tmp_path, Front(kind="wishbone"), "wishbone_bench") == 2
+
+
+def test_spi(case, tmp_path):
+    assert bench(case, tmp_path, Front(kind="spi"), "spi_bench") == 3
+
+
+def test_uart(case, tmp_path):
+    assert bench(case, tmp_path, Front(kind="uart", divisor=4, silence=8), "uart_bench") == 3
