@@ -82,6 +82,7 @@ class Board:
             self.link.write(word("load"), words, fixed=True)
             self.link.write(word("beats"), [image.size * len(image.slices)])
             self.link.write(word("control"), [1])
+            self._check()
 
         self.mapping = None
         self._attempt(attempt)
@@ -158,9 +159,12 @@ class Board:
             link.write(word("image_last"), beats[-1:])
             self._wait("result")
             words = link.read(word("logit"), count, fixed=True)
-        if (found := link.read(word("events"))[0]) & ~flag("events", "done"):
-            raise LinkError(f"The board noted a fault while it worked (events 0x{found:02X}).")
+        self._check()
         return self._signed(words)
+
+    def _check(self) -> None:
+        if (found := self.link.read(word("events"))[0]) & ~flag("events", "done"):
+            raise LinkError(f"The board noted a fault while it worked (events 0x{found:02X}).")
 
     def _wait(self, name: str) -> None:
         until = time.monotonic() + self.patience

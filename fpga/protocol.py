@@ -49,21 +49,18 @@ def reply_frame(reply: Reply) -> bytes:
 
 
 def find_reply(data: bytes) -> tuple[Reply | None, bytes]:
-    """The first whole reply with a right CRC in `data`, or None; and what is left to look at when more has come."""
-    start = 0
-    while (start := data.find(REPLY, start)) >= 0:
-        if len(data) < start + 3:
-            return None, data[start:]
-        end = start + 6 + 4 * data[start + 2]
-        if data[start + 2] <= MOST_WORDS:
-            if len(data) < end:
-                return None, data[start:]
-            body = data[start + 1 : end - 2]
-            if struct.unpack(">H", data[end - 2 : end])[0] == crc(body):
-                words = struct.unpack(f"<{body[1]}I", body[2:-1])
-                return Reply(body[0], body[-1], words), data[end:]
-        start += 1
-    return None, b""
+    """A whole reply with a right CRC in `data`, or None; and what is left to look at when more has come."""
+    pending = len(data)  # where a reply may have begun that is not whole yet
+    for start in (i for i, byte in enumerate(data) if byte == REPLY):
+        count = data[start + 2] if len(data) > start + 2 else 0
+        end = start + 6 + 4 * count
+        if len(data) < end:
+            pending = min(pending, start) if count <= MOST_WORDS else pending
+            continue
+        body = data[start + 1 : end - 2]
+        if count <= MOST_WORDS and struct.unpack(">H", data[end - 2 : end])[0] == crc(body):
+            return Reply(body[0], body[-1], struct.unpack(f"<{count}I", body[2:-1])), data[end:]
+    return None, data[pending:]
 
 
 __all__ = ["LONGEST_REPLY", "MOST_WORDS", "OK", "Reply", "find_reply", "read_request", "reply_frame", "write_request"]

@@ -21,7 +21,9 @@ from . import options
 from .model.errors import OneSpikeError
 from .parser import build_parser
 
-EXTRAS = {"torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo"}
+EXTRAS = {
+    "torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo", "serial": "host", "PIL": "host",
+}  # fmt: skip
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -47,6 +49,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from .synthesis import run_synth
 
         runners = {"synth": run_synth}
+    elif args.command in ("run", "board"):
+        from . import board
+
+        runners = {"run": board.run_run, "board": board.run_board}
     else:
         runners = {
             "eval": commands.run_eval,
