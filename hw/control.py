@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -130,12 +130,12 @@ class Control(wiring.Component):
 
         def give_up() -> None:
             m.d.comb += refuse.eq(1)
-            m.d.sync += [bus.refused.eq(1), bus.answer.eq(0)]
+            m.d.sync += bus.refused.eq(1)
             m.next = "Done"
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [timer.eq(0), bus.answer.eq(Mux(bus.write, 0, found)), bus.refused.eq(0)]
+                m.d.sync += [timer.eq(0), bus.answer.eq(found), bus.refused.eq(0)]
                 with m.If(bus.valid):
                     m.next = "Done"
                     with m.If(bus.write):
@@ -211,10 +211,9 @@ class Control(wiring.Component):
             with m.Elif(late):
                 give_up()
         with m.State("Logit"):
-            m.d.sync += bus.answer.eq(logits.payload.value.as_value().word_select(place, 32)
-                                      if words > 1 else logits.payload.value)  # fmt: skip
             with m.If(logits.valid):
                 m.next = "Done"
+                m.d.sync += bus.answer.eq(Value.cast(logits.payload.value).word_select(place, WORD))
                 m.d.comb += logits.ready.eq(place == words - 1)
                 if words > 1:
                     m.d.sync += place.eq(place + 1)

@@ -198,7 +198,7 @@ class Packet(wiring.Component):
             with m.State("Words"):
                 m.d.comb += [sent.valid.eq(1), byte.eq(word[:8])]
                 with m.If(sent.ready):
-                    m.d.sync += word.eq(word >> 8)
+                    m.d.sync += word.eq(Cat(word[8:], read.data))
                     next_byte("Access", 3)
                     with m.If((step == 3) & (left == 0)):
                         m.next = "Status"
@@ -209,15 +209,13 @@ class Packet(wiring.Component):
                     m.next = "Tail"
                 give_way()
             with m.State("Tail"):
-                m.d.comb += [sent.valid.eq(1), byte.eq(Mux(step == 0, crc.crc[8:], word[:8]))]
-                with m.If(step == 0):
-                    m.d.sync += word.eq(crc.crc)
+                m.d.comb += [sent.valid.eq(1), byte.eq(Mux(step == 0, crc.crc[8:], crc.crc[:8]))]
                 with m.If(sent.ready):
                     next_byte("Hunt", 1)
                 give_way()
 
             receiving = fsm.ongoing("Head") | fsm.ongoing("Payload") | fsm.ongoing("Check")
-            replying = fsm.ongoing("Reply") | fsm.ongoing("Words") | fsm.ongoing("Status") | fsm.ongoing("Tail")
+            replying = fsm.ongoing("Reply") | fsm.ongoing("Words") | fsm.ongoing("Status")
         m.d.comb += [
             crc.data.eq(Mux(replying, byte, received.payload)),
             crc.valid.eq(

@@ -56,17 +56,17 @@ class Uart(wiring.Component):
         wait = Signal(range(self.divisor * 2))
         left = Signal(range(10))  # bits after the present one, the stop bit included
         byte = Signal(8)
-        quiet = Signal(self.silence + 1, init=1 << self.silence)
+        gap = Signal(self.silence + 1)  # cycles since the line was low
         received: Any = self.bytes.received
-        m.d.comb += [received.payload.eq(byte), self.bytes.quiet.eq(quiet[-1])]
         m.d.sync += received.valid.eq(0)
-        with m.If(~quiet[-1]):
-            m.d.sync += quiet.eq(quiet + 1)
-        with m.FSM():
+        with m.If(~line):
+            m.d.sync += gap.eq(0)
+        with m.Elif(~gap[-1]):
+            m.d.sync += gap.eq(gap + 1)
+        with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.sync += [wait.eq(self.divisor + self.divisor // 2 - 2), left.eq(8)]
                 with m.If(~line):
-                    m.d.sync += quiet.eq(0)
                     m.next = "Bits"
             with m.State("Bits"):  # sampled in their middle
                 m.d.sync += wait.eq(wait - 1)
@@ -78,11 +78,11 @@ class Uart(wiring.Component):
                         m.d.sync += received.valid.eq(1)
                         m.next = "Idle"
                     with m.Else():
-                        m.d.sync += quiet.eq(1 << self.silence)
                         m.next = "Break"
             with m.State("Break"):
                 with m.If(line):
                     m.next = "Idle"
+        m.d.comb += [received.payload.eq(byte), self.bytes.quiet.eq(gap[-1] | fsm.ongoing("Break"))]
 
     def _send(self, m: Module) -> None:
         sent: Any = self.bytes.sent
