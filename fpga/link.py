@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ..hw.packet import BAD_CRC, BAD_REQUEST, MOST_WORDS, REFUSED
 from ..model.errors import OneSpikeError
-from .protocol import Reply, find_reply, read_request, write_request
+from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
 
 SHOWN = 24  # bytes that an error message shows
 
@@ -48,6 +48,7 @@ class PacketLink:
 
     def __init__(self, name: str, timeout: float):
         self.name, self.timeout = name, timeout
+        self.line_seconds = 0.0  # that the longest request and reply take on the line
         self._tag = 0
 
     def send(self, data: bytes) -> None:
@@ -84,7 +85,7 @@ class PacketLink:
         self._tag = self._tag % 255 + 1
         self.send(request(self._tag))
         seen, rest = b"", b""
-        until = time.monotonic() + self.timeout
+        until = time.monotonic() + self.line_seconds + self.timeout
         while time.monotonic() < until:
             data = self.receive(until - time.monotonic())
             seen = (seen + data)[: SHOWN + 1]
@@ -121,6 +122,7 @@ class SerialLink(PacketLink):
     def __init__(self, port: Any, *, timeout: float = 2.0):
         super().__init__(f"The board at {port.name}", timeout)
         self.port = port
+        self.line_seconds = 10 * 2 * LONGEST_FRAME / port.baudrate
 
     @classmethod
     def open(cls, path: str, *, baud: int = 115200, timeout: float = 2.0) -> SerialLink:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..hw.packet import MOST_WORDS, OK, READ, READ_FIXED, REPLY, REQUEST, WRITE, WRITE_FIXED
 
-LONGEST_REPLY = 6 + 4 * MOST_WORDS
+LONGEST_FRAME = 7 + 4 * MOST_WORDS
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ def find_reply(data: bytes) -> tuple[Reply | None, bytes]:
     return None, data[pending:]
 
 
-__all__ = ["LONGEST_REPLY", "MOST_WORDS", "OK", "Reply", "find_reply", "read_request", "reply_frame", "write_request"]
+__all__ = ["LONGEST_FRAME", "MOST_WORDS", "OK", "Reply", "find_reply", "read_request", "reply_frame", "write_request"]

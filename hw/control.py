@@ -169,7 +169,10 @@ class Control(wiring.Component):
             with m.Case(word("irq_enable")):
                 m.d.sync += irq_enable.eq(bus.data)
             with m.Case(word("beats")):
-                m.d.sync += self.beats.eq(bus.data)
+                with m.If(self.run):
+                    give_up()
+                with m.Else():
+                    m.d.sync += self.beats.eq(bus.data)
             with m.Case(word("counter")):
                 m.d.sync += self.counter.eq(bus.data)
             if self.config.loadable:

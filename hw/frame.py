@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +20,7 @@ def frame_layout(word_bits: int) -> data.StructLayout:
 class Frame(wiring.Component):
     """Passes frames of `beats` beats on; fills a shorter frame up with zeros and drops the surplus of a longer one.
 
-    Latency: none. Throughput: one beat a cycle. Back-pressure: passed on; nothing is taken while `run` is low.
+    Latency: one cycle. Throughput: one beat a cycle. Back-pressure: passed on; nothing is taken while `run` is low.
 
     Golden function: `onespike.model.frame.whole_image`.
 
@@ -34,7 +34,7 @@ class Frame(wiring.Component):
     beats : In(24) beats of an image, not 0 while `run` is high; constant inside a frame.
     frames : In(stream) data and last. image : Out(stream) whole images.
     inside : Out(1) a frame has begun and its last beat has not been taken.
-    began : Out(1) the first beat of an image is leaving.
+    began : Out(1) the first beat of an image has been taken; one cycle.
     short, long : Out(1) the frame was shorter or longer than the image; one cycle.
     """
 
@@ -59,13 +59,19 @@ class Frame(wiring.Component):
         beat = Signal(BEATS_BITS, init=1)  # number of the present beat, from 1
         first = Signal(init=1)
         ends = Signal()
-        passed = Signal()
+        offered, free, passed = Signal(), Signal(), Signal()
+        fill = Signal()
         m.d.comb += [
             ends.eq(beat == self.beats),
-            passed.eq(image.valid & image.ready),
+            free.eq(~image.valid | image.ready),
+            passed.eq(offered & free),
             self.began.eq(passed & first),
-            image.payload.eq(frames.payload.data),
         ]
+        # A register in front of the engine, which does arithmetic on what it takes.
+        with m.If(free):
+            m.d.sync += [image.valid.eq(offered), image.payload.eq(Mux(fill, 0, frames.payload.data))]
+        with m.If(self.clear):
+            m.d.sync += image.valid.eq(0)
         with m.If(passed):
             m.d.sync += [first.eq(ends), beat.eq(beat + 1)]
         with m.If(self.clear | (passed & ends)):
@@ -73,8 +79,8 @@ class Frame(wiring.Component):
         with m.FSM():
             with m.State("Pass"):
                 m.d.comb += [
-                    image.valid.eq(frames.valid & self.run),
-                    frames.ready.eq(image.ready & self.run),
+                    offered.eq(frames.valid & self.run),
+                    frames.ready.eq(free & self.run),
                     self.inside.eq(~first),
                 ]
                 with m.If(passed & frames.payload.last & ~ends):
@@ -84,7 +90,7 @@ class Frame(wiring.Component):
                     m.d.comb += self.long.eq(1)
                     m.next = "Drop"
             with m.State("Fill"):
-                m.d.comb += [image.valid.eq(1), image.payload.eq(0)]
+                m.d.comb += [offered.eq(1), fill.eq(1)]
                 with m.If(passed & ends):
                     m.next = "Pass"
                 with m.If(self.clear):

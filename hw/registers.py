@@ -96,7 +96,7 @@ REGISTERS = (
     ),
     Register("events", 0x14, "c", "what has happened since control was written 0 or the bit was cleared", EVENTS),
     Register("irq_enable", 0x18, "rw", "events that raise the interrupt line, bit by bit", EVENTS),
-    Register("beats", 0x1C, "rw", "beats of an image, 24 bits; no image is taken while it is 0"),
+    Register("beats", 0x1C, "rw", "beats of an image, 24 bits; no image is taken while it is 0; written while stopped"),
     Register("images", 0x20, "r", "images whose result has left, modulo 65,536"),
     Register("class", 0x24, "r", "class of the image whose result left last"),
     Register("counter", 0x28, "rw", "address of the counter that count reads: 4 * layer + (0 cycles, 1 events, "

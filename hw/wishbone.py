@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,23 +52,27 @@ class Wishbone(wiring.Component):
         m.submodules.core = core = Core(self.config, streams=False, make_engine=self.make_engine)
         bus = core.bus
         m.d.comb += [self.wb_dat_o.eq(bus.answer), self.irq.eq(core.irq)]
-        # The request is copied: a master that gives a cycle up early cannot disturb the access.
+        # The request is copied, and only the cycle that made it sees the end: a master may give a cycle up early.
+        selected, given_up = Signal(), Signal()
+        m.d.comb += selected.eq(self.wb_cyc_i & self.wb_stb_i)
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += [
                     bus.address.eq(self.wb_adr_i),
                     bus.data.eq(self.wb_dat_i),
                     bus.write.eq(self.wb_we_i),
+                    given_up.eq(0),
                 ]
-                with m.If(self.wb_cyc_i & self.wb_stb_i):
+                with m.If(selected):
                     m.next = "Access"
                     with m.If(self.wb_we_i & ~self.wb_sel_i.all()):
                         m.next = "Ignored"
             with m.State("Access"):
-                m.d.comb += [bus.valid.eq(1), self.wb_ack_o.eq(bus.done & self.wb_cyc_i & self.wb_stb_i)]
+                m.d.comb += [bus.valid.eq(1), self.wb_ack_o.eq(bus.done & selected & ~given_up)]
+                m.d.sync += given_up.eq(given_up | ~selected)
                 with m.If(bus.done):
                     m.next = "Idle"
             with m.State("Ignored"):
-                m.d.comb += self.wb_ack_o.eq(self.wb_cyc_i & self.wb_stb_i)
+                m.d.comb += self.wb_ack_o.eq(selected)
                 m.next = "Idle"
         return m

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress as Bar
 
 from . import figures, tables
 from .hw.counters import COUNTERS
@@ -72,8 +73,12 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
         board = Board(link)
         mapping = board.load(net, guide=codes[:1])
         stage.note = f"{board.config.banks} banks x {board.config.lanes} lanes"
-    with progress.stage("classify", f"Classifying {len(codes)} images"):
-        answer = board.classify(codes)
+    with (
+        progress.stage("classify", f"Classifying {len(codes)} images", spinner=False),
+        Bar(console=progress.console, transient=True) as bar,
+    ):
+        task = bar.add_task("images", total=len(codes))
+        answer = board.classify(codes, progress=lambda: bar.advance(task))
     counters = board.counters()
     for index, (label, logits) in enumerate(zip(answer.classes, answer.logits, strict=True)):
         console.print(f"image {index}: class {label}, logits {' '.join(map(str, logits))}", soft_wrap=True)

@@ -196,10 +196,13 @@ async def registers(dut: Any) -> None:
         assert await bench.read("events") == refused, name
         await bench.write("events", 0xFFFFFFFF)
     assert await bench.lite.read_dword(0xFC) == 0 and await bench.read("events") == refused
-    await bench.write("control", 1)
     await bench.write("events", refused)
-    await bench.write("load", 1)
-    assert await bench.read("events") == refused
+    await bench.write("control", 1)
+    for name in ("load", "beats"):
+        await bench.write(name, 1)
+        assert await bench.read("events") == refused, name
+        await bench.write("events", refused)
+    await bench.write("control", 0)
     await bench.write("beats", 0xFFFFFFFF)
     await bench.write("irq_enable", 0xFFFFFFFF)
     assert await bench.read("beats") == 0xFFFFFF and await bench.read("irq_enable") == 0xF
@@ -264,6 +267,7 @@ async def c_driver(dut: Any) -> None:
             assert measured == counters
         assert driver.onespike_classify(handle, words(beats[0][:-1]), len(image) - 1, found, len(logits)) == -3
         assert driver.onespike_classify(handle, words(beats[0]), len(image), found, len(logits) + 1) == -4
-        assert driver.onespike_stop(handle) == 0
+        driver.onespike_stop(handle)
+        assert read(BY_NAME["control"].offset) == 0
 
     await cocotb.task.bridge(drive)()

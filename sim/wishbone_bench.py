@@ -11,6 +11,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from ..fpga.link import MmioLink
+from ..hw.registers import ID, flag, word
 from .front_bench import CLOCK_NS, classify_two_networks, frames_of_wrong_length, stop_anywhere
 
 
@@ -61,8 +62,6 @@ async def board(dut: Any) -> None:
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def patience(dut: Any) -> None:
     """A logit that never comes is refused after 65,536 cycles; a write with half its selects changes nothing."""
-    from ..hw.registers import flag, word
-
     master = Master(dut, 0)
     await master.reset()
     await master.access(word("beats"), 7)
@@ -78,3 +77,20 @@ async def patience(dut: Any) -> None:
     assert await master.access(word("events"), None) == flag("events", "refused")
     await master.access(word("control"), 0)
     assert await master.access(word("status"), None) == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def cycles_given_up(dut: Any) -> None:
+    """A cycle that the master ends early does not answer the next one."""
+    master = Master(dut, 0)
+    await master.reset()
+    for wait in range(1, 5):
+        dut.wb_cyc_i.value = dut.wb_stb_i.value = 1
+        dut.wb_we_i.value, dut.wb_adr_i.value = 0, word("version")
+        await ClockCycles(dut.clk, wait)
+        if dut.wb_ack_o.value:
+            break
+        dut.wb_cyc_i.value = dut.wb_stb_i.value = 0
+        await master.edge
+        assert await master.access(word("id"), None) == ID
+    dut.wb_cyc_i.value = dut.wb_stb_i.value = 0

@@ -65,7 +65,7 @@ def test_axi(case, tmp_path):
 
 
 def test_wishbone(case, tmp_path):
-    assert bench(case, tmp_path, Front(kind="wishbone"), "wishbone_bench") == 2
+    assert bench(case, tmp_path, Front(kind="wishbone"), "wishbone_bench") == 3
 
 
 def test_spi(case, tmp_path):

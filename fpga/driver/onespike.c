@@ -97,12 +97,10 @@ uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t 
     return get(core, ONESPIKE_COUNT);
 }
 
-int onespike_stop(const struct onespike *core) {
+void onespike_stop(const struct onespike *core) {
     put(core, ONESPIKE_CONTROL, 0);
-    return ONESPIKE_OK;
 }
 
-int onespike_start(const struct onespike *core) {
+void onespike_start(const struct onespike *core) {
     put(core, ONESPIKE_CONTROL, ONESPIKE_CONTROL_RUN);
-    return ONESPIKE_OK;
 }

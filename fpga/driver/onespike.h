@@ -50,7 +50,7 @@ int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32
 uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t which);
 
 /* Stop the core, at any time; its memories stay. `onespike_start` goes on with them. */
-int onespike_stop(const struct onespike *core);
-int onespike_start(const struct onespike *core);
+void onespike_stop(const struct onespike *core);
+void onespike_start(const struct onespike *core);
 
 #endif

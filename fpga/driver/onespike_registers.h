@@ -45,7 +45,7 @@
 #define ONESPIKE_IRQ_ENABLE_LONG 0x04u /* a frame went on after the image's end; the surplus beats were dropped */
 #define ONESPIKE_IRQ_ENABLE_REFUSED 0x08u /* an access was refused; it changed nothing and read 0 */
 
-/* beats of an image, 24 bits; no image is taken while it is 0 (rw) */
+/* beats of an image, 24 bits; no image is taken while it is 0; written while stopped (rw) */
 #define ONESPIKE_BEATS 0x1Cu
 
 /* images whose result has left, modulo 65,536 (r) */
