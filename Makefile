@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results clean distclean tools
+.PHONY: help demo test test-slow lint bench results registers clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md"
+	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -42,6 +43,9 @@ results: $(STAMP)
 	$(BIN)/onespike demo
 	$(BIN)/onespike bench --stock --synth --json build/bench.json
 	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
+
+registers: $(STAMP)
+	$(BIN)/python -m onespike.hw.registers
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

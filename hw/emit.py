@@ -6,6 +6,7 @@
 | onespike.v     | module `onespike`; the same text for every network of one configuration           |
 | *.hex          | `$readmemh` images, one row per line from address 0                               |
 | load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
+| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted           |
 | lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
 | manifest.json  | ports, parameters, memory map, network hash, formats                              |
 """
@@ -30,9 +31,11 @@ from ..model.mapper import Mapping
 from ..model.spec import INPUT
 from .config import EngineConfig
 from .drain import channel_layout
+from .front import Front, front_verilog
 from .load import target_widths
 from .logits import logit_layout
 from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words, unpack
+from .registers import REGISTERS
 from .sequencer import column_entry, row_entry
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
 
@@ -85,18 +88,22 @@ def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     return files
 
 
-def emit(mapping: Mapping, directory: str | Path) -> Manifest:
+def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None) -> Manifest:
     """Write everything that runs `mapping.net` into `directory`; equal files are left alone, each is whole or absent.
+
+    front: the interface to wrap the engine in; its module is then the top, in a file of its own.
 
     Deterministic: the same mapping gives the same bytes. The manifest comes last; files that an earlier manifest in
     the folder names and this one does not are removed.
     """
     directory, config = Path(directory), mapping.config
     images = memory_images(mapping)
-    files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers()}
+    files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
     if config.loadable:
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
-    contents = _contents(mapping, images, files)
+    if front is not None:
+        files[f"{front.top}.v"] = front_verilog(config, front)
+    contents = _contents(mapping, images, files, front)
     stale = _listed(directory / "manifest.json") - set(files)
     changed = [name for name, text in files.items() if write_atomically(directory / name, text)]
     for name in sorted(stale):
@@ -106,9 +113,9 @@ def emit(mapping: Mapping, directory: str | Path) -> Manifest:
     return Manifest(directory=directory, contents=contents, changed=tuple(changed))
 
 
-def ports(verilog: str, config: EngineConfig) -> list[dict[str, Any]]:
-    """Name, direction, width and, where it has some, fields of every port of module `onespike`, from its own text."""
-    module = verilog[verilog.index(f"module {TOP}(") :]
+def ports(verilog: str, config: EngineConfig, top: str = TOP) -> list[dict[str, Any]]:
+    """Name, direction, width and, where it has some, fields of every port of module `top`, from its own text."""
+    module = verilog[verilog.index(f"module {top}(") :]
     module = module[: module.index("endmodule")]
     fields = {"logits__payload": _fields(logit_layout(config))}
     found = []
@@ -124,10 +131,11 @@ def _fields(layout: data.StructLayout | Map[str, int]) -> list[list[Any]]:
     return [[name, width] for name, width in layout.items()]
 
 
-def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> dict[str, Any]:
+def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str], front: Front | None) -> dict[str, Any]:
     from .. import __version__
 
     net, config = mapping.net, mapping.config
+    top = TOP if front is None else front.top
     head, per_layer = header_words(), layer_words(config.segments)
     layers = []
     for index, layer in enumerate(mapping.layers):
@@ -166,9 +174,11 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> d
         "version": MANIFEST_VERSION,
         "generator": f"onespike {__version__}",
         "network": {"hash": net.hash, "image": list(net.image.shape), "classes": net.classes},
-        "top": TOP,
+        "top": top,
+        "front": None if front is None else vars(front),
+        "registers": [] if front is None else _registers(),
         "parameters": {name: value for name, value in vars(config).items()},
-        "ports": ports(files[f"{TOP}.v"], config),
+        "ports": ports(files[f"{top}.v"], config, top),
         "memories": _memories(config, images),
         "layers": layers,
         "tensors": tensors,
@@ -177,6 +187,19 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str]) -> d
         "lint_waivers": WAIVERS,
         "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(files.items())},
     }
+
+
+def _registers() -> list[dict[str, Any]]:
+    """The register map."""
+    return [
+        {
+            "name": register.name,
+            "offset": register.offset,
+            "access": register.access,
+            "fields": [[field.name, field.low, field.bits] for field in register.fields],
+        }
+        for register in REGISTERS
+    ]
 
 
 def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]]:
@@ -237,10 +260,11 @@ def _json(contents: Map[str, Any]) -> str:
     return re.sub(rf"\[\n\s+{plain}(?:,\n\s+{plain})*\n\s+\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text)
 
 
-def _waivers() -> str:
+def _waivers(front: Front | None) -> str:
     lines = ["`verilator_config", "// SPDX-License-Identifier: Apache-2.0"]
     for rule, reason in WAIVERS.items():
         lines += [f"// {reason}.", f'lint_off -rule {rule} -file "*{TOP}.v"']
+        lines += [f'lint_off -rule {rule} -file "*{front.top}.v"'] if front is not None else []
     return "\n".join(lines) + "\n"
 
 

@@ -50,7 +50,7 @@ class _BankInstance(Elaboratable):
 
 def bank_verilog(config: EngineConfig) -> str:
     """Verilog of `Bank(config)`, module `onespike_bank`; its parameter WEIGHTS names the memory image."""
-    text = _convert(Bank(config), BANK)
+    text = convert(Bank(config), BANK)
     return re.sub(rf"(?m)^module {BANK}\(", f'module {BANK} #(parameter WEIGHTS = "{weight_file(0)}") (', text)
 
 
@@ -60,7 +60,7 @@ def to_verilog(config: EngineConfig) -> str:
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
     """
-    engine = _convert(Engine(config, make_bank=_BankInstance), TOP)
+    engine = convert(Engine(config, make_bank=_BankInstance), TOP)
     text = "// SPDX-License-Identifier: Apache-2.0\n"
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
@@ -69,7 +69,7 @@ def to_verilog(config: EngineConfig) -> str:
     return text + engine + bank_verilog(config)
 
 
-def _convert(component: wiring.Component, name: str) -> str:
+def convert(component: wiring.Component, name: str) -> str:
     saved = os.environ.get("AMARANTH_USE_YOSYS")
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"  # a system Yosys would write other text
     try:

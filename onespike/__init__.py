@@ -29,12 +29,22 @@ _HOME = {
     "to_verilog": "hw.verilog",
     "emit": "hw.emit",
     "simulate": "sim.engine",
+    "Board": "fpga.host",
+    "SerialLink": "fpga.link",
+    "SpiLink": "fpga.link",
+    "MmioLink": "fpga.link",
+    "Front": "hw.front",
     "convert": "model.converter",
     "finetune": "model.finetune",
 }
 __all__ = [
+    "Board",
     "EngineConfig",
+    "Front",
+    "MmioLink",
     "OneSpikeError",
+    "SerialLink",
+    "SpiLink",
     "SpikeNet",
     "__version__",
     "convert",
@@ -50,8 +60,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .fpga.host import Board
+    from .fpga.link import MmioLink, SerialLink, SpiLink
     from .hw.config import EngineConfig
     from .hw.emit import emit
+    from .hw.front import Front
     from .hw.verilog import to_verilog
     from .model.converter import convert
     from .model.cycles import predict

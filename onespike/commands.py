@@ -22,7 +22,7 @@ from .model.layerwise import layer_losses, occupancy, rounder
 from .model.mapper import Mapping
 from .model.operations import count
 from .model.spec import INPUT, SpikeNet
-from .options import make_mapping
+from .options import make_front, make_mapping
 from .progress import Progress
 
 LAYER_IMAGES = 1000  # that `eval` follows through every layer
@@ -96,9 +96,10 @@ def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> 
 def run_verilog(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
     guide = None if args.data is None else net.image.quantise(load_data(args, net).images)
+    front = make_front(args)
     mapping = make_mapping(args, net, guide)
     with progress.stage("verilog", "Writing Verilog and memory images") as stage:
-        manifest = emit(mapping, args.output)
+        manifest = emit(mapping, args.output, front=front)
         stage.note = f"{len(manifest.changed)} of {len(manifest.contents['files']) + 1} files changed"
     config = mapping.config
     bits = {memory["file"]: memory["depth"] * memory["bits"] for memory in manifest.contents["memories"]}
@@ -116,6 +117,8 @@ def run_verilog(args: argparse.Namespace, console: Console, progress: Progress) 
             f"{(sum(bits.values()) + config.banks * config.spike_depth * config.word_bits) / 8192:,.1f} KB in all",
         ),
     ]
+    if front is not None:
+        rows.insert(1, ("front", f"{front.kind}, module {front.top}"))
     tables.facts(console, f"Network {net.hash[:12]} as hardware", rows)
     return {
         "network": {"hash": net.hash},

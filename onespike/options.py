@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .hw.config import ENGINE_CODES, EngineConfig
+from .hw.front import FRONTS, Front
 from .model import golden, mapper
 from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
@@ -102,6 +104,41 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         dest="fixed",
         help="fix a parameter of EngineConfig, such as weight_depth, instead of fitting it to the network (repeatable)",
     )
+
+
+def add_front(parser: argparse.ArgumentParser) -> None:
+    """Options of the interface around the engine."""
+    group = parser.add_argument_group("front")
+    group.add_argument(
+        "--front",
+        choices=FRONTS,
+        help="wrap the engine: AXI4-Stream and AXI4-Lite, Wishbone, a serial line or SPI (default: the bare engine)",
+    )
+    group.add_argument(
+        "--clock-mhz", type=number(0.1, 1000, float), default=12.0, metavar="MHZ", help="for --front uart (default: 12)"
+    )
+    group.add_argument(
+        "--baud",
+        type=number(300, 20_000_000),
+        default=115200,
+        metavar="N",
+        help="bits a second, for --front uart (default: 115200)",
+    )
+
+
+def make_front(args: argparse.Namespace) -> Front | None:
+    """The front that the options describe."""
+    if args.front != "uart":
+        return None if args.front is None else Front(kind=args.front)
+    clock = args.clock_mhz * 1e6
+    divisor = round(clock / args.baud)
+    if divisor < 4 or abs(clock / divisor / args.baud - 1) > 0.02:
+        raise OneSpikeError(
+            f"A clock of {args.clock_mhz:g} MHz cannot make {args.baud} baud within 2 %; choose a baud rate well below "
+            f"{clock / 4:.0f}, or another clock."
+        )
+    silence = max(10, round(math.log2(clock * 0.02)))  # about 20 ms
+    return Front(kind="uart", divisor=divisor, silence=silence)
 
 
 def add_data(parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True) -> None:

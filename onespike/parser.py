@@ -22,6 +22,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
   onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
+  onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
   onespike bench                                       the engine beside its rivals, on several networks
@@ -210,6 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
     _net(verilog)
     verilog.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
     options.add_data(verilog, options.CHOOSING, "images that guide --slices auto", required=False)
+    options.add_front(verilog)
     options.add_engine(verilog)
     options.add_common(verilog)
 
@@ -352,6 +354,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(asic)
     options.add_common(asic)
+
     bench = command(
         "bench",
         "measure the engine beside dense, unary and T-step rivals and its peers",
@@ -405,6 +408,50 @@ def build_parser() -> argparse.ArgumentParser:
         help="build folder; networks trained there are reused (default: build/bench)",
     )
     options.add_common(bench, seed=True)
+    run = command(
+        "run",
+        "load a network into a board and classify images on it",
+        "The board runs the design of `onespike verilog --front uart`; `onespike board` simulates one.",
+    )
+    _net(run)
+    run.add_argument(
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="a picture (PNG) of the network's size, or a .npy file of bytes or of what the trained network takes",
+    )
+    run.add_argument("--port", required=True, metavar="DEVICE", help="serial port, such as /dev/ttyUSB0")
+    run.add_argument(
+        "--baud", type=options.number(300, 20_000_000), default=115200, metavar="N", help="bits a second (115200)"
+    )
+    run.add_argument(
+        "--timeout",
+        type=options.number(0.05, 3600, float),
+        default=2.0,
+        metavar="SECONDS",
+        help="how long to wait for an answer (default: 2)",
+    )
+    options.add_common(run)
+
+    board = command(
+        "board",
+        "simulate a board with a serial port, until interrupted",
+        "Its engine is sized for the network and blank: load it with `onespike run`.",
+    )
+    _net(board)
+    board.add_argument(
+        "--pty", type=Path, nargs="?", metavar="LINK", help="also make LINK a symbolic link to the pseudo-terminal"
+    )
+    board.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/board"),
+        metavar="DIR",
+        help="build folder (default: build/board)",
+    )
+    options.add_engine(board)
+    options.add_common(board)
     return parser
 
 

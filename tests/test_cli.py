@@ -137,6 +137,19 @@ def test_verilog(capsys, net, tmp_path, code):
     assert str(folder / "onespike.v") in capsys.readouterr().out
 
 
+def test_verilog_with_a_front(capsys, net, tmp_path):
+    folder = tmp_path / "verilog"
+    arguments = ["verilog", str(net), *ENGINE, "--front", "uart", "--clock-mhz", "25", "-o", str(folder)]
+    assert main(arguments) == 0
+    assert "217 clock cycles per bit; silence after 2**19 cycles" in (folder / "onespike_uart.v").read_text()
+    assert "uart, module onespike_uart" in capsys.readouterr().out
+    sentence = (
+        "A clock of 12 MHz cannot make 4000000 baud within 2 %; choose a baud rate well below 3000000, or another "
+        "clock."
+    )
+    fails(capsys, sentence, "verilog", net, "--front", "uart", "--baud", "4000000", "-o", folder)
+
+
 def test_simulate(capsys, net, data, tmp_path):
     file = tmp_path / "simulate.json"
     arguments = ["simulate", str(net), "--data", str(data), "--images", "2", *ENGINE, "--stall", "0.3"]

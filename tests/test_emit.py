@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from blocks import random_mapping
 
+from onespike.hw.config import EngineConfig
 from onespike.hw.emit import WAIVERS, emit, hex_lines
+from onespike.hw.front import FRONTS, Front, front_verilog
 from onespike.hw.load import target_widths
 from onespike.hw.program import header_words, layer_words
 from onespike.model.errors import OneSpikeError
@@ -150,3 +152,44 @@ def test_yosys_reads_it(emitted):
     found = subprocess.run([yosys, "-p", script], cwd=emitted.directory, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
     assert "onespike_bank" in found.stdout and "ERROR" not in found.stdout
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_fronts(mapping, tmp_path, kind):
+    """A front is a module of its own around the engine: its ports, registers and files stand in the manifest."""
+    front = Front(kind=kind)
+    folder = emit(mapping, tmp_path, front=front).directory
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["top"] == f"onespike_{kind}" and f"onespike_{kind}.v" in manifest["files"]
+    names = {port["name"] for port in manifest["ports"]}
+    assert (
+        names
+        >= {
+            "axi": {"aclk", "aresetn", "s_axis_tdata", "m_axis_tlast", "s_axi_awaddr", "s_axi_rdata", "irq"},
+            "wishbone": {"clk", "rst", "wb_adr_i", "wb_dat_o", "wb_ack_o", "irq"},
+            "uart": {"clk", "rst", "rx", "tx", "irq"},
+            "spi": {"clk", "rst", "sclk", "mosi", "miso", "cs_n", "irq"},
+        }[kind]
+    )
+    offsets = {register["name"]: register["offset"] for register in manifest["registers"]}
+    assert offsets["id"] == 0 and offsets["logit"] == 0x3C
+    tools = find_verilator()
+    command = [tools.executable, "--lint-only", "--top-module", front.top, "lint.vlt", "onespike.v", f"{front.top}.v"]
+    found = subprocess.run(command, cwd=folder, env=os.environ | tools.env, capture_output=True, text=True)
+    assert found.returncode == 0 and "%Warning" not in found.stderr, found.stderr[:2000]
+    emit(mapping, tmp_path)  # the bare engine again: the front's file goes
+    assert not (folder / f"{front.top}.v").exists()
+
+
+def test_vivado_recognises_the_clock(mapping):
+    text = front_verilog(mapping.config, Front(kind="axi"))
+    attributes = re.search(r"((?:  \(\*.*\*\)\n)+)  input aclk;", text)
+    assert attributes is not None
+    assert "ASSOCIATED_BUSIF s_axi:s_axis:m_axis, ASSOCIATED_RESET aresetn" in attributes[1]
+
+
+def test_unknown_front():
+    with pytest.raises(OneSpikeError, match=r"^The front must be one of axi, wishbone, uart, spi, not 'pcie'\.$"):
+        Front(kind="pcie")
+    with pytest.raises(OneSpikeError, match=r"^A UART needs 4 to 65,535 clock cycles per bit, not 3; change the baud"):
+        Front(kind="uart", divisor=3).component(EngineConfig())

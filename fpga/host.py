@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Board: loads networks into a OneSpike core and classifies images on it, over any link.
+
+board = Board(SerialLink.open("/dev/ttyUSB0"))
+board.load(net)
+answer = board.classify(images)      # Answer(logits, classes)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..hw.counters import COUNTERS
+from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..model.choose import choose_mapping
+from ..model.errors import OneSpikeError
+from ..model.images import image_beats, load_words, memory_images
+from ..model.mapper import Mapping, map_network
+from ..model.spec import INPUT, SpikeNet
+from .link import Link, LinkError
+
+ATTEMPTS = 2  # before a fault of the line is reported
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the board said: logits int64 [N, classes], and the class of each image."""
+
+    logits: np.ndarray
+    classes: np.ndarray
+
+
+class Board:
+    """A OneSpike core behind a link; OneSpikeError where what answers is no such core.
+
+    patience: seconds that an image may take.
+
+    Members: `config`, the engine's parameters as the core states them; `mapping`, the network that was loaded.
+    """
+
+    def __init__(self, link: Link, *, patience: float = 10.0):
+        self.link, self.patience = link, patience
+        self.mapping: Mapping | None = None
+        found, version, features = self._attempt(lambda: self.link.read(word("id"), 3))
+        if found != ID:
+            raise OneSpikeError(f"What answers is not a OneSpike core: it says 0x{found:08X} instead of 0x{ID:08X}.")
+        if version != VERSION:
+            raise OneSpikeError(
+                f"The board's registers have version {version}, this OneSpike speaks version {VERSION}; build the "
+                f"board's design with the same OneSpike."
+            )
+        self.streams = bool(features & flag("features", "streams"))
+        self.logit_words = (features & flag("features", "logit_words")) >> 4
+        self.config = config_of(self._attempt(lambda: self.link.read(CONFIG // 4, len(PARAMETERS))))
+
+    def load(self, network: SpikeNet | Mapping, *, guide: np.ndarray | None = None) -> Mapping:
+        """Load a network; OneSpikeError, with numbers, where it is too large for the board.
+
+        guide: image codes [N, C, H, W] with which the cheapest mapping is chosen; a Mapping is loaded as it is.
+        """
+        if not self.config.loadable:
+            raise OneSpikeError("The board's engine has its network built in; it cannot load another.")
+        if isinstance(network, Mapping):
+            if network.config != self.config:
+                raise OneSpikeError("The mapping is for another engine than the board's; map the network again.")
+            mapping = network
+        else:
+            mapping = self._map(network, guide)
+        words = load_words(memory_images(mapping), self.config)
+        image = mapping.tensors[INPUT]
+
+        def attempt() -> None:
+            self.link.write(word("control"), [0])
+            self.link.write(word("load"), words, fixed=True)
+            self.link.write(word("beats"), [image.size * len(image.slices)])
+            self.link.write(word("control"), [1])
+            self._check()
+
+        self.mapping = None
+        self._attempt(attempt)
+        self.mapping = mapping
+        return mapping
+
+    def _map(self, net: SpikeNet, guide: np.ndarray | None) -> Mapping:
+        try:
+            if guide is not None and len(guide):
+                return choose_mapping(net, self.config, guide, fit=False)
+            return map_network(net, self.config)
+        except OneSpikeError as error:
+            needs, _, _ = str(error).partition(";")
+            raise OneSpikeError(
+                f"The network does not fit the board ({needs.rstrip('.')}); build the board's design for a larger "
+                f"network, or load a smaller one."
+            ) from None
+
+    def classify(self, images: np.ndarray, *, progress: Callable[[], None] = lambda: None) -> Answer:
+        """Classify images [N, C, H, W]: uint8 are the network's codes, floats are quantised as the network says.
+
+        progress: called after every image.
+        """
+        mapping = self._loaded()
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1:] != mapping.net.image.shape:
+            raise OneSpikeError(
+                f"The images have the shape {images.shape}, but the network takes (N, "
+                f"{', '.join(map(str, mapping.net.image.shape))})."
+            )
+        codes = images if images.dtype == np.uint8 else mapping.net.image.quantise(images)
+        logits = []
+        for beats in image_beats(mapping, codes):
+            logits.append(self._attempt(partial(self._image, [int(beat) for beat in beats]), self._restart))
+            progress()
+        values = np.array(logits, np.int64).reshape(len(codes), mapping.net.classes)
+        return Answer(logits=values, classes=values.argmax(1))
+
+    def counters(self) -> np.ndarray:
+        """Counters [layers, 4] of the last image, in the order of COUNTERS."""
+        layers = len(self._loaded().layers)
+
+        def attempt() -> list[int]:
+            self.link.write(word("counter"), [0])
+            return self.link.read(word("count"), len(COUNTERS) * layers, fixed=True)
+
+        return np.array(self._attempt(attempt), np.int64).reshape(layers, len(COUNTERS))
+
+    def status(self) -> dict[str, Any]:
+        """The status and the events that the core keeps."""
+        status, events = self._attempt(lambda: self.link.read(word("status"), 2))
+        names = {"status": ("running", "busy", "room", "result"), "events": ("done", "short", "long", "refused")}
+        values = {"status": status, "events": events}
+        return {name: bool(values[register] & flag(register, name)) for register in names for name in names[register]}
+
+    def _loaded(self) -> Mapping:
+        if self.mapping is None:
+            raise OneSpikeError("No network is loaded; call load() first.")
+        return self.mapping
+
+    def _image(self, beats: list[int]) -> list[int]:
+        """One image in, its logits out."""
+        link, mapping = self.link, self._loaded()
+        count = mapping.net.classes * self.logit_words
+        if self.streams:
+            send, receive = getattr(link, "send", None), getattr(link, "receive", None)
+            if send is None or receive is None:
+                raise OneSpikeError("This core has streams; give the link functions that send and receive them.")
+            send(beats)
+            words = list(receive(count))
+        else:
+            if len(beats) > 1:
+                link.write(word("image"), beats[:-1], fixed=True)
+            link.write(word("image_last"), beats[-1:])
+            self._wait("result")
+            words = link.read(word("logit"), count, fixed=True)
+        self._check()
+        return self._signed(words)
+
+    def _check(self) -> None:
+        if (found := self.link.read(word("events"))[0]) & ~flag("events", "done"):
+            raise LinkError(f"The board noted a fault while it worked (events 0x{found:02X}).")
+
+    def _wait(self, name: str) -> None:
+        until = time.monotonic() + self.patience
+        while not self.link.read(word("status"))[0] & flag("status", name):
+            if time.monotonic() > until:
+                raise LinkError(f"The board gave no {name} within {self.patience:g} s.")
+
+    def _signed(self, words: Sequence[int]) -> list[int]:
+        """Logits from their 32-bit words, low word first."""
+        bits = 32 * self.logit_words
+        values = [sum(int(w) << (32 * i) for i, w in enumerate(words[at : at + self.logit_words]))
+                  for at in range(0, len(words), self.logit_words)]  # fmt: skip
+        return [value - (1 << bits) if value >> (bits - 1) else value for value in values]
+
+    def _restart(self) -> None:
+        self.link.write(word("control"), [0])
+        self.link.write(word("control"), [1])
+
+    def _attempt(self, action: Callable[[], T], before_retry: Callable[[], None] = lambda: None) -> T:
+        """The action; after a fault of the line again, ATTEMPTS times in all."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return action()
+            except LinkError:
+                self.link.recover()
+                with contextlib.suppress(LinkError):
+                    before_retry()
+        return action()

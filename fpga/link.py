@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links: how a host reaches the registers of a board. Every link reads and writes words at word addresses.
+
+SerialLink.open("/dev/ttyUSB0")     UART, with pyserial
+SpiLink(spidev.SpiDev(...))         SPI, with anything that has xfer2
+MmioLink(mmio, send, receive)       AXI, with anything that has read(offset) and write(offset, value)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from ..hw.packet import BAD_CRC, BAD_REQUEST, MOST_WORDS, REFUSED
+from ..model.errors import OneSpikeError
+from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
+
+SHOWN = 24  # bytes that an error message shows
+
+
+class LinkError(OneSpikeError):
+    """No right answer came; the engine must be stopped and the work begun again."""
+
+
+class Link(Protocol):
+    """Access to the registers."""
+
+    def read(self, address: int, count: int = 1, *, fixed: bool = False) -> list[int]:
+        """`count` words from word address `address` on, or that one again and again."""
+        ...
+
+    def write(self, address: int, words: Sequence[int], *, fixed: bool = False) -> None:
+        """The same, writing."""
+        ...
+
+    def recover(self) -> None:
+        """Forget what may still be under way."""
+        ...
+
+
+class PacketLink:
+    """Register accesses in frames of `docs/protocol.md`; subclasses move the bytes.
+
+    timeout: seconds without a right answer after which LinkError is raised.
+    """
+
+    def __init__(self, name: str, timeout: float):
+        self.name, self.timeout = name, timeout
+        self.line_seconds = 0.0  # that the longest request and reply take on the line
+        self._tag = 0
+
+    def send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def receive(self, seconds: float) -> bytes:
+        """What has come, after at most `seconds`."""
+        raise NotImplementedError
+
+    def recover(self) -> None:
+        """Leave the board time to find the line quiet, and drop what it still sends."""
+        until = time.monotonic() + min(0.3, self.timeout)
+        while time.monotonic() < until:
+            self.receive(0.05)
+
+    def read(self, address: int, count: int = 1, *, fixed: bool = False) -> list[int]:
+        words: list[int] = []
+        while len(words) < count:
+            part = min(MOST_WORDS, count - len(words))
+            at = address if fixed else address + len(words)
+            reply = self._ask(partial(read_request, address=at, count=part, fixed=fixed))
+            if len(reply.words) != part:
+                raise LinkError(f"{self.name} answered {len(reply.words)} words instead of {part}.")
+            words += reply.words
+        return words
+
+    def write(self, address: int, words: Sequence[int], *, fixed: bool = False) -> None:
+        for start in range(0, len(words), MOST_WORDS):
+            part = words[start : start + MOST_WORDS]
+            at = address if fixed else address + start
+            self._ask(partial(write_request, address=at, words=part, fixed=fixed))
+
+    def _ask(self, request: Callable[[int], bytes]) -> Reply:
+        self._tag = self._tag % 255 + 1
+        self.send(request(self._tag))
+        seen, rest = b"", b""
+        until = time.monotonic() + self.line_seconds + self.timeout
+        while time.monotonic() < until:
+            data = self.receive(until - time.monotonic())
+            seen = (seen + data)[: SHOWN + 1]
+            rest += data
+            reply, rest = find_reply(rest)
+            while reply is not None and reply.tag != self._tag:  # the answer to a request that was given up
+                reply, rest = find_reply(rest)
+            if reply is not None:
+                self._check(reply)
+                return reply
+        if not seen:
+            what = "nothing came"
+        else:
+            more = " ..." if len(seen) > SHOWN else ""
+            what = f"only {seen[:SHOWN].hex(' ')}{more} came"
+        raise LinkError(
+            f"{self.name} did not answer within {self.timeout:g} s: {what}; check the port, the baud rate and that a "
+            f"OneSpike design is running."
+        )
+
+    def _check(self, reply: Reply) -> None:
+        problems = {
+            BAD_CRC: "received a damaged frame",
+            BAD_REQUEST: "does not know the request",
+            REFUSED: "refused an access",
+        }
+        if reply.status in problems:
+            raise LinkError(f"{self.name} {problems[reply.status]}.")
+
+
+class SerialLink(PacketLink):
+    """UART through a pyserial port."""
+
+    def __init__(self, port: Any, *, timeout: float = 2.0):
+        super().__init__(f"The board at {port.name}", timeout)
+        self.port = port
+        self.line_seconds = 10 * 2 * LONGEST_FRAME / port.baudrate
+
+    @classmethod
+    def open(cls, path: str, *, baud: int = 115200, timeout: float = 2.0) -> SerialLink:
+        """A link over the serial device `path`; OneSpikeError where it cannot be opened."""
+        import serial
+
+        try:
+            return cls(serial.Serial(path, baud, write_timeout=10), timeout=timeout)
+        except (serial.SerialException, OSError, ValueError) as error:
+            reasons = {2: "there is no such device", 13: "permission denied", 16: "it is in use"}
+            reason = reasons.get(getattr(error, "errno", None) or 0, str(error))
+            raise OneSpikeError(f"Cannot open the serial port {path}: {reason}; name the board's port.") from None
+
+    def send(self, data: bytes) -> None:
+        self._try(self.port.reset_input_buffer)
+        self._try(lambda: self.port.write(data))
+
+    def receive(self, seconds: float) -> bytes:
+        def get() -> bytes:
+            self.port.timeout = max(0.0, seconds)
+            first = self.port.read(1)
+            return first + self.port.read(self.port.in_waiting) if first else first
+
+        return self._try(get)
+
+    def _try(self, action: Callable[[], Any]) -> Any:
+        import serial
+
+        try:
+            return action()
+        except (serial.SerialException, OSError) as error:
+            raise OneSpikeError(f"{self.name} has gone: {error}.") from None
+
+
+class SpiLink(PacketLink):
+    """SPI, mode 0, through an object with `xfer2(list of bytes) -> list of bytes`, such as spidev's SpiDev."""
+
+    POLL = 16  # bytes that are clocked in at a time
+
+    def __init__(self, spi: Any, *, timeout: float = 2.0):
+        super().__init__("The board on SPI", timeout)
+        self.spi = spi
+
+    def send(self, data: bytes) -> None:
+        self.spi.xfer2(list(data))
+
+    def receive(self, seconds: float) -> bytes:
+        """The board sends 0 while it has nothing to say."""
+        return bytes(self.spi.xfer2([0] * self.POLL))
+
+
+class MmioLink:
+    """AXI: registers through `mmio.read(offset)` and `mmio.write(offset, value)`, as PYNQ's MMIO has them.
+
+    send: streams the beats of one image (a sequence of integers) in. receive: the given number of logit words that come
+    out. Both None where images and logits go through the registers (Wishbone).
+    """
+
+    def __init__(
+        self,
+        mmio: Any,
+        send: Callable[[Sequence[int]], None] | None = None,
+        receive: Callable[[int], Sequence[int]] | None = None,
+    ):
+        self.mmio, self.send, self.receive = mmio, send, receive
+
+    def read(self, address: int, count: int = 1, *, fixed: bool = False) -> list[int]:
+        return [int(self.mmio.read(4 * (address if fixed else address + i))) for i in range(count)]
+
+    def write(self, address: int, words: Sequence[int], *, fixed: bool = False) -> None:
+        for i, word in enumerate(words):
+            self.mmio.write(4 * (address if fixed else address + i), int(word))
+
+    def recover(self) -> None:
+        """Nothing is under way: every access is answered."""

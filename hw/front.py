@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fronts: the interfaces that an engine can be given, and their Verilog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.lib import wiring
+
+from ..model.errors import OneSpikeError
+from .axi import Axi
+from .config import EngineConfig
+from .engine import Engine
+from .spi import SpiCore
+from .uart import SILENCE, UartCore
+from .verilog import TOP, convert
+from .wishbone import Wishbone
+
+FRONTS = ("axi", "wishbone", "uart", "spi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """An interface in front of an engine: its kind, one of FRONTS, and for a UART the cycles per bit and of silence."""
+
+    kind: str
+    divisor: int = 104
+    silence: int = SILENCE
+
+    def __post_init__(self) -> None:
+        if self.kind not in FRONTS:
+            raise OneSpikeError(f"The front must be one of {', '.join(FRONTS)}, not {self.kind!r}.")
+
+    @property
+    def top(self) -> str:
+        """Name of the Verilog module."""
+        return f"{TOP}_{self.kind}"
+
+    def component(self, config: EngineConfig, **options: Any) -> Any:
+        """The front around an engine; options as in Core."""
+        if self.kind == "uart":
+            return UartCore(config, divisor=self.divisor, silence=self.silence, **options)
+        return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)
+
+
+class _EngineInstance(Engine):
+    """The engine as an instance of its own Verilog module, with a reset of its own."""
+
+    def __init__(self, config: EngineConfig, reset: Signal):
+        super().__init__(config)
+        self.reset = reset
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        reset = Signal()
+        m.d.comb += reset.eq(self.reset | ResetSignal())
+        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": reset}
+        for path, member, value in self.signature.flatten(self):
+            direction = "o_" if member.flow is wiring.Out else "i_"
+            ports[direction + "__".join(map(str, path))] = Value.cast(value)
+        m.submodules.engine = Instance(TOP, **ports)
+        return m
+
+
+def front_verilog(config: EngineConfig, front: Front) -> str:
+    """Verilog of the front, around an instance of the engine's module `onespike` (`verilog.to_verilog`)."""
+    text = "// SPDX-License-Identifier: Apache-2.0\n"
+    text += f"// OneSpike {front.kind} front around the engine in {TOP}.v. Generated; change the generator instead.\n"
+    if front.kind == "uart":
+        text += f"// {front.divisor} clock cycles per bit; silence after 2**{front.silence} cycles.\n"
+    return text + convert(front.component(config, make_engine=_EngineInstance), front.top)

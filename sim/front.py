@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulate an engine behind one of its fronts: the same design that a board would run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..hw.config import EngineConfig
+from ..hw.front import Front, front_verilog
+from ..hw.verilog import TOP, to_verilog
+from ..model.files import write_atomically
+
+if TYPE_CHECKING:
+    from .verilator import Built
+
+
+def build_front(config: EngineConfig, front: Front, build_dir: Path) -> Built:
+    """Compile the front with its engine, memories blank."""
+    from .verilator import build
+
+    texts = {f"{TOP}.v": to_verilog(config), f"{front.top}.v": front_verilog(config, front)}
+    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
+    sources = build_dir / f"verilog-{digest}"
+    for name, text in texts.items():
+        write_atomically(sources / name, text)
+    files = [sources / name for name in texts]
+    return build(files, front.top, build_dir, timing=False, options=["-DONESPIKE_BLANK"])
