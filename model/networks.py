@@ -26,6 +26,18 @@ class Digits(nn.Sequential):
         )  # fmt: skip
 
 
+class DigitsSmall(nn.Sequential):
+    """A digits network for parts of a few thousand LUTs and some ten block RAMs: 5,000 weights."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(144, 10),
+        )  # fmt: skip
+
+
 class Mlp(nn.Sequential):
     """784-128-10."""
 
@@ -127,7 +139,8 @@ class ResNet8(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "digits": Digits, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20, "resnet8": ResNet8,
+    "digits": Digits, "digits-small": DigitsSmall, "mlp": Mlp, "lenet5": LeNet5, "resnet20": ResNet20,
+    "resnet8": ResNet8,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from . import options
 from .model.errors import OneSpikeError
 from .parser import build_parser
 
-EXTRAS = {"torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo"}
+EXTRAS = {"torch": "torch", "cocotb": "sim", "cocotb_tools": "sim", "mlxtend": "demo", "matplotlib": "demo"}
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -47,6 +47,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         from .synthesis import run_synth
 
         runners = {"synth": run_synth}
+    elif args.command == "explore":
+        from .exploring import run_explore
+
+        runners = {"explore": run_explore}
     else:
         runners = {
             "eval": commands.run_eval,

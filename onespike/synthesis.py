@@ -11,7 +11,8 @@ from rich.console import Console
 
 from . import tables
 from .commands import load_data
-from .fpga.synth import find_target, synthesise
+from .fpga.synth import synthesise
+from .fpga.targets import find_target
 from .model.spec import SpikeNet
 from .options import engine_config, make_mapping
 from .progress import Progress
