@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results clean distclean tools
+.PHONY: help demo test test-slow lint bench results area clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      golden model against the float network in PyTorch, one thread"
 	@echo "make results    run the demo and bench, and write their figures into README.md"
+	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -42,6 +43,9 @@ results: $(STAMP)
 	$(BIN)/onespike demo
 	$(BIN)/python -m onespike.bench --json build/bench.json
 	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
+
+area: $(STAMP)
+	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

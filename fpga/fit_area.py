@@ -78,7 +78,7 @@ def sample(random: Random, *, small: bool, whole: bool) -> EngineConfig:
         class_depth=random.choice((2, 4, 8)),
         word_fifo=random.choice((4, 4, 8, 16)),
         command_fifo=random.choice((2, 4, 4)),
-        loadable=random.random() < 0.8,
+        loadable=random.random() < 0.8 or not whole,  # a blank memory that nothing writes would be optimised away
     )
 
 

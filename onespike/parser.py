@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
     )
-    train.add_argument("--network", default="digits", metavar="NAME", help="digits (default), mlp, lenet5 or resnet20")
+    train.add_argument("--network", default="digits", metavar="NAME", help="digits (default), digits-small, mlp, lenet5 or resnet20")
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)
