@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results registers clean distclean tools
+.PHONY: help demo test test-slow lint bench results registers area clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
+	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -46,6 +47,9 @@ results: $(STAMP)
 
 registers: $(STAMP)
 	$(BIN)/python -m onespike.hw.registers
+
+area: $(STAMP)
+	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

