@@ -37,7 +37,7 @@ class Lanes(wiring.Component):
     weights : In(L x weight_bits) one weight row.
     shift : In power of two of the spike.
     negative : In(1) subtract.
-    captured : Out(1) the shadow was written in the last cycle.
+    captures : Out(1) the shadow is written at the end of this cycle.
     step : In which F lanes of the shadow to show.
     drain : Out(F x acc_bits) those lanes, one cycle later.
     """
@@ -51,7 +51,7 @@ class Lanes(wiring.Component):
                 "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
                 "shift": In(range(config.max_shift + 1)),
                 "negative": In(1),
-                "captured": Out(1),
+                "captures": Out(1),
                 "step": In(range(max(2, config.drain_steps))),
                 "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
             }
@@ -64,10 +64,10 @@ class Lanes(wiring.Component):
         shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in range(config.lanes)]
         acc = [Signal(config.acc_bits, name=f"acc{i}") for i in range(config.lanes)]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in range(config.lanes)]
-        add, end, capture = Signal(), Signal(), Signal()
+        add, end = Signal(), Signal()
         negative = Signal(reset_less=True)
         m.d.sync += [add.eq(self.add), end.eq(self.end), negative.eq(self.negative)]
-        m.d.sync += [capture.eq(end), self.captured.eq(capture)]
+        m.d.sync += self.captures.eq(end)
         for i in range(config.lanes):
             weight = Value.cast(self.weights[i]).as_signed()
             spread = (weight << self.shift) if config.max_shift else weight
@@ -77,7 +77,7 @@ class Lanes(wiring.Component):
                 operand = Signal(config.acc_bits, name=f"operand{i}")
                 m.d.comb += operand.eq(shifted[i])
                 m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative, operand))[1:])
-            with m.If(capture):
+            with m.If(self.captures):
                 m.d.sync += shadow[i].eq(acc[i])
         for f in range(config.fire_lanes):
             choices = Array(shadow[f :: config.fire_lanes])
