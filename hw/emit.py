@@ -33,8 +33,8 @@ from .drain import channel_layout
 from .load import target_widths
 from .logits import logit_layout
 from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words, unpack
-from .sequencer import column_entry, row_entry
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
+from .walk import column_entry, row_entry
 
 MANIFEST_VERSION = 1
 WAIVERS = {

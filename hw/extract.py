@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,8 @@ def word_layout(word_bits: int, meta: ShapeLike) -> data.StructLayout:
 
     chunks: which groups of CHUNK bits hold a set bit; single: at most one of them does; last: the word ends a job.
     """
-    return data.StructLayout({"word": word_bits, "chunks": chunk_count(word_bits), "single": 1, "last": 1, "meta": meta})
+    chunks = chunk_count(word_bits)
+    return data.StructLayout({"word": word_bits, "chunks": chunks, "single": 1, "last": 1, "meta": meta})
 
 
 def word_chunks(word: Value) -> Value:

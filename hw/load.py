@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .program import WORD
-from .sequencer import column_entry, row_entry
+from .walk import column_entry, row_entry
 
 TARGETS = ("program", "rows", "columns", "channels", "weights")
 
