@@ -23,8 +23,8 @@ def logit_layout(config: EngineConfig) -> data.StructLayout:
 class Logits(wiring.Component):
     """Keeps the sums of the layer that does not fire and streams them out, class 0 first; `best` of the last is argmax.
 
-    Latency: three cycles from the layer's end to the first beat. Throughput: one class a cycle, one cycle lost per
-    row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
+    Latency: four cycles from the layer's end to the first beat. Throughput: a class every two cycles, one cycle lost
+    per row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
 
     Golden function: `onespike.model.golden.run`.
 
@@ -67,21 +67,20 @@ class Logits(wiring.Component):
             write.addr.eq(self.tag.row),
             write.data.eq(self.sums),
         ]
+        # A logit is compared in one cycle and offered in the next.
         row = Signal(range(max(2, config.class_depth)))
         values = Signal(width, reset_less=True)
-        left = Signal(range(config.fire_lanes + 1))
-        index = Signal(16)
-        best = Signal(16)
-        best_value = Signal(signed(config.acc_bits))
+        left = Signal(range(config.fire_lanes))
+        index = Signal(range(max(2, config.class_depth * config.fire_lanes)))
+        best = Signal.like(index)
+        best_value = Signal(signed(config.acc_bits), reset_less=True)
         payload, value = self.logits.payload, values[: config.acc_bits].as_signed()
-        better = Signal()
+        better, last = Signal(), Signal()
         m.d.comb += [
             read.addr.eq(row),
-            self.logits.valid.eq(left != 0),
-            better.eq((index == 0) | (value > best_value)),
             payload.value.eq(value),
             payload.best.eq(Mux(better, index, best)),
-            payload.last.eq(index == self.header.classes),
+            payload.last.eq(last),
         ]
         with m.FSM():
             with m.State("Free"):
@@ -92,16 +91,21 @@ class Logits(wiring.Component):
             with m.State("Read"):
                 m.next = "Load"
             with m.State("Load"):
-                m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes), row.eq(row + 1)]
+                m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
+                m.next = "Compare"
+            with m.State("Compare"):
+                m.d.sync += [better.eq((index == 0) | (value > best_value)), last.eq(index == self.header.classes)]
                 m.next = "Send"
             with m.State("Send"):
+                m.d.comb += self.logits.valid.eq(1)
                 with m.If(self.logits.ready):
                     m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
                     with m.If(better):
                         m.d.sync += [best.eq(index), best_value.eq(value)]
-                    with m.If(payload.last):
-                        m.d.sync += left.eq(0)
+                    with m.If(last):
                         m.next = "Free"
-                    with m.Elif(left == 1):
+                    with m.Elif(left == 0):
                         m.next = "Load"
+                    with m.Else():
+                        m.next = "Compare"
         return m
