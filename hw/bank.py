@@ -127,30 +127,35 @@ class Bank(wiring.Component):
         meta1 = Signal(meta, reset_less=True)
         m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta)]
 
-        source = self.strides[meta1.segment]
-        bit = Signal(len(index))  # position inside the field
-        digit = Signal(len(index))
-        channel = Signal(len(index))
-        shift = Signal(range(config.max_shift + 1))
-        negative = Signal()
+        # What a source's code says is constant while a layer runs, so it is decoded beforehand.
+        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "shift": 4})
+        forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
-        m.d.comb += [
-            bit.eq(index & Array(Const((1 << f) - 1, len(index)) for f in fields)[source.field]),
-            channel.eq(index >> source.field),
-            digit.eq(bit),
-            shift.eq(digit + source.shift),
-        ]
-        with m.If(source.code == DIGITS_UNARY):
-            m.d.comb += digit.eq(0)
-        with m.If((source.code == DIGITS_SIGNED) & (bit >= SIGNED_PLUS)):
-            m.d.comb += [digit.eq(bit - SIGNED_PLUS), negative.eq(1)]
+        for source, stride in zip(forms, self.strides, strict=True):
+            m.d.sync += [
+                source.field.eq(stride.field),
+                source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
+                source.unary.eq(stride.code == DIGITS_UNARY),
+                source.signed.eq(stride.code == DIGITS_SIGNED),
+                source.shift.eq(stride.shift),
+            ]
+        source = forms[meta1.segment]
+        bit = Signal(len(index))  # position inside the field
+        negative = Signal()
+        m.d.comb += [bit.eq(index & source.mask), negative.eq(source.signed & (bit >= SIGNED_PLUS))]
         row = Signal(config.weight_addr_bits, reset_less=True)
-        worth = [
-            Signal(data.StructLayout({"shift": len(shift), "negative": 1}), name=f"worth{i}", reset_less=True)
-            for i in range(2, 5)
+        digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
+        minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, 5)]
+        shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, 5)]
+        m.d.sync += [
+            row.eq(meta1.weight + (index >> source.field)),
+            digit.eq(Mux(source.unary, 0, Mux(negative, bit - SIGNED_PLUS, bit))),
+            offset.eq(source.shift),
+            shift[0].eq(digit + offset),
+            shift[1].eq(shift[0]),
+            minus[0].eq(negative),
+            *(minus[i].eq(minus[i - 1]) for i in (1, 2)),
         ]
-        m.d.sync += [row.eq(meta1.weight + channel), worth[0].shift.eq(shift), worth[0].negative.eq(negative)]
-        m.d.sync += [worth[1].eq(worth[0]), worth[2].eq(worth[1])]
 
         m.submodules.weight_memory = weights = plain_memory(row_bits, config.weight_depth)
         read = weights.read_port()
@@ -167,8 +172,8 @@ class Bank(wiring.Component):
             lanes.add.eq(valid[3]),
             lanes.end.eq(end[3]),
             Value.cast(lanes.weights).eq(weight_row),
-            lanes.shift.eq(worth[2].shift),
-            lanes.negative.eq(worth[2].negative),
+            lanes.shift.eq(shift[1]),
+            lanes.negative.eq(minus[2]),
             lanes.step.eq(self.step),
             self.drain.eq(lanes.drain),
         ]

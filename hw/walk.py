@@ -139,7 +139,7 @@ class Walk(wiring.Component):
         )
         valid = [Signal(name=f"valid{i}") for i in range(1, 8)]
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 8)]
-        m.d.comb += self.taken.eq(self.valid & ~waits & ~live & ~restart & ~Cat(valid[:5]).any())
+        m.d.sync += self.taken.eq(self.valid & ~self.taken & ~waits & ~live & ~restart & ~Cat(valid[:5]).any())
         m.d.sync += [valid[i].eq(valid[i - 1]) for i in range(1, 7)]
         m.d.sync += [tags[i].eq(tags[i - 1]) for i in range(1, 7)]
         m.d.sync += [
