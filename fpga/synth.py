@@ -61,6 +61,7 @@ class Synthesised:
     tools: str
     critical_path: tuple[str, ...]
 
+
 WIRE_DELAY = 1000  # picoseconds: what a wire between two LUTs of an ECP5 takes after place and route, about
 
 

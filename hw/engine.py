@@ -95,6 +95,7 @@ class Engine(wiring.Component):
             sequencer.logits_free.eq(logits.free),
             loader.header.eq(sequencer.header),
             loader.ready.eq(sequencer.ready),
+            loader.begun.eq(sequencer.image_begun),
             loader.taken.eq(sequencer.image_taken),
             logits.header.eq(sequencer.header),
             logits.done.eq(pack.done),

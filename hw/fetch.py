@@ -145,7 +145,8 @@ class Fetch(wiring.Component):
         offered = Signal()
         words = [Signal(config.word_bits, name=f"word{i}", reset_less=True) for i in (1, 2)]
         chunks = Signal(chunk_count(config.word_bits), reset_less=True)
-        moves = Signal(3)
+        # Kept as they are: each is one LUT that looks at registers, and synthesis would chain them to save one.
+        moves = [Signal(name=f"moves{i}", attrs={"keep": 1}) for i in range(3)]
         m.d.comb += [
             moves[2].eq(~offered | self.words.ready),
             moves[1].eq(~valid[1] | ~offered | self.words.ready),

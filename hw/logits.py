@@ -76,36 +76,36 @@ class Logits(wiring.Component):
         best_value = Signal(signed(config.acc_bits), reset_less=True)
         payload, value = self.logits.payload, values[: config.acc_bits].as_signed()
         better, last = Signal(), Signal()
+        reading, loading, comparing, sending = Signal(), Signal(), Signal(), Signal()  # one state each
+        free = Signal(init=1)
+        begins, taken, row_ends = Signal(), Signal(), Signal()
         m.d.comb += [
             read.addr.eq(row),
+            self.free.eq(free),
+            self.logits.valid.eq(sending),
             payload.value.eq(value),
             payload.best.eq(Mux(better, index, best)),
             payload.last.eq(last),
+            begins.eq(free & self.done & self.layer.final),
+            taken.eq(sending & self.logits.ready),
+            row_ends.eq(left == 0),
         ]
-        with m.FSM():
-            with m.State("Free"):
-                m.d.comb += self.free.eq(1)
-                m.d.sync += [row.eq(0), index.eq(0)]
-                with m.If(self.done & self.layer.final):
-                    m.next = "Read"
-            with m.State("Read"):
-                m.next = "Load"
-            with m.State("Load"):
-                m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
-                m.next = "Compare"
-            with m.State("Compare"):
-                m.d.sync += [better.eq((index == 0) | (value > best_value)), last.eq(index == self.header.classes)]
-                m.next = "Send"
-            with m.State("Send"):
-                m.d.comb += self.logits.valid.eq(1)
-                with m.If(self.logits.ready):
-                    m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
-                    with m.If(better):
-                        m.d.sync += [best.eq(index), best_value.eq(value)]
-                    with m.If(last):
-                        m.next = "Free"
-                    with m.Elif(left == 0):
-                        m.next = "Load"
-                    with m.Else():
-                        m.next = "Compare"
+        m.d.sync += [
+            reading.eq(begins),
+            loading.eq(reading | (taken & ~last & row_ends)),
+            comparing.eq(loading | (taken & ~last & ~row_ends)),
+            sending.eq(comparing | (sending & ~taken)),
+        ]
+        with m.If(begins):
+            m.d.sync += [free.eq(0), row.eq(0), index.eq(0)]
+        with m.If(loading):
+            m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
+        with m.If(comparing):
+            m.d.sync += [better.eq((index == 0) | (value > best_value)), last.eq(index == self.header.classes)]
+        with m.If(taken):
+            m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
+            with m.If(better):
+                m.d.sync += [best.eq(index), best_value.eq(value)]
+            with m.If(last):
+                m.d.sync += free.eq(1)
         return m

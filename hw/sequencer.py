@@ -44,7 +44,8 @@ class Sequencer(wiring.Component):
     done : In(1) the layer's last result is being written.
     index : Out number of the current layer.
     busy : Out(1) a layer is running.
-    image_available : In(1) a whole image is loaded. image_taken : Out(1) it is not needed any more.
+    image_available : In(1) a whole image waits. image_begun, image_taken : Out(1) it does not wait any more, it is not
+        needed any more.
     logits_free : In(1) the logits of the image before have been read.
     commands : Out(stream) per bank, see Walk.
     load : In write ports of the program and the tables (only if `config.loadable`).
@@ -64,6 +65,7 @@ class Sequencer(wiring.Component):
             "index": Out(8),
             "busy": Out(1),
             "image_available": In(1),
+            "image_begun": Out(1),
             "image_taken": Out(1),
             "logits_free": In(1),
             "commands": Out(stream.Signature(command_layout(config))).array(config.banks),
@@ -88,21 +90,23 @@ class Sequencer(wiring.Component):
             connect(m, walk.load_rows, flipped(self.load_rows))
             connect(m, walk.load_columns, flipped(self.load_columns))
 
-        # Take the next layer as soon as the one before is done and its inputs are there.
+        # Take the next layer as soon as the one before is done and its inputs are there. After an image's last layer,
+        # another last one must see whether the logits have been read.
         current = Signal(layer_layout(config.segments), reset_less=True)
         first = Signal(init=1)  # the next layer is the image's first
         may_start, take = Signal(), Signal()
         next_layer = walk.plan.layer
         m.d.sync += may_start.eq(
-            walk.primed
+            self.enable
+            & walk.primed
             & (~first | self.image_available)
-            & (~next_layer.final | self.logits_free)
-            & self.enable
-            & ~(take | self.image_taken)  # an image that ends must give way before the next one is looked for
+            & (~next_layer.final | (self.logits_free & ~(self.busy & self.layer.final)))
+            & ~take
         )
         m.d.comb += [
-            take.eq(may_start & (~self.busy | self.done) & ~self.image_taken),
+            take.eq(may_start & (~self.busy | self.done)),
             walk.begin.eq(take),
+            self.image_begun.eq(take & first),
             self.image_taken.eq(self.busy & self.done & self.layer.final),
         ]
         m.d.sync += self.start.eq(take)

@@ -48,9 +48,7 @@ def extract(
         assert word or last, f"word {index} is empty but does not end a job"
         taken = max(offered[index] if offered is not None else 0, left_first)
         left_first = taken
-        chunks = [
-            [place for place in range(at, at + CHUNK) if word >> place & 1] for at in range(0, word_bits, CHUNK)
-        ]
+        chunks = [[place for place in range(at, at + CHUNK) if word >> place & 1] for at in range(0, word_bits, CHUNK)]
         for chunk in [places for places in chunks if places] or [[None]]:
             left_first = max(left_first + 1, left_second)
             left_second = max(left_first + 1, left)

@@ -59,13 +59,13 @@ class Harness(wiring.Component):
             self.starts.payload.strides.eq(dut.strides),
             self.taken.valid.eq(dut.image_taken),
         ]
-        for name, port, bits in (
-            ("available", dut.image_available, self.available),
-            ("free", dut.logits_free, self.free),
+        for name, port, bits, gone in (
+            ("available", dut.image_available, self.available, dut.image_begun),
+            ("free", dut.logits_free, self.free, dut.image_taken),
         ):
             there = Signal(name=f"{name}_there")
             m.d.comb += port.eq(there)
-            m.d.sync += there.eq((there | pattern(m, name, bits)) & ~dut.image_taken)
+            m.d.sync += there.eq((there & ~gone) | pattern(m, name, bits))
         m.d.sync += self.starts.payload.may.eq(Cat(dut.image_available, dut.logits_free))
         m.d.sync += rest.eq(rest + over)
         m.d.sync += given.eq(given + sum(Value.cast(port.valid & port.ready) for port in ports))
