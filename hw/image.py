@@ -44,7 +44,7 @@ class ImageLoader(wiring.Component):
     image : In(stream(W)) the image.
     blocked : In(1) the write port is taken in this cycle.
     enable, address, data, slice : Out one write.
-    available : Out(1) a whole image waits. begun, taken : In(1) the oldest does not wait any more, is not needed any more.
+    available : Out(1) a whole image waits. begun, taken : In(1) the oldest does not wait, is not needed any more.
     """
 
     def __init__(self, config: EngineConfig):

@@ -10,7 +10,7 @@ from onespike.model.lanes import lanes
 from onespike.sim.stream import run_pipeline
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
-END, DRAIN = 3, 1  # cycles from `end` to the shadow, from `step` to `drain`
+END, DRAIN = 4, 1  # cycles from `end` to the shadow, from `step` to `drain`
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
