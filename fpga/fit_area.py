@@ -122,12 +122,13 @@ def black_box(text: str) -> str:
 
 def synthesise_block(module: str, text: str, family: Family, cache: Path, tools: str) -> dict[str, int]:
     """LUTs and registers of one block, synthesised alone, or from the cache."""
-    digest = hashlib.sha256("\n".join((family.synth, tools, text)).encode()).hexdigest()[:24]
+    synthesis = family.synthesis(f"\\{module}", "block.json")
+    digest = hashlib.sha256("\n".join((synthesis, tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
     if not result.is_file():
         directory = cache / "work" / digest
         write_atomically(directory / "block.v", text)
-        script = f"read_verilog -DONESPIKE_BLANK block.v; {family.synth} -top \\{module} -json block.json"
+        script = f"read_verilog -DONESPIKE_BLANK block.v; {synthesis}"
         run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
         netlist = json.loads((directory / "block.json").read_text())
         write_atomically(result, json.dumps(packed(netlist, family)))

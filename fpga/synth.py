@@ -13,6 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -30,7 +32,8 @@ from .targets import find_target
 class Synthesised:
     """Resources of one engine, after place and route: `luts` counts LUT4s with carry cells and LUTs used as RAM.
 
-    On iCE40 `luts` are logic cells, each with a LUT and a register.
+    On iCE40 `luts` are logic cells, each with a LUT and a register. parts: LUTs before placement by the unit that they
+    belong to, all banks together; the placer adds what feeds carry chains.
     """
 
     target: str
@@ -43,6 +46,7 @@ class Synthesised:
     seed: int
     tools: str
     critical_path: tuple[str, ...]
+    parts: dict[str, int]
 
 
 def pin_wrapper(verilog: str, config: EngineConfig) -> str:
@@ -113,6 +117,26 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     return ()
 
 
+def unit_of(cell: str) -> str:
+    """The engine's unit that a cell of the flat netlist belongs to; banks are not told apart."""
+    path = re.sub(r"_(LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS)_.*", "", cell).split(".")
+    if path[0] != "engine":
+        return "shared names" if "engine." in cell else "pins"
+    if not path[1].startswith("bank"):
+        return path[1] if len(path) > 2 else "shared names"
+    return f"bank {path[2]}" if len(path) > 3 else "bank"
+
+
+def count_parts(netlist: str, cells: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    """LUTs of every unit of the netlist that Yosys wrote, the largest first; cells: of a Family."""
+    found: Counter[str] = Counter()
+    for name, cell in json.loads(netlist)["modules"]["top"]["cells"].items():
+        luts = cells.get(cell["type"], (0, 0))[0]
+        if luts:
+            found[unit_of(name)] += luts
+    return dict(found.most_common())
+
+
 def synthesise(
     config: EngineConfig, target: str, build_dir: Path, *, seed: int = 1, frequency: float = 130.0, place: bool = True
 ) -> Synthesised:
@@ -125,17 +149,15 @@ def synthesise(
     family = part.family
     yosys, router = find_tool("yosys"), find_tool(family.router)
     tools = tool_versions("yosys", family.router)
-    key = json.dumps([to_verilog(config), family.synth, part.part, part.pins, seed, frequency, place, tools])
+    script = family.synthesis("top", "top.json")
+    key = json.dumps([to_verilog(config), script, part.part, part.pins, seed, frequency, place, tools])
     directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
     if result.is_file():
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     options = write_design(config, directory)
-    script = (
-        f"read_verilog {' '.join(options)} onespike.v top.v; {family.synth} -top top -json top.json; "
-        "tee -q -o stat.json stat -json"
-    )
+    script = f"read_verilog {' '.join(options)} onespike.v top.v; {script}; tee -q -o stat.json stat -json"
     run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
     command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
@@ -163,6 +185,7 @@ def synthesise(
         seed=seed,
         tools=tools,
         critical_path=path,
+        parts=count_parts((directory / "top.json").read_text(), family.cells),
     )
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found

@@ -32,7 +32,7 @@ class Family:
     block: block RAM, at every width that Yosys may choose; distributed: memory in LUTs, read without a clock, if there
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
-    luts, flip_flops, block_rams, multipliers: what the router calls them.
+    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
     """
 
     name: str
@@ -47,6 +47,17 @@ class Family:
     flip_flops: str
     block_rams: str
     multipliers: str
+    map_luts: str = ""
+
+    def synthesis(self, top: str, output: str) -> str:
+        """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON."""
+        command = f"{self.synth} -top {top}"
+        if not self.map_luts:
+            return f"{command} -json {output}"
+        return (
+            f"{command} -run begin:map_luts; check -latchonly -assert; {self.map_luts}; clean; "
+            f"{command} -run map_cells: -json {output}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +76,14 @@ class Target:
     pins: tuple[str, ...] = ()
 
 
+# Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
+# take deep trees of LUTs for fast ones.
+WIRE_DELAY = 1000
+
 ECP5 = Family(
     name="ecp5",
-    synth="synth_ecp5 -noabc9",  # abc9 of the pinned Yosys stops at an assertion on larger engines
+    synth="synth_lattice -family ecp5",
+    map_luts=f"abc9 -W {WIRE_DELAY}",
     router="nextpnr-ecp5",
     block=(
         MemoryKind(widths=(1, 2, 4, 9, 18), rows=16384, byte=9, cost=128),

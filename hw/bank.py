@@ -7,16 +7,16 @@ from typing import Any
 
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..model.codes import SIGNED_PLUS
 from .config import EngineConfig
-from .extract import SetBitExtractor, encode_one_hot
+from .extract import SetBitExtractor
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes
 from .memory import plain_memory
 from .program import DIGITS_SIGNED, DIGITS_UNARY
+from .queue import Queue
 
 CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
 
@@ -84,11 +84,11 @@ class Bank(wiring.Component):
         row_bits = config.lanes * config.weight_bits
 
         # Commands -> words with spikes -> a short queue -> set bits.
-        m.submodules.command_fifo = commands = SyncFIFO(width=command_layout(config).size, depth=config.command_fifo)
+        m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=config.command_fifo)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
         word = Value.cast(fetch.words.payload)
-        m.submodules.word_fifo = queue = SyncFIFO(width=len(word), depth=config.word_fifo)
+        m.submodules.word_fifo = queue = Queue(width=len(word), depth=config.word_fifo)
         m.d.comb += [
             commands.w_en.eq(self.commands.valid),
             commands.w_data.eq(self.commands.payload),
@@ -114,46 +114,48 @@ class Bank(wiring.Component):
         with m.Elif(self.release):
             m.d.sync += free.eq(1)
 
-        # Bit -> index, then index -> channel and worth, then the weight row; one register after each.
-        spike = Signal()
-        m.d.comb += [spike.eq(extract.bit.any())]
+        # Place in the word -> channel and worth, then the weight row; one register after each.
         meta = meta_layout(config)
-        valid = [Signal(name=f"valid{i}") for i in range(1, 6)]
-        end = [Signal(name=f"end{i}") for i in range(1, 6)]
-        m.d.sync += [valid[0].eq(extract.valid & spike), end[0].eq(extract.valid & extract.end)]
-        m.d.sync += [self.event.eq(extract.valid & spike), self.empty.eq(extract.valid & ~spike)]
-        for i in range(1, 5):
+        valid = [Signal(name=f"valid{i}") for i in range(1, 5)]
+        end = [Signal(name=f"end{i}") for i in range(1, 5)]
+        m.d.sync += [valid[0].eq(extract.valid & extract.spike), end[0].eq(extract.valid & extract.end)]
+        m.d.comb += self.event.eq(valid[0])
+        m.d.sync += self.empty.eq(extract.valid & ~extract.spike)
+        for i in range(1, 4):
             m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
-        one_hot = Signal(config.word_bits, reset_less=True)
-        meta1 = Signal(meta, reset_less=True)
-        m.d.sync += [one_hot.eq(extract.bit), meta1.eq(extract.meta)]
         index = Signal(range(config.word_bits), reset_less=True)
-        meta2 = Signal(meta, reset_less=True)
-        m.d.sync += [index.eq(encode_one_hot(one_hot)), meta2.eq(meta1)]
+        meta1 = Signal(meta, reset_less=True)
+        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta)]
 
-        source = self.strides[meta2.segment]
-        bit = Signal(len(index))  # position inside the field
-        digit = Signal(len(index))
-        channel = Signal(len(index))
-        shift = Signal(range(config.max_shift + 1))
-        negative = Signal()
+        # What a source's code says is constant while a layer runs, so it is decoded beforehand.
+        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "shift": 4})
+        forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
-        m.d.comb += [
-            bit.eq(index & Array(Const((1 << f) - 1, len(index)) for f in fields)[source.field]),
-            channel.eq(index >> source.field),
-            digit.eq(bit),
-            shift.eq(digit + source.shift),
-        ]
-        with m.If(source.code == DIGITS_UNARY):
-            m.d.comb += digit.eq(0)
-        with m.If((source.code == DIGITS_SIGNED) & (bit >= SIGNED_PLUS)):
-            m.d.comb += [digit.eq(bit - SIGNED_PLUS), negative.eq(1)]
+        for source, stride in zip(forms, self.strides, strict=True):
+            m.d.sync += [
+                source.field.eq(stride.field),
+                source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
+                source.unary.eq(stride.code == DIGITS_UNARY),
+                source.signed.eq(stride.code == DIGITS_SIGNED),
+                source.shift.eq(stride.shift),
+            ]
+        source = forms[meta1.segment]
+        bit = Signal(len(index))  # position inside the field
+        negative = Signal()
+        m.d.comb += [bit.eq(index & source.mask), negative.eq(source.signed & (bit >= SIGNED_PLUS))]
         row = Signal(config.weight_addr_bits, reset_less=True)
-        worth3 = Signal(data.StructLayout({"shift": len(shift), "negative": 1}), reset_less=True)
-        worth4 = Signal.like(worth3, reset_less=True)
-        worth5 = Signal.like(worth3, reset_less=True)
-        m.d.sync += [row.eq(meta2.weight + channel), worth3.shift.eq(shift), worth3.negative.eq(negative)]
-        m.d.sync += [worth4.eq(worth3), worth5.eq(worth4)]
+        digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
+        minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, 5)]
+        shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, 5)]
+        m.d.sync += [
+            row.eq(meta1.weight + (index >> source.field)),
+            digit.eq(Mux(source.unary, 0, Mux(negative, bit - SIGNED_PLUS, bit))),
+            offset.eq(source.shift),
+            shift[0].eq(digit + offset),
+            shift[1].eq(shift[0]),
+            minus[0].eq(negative),
+            *(minus[i].eq(minus[i - 1]) for i in (1, 2)),
+        ]
 
         m.submodules.weight_memory = weights = plain_memory(row_bits, config.weight_depth)
         read = weights.read_port()
@@ -167,16 +169,14 @@ class Bank(wiring.Component):
         # The accumulators.
         m.submodules.lanes = lanes = Lanes(config)
         m.d.comb += [
-            lanes.add.eq(valid[4]),
-            lanes.end.eq(end[4]),
+            lanes.add.eq(valid[3]),
+            lanes.end.eq(end[3]),
             Value.cast(lanes.weights).eq(weight_row),
-            lanes.shift.eq(worth5.shift),
-            lanes.negative.eq(worth5.negative),
+            lanes.shift.eq(shift[1]),
+            lanes.negative.eq(minus[2]),
             lanes.step.eq(self.step),
             self.drain.eq(lanes.drain),
         ]
-        # `full` rises with `captured` and falls when the drain begins.
-        waits = Signal()
-        m.d.comb += self.full.eq(waits | lanes.captured)
-        m.d.sync += waits.eq(Mux(self.release, 0, self.full))
+        # `full` rises with the capture and falls when the drain begins.
+        m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
         return m

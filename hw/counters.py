@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,27 +66,33 @@ class Counters(wiring.Component):
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data)]
 
-        # Events of a layer end long before it does, so a register in front of the sums changes no count.
-        totals = {name: Signal(COUNTER_BITS, name=name) for name in COUNTERS}
-        for name in COUNTERS[1:]:
-            bits = getattr(self, name)
-            number = Signal(range(self.config.banks + 1), name=f"{name}_now")
-            m.d.sync += [number.eq(population(bits)), totals[name].eq(Mux(self.start, 0, totals[name]) + number)]
-        m.d.sync += totals["cycles"].eq(Mux(self.start, 0, totals["cycles"]) + 1)
-
-        # Four words, one a cycle, after `done`; totals restart with the next layer, so they are copied first.
-        saved = Signal(COUNTER_BITS * len(COUNTERS))
+        # A layer's cycles restart with its first. Its events end long before it does, and those of the next begin only
+        # cycles after its first, so a register in front of their sums changes no count, and each may restart when it
+        # has been written: four words, one a cycle, after `done`.
+        totals = [Signal(COUNTER_BITS, name=name) for name in COUNTERS]
         place = Signal(range(len(COUNTERS)))
         layer = Signal(8)
-        left = Signal()
-        m.d.comb += [write.en.eq(left), write.addr.eq(Cat(place, layer)[: len(write.addr)])]
-        m.d.comb += write.data.eq(saved[:COUNTER_BITS])
+        left, ended = Signal(), Signal()
+        cycles = Signal(COUNTER_BITS, reset_less=True)  # of the layer that is done
+        m.d.comb += [
+            write.en.eq(left),
+            write.addr.eq(Cat(place, layer)[: len(write.addr)]),
+            write.data.eq(Array([cycles, *totals[1:]])[place]),
+        ]
+        m.d.sync += [totals[0].eq(totals[0] + 1), ended.eq(self.done)]
+        with m.If(self.start):
+            m.d.sync += totals[0].eq(1)
+        for number, name in enumerate(COUNTERS[1:], 1):
+            now = Signal(range(self.config.banks + 1), name=f"{name}_now")
+            m.d.sync += [now.eq(population(getattr(self, name))), totals[number].eq(totals[number] + now)]
+            with m.If(left & (place == number)):
+                m.d.sync += totals[number].eq(0)
         with m.If(self.done):
-            now = [Mux(self.start, 0, totals["cycles"]) + 1, *(totals[name] for name in COUNTERS[1:])]
-            m.d.sync += [saved.eq(Cat(value[:COUNTER_BITS] for value in now)), layer.eq(self.index)]
-            m.d.sync += [place.eq(0), left.eq(1)]
+            m.d.sync += layer.eq(self.index)
+        with m.If(ended):
+            m.d.sync += [cycles.eq(totals[0]), place.eq(0), left.eq(1)]
         with m.Elif(left):
-            m.d.sync += [saved.eq(saved >> COUNTER_BITS), place.eq(place + 1)]
+            m.d.sync += place.eq(place + 1)
             with m.If(place == len(COUNTERS) - 1):
                 m.d.sync += left.eq(0)
         return m

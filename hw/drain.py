@@ -9,6 +9,7 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsig
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..model.codes import MAX_FIELD
 from .bank import CAPTURE_LATENCY
 from .config import EngineConfig
 from .loop import add_loop
@@ -34,6 +35,17 @@ def tag_layout(config: EngineConfig) -> data.StructLayout:
 def channel_layout(config: EngineConfig) -> data.StructLayout:
     """One channel's parameters."""
     return data.StructLayout({"bias": signed(config.acc_bits), "shift": config.shift_bits})
+
+
+def code_width(config: EngineConfig) -> int:
+    """Bits of the widest field a value is written in."""
+    return config.code_bits if config.code == "radix" else min(MAX_FIELD, config.word_bits, config.max_code)
+
+
+def group_parts(config: EngineConfig) -> int:
+    """Most words that F codes can fill."""
+    field = 1 << (code_width(config) - 1).bit_length()
+    return max(1, config.fire_lanes * field // config.word_bits)
 
 
 def release_step(config: EngineConfig) -> int:
@@ -95,67 +107,80 @@ class Drain(wiring.Component):
         steps = config.drain_steps
         tag = tag_layout(config)
 
-        # The order of jobs: pixels, places of the window, output blocks; in each job its slices, in each the steps.
-        running = Signal()
+        # The order of jobs: pixels, places of the window, output blocks; in each job its slices, in each the steps. The
+        # loops are an odometer with registers between its digits: steps and slices turn as the bank is chosen, the
+        # blocks one cycle later, window and pixels another one. After a layer's last job all stand at their start.
         bank = Signal(range(max(2, config.banks)))
         step = Signal(range(max(2, steps)))
-        row = Signal(config.channel_addr_bits)
-        pause = Signal(6)  # cycles until the next step
         take = Signal()
-        turn: Any = take
-        loops = {}
-        limits = (("steps", Const(steps - 1, 8)), ("slices", layer.slices), ("blocks", layer.blocks),
-                  ("window", layer.window), ("pixels", layer.pixels))  # fmt: skip
-        for name, limit in limits:
-            loops[name] = add_loop(m, name, limit=limit, advance=turn, restart=self.start)
-            ended = Signal(name=f"{name}_ended")
-            m.d.comb += ended.eq(turn & loops[name].last)
-            turn = ended
-        step_last, slice_last = loops["steps"].last, loops["slices"].last
-        block_last, window_last = loops["blocks"].last, loops["window"].last
+        free = Signal(init=1)  # the pause after a step is over
+        loop_steps = add_loop(m, "steps", limit=Const(steps - 1, 8), advance=take, restart=self.start)
+        slice_advances = take & loop_steps.last
+        loop_slices = add_loop(m, "slices", limit=layer.slices, advance=slice_advances, restart=self.start)
+        release_now = step == release_step(config)
+        if group_parts(config) > 1:
+            release_now = Mux(layer.dest_group_words == 0, release_now, loop_steps.last)
         m.d.comb += [
-            take.eq(running & (pause == 0) & (~loops["steps"].first | (self.full >> bank)[0])),
+            take.eq(free & (~loop_steps.first | (self.full >> bank)[0])),
             self.step.eq(step),
-            self.release.eq((take & Mux(layer.dest_group_words == 0, step == release_step(config), step_last)) << bank),
+            self.release.eq((take & release_now) << bank),
         ]
-        with m.If(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
+        if group_parts(config) > 1:
+            pause = Signal(range(group_parts(config)))  # cycles until the next step, less one
+            m.d.sync += [pause.eq(pause - 1), free.eq(free | (pause == 0))]
+            with m.If(take):
+                m.d.sync += [pause.eq(layer.dest_group_words - 1), free.eq(layer.dest_group_words == 0)]
         with m.If(take):
-            m.d.sync += [pause.eq(layer.dest_group_words), step.eq(Mux(step_last, 0, step + 1))]
-            with m.If(step_last):
-                m.d.sync += bank.eq(bank + 1 if config.banks > 1 else 0)
-                with m.If(slice_last):
-                    m.d.sync += row.eq(Mux(block_last, 0, row + steps))
-        with m.If(turn):
-            m.d.sync += running.eq(0)
+            m.d.sync += step.eq(step + 1)
+            with m.If(loop_steps.last):
+                m.d.sync += [step.eq(0), bank.eq(bank + 1 if config.banks > 1 else 0)]
         with m.If(self.start):
-            m.d.sync += [running.eq(1), bank.eq(0)]
+            m.d.sync += bank.eq(0)
 
         # One register behind the banks' own choice of lanes, one behind the choice of the bank.
         entry = data.StructLayout(
             {"bank": len(bank), "step": len(step), "first": 1, "last": 1, "step_last": 1, "tag": tag}
         )
-        now = Signal(entry)
-        m.d.comb += [
-            now.bank.eq(bank),
-            now.step.eq(step),
-            now.first.eq(loops["slices"].first),
-            now.last.eq(slice_last),
-            now.step_last.eq(step_last),
-            now.tag.row.eq(row + step),
-            now.tag.first.eq(loops["window"].first),
-            now.tag.last.eq(window_last),
-            now.tag.row_last.eq(block_last & step_last),
-            now.tag.layer_last.eq(block_last & step_last & window_last & loops["pixels"].last & slice_last),
+        valids = [Signal(name=f"valid{i}") for i in range(1, 5)]
+        entries = [Signal(entry, name=f"entry{i}", reset_less=True) for i in range(1, 5)]
+        m.d.sync += [valids[0].eq(take), *(valids[i].eq(valids[i - 1]) for i in range(1, 4))]
+        m.d.sync += [entries[i].eq(entries[i - 1]) for i in range(1, 4)]
+        m.d.sync += [
+            entries[0].bank.eq(bank),
+            entries[0].step.eq(step),
+            entries[0].first.eq(loop_slices.first),
+            entries[0].last.eq(loop_slices.last),
+            entries[0].step_last.eq(loop_steps.last),
         ]
-        valids, entries = [take], [now]
-        for i in range(1, 5):
-            valids.append(Signal(name=f"valid{i}"))
-            entries.append(Signal(entry, name=f"entry{i}", reset_less=True))
-            m.d.sync += [valids[i].eq(valids[i - 1]), entries[i].eq(entries[i - 1])]
+        row, channel = Signal(config.channel_addr_bits), Signal(config.channel_addr_bits)
+        job_ended, place_ended = Signal(), Signal()
+        m.d.sync += job_ended.eq(slice_advances & loop_slices.last)
+        loop_blocks = add_loop(
+            m, "blocks", limit=layer.blocks[: len(row)], advance=job_ended, restart=self.start
+        )  # fmt: skip
+        with m.If(job_ended):
+            m.d.sync += [row.eq(row + steps), channel.eq(channel + steps)]
+        with m.If(self.start | (job_ended & loop_blocks.last)):
+            m.d.sync += [row.eq(0), channel.eq(layer.channel_base)]
+        m.d.sync += [
+            entries[1].tag.row.eq(row + entries[0].step),
+            entries[1].tag.row_last.eq(loop_blocks.last & entries[0].step_last),
+            place_ended.eq(job_ended & loop_blocks.last),
+        ]
+        loop_window = add_loop(m, "window", limit=layer.window, advance=place_ended, restart=self.start)
+        loop_pixels = add_loop(
+            m, "pixels", limit=layer.pixels, advance=place_ended & loop_window.last, restart=self.start
+        )  # fmt: skip
+        m.d.sync += [
+            entries[2].tag.first.eq(loop_window.first),
+            entries[2].tag.last.eq(loop_window.last),
+            entries[2].tag.layer_last.eq(
+                entries[1].tag.row_last & entries[1].last & loop_window.last & loop_pixels.last
+            ),
+        ]
         width = config.acc_bits * config.fire_lanes
         shown = Signal(width, reset_less=True)
-        m.d.sync += shown.eq(Array(Value.cast(self.banks[b]) for b in range(config.banks))[entries[1].bank])
+        m.d.sync += shown.eq(Array(Value.cast(self.banks[b]) for b in range(config.banks))[entries[0].bank])
 
         # What the bank had added before this job; nothing, the first time after a reset.
         m.submodules.previous_memory = previous = plain_memory(width, config.banks * steps)
@@ -166,15 +191,15 @@ class Drain(wiring.Component):
             return e.bank * steps + e.step if steps & (steps - 1) else (e.bank << (steps.bit_length() - 1)) | e.step
 
         m.d.comb += [
-            read.addr.eq(place(entries[1])),
-            write.addr.eq(place(entries[2])),
+            read.addr.eq(place(entries[0])),
+            write.addr.eq(place(entries[1])),
             write.data.eq(shown),
-            write.en.eq(valids[2]),
+            write.en.eq(valids[1]),
         ]
         known = Signal()
-        m.d.comb += known.eq((seen >> entries[2].bank)[0])
-        with m.If(valids[2] & entries[2].step_last):
-            m.d.sync += seen.bit_select(entries[2].bank, 1).eq(1)
+        m.d.sync += known.eq((seen >> entries[0].bank)[0])
+        with m.If(valids[1] & entries[1].step_last):
+            m.d.sync += seen.bit_select(entries[1].bank, 1).eq(1)
 
         # Biases and shifts arrive together with the difference; block RAM is slow, so a register follows it at once.
         m.submodules.channel_memory = channels = plain_memory(
@@ -184,7 +209,7 @@ class Drain(wiring.Component):
             load = channels.write_port()
             m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
         read_channel = channels.read_port()
-        m.d.comb += read_channel.addr.eq(entries[1].tag.row + layer.channel_base)
+        m.d.comb += read_channel.addr.eq(channel + entries[0].step)
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
 
@@ -200,20 +225,20 @@ class Drain(wiring.Component):
         shifts = Signal(self.shift.shape(), reset_less=True)
         for f in range(config.fire_lanes):
             m.d.sync += difference[f].eq(current[f] - Mux(known, before[f], 0))
-            start = Mux(entries[3].first, parameters[f].bias, so_far[f])
+            start = Mux(entries[2].first, parameters[f].bias, so_far[f])
             m.d.comb += total[f].eq(start + difference[f])
             m.d.sync += shifts[f].eq(parameters[f].shift)
         m.d.comb += [
-            read_partial.addr.eq(entries[3].step),
-            write_partial.addr.eq(entries[3].step),
+            read_partial.addr.eq(entries[2].step),
+            write_partial.addr.eq(entries[2].step),
             write_partial.data.eq(total),
-            write_partial.en.eq(valids[3]),
+            write_partial.en.eq(valids[2]),
         ]
         m.d.sync += sums.eq(total)
         m.d.comb += [
-            self.valid.eq(valids[4] & entries[4].last),
+            self.valid.eq(valids[3] & entries[3].last),
             Value.cast(self.sums).eq(sums),
             self.shift.eq(shifts),
-            self.tag.eq(entries[4].tag),
+            self.tag.eq(entries[3].tag),
         ]
         return m

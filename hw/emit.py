@@ -36,8 +36,8 @@ from .load import target_widths
 from .logits import logit_layout
 from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words, unpack
 from .registers import REGISTERS
-from .sequencer import column_entry, row_entry
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
+from .walk import column_entry, row_entry
 
 MANIFEST_VERSION = 1
 WAIVERS = {

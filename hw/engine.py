@@ -95,6 +95,7 @@ class Engine(wiring.Component):
             sequencer.logits_free.eq(logits.free),
             loader.header.eq(sequencer.header),
             loader.ready.eq(sequencer.ready),
+            loader.begun.eq(sequencer.image_begun),
             loader.taken.eq(sequencer.image_taken),
             logits.header.eq(sequencer.header),
             logits.done.eq(pack.done),
@@ -180,8 +181,8 @@ class Engine(wiring.Component):
         }
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
-            m.d.comb += [port.address.eq(load.address), port.data.eq(load.data)]
+            m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
         for b, bank in enumerate(banks):
             chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
             m.d.comb += [bank.load.enable.eq(chosen)]
-            m.d.comb += [bank.load.address.eq(load.address), bank.load.data.eq(load.data)]
+            m.d.comb += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]

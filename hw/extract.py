@@ -1,51 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SetBitExtractor: from spike words to one-hot events, one set bit a cycle, sustained."""
+"""SetBitExtractor: from spike words to the places of their set bits, one set bit a cycle, sustained."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..model.extract import CHUNK  # everything about so few bits fits one LUT
 
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
 
 def clear_lowest(word: Value) -> Value:
-    """word with its lowest set bit cleared."""
-    return (word & (word - 1))[: len(word)]
+    """word with its lowest set bit cleared; by logic, for a few bits."""
+    return Cat(word[i] & word[:i].any() if i else Const(0, 1) for i in range(len(word)))
+
+
+def at_most_one(word: Value) -> Value:
+    """Whether no two bits are set."""
+    return ~clear_lowest(word).any()
+
+
+def lowest_index(word: Value) -> Value:
+    """Number of the lowest set bit; of the highest bit if none is set."""
+    index: Value = Const(len(word) - 1, range(len(word)))
+    for i in reversed(range(len(word) - 1)):
+        index = Mux(word[i], Const(i, range(len(word))), index)
+    return index
+
+
+def chunk_count(word_bits: int) -> int:
+    return word_bits // CHUNK
 
 
 def word_layout(word_bits: int, meta: ShapeLike) -> data.StructLayout:
-    """A spike word on its way to the extractor; `last` marks the last word of a job."""
-    return data.StructLayout({"word": word_bits, "last": 1, "meta": meta})
+    """A spike word on its way to the extractor.
+
+    chunks: which groups of CHUNK bits hold a set bit; single: at most one of them does; last: the word ends a job.
+    """
+    chunks = chunk_count(word_bits)
+    return data.StructLayout({"word": word_bits, "chunks": chunks, "single": 1, "last": 1, "meta": meta})
+
+
+def word_chunks(word: Value) -> Value:
+    """Which chunks of a spike word hold a set bit."""
+    return Cat(word.word_select(i, CHUNK).any() for i in range(chunk_count(len(word))))
 
 
 class SetBitExtractor(wiring.Component):
-    """Emits the set bits of each word, lowest first, one a cycle.
+    """Emits the places of the set bits of each word, lowest first, one a cycle.
 
     A word of n ones takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end` alone.
 
     Latency: EXTRACT_LATENCY from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
     words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.
 
-    The clear-lowest-bit loop looks two steps ahead (the word, and it with one and two bits cleared, are registers), so
-    that neither the carry chain nor the test for the last bit lies in a loop with the other; two stages in front
-    prepare these registers.
+    A word is taken apart in two steps, so that no loop is wider than a chunk: the first stage gives its chunks that
+    hold a bit, one after the other, the second waits with the next of them, the third gives the bits of one chunk.
+    As every chunk has a bit, the third stage is never kept waiting inside a word.
 
     Golden function: `onespike.model.extract.extract`.
 
     Parameters
     ----------
-    word_bits : bits of a spike word.
+    word_bits : bits of a spike word, a multiple of CHUNK.
     meta : shape of what travels along with every word.
 
     Members
     -------
-    words : In(stream) spike words, with `last` and `meta`.
+    words : In(stream) spike words, with their `chunks`, `last` and `meta`.
     valid : Out(1) an event leaves in this cycle.
-    bit : Out(word_bits) the event's bit, one-hot; zero if the word was empty.
+    spike : Out(1) it is a set bit; low if the word was empty.
+    index : Out its place in the word.
     meta : Out(meta) of the event's word.
     end : Out(1) this event ends a job.
     end_ready : In(1) an ending event may leave.
@@ -53,15 +82,16 @@ class SetBitExtractor(wiring.Component):
     """
 
     def __init__(self, *, word_bits: int, meta: ShapeLike):
-        if word_bits < 2:
-            raise ValueError(f"word_bits must be at least 2, not {word_bits!r}")
+        if word_bits < 2 * CHUNK or word_bits % CHUNK:
+            raise ValueError(f"word_bits must be a multiple of {CHUNK}, at least {2 * CHUNK}, not {word_bits!r}")
         self.word_bits = word_bits
         self.meta_shape = meta
         super().__init__(
             {
                 "words": In(stream.Signature(word_layout(word_bits, meta))),
                 "valid": Out(1),
-                "bit": Out(word_bits),
+                "spike": Out(1),
+                "index": Out(range(word_bits)),
                 "meta": Out(meta),
                 "end": Out(1),
                 "end_ready": In(1),
@@ -71,55 +101,55 @@ class SetBitExtractor(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        width = Shape.cast(self.meta_shape).width
-        entry = data.StructLayout({"word": self.word_bits, "next": self.word_bits, "last": 1, "meta": width})
+        meta = Shape.cast(self.meta_shape).width
+        chunks = chunk_count(self.word_bits)
+        piece = data.StructLayout({"bits": CHUNK, "number": range(chunks), "last": 1, "meta": meta})
+        word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
+        next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
+        valid, current = Signal(), Signal(piece, reset_less=True)
+        more = Signal()  # the current chunk holds another bit after this one
+        ends = Signal()  # this event ends a job
 
-        def stage(name: str) -> tuple[Signal, Any]:
-            return Signal(name=f"{name}_valid"), Signal(entry, name=name, reset_less=True)
-
-        first_valid, first = stage("first")
-        second_valid, second = stage("second")
-        current_valid, current = stage("current")
-        second_after = Signal(self.word_bits, reset_less=True)  # `second` with two bits cleared
-        after = Signal(self.word_bits, reset_less=True)  # `current` with two bits cleared
-        second_single = Signal(reset_less=True)  # at most one bit is left
-        single = Signal(reset_less=True)
-
-        # The current word gives its lowest bit; on its last one it makes room for the next word.
-        ends = single & current.last
-        leaves = current_valid & (~ends | self.end_ready)
-        take_current = Signal()
-        take_second = Signal()
+        # Third stage: the bits of one chunk. It makes room with its last bit.
+        take, take_next, take_word = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.valid.eq(leaves),
-            self.bit.eq(current.word ^ current.next),
+            take.eq(~more & (~ends | self.end_ready)),
+            take_next.eq(~next_valid | take),
+            take_word.eq(~word_valid | (word.single & take_next)),
+        ]
+        with m.If(take):
+            single = at_most_one(next_.bits)
+            m.d.sync += [valid.eq(next_valid), current.eq(next_)]
+            m.d.sync += [more.eq(next_valid & ~single), ends.eq(next_valid & single & next_.last)]
+        with m.Elif(more):
+            rest = clear_lowest(current.bits)
+            m.d.sync += [current.bits.eq(rest), more.eq(~at_most_one(rest))]
+            m.d.sync += ends.eq(at_most_one(rest) & current.last)
+        m.d.comb += [
+            self.valid.eq(valid & (~ends | self.end_ready)),
+            self.spike.eq(current.bits.any()),
+            self.index.eq(Cat(lowest_index(current.bits), current.number)),
             Value.cast(self.meta).eq(current.meta),
             self.end.eq(ends),
-            self.waiting.eq(current_valid & ends & ~self.end_ready),
-            take_current.eq(~current_valid | (leaves & single)),
-            take_second.eq(~second_valid | take_current),
-            self.words.ready.eq(~first_valid | take_second),
+            self.waiting.eq(ends & ~self.end_ready),
         ]
-        with m.If(take_current):
-            m.d.sync += [current_valid.eq(second_valid), current.eq(second), after.eq(second_after)]
-            m.d.sync += single.eq(second_single)
-        with m.Elif(leaves):
-            m.d.sync += [current.word.eq(current.next), current.next.eq(after), after.eq(clear_lowest(after))]
-            m.d.sync += single.eq(after == 0)
 
-        with m.If(take_second):
-            m.d.sync += [second_valid.eq(first_valid), second.eq(first)]
-            m.d.sync += [second_after.eq(clear_lowest(first.next)), second_single.eq(first.next == 0)]
+        # Second stage: the next chunk.
+        with m.If(take_next):
+            number = lowest_index(word.chunks)
+            m.d.sync += [
+                next_valid.eq(word_valid),
+                next_.number.eq(number),
+                next_.bits.eq(word.word.word_select(number, CHUNK)),
+                next_.last.eq(word.last & word.single),
+                next_.meta.eq(word.meta),
+            ]
 
-        with m.If(self.words.ready):
-            word = self.words.payload
-            m.d.sync += first_valid.eq(self.words.valid)
-            m.d.sync += [first.word.eq(word.word), first.next.eq(clear_lowest(word.word))]
-            m.d.sync += [first.last.eq(word.last), first.meta.eq(word.meta)]
+        # First stage: the chunks of one word that are left.
+        m.d.comb += self.words.ready.eq(take_word)
+        with m.If(take_word):
+            m.d.sync += [word_valid.eq(self.words.valid), word.eq(self.words.payload)]
+        with m.Elif(take_next):
+            rest = clear_lowest(word.chunks)
+            m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest))]
         return m
-
-
-def encode_one_hot(one_hot: Value) -> Value:
-    """Index of the one set bit: each index bit is the OR of the places where it is one."""
-    bits = max(1, (len(one_hot) - 1).bit_length())
-    return Cat(Cat(one_hot[i] for i in range(len(one_hot)) if i >> b & 1).any() for b in range(bits))

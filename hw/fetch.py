@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
-from .extract import word_layout
+from .extract import at_most_one, chunk_count, word_chunks, word_layout
 from .memory import plain_memory
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
@@ -98,70 +98,81 @@ class Fetch(wiring.Component):
         read = spikes.read_port()
         m.d.comb += [write.en.eq(self.write.enable), write.addr.eq(self.write.address), write.data.eq(self.write.data)]
 
-        # The walk: one command at a time, one word a cycle.
-        command = Signal(command_layout(config), reset_less=True)
+        # The walk: one command at a time, one word a cycle. What is left counts down to below zero, so that a sign bit
+        # tells the last word of a row and the last row; where the next row begins is known before it is needed.
+        command = Signal(command_layout(config), reset_less=True)  # address, weight: of the next row
         active = Signal()
         address = Signal(config.spike_addr_bits, reset_less=True)
         weight = Signal(config.weight_addr_bits, reset_less=True)
-        left = Signal(config.spike_addr_bits, reset_less=True)
-        row_ends = Signal()
-        ends = Signal()
+        words_left = Signal(config.spike_addr_bits + 1, reset_less=True)
+        rows_left = Signal(len(command.rows) + 1, reset_less=True)
+        row_ends, ends, fresh = Signal(), Signal(), Signal()
         issue_ready = Signal()  # the read pipeline takes a word
-        strides = self.strides[command.segment]
         codes_per_word = Signal(range(config.word_bits + 1))
+        begins = Signal(command_layout(config))  # what the next row, or the next command, begins with
+        strides = self.strides[begins.segment]
         m.d.comb += [
-            row_ends.eq(left == 0),
-            ends.eq(row_ends & (command.rows == 0)),
-            codes_per_word.eq(config.word_bits >> strides.field),
+            row_ends.eq(words_left[-1]),
+            ends.eq(row_ends & rows_left[-1]),
+            fresh.eq(~active | ends),
+            begins.eq(Mux(fresh, Value.cast(self.commands.payload), Value.cast(command))),
+            codes_per_word.eq(config.word_bits >> self.strides[command.segment].field),
             self.commands.ready.eq(~active | (issue_ready & ends)),
             read.addr.eq(address),
             read.en.eq(issue_ready),
         ]
-        with m.If(active & issue_ready):
-            m.d.sync += [address.eq(address + 1), weight.eq(weight + codes_per_word), left.eq(left - 1)]
-            with m.If(row_ends):
-                next_address = (command.address + strides.row_stride)[: len(address)]
-                next_weight = (command.weight + strides.weight_row_stride)[: len(weight)]
-                m.d.sync += [address.eq(next_address), command.address.eq(next_address)]
-                m.d.sync += [weight.eq(next_weight), command.weight.eq(next_weight)]
-                m.d.sync += [left.eq(command.run), command.rows.eq(command.rows - 1)]
-        with m.If(self.commands.ready):
-            new = self.commands.payload
-            m.d.sync += [active.eq(self.commands.valid), command.eq(new)]
-            m.d.sync += [address.eq(new.address), weight.eq(new.weight), left.eq(new.run)]
+        with m.If(~active | issue_ready):
+            m.d.sync += [address.eq(address + 1), weight.eq(weight + codes_per_word), words_left.eq(words_left - 1)]
+            with m.If(fresh | row_ends):
+                m.d.sync += [
+                    address.eq(begins.address),
+                    weight.eq(begins.weight),
+                    words_left.eq(begins.run - 1),
+                    rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1),
+                    command.eq(begins),
+                    command.address.eq(begins.address + strides.row_stride),
+                    command.weight.eq(begins.weight + strides.weight_row_stride),
+                ]
+            with m.If(fresh):
+                m.d.sync += active.eq(self.commands.valid)
 
-        # The read: the memory's own register, one more behind it, then the test for any spike.
+        # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
+        # one in front of it is free; only a word that is worth something waits at the end.
         meta = meta_layout(config)
         tag = data.StructLayout({"last": 1, "meta": meta})
-        stages = [(Signal(name=f"valid{i}"), Signal(tag, name=f"tag{i}", reset_less=True)) for i in range(3)]
-        words = [read.data, *(Signal(config.word_bits, name=f"word{i}", reset_less=True) for i in (1, 2))]
-        spike = Signal(reset_less=True)
-        ready = [Signal(name=f"ready{i}") for i in range(4)]
-        for i, (valid, _) in enumerate(stages):
-            m.d.comb += ready[i].eq(~valid | ready[i + 1])
-        m.d.comb += issue_ready.eq(ready[0])
-        first = Signal(tag)
+        tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
+        valid = [Signal(name=f"valid{i}") for i in range(2)]
+        offered = Signal()
+        words = [Signal(config.word_bits, name=f"word{i}", reset_less=True) for i in (1, 2)]
+        chunks = Signal(chunk_count(config.word_bits), reset_less=True)
+        # Kept as they are: each is one LUT that looks at registers, and synthesis would chain them to save one.
+        moves = [Signal(name=f"moves{i}", attrs={"keep": 1}) for i in range(3)]
         m.d.comb += [
-            first.last.eq(ends & command.last),
-            first.meta.weight.eq(weight),
-            first.meta.segment.eq(command.segment),
+            moves[2].eq(~offered | self.words.ready),
+            moves[1].eq(~valid[1] | ~offered | self.words.ready),
+            moves[0].eq(~valid[0] | ~valid[1] | ~offered | self.words.ready),
+            issue_ready.eq(moves[0]),
         ]
-        for i, (valid, tags) in enumerate(stages):
-            with m.If(ready[i]):
-                m.d.sync += [valid.eq(active if i == 0 else stages[i - 1][0])]
-                m.d.sync += tags.eq(first if i == 0 else stages[i - 1][1])
-                if i:
-                    m.d.sync += words[i].eq(words[i - 1])
-                if i == 2:
-                    m.d.sync += spike.eq(words[1].any())
+        with m.If(moves[0]):
+            m.d.sync += [
+                valid[0].eq(active),
+                tags[0].last.eq(ends & command.last),
+                tags[0].meta.weight.eq(weight),
+                tags[0].meta.segment.eq(command.segment),
+            ]
+        with m.If(moves[1]):
+            m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0]), words[0].eq(read.data)]
+        with m.If(moves[2]):
+            found = word_chunks(words[0])
+            m.d.sync += [offered.eq(valid[1] & (found.any() | tags[1].last)), tags[2].eq(tags[1])]
+            m.d.sync += [words[1].eq(words[0]), chunks.eq(found)]
 
-        offered, head = stages[2]
-        keep = spike | head.last
         m.d.comb += [
-            self.words.valid.eq(offered & keep),
-            self.words.payload.word.eq(words[2]),
-            self.words.payload.last.eq(head.last),
-            self.words.payload.meta.eq(head.meta),
-            ready[3].eq(Mux(keep, self.words.ready, 1)),
+            self.words.valid.eq(offered),
+            self.words.payload.word.eq(words[1]),
+            self.words.payload.chunks.eq(chunks),
+            self.words.payload.single.eq(at_most_one(chunks)),
+            self.words.payload.last.eq(tags[2].last),
+            self.words.payload.meta.eq(tags[2].meta),
         ]
         return m

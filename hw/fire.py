@@ -9,20 +9,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..model.codes import MAX_FIELD
 from .config import EngineConfig
 from .count import CountUnit
-from .drain import tag_layout
+from .drain import code_width, tag_layout
 from .memory import plain_memory
 from .program import LAYER, layout
 from .psg import PsgUnit
 
 FIRE_LATENCY = 3
-
-
-def code_width(config: EngineConfig) -> int:
-    """Bits of the widest field a value is written in."""
-    return config.code_bits if config.code == "radix" else min(MAX_FIELD, config.word_bits, config.max_code)
 
 
 class Fire(wiring.Component):
@@ -65,10 +59,9 @@ class Fire(wiring.Component):
         m = Module()
         config, layer = self.config, self.layer
         tags = [Signal(tag_layout(config), name=f"tag{i}", reset_less=True) for i in range(3)]
-        valids = [Signal(name=f"valid{i}") for i in range(3)]
+        valids = [Signal(name=f"valid{i}") for i in range(2)]
         m.d.sync += [valids[0].eq(self.valid_in), tags[0].eq(self.tag_in)]
-        for i in (1, 2):
-            m.d.sync += [valids[i].eq(valids[i - 1]), tags[i].eq(tags[i - 1])]
+        m.d.sync += [valids[1].eq(valids[0]), *(tags[i].eq(tags[i - 1]) for i in (1, 2))]
 
         # Counting takes two cycles, pooling the third.
         counts = Signal(data.ArrayLayout(config.count_bits, config.fire_lanes), reset_less=True)
@@ -127,7 +120,8 @@ class Fire(wiring.Component):
                 m.d.comb += self.codes[f].eq(thermometer)
             else:
                 m.d.comb += self.codes[f].eq(Mux(layer.window == 0, literal[f], thermometer))
-        m.d.comb += [self.valid.eq(valids[2] & tags[2].last), self.tag.eq(tags[2])]
+        m.d.sync += self.valid.eq(valids[1] & tags[1].last)
+        m.d.comb += self.tag.eq(tags[2])
         return m
 
 

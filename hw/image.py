@@ -44,7 +44,7 @@ class ImageLoader(wiring.Component):
     image : In(stream(W)) the image.
     blocked : In(1) the write port is taken in this cycle.
     enable, address, data, slice : Out one write.
-    available : Out(1) at least one whole image waits. taken : In(1) the oldest is not needed any more.
+    available : Out(1) a whole image waits. begun, taken : In(1) the oldest does not wait, is not needed any more.
     """
 
     def __init__(self, config: EngineConfig):
@@ -60,6 +60,7 @@ class ImageLoader(wiring.Component):
                 "data": Out(config.word_bits),
                 "slice": Out(6),
                 "available": Out(1),
+                "begun": In(1),
                 "taken": In(1),
             }
         )
@@ -68,6 +69,7 @@ class ImageLoader(wiring.Component):
         m = Module()
         config, header = self.config, self.header
         images = Signal(2)  # whole images that wait or are in use
+        waiting = Signal(2)
         buffer = Signal()
         word = Signal(20)
         slice_ = Signal(6)
@@ -76,7 +78,7 @@ class ImageLoader(wiring.Component):
         last = (word == header.image_words) & (slice_ == header.image_slices)
         ends = Signal()
         m.d.comb += [
-            self.available.eq(images != 0),
+            self.available.eq(waiting != 0),
             self.image.ready.eq(self.ready & ~self.blocked & (images <= header.image_double)),
             self.enable.eq(self.image.valid & self.image.ready),
             self.address.eq(base + word),
@@ -90,7 +92,7 @@ class ImageLoader(wiring.Component):
                 m.d.sync += [word.eq(0), slice_.eq(slice_ + 1)]
                 with m.If(slice_ == header.image_slices):
                     m.d.sync += [slice_.eq(0), buffer.eq(buffer ^ header.image_double)]
-        m.d.sync += images.eq(images + ends - self.taken)
+        m.d.sync += [images.eq(images + ends - self.taken), waiting.eq(waiting + ends - self.begun)]
         with m.If(~self.ready):
-            m.d.sync += [images.eq(0), buffer.eq(0), word.eq(0), slice_.eq(0)]
+            m.d.sync += [images.eq(0), waiting.eq(0), buffer.eq(0), word.eq(0), slice_.eq(0)]
         return m

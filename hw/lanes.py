@@ -22,7 +22,7 @@ class Lanes(wiring.Component):
     difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
     neither a clear nor a bias input.
 
-    Latency: `weights` to accumulator two cycles, `end` to shadow three. Throughput: one row a cycle. No back-pressure.
+    Latency: `weights` to accumulator three cycles, `end` to shadow four. Throughput: one row a cycle. No back-pressure.
 
     Golden function: `onespike.model.lanes.lanes`.
 
@@ -37,7 +37,7 @@ class Lanes(wiring.Component):
     weights : In(L x weight_bits) one weight row.
     shift : In power of two of the spike.
     negative : In(1) subtract.
-    captured : Out(1) the shadow was written in the last cycle.
+    captures : Out(1) the shadow is written at the end of this cycle.
     step : In which F lanes of the shadow to show.
     drain : Out(F x acc_bits) those lanes, one cycle later.
     """
@@ -51,7 +51,7 @@ class Lanes(wiring.Component):
                 "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
                 "shift": In(range(config.max_shift + 1)),
                 "negative": In(1),
-                "captured": Out(1),
+                "captures": Out(1),
                 "step": In(range(max(2, config.drain_steps))),
                 "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
             }
@@ -60,24 +60,32 @@ class Lanes(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
+        near = min(config.max_shift, 3)  # a shift is done in two steps: by 0 to 3, then by a multiple of 4
+        shift_bits = min(2, len(self.shift))
+        narrow = min(config.acc_bits, config.weight_bits + near)
         wide = min(config.acc_bits, config.weight_bits + config.max_shift)
+        moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in range(config.lanes)]
         shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in range(config.lanes)]
         acc = [Signal(config.acc_bits, name=f"acc{i}") for i in range(config.lanes)]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in range(config.lanes)]
-        add, end, capture = Signal(), Signal(), Signal()
-        negative = Signal(reset_less=True)
-        m.d.sync += [add.eq(self.add), end.eq(self.end), negative.eq(self.negative)]
-        m.d.sync += [capture.eq(end), self.captured.eq(capture)]
+        add, end = Signal(2), Signal(2)
+        negative = Signal(2, reset_less=True)
+        far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
+        m.d.sync += [add.eq(Cat(self.add, add)), end.eq(Cat(self.end, end)), self.captures.eq(end[1])]
+        m.d.sync += [negative.eq(Cat(self.negative, negative)), far.eq(self.shift >> 2)]
         for i in range(config.lanes):
-            weight = Value.cast(self.weights[i]).as_signed()
-            spread = (weight << self.shift) if config.max_shift else weight
             # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
-            m.d.sync += shifted[i].eq(Mux(self.negative, ~spread, spread))
-            with m.If(add):
+            weight = Value.cast(self.weights[i]).as_signed()
+            spread = weight << self.shift[:shift_bits]
+            m.d.sync += moved[i].eq(Mux(self.negative, ~spread, spread))
+            fill = negative[0].replicate(4 * (config.max_shift // 4))
+            steps = [Cat(fill[: 4 * j], moved[i]).as_signed() for j in range(config.max_shift // 4 + 1)]
+            m.d.sync += shifted[i].eq(Array(steps)[far])
+            with m.If(add[1]):
                 operand = Signal(config.acc_bits, name=f"operand{i}")
                 m.d.comb += operand.eq(shifted[i])
-                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative, operand))[1:])
-            with m.If(capture):
+                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[1], operand))[1:])
+            with m.If(self.captures):
                 m.d.sync += shadow[i].eq(acc[i])
         for f in range(config.fire_lanes):
             choices = Array(shadow[f :: config.fire_lanes])

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .program import WORD
-from .sequencer import column_entry, row_entry
+from .walk import column_entry, row_entry
 
 TARGETS = ("program", "rows", "columns", "channels", "weights")
 
@@ -25,6 +25,11 @@ def target_widths(config: EngineConfig) -> dict[str, int]:
         "channels": config.channel_bits * config.fire_lanes,
         "weights": config.weight_bits * config.lanes,
     }
+
+
+def row_words(width: int) -> int:
+    """Stream words of a row of `width` bits."""
+    return -(-width // WORD)
 
 
 HEAD = data.StructLayout({"target": 8, "bank": 8, "rows": 16})  # rows - 1
@@ -46,30 +51,32 @@ class Load(wiring.Component):
     words : In(stream(32)) blocks.
     target : Out one bit per memory of TARGETS: write it now.
     bank : Out which bank's weights.
-    address, data : Out the row; wide as the widest.
+    address : Out of the row.
+    data : Out the last words of the stream, as many as the longest row has; see `row`.
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
         self.widths = target_widths(config)
+        self.longest = max(map(row_words, self.widths.values()))
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
                 "target": Out(len(TARGETS)),
                 "bank": Out(8),
                 "address": Out(24),
-                "data": Out(max(self.widths.values())),
+                "data": Out(self.longest * WORD),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        counts = [-(-width // WORD) for width in self.widths.values()]
+        counts = [row_words(width) for width in self.widths.values()]
         head = Signal(HEAD)
         rows = Signal(16)
         words = Signal(range(max(counts) + 1))  # words left in the row, less one
         per_row = Signal.like(words)
-        collected = Signal(max(counts) * WORD, reset_less=True)
+        collected = Signal(self.longest * WORD, reset_less=True)
         address = Signal(24)
         complete = Signal()
         word = data.View(HEAD, self.words.payload)
@@ -95,12 +102,14 @@ class Load(wiring.Component):
                         m.d.sync += [complete.eq(1), words.eq(per_row), rows.eq(rows - 1), address.eq(address + 1)]
                         with m.If(rows == 0):
                             m.next = "Head"
-        # The words of a short row stand at the top of the shift register; `head` still describes the row.
+        # `head` still describes the row, even if the next head arrives with it.
         done = Signal(HEAD)
         m.d.sync += done.eq(head)
-        m.d.comb += [self.bank.eq(done.bank), self.address.eq(address)]
-        for target, count in enumerate(counts):
-            with m.If(done.target == target):
-                m.d.comb += self.data.eq(collected[(max(counts) - count) * WORD :])
-            m.d.comb += self.target[target].eq(complete & (done.target == target))
+        m.d.comb += [self.bank.eq(done.bank), self.address.eq(address), self.data.eq(collected)]
+        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in range(len(TARGETS))]
         return m
+
+    def row(self, target: str) -> Value:
+        """The row, for a memory of TARGETS: the words of a short one are the last."""
+        width = self.widths[target]
+        return self.data[(self.longest - row_words(width)) * WORD :][:width]

@@ -23,8 +23,8 @@ def logit_layout(config: EngineConfig) -> data.StructLayout:
 class Logits(wiring.Component):
     """Keeps the sums of the layer that does not fire and streams them out, class 0 first; `best` of the last is argmax.
 
-    Latency: three cycles from the layer's end to the first beat. Throughput: one class a cycle, one cycle lost per
-    row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
+    Latency: four cycles from the layer's end to the first beat. Throughput: a class every two cycles, one cycle lost
+    per row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
 
     Golden function: `onespike.model.golden.run`.
 
@@ -67,41 +67,45 @@ class Logits(wiring.Component):
             write.addr.eq(self.tag.row),
             write.data.eq(self.sums),
         ]
+        # A logit is compared in one cycle and offered in the next.
         row = Signal(range(max(2, config.class_depth)))
         values = Signal(width, reset_less=True)
-        left = Signal(range(config.fire_lanes + 1))
-        index = Signal(16)
-        best = Signal(16)
-        best_value = Signal(signed(config.acc_bits))
+        left = Signal(range(config.fire_lanes))
+        index = Signal(range(max(2, config.class_depth * config.fire_lanes)))
+        best = Signal.like(index)
+        best_value = Signal(signed(config.acc_bits), reset_less=True)
         payload, value = self.logits.payload, values[: config.acc_bits].as_signed()
-        better = Signal()
+        better, last = Signal(), Signal()
+        reading, loading, comparing, sending = Signal(), Signal(), Signal(), Signal()  # one state each
+        free = Signal(init=1)
+        begins, taken, row_ends = Signal(), Signal(), Signal()
         m.d.comb += [
             read.addr.eq(row),
-            self.logits.valid.eq(left != 0),
-            better.eq((index == 0) | (value > best_value)),
+            self.free.eq(free),
+            self.logits.valid.eq(sending),
             payload.value.eq(value),
             payload.best.eq(Mux(better, index, best)),
-            payload.last.eq(index == self.header.classes),
+            payload.last.eq(last),
+            begins.eq(free & self.done & self.layer.final),
+            taken.eq(sending & self.logits.ready),
+            row_ends.eq(left == 0),
         ]
-        with m.FSM():
-            with m.State("Free"):
-                m.d.comb += self.free.eq(1)
-                m.d.sync += [row.eq(0), index.eq(0)]
-                with m.If(self.done & self.layer.final):
-                    m.next = "Read"
-            with m.State("Read"):
-                m.next = "Load"
-            with m.State("Load"):
-                m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes), row.eq(row + 1)]
-                m.next = "Send"
-            with m.State("Send"):
-                with m.If(self.logits.ready):
-                    m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
-                    with m.If(better):
-                        m.d.sync += [best.eq(index), best_value.eq(value)]
-                    with m.If(payload.last):
-                        m.d.sync += left.eq(0)
-                        m.next = "Free"
-                    with m.Elif(left == 1):
-                        m.next = "Load"
+        m.d.sync += [
+            reading.eq(begins),
+            loading.eq(reading | (taken & ~last & row_ends)),
+            comparing.eq(loading | (taken & ~last & ~row_ends)),
+            sending.eq(comparing | (sending & ~taken)),
+        ]
+        with m.If(begins):
+            m.d.sync += [free.eq(0), row.eq(0), index.eq(0)]
+        with m.If(loading):
+            m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
+        with m.If(comparing):
+            m.d.sync += [better.eq((index == 0) | (value > best_value)), last.eq(index == self.header.classes)]
+        with m.If(taken):
+            m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
+            with m.If(better):
+                m.d.sync += [best.eq(index), best_value.eq(value)]
+            with m.If(last):
+                m.d.sync += free.eq(1)
         return m

@@ -17,22 +17,17 @@ class Loop:
     last: Signal
 
 
-def add_loop(m: Module, name: str, *, limit: Any, advance: Any, restart: Any, restart_limit: Any = None) -> Loop:
-    """A loop of `limit` + 1 turns, over and over; `restart` begins with `restart_limit` (by default `limit`).
+def add_loop(m: Module, name: str, *, limit: Any, advance: Any, restart: Any) -> Loop:
+    """A loop of `limit` + 1 turns, over and over; `restart` begins anew, with the limit of then.
 
     Comparing a counter with its limit, for six nested loops in one cycle, was the critical path; a counter that runs
     down and looks one turn ahead leaves an AND of registers.
     """
     limit = Value.cast(limit)
-    restart_limit = limit if restart_limit is None else Value.cast(restart_limit)
     left = Signal(len(limit), name=f"{name}_left")
     loop = Loop(Signal(init=1, name=f"{name}_first"), Signal(name=f"{name}_last"))
-    with m.If(restart):
-        m.d.sync += [left.eq(restart_limit), loop.last.eq(restart_limit == 0), loop.first.eq(1)]
-    with m.Elif(advance):
-        m.d.sync += loop.first.eq(loop.last)
-        with m.If(loop.last):
-            m.d.sync += [left.eq(limit), loop.last.eq(limit == 0)]
-        with m.Else():
-            m.d.sync += [left.eq(left - 1), loop.last.eq(left == 1)]
+    with m.If(restart | advance):
+        m.d.sync += [left.eq(left - 1), loop.last.eq(left == 1), loop.first.eq(0)]
+        with m.If(restart | loop.last):
+            m.d.sync += [left.eq(limit), loop.last.eq(limit == 0), loop.first.eq(1)]
     return loop

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -10,8 +12,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
-from .drain import tag_layout
-from .fire import code_width
+from .drain import code_width, group_parts, tag_layout
+from .loop import add_loop
 from .program import LAYER, layout
 
 
@@ -67,77 +69,98 @@ class Pack(wiring.Component):
         config, layer = self.config, self.layer
         pixel = Signal(config.spike_addr_bits, reset_less=True)  # address of the pixel's first word
         offset = Signal(config.spike_addr_bits, reset_less=True)  # word inside the slice
-        place = Signal(6, reset_less=True)  # group inside the word
-        group = Signal(12, reset_less=True)  # group inside the slice
-        slice_ = Signal(7, reset_less=True)
+        slice_ = Signal(6, reset_less=True)
+        valid, codes, row_last, layer_last, part_last, part = self._parts(m)
 
-        # Where F codes fill several words, they are kept and leave one word a cycle; the drain waits as long.
-        kept = Signal(self.codes.shape(), reset_less=True)
-        kept_last = Signal(reset_less=True)  # the kept group is the layer's last
-        kept_row_last = Signal(reset_less=True)
-        part = Signal(6)  # word of the group
-        parts_left = Signal()
-        valid = Signal()
-        row_last, layer_last, part_last = Signal(), Signal(), Signal()
-        codes_now = Signal(self.codes.shape())
+        # Groups fill words, words fill slices; a slice that ends also ends its word. What follows them is padding.
+        pixel_ends, slice_ends, word_ends, padding = Signal(), Signal(), Signal(), Signal()
+        starts = Signal()
+        m.d.comb += starts.eq(self.start | pixel_ends)
+        loop_word = add_loop(
+            m, "word", limit=layer.dest_word_groups, advance=valid, restart=starts | (valid & slice_ends)
+        )  # fmt: skip
+        loop_slice = add_loop(m, "slice", limit=layer.dest_slice_groups, advance=valid & part_last, restart=starts)
+        loop_pixel = add_loop(m, "pixel", limit=layer.dest_slices, advance=valid & slice_ends, restart=starts)
         m.d.comb += [
-            valid.eq(self.valid | parts_left),
-            codes_now.eq(Mux(parts_left, Value.cast(kept), Value.cast(self.codes))),
-            row_last.eq(Mux(parts_left, kept_row_last, self.tag.row_last)),
-            layer_last.eq(Mux(parts_left, kept_last, self.tag.layer_last)),
-            part_last.eq(part == layer.dest_group_words),
+            pixel_ends.eq(valid & row_last & part_last),
+            slice_ends.eq(loop_slice.last & part_last),
+            word_ends.eq(loop_word.last | slice_ends),
         ]
-        with m.If(self.valid):
-            m.d.sync += [kept.eq(self.codes), kept_last.eq(self.tag.layer_last), kept_row_last.eq(self.tag.row_last)]
         with m.If(valid):
-            m.d.sync += [part.eq(Mux(part_last, 0, part + 1)), parts_left.eq(~part_last)]
+            with m.If(word_ends):
+                m.d.sync += offset.eq(offset + 1)
+            with m.If(slice_ends):
+                m.d.sync += [offset.eq(0), slice_.eq(slice_ + 1), padding.eq(padding | loop_pixel.last)]
+        with m.If(pixel_ends):
+            m.d.sync += pixel.eq(pixel + layer.dest_words)
+        with m.If(starts):
+            m.d.sync += [offset.eq(0), slice_.eq(0), padding.eq(0)]
+        with m.If(self.start):
+            m.d.sync += pixel.eq(layer.dest_base)
 
-        # Each field width gives the group another place in the word.
-        placed = Signal(config.word_bits)
-        with m.Switch(layer.dest_field):
-            for field in range(6):
-                width = 1 << field
-                if width <= config.word_bits:
-                    with m.Case(field):
-                        groups = config.word_bits // (width * config.fire_lanes)
-                        codes = Cat(_fit(codes_now[f], width) for f in range(config.fire_lanes))
-                        if groups == 0:
-                            m.d.comb += placed.eq(codes.word_select(part, config.word_bits))
-                        elif groups == 1:
-                            m.d.comb += placed.eq(codes)
-                        else:
-                            index = place[: (groups - 1).bit_length()]
-                            m.d.comb += placed.word_select(index, width * config.fire_lanes).eq(codes)
-        word = Signal(config.word_bits, reset_less=True)
-        merged = Signal(config.word_bits)
-        slice_ends, word_ends = Signal(), Signal()
-        m.d.comb += [
-            merged.eq(Mux(place == 0, 0, word) | placed),
-            slice_ends.eq((group == layer.dest_slice_groups) & part_last),
-            word_ends.eq((place == layer.dest_word_groups) | slice_ends),
-        ]
-        wanted = Signal()
-        m.d.comb += wanted.eq(valid & (slice_ <= layer.dest_slices) & ~layer.final)
+        # Each field width gives the group another place in the word: one register per place and width, set in turn.
+        word, placed = Signal(config.word_bits, reset_less=True), Signal(config.word_bits)
+        terms = []
+        for field in range(code_width(config).bit_length() + 1):
+            width = 1 << field
+            if width >= 2 * code_width(config) or width > config.word_bits:
+                continue
+            group = Cat(_fit(codes[f], width) for f in range(config.fire_lanes))
+            groups, chosen = config.word_bits // len(group), layer.dest_field == field
+            if groups:
+                places = Signal(groups, name=f"places{width}")
+                with m.If(starts | (valid & word_ends)):
+                    m.d.sync += places.eq(chosen)
+                with m.Elif(valid):
+                    m.d.sync += places.eq(places << 1)
+                terms.append(Cat(group & places[g].replicate(len(group)) for g in range(groups)))
+            else:
+                terms.append(group.word_select(part, config.word_bits) & chosen.replicate(config.word_bits))
+        m.d.comb += placed.eq(functools.reduce(operator.or_, terms))
+        merged = word | placed
+        with m.If(valid):
+            m.d.sync += word.eq(merged)
+        with m.If(starts | (valid & word_ends)):
+            m.d.sync += word.eq(0)
         m.d.sync += [
-            self.enable.eq(wanted & word_ends),
+            self.enable.eq(valid & word_ends & ~padding & ~layer.final),
             self.address.eq(pixel + offset),
             self.data.eq(merged),
             self.slice.eq(slice_),
             self.done.eq(valid & layer_last & part_last),
         ]
-        with m.If(valid):
-            with m.If(wanted):
-                m.d.sync += [word.eq(merged), place.eq(place + 1), group.eq(group + part_last)]
-                with m.If(word_ends):
-                    m.d.sync += [place.eq(0), offset.eq(offset + 1)]
-                with m.If(slice_ends):
-                    m.d.sync += [group.eq(0), offset.eq(0), slice_.eq(slice_ + 1)]
-            with m.If(row_last & part_last):
-                m.d.sync += [pixel.eq(pixel + layer.dest_words)]
-                m.d.sync += [place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
-        with m.If(self.start):
-            m.d.sync += [pixel.eq(layer.dest_base), place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
         return m
+
+    def _parts(self, m: Module) -> tuple[Any, ...]:
+        """The group of this cycle, and the part of it that is due.
+
+        Where F codes fill several words, they are kept and leave one word a cycle; the drain waits as long.
+        """
+        config, layer = self.config, self.layer
+        if group_parts(config) == 1:
+            return self.valid, self.codes, self.tag.row_last, self.tag.layer_last, Const(1, 1), Const(0, 1)
+        kept = Signal(self.codes.shape(), reset_less=True)
+        kept_row_last, kept_layer_last = Signal(reset_less=True), Signal(reset_less=True)
+        part = Signal(range(group_parts(config)))  # word of the group
+        left = Signal()  # parts of the kept group
+        valid, part_last, row_last, layer_last = Signal(), Signal(), Signal(), Signal()
+        codes = Signal(self.codes.shape())
+        m.d.comb += [
+            valid.eq(self.valid | left),
+            codes.eq(Mux(left, Value.cast(kept), Value.cast(self.codes))),
+            row_last.eq(Mux(left, kept_row_last, self.tag.row_last)),
+            layer_last.eq(Mux(left, kept_layer_last, self.tag.layer_last)),
+            part_last.eq(part == layer.dest_group_words),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [
+                kept.eq(self.codes),
+                kept_layer_last.eq(self.tag.layer_last),
+                kept_row_last.eq(self.tag.row_last),
+            ]
+        with m.If(valid):
+            m.d.sync += [part.eq(Mux(part_last, 0, part + 1)), left.eq(~part_last)]
+        return valid, codes, row_last, layer_last, part_last, part
 
 
 def _fit(code: Any, width: int) -> Any:

@@ -24,7 +24,7 @@ from ..hw.fetch import command_layout, meta_layout, segment_bits
 from ..hw.fire import code_width
 from ..hw.load import target_widths
 from ..hw.program import WORD, layer_words
-from ..hw.sequencer import DISPATCH_DEPTH, column_entry, row_entry
+from ..hw.walk import DISPATCH_DEPTH, column_entry, row_entry
 
 FIT = Path(__file__).with_name("area.json")
 

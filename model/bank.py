@@ -38,9 +38,9 @@ def bank(
     sums, events = [0] * config.lanes, 0
     words = [word for command in commands for word in fetch(config, command, strides, memory) if word is not None]
     for bit, (weight, segment), end in extract(words, word_bits=config.word_bits).events:
-        if bit:
+        if bit is not None:
             source = strides[segment]
-            channel, place = divmod(bit.bit_length() - 1, 1 << source.field)
+            channel, place = divmod(bit, 1 << source.field)
             power, negative = digit(CODE_OF_DIGITS[source.code], place)
             shift = power + source.shift
             assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
@@ -50,6 +50,6 @@ def bank(
             events += 1
         if end:
             assert all(-half <= s < half for s in sums), f"a job's sums must fit {config.acc_bits} bits: {sums}"
-            jobs.append(Job(sums, events, not bit))
+            jobs.append(Job(sums, events, bit is None))
             sums, events = [0] * config.lanes, 0
     return jobs

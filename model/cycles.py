@@ -19,10 +19,15 @@ from ..hw.fetch import READ_LATENCY
 from ..hw.fire import FIRE_LATENCY
 from ..hw.sequencer import SEQUENCER_LATENCY
 from . import golden
+from .extract import CHUNK
 from .mapper import MappedLayer, Mapping
 
 CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing")
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of six reasons."""
+
+SPIKES = 6  # bits of a number of spikes of one word
+MASK = (1 << SPIKES) - 1
+NO_CHUNK = MASK  # in place of the spikes before the last chunk but one, if there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +67,8 @@ def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]
     """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
     ones: dict[str, np.ndarray] = {}
     for name, tensor in mapping.tensors.items():
-        words = tensor.pack(fields[name], mapping.config.word_bits)
-        ones[name] = np.bitwise_count(words).reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
+        spikes = _spikes(tensor.pack(fields[name], mapping.config.word_bits), mapping.config.word_bits)
+        ones[name] = spikes.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
     return [_layer(mapping, layer, ones) for layer in mapping.layers]
 
 
@@ -73,8 +78,26 @@ def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycle
     return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
 
 
+def _spikes(words: np.ndarray, word_bits: int) -> np.ndarray:
+    """What the extractor's times depend on, word by word, as one integer each; 0 if it is empty.
+
+    From the lowest bits, SPIKES bits each: its spikes, those before its last chunk, those before its last but one.
+    """
+    counts = np.bitwise_count(words).astype(np.int64)
+    before, earlier = np.zeros_like(counts), np.full_like(counts, NO_CHUNK)
+    seen = np.zeros_like(counts)  # chunks that hold a spike, from the highest down
+    left = counts.copy()
+    for at in reversed(range(0, word_bits, CHUNK)):
+        here = np.bitwise_count(words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
+        left -= here
+        seen += here > 0
+        before = np.where((here > 0) & (seen == 1), left, before)
+        earlier = np.where((here > 0) & (seen == 2), left, earlier)
+    return np.where(counts > 0, counts | before << SPIKES | earlier << 2 * SPIKES, 0)
+
+
 def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:
-    """Spikes of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
+    """`_spikes` of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
     counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
     lengths: list[list[int]] = []
     spans = [
@@ -110,10 +133,9 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     issued = [-1] * banks  # when the walk issued its last word
     passed = [[-9] * 3 for _ in range(banks)]  # when the last words left the read pipeline
     queue = [[-9] * depth for _ in range(banks)]  # when the last kept words left the word queue
-    first = [-9] * banks  # when the last word entered the extractor's first, second (and so on) stage
-    before = [-9] * banks
-    loaded = [-9] * banks
-    left = [-1] * banks  # last event of the word in the extractor
+    first = [-9] * banks  # when the last word's last chunk left the extractor's first stage
+    second = [-9] * banks  # and its second
+    left = [-1] * banks  # and when its last event left
     released = [-9] * banks  # the shadow set is free from the next cycle on
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
@@ -136,7 +158,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                     times = passed[b]
                     x = max(times[-1], pop + READ_LATENCY)
                     held = queue[b]
-                    f, l2, l1, z = first[b], before[b], loaded[b], left[b]
+                    f, g, z = first[b], second[b], left[b]
                     last = at + length - 1 if final else -1
                     words = counts[s][place]
                     for i in range(at, at + length):
@@ -145,19 +167,24 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                         if ones_here or i == last:
                             if held[-depth] >= x:
                                 x = held[-depth] + 1
-                            # first stage, second stage, current word
-                            f = max(x + 1, f + 1, l2)
+                            # The word leaves the queue, its first chunk the first stage, then the second.
+                            f = max(x + 1, f)
                             held.append(f)
-                            l2 = l1
-                            l1 = max(max(f + 1, l1) + 1, z)
-                            starved += l1 - z
+                            f = max(f + 1, g)
+                            g = max(f + 1, z)
+                            starved += g - z
                             if ones_here:
-                                z = l1 + ones_here
+                                z = g + (ones_here & MASK)
+                                # As every chunk holds a spike, the others follow without a gap.
+                                earlier = ones_here >> 2 * SPIKES
+                                if earlier != NO_CHUNK:
+                                    f = g + earlier
+                                    g += ones_here >> SPIKES & MASK
                             else:
-                                z = l1 + 1
+                                z = g + 1
                                 empty += 1
                         times.append(x)
-                    first[b], before[b], loaded[b] = f, l2, l1
+                    first[b], second[b] = f, g
                     issued[b] = max(pop + length, times[-4])
                     if final:
                         if released[b] >= z:
@@ -171,7 +198,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 start = max(drained, begin[s])
                 released[b] = start + release
                 drained = start + steps * interval
-    spikes = sum(sum(map(sum, slice_)) for slice_ in counts)
+    spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
     channels = sum(c >= 0 for c in layer.order)
     cycles = drained + DRAIN_LATENCY + FIRE_LATENCY + 1
     # A word spends a cycle each in the command queue and in the word queue.

@@ -4,6 +4,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+CHUNK = 4  # bits of a spike word that are taken apart at once
+
 
 class Word(NamedTuple):
     """A spike word; `last` marks the last word of a job, `meta` travels along."""
@@ -14,9 +16,9 @@ class Word(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One spike, one-hot (0: none, the job ends without one); `end` if it ends a job."""
+    """One spike, its place in the word (None: the job ends without one); `end` if it ends a job."""
 
-    bit: int
+    bit: int | None
     meta: Any
     end: bool
 
@@ -40,22 +42,24 @@ def extract(
     events: list[Event] = []
     cycles: list[int] = []
     waiting = 0
-    taken = second = -1  # cycles at whose end the word before was taken, left the first stage,
-    loaded = left = -1  # left the second stage, gave its last event
+    left_first = left_second = left = -1  # cycles at whose end the last chunk so far left each stage
     for index, (word, last, meta) in enumerate(words):
         assert 0 <= word < 1 << word_bits, f"word {index} must have {word_bits} bits, not {word:#x}"
         assert word or last, f"word {index} is empty but does not end a job"
-        taken = max(offered[index] if offered is not None else 0, taken + 1, second)
-        second = max(taken + 1, loaded)
-        loaded = max(second + 1, left)
-        left = loaded
-        bits = [1 << place for place in range(word_bits) if word >> place & 1] or [0]
-        for bit in bits:
-            left += 1
-            end = bool(last) and bit == bits[-1]
-            while end and left < len(end_ready) and not end_ready[left]:
+        taken = max(offered[index] if offered is not None else 0, left_first)
+        left_first = taken
+        chunks = [[place for place in range(at, at + CHUNK) if word >> place & 1] for at in range(0, word_bits, CHUNK)]
+        found: list[list[int | None]] = [[*places] for places in chunks if places]
+        for chunk in found or [[None]]:
+            left_first = max(left_first + 1, left_second)
+            left_second = max(left_first + 1, left)
+            left = left_second
+            for place in chunk:
                 left += 1
-                waiting += 1
-            events.append(Event(bit, meta, end))
-            cycles.append(left)
+                end = bool(last) and word >> ((place or 0) + 1) == 0
+                while end and left < len(end_ready) and not end_ready[left]:
+                    left += 1
+                    waiting += 1
+                events.append(Event(place, meta, end))
+                cycles.append(left)
     return Extracted(events, cycles, waiting)

@@ -21,7 +21,7 @@ from ..hw.program import (
     WORD,
     pack,
 )
-from ..hw.sequencer import column_entry, row_entry
+from ..hw.walk import column_entry, row_entry
 from .mapper import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .spec import INPUT
 

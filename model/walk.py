@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..hw.config import EngineConfig
 from ..hw.program import HEADER, LAYER, SEGMENT, header_words, layer_words, unpack
-from ..hw.sequencer import column_entry, row_entry
+from ..hw.walk import column_entry, row_entry
 from .fetch import Command, Stride
 
 
@@ -36,7 +36,7 @@ def walk(
     Jobs run over pooled rows, pooled columns, places of the window and output blocks, and go to groups of slices + 1
     banks in turn; a job has one command per source. rows, columns: the tables, (offset, weight, rows) and (offset,
     weight, run). image_offset: distance of the image buffer in use. Golden function of
-    :class:`onespike.hw.sequencer.Sequencer`.
+    :class:`onespike.hw.walk.Walk`.
     """
     slices = layer["slices"] + 1
     assert config.banks % slices == 0, f"slices must divide the {config.banks} banks, not {slices}"

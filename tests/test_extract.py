@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import pattern, random_bits
 
-from onespike.hw.extract import SetBitExtractor, clear_lowest, encode_one_hot, word_layout
+from onespike.hw.extract import SetBitExtractor, at_most_one, clear_lowest, lowest_index, word_chunks, word_layout
 from onespike.model.extract import Event, Extracted, Word, extract
 from onespike.sim.stream import run_pipeline, run_stream
 
@@ -20,7 +20,7 @@ class Harness(wiring.Component):
 
     def __init__(self, word_bits: int, end_ready: list[int]):
         self.extractor, self.end_ready = SetBitExtractor(word_bits=word_bits, meta=META), end_ready
-        event = data.StructLayout({"bit": word_bits, "meta": META, "end": 1, "waited": 16})
+        event = data.StructLayout({"spike": 1, "bit": range(word_bits), "meta": META, "end": 1, "waited": 16})
         super().__init__(
             {
                 "words": In(stream.Signature(word_layout(word_bits, META))),
@@ -32,12 +32,15 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.extractor = dut = self.extractor
         wiring.connect(m, wiring.flipped(self.words), dut.words)
+        chunks = word_chunks(self.words.payload.word)
+        m.d.comb += [dut.words.payload.chunks.eq(chunks), dut.words.payload.single.eq(at_most_one(chunks))]
         event = self.events.payload
         m.d.sync += event.waited.eq(event.waited + dut.waiting)
         m.d.comb += [
             dut.end_ready.eq(pattern(m, "end_ready", self.end_ready)),
             self.events.valid.eq(dut.valid),
-            event.bit.eq(dut.bit),
+            event.spike.eq(dut.spike),
+            event.bit.eq(dut.index),
             event.meta.eq(dut.meta),
             event.end.eq(dut.end),
         ]
@@ -51,7 +54,7 @@ def rtl(words: list[Word], word_bits: int, *, end_ready=(), **options) -> tuple[
     harness = Harness(word_bits, list(end_ready))
     stamps = run_stream(harness, {"words": payloads}, {"events": count}, stamps=True, **options)
     out = [t.payload for t in stamps["events"]]
-    events = [Event(event.bit, event.meta, bool(event.end)) for event in out]
+    events = [Event(event.bit if event.spike else None, event.meta, bool(event.end)) for event in out]
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, out[-1].waited)
 
@@ -71,7 +74,7 @@ def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0)) -> list
 def test_golden():
     words = [Word(0b1010, False, 7), Word(0b0001, True, 8), Word(0, True, 9)]
     assert extract(words, word_bits=4, end_ready=[1, 1, 1, 1, 1, 0, 0]) == Extracted(
-        [Event(2, 7, False), Event(8, 7, False), Event(1, 8, True), Event(0, 9, True)], [3, 4, 7, 8], 2
+        [Event(1, 7, False), Event(3, 7, False), Event(0, 8, True), Event(None, 9, True)], [3, 4, 7, 8], 2
     )
 
 
@@ -87,7 +90,7 @@ def test_golden_ranges(words, message):
         extract(words, word_bits=4)
 
 
-@pytest.mark.parametrize("word_bits", [2, 5, 16, 32])
+@pytest.mark.parametrize("word_bits", [8, 12, 16, 32])
 @pytest.mark.parametrize("seed", range(3))
 def test_random_stalls(word_bits, seed):
     """Gaps between words, ends that wait: every event and its cycle."""
@@ -130,19 +133,29 @@ def test_helpers():
     class Helpers(wiring.Component):
         word: In(8)
         cleared: Out(8)
+        single: Out(1)
         index: Out(3)
+        chunks: Out(2)
 
         def elaborate(self, platform):
             m = Module()
-            m.d.comb += [self.cleared.eq(clear_lowest(self.word)), self.index.eq(encode_one_hot(self.word))]
+            m.d.comb += [
+                self.cleared.eq(clear_lowest(self.word)),
+                self.single.eq(at_most_one(self.word)),
+                self.index.eq(lowest_index(self.word)),
+                self.chunks.eq(word_chunks(self.word)),
+            ]
             return m
 
     words = list(range(256))
-    out = run_pipeline(Helpers(), {"word": words}, ["cleared", "index"])
+    out = run_pipeline(Helpers(), {"word": words}, ["cleared", "single", "index", "chunks"])
     assert out["cleared"] == [w & (w - 1) for w in words]
-    assert [out["index"][1 << i] for i in range(8)] == list(range(8))
+    assert out["single"] == [int(w.bit_count() <= 1) for w in words]
+    assert out["index"] == [7, *((w & -w).bit_length() - 1 for w in words[1:])]
+    assert out["chunks"] == [(w & 15 > 0) | (w >> 4 > 0) << 1 for w in words]
 
 
-def test_arguments():
-    with pytest.raises(ValueError, match="word_bits must be at least 2, not 1"):
-        SetBitExtractor(word_bits=1, meta=1)
+@pytest.mark.parametrize("word_bits", [4, 14])
+def test_arguments(word_bits):
+    with pytest.raises(ValueError, match=f"word_bits must be a multiple of 4, at least 8, not {word_bits}"):
+        SetBitExtractor(word_bits=word_bits, meta=1)

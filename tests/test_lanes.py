@@ -10,7 +10,7 @@ from onespike.model.lanes import lanes
 from onespike.sim.stream import run_pipeline
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
-END, DRAIN = 3, 1  # cycles from `end` to the shadow, from `step` to `drain`
+END, DRAIN = 4, 1  # cycles from `end` to the shadow, from `step` to `drain`
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
@@ -29,9 +29,9 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
 
 
 def rtl(config: EngineConfig, case: dict[str, list], steps: list[int]) -> tuple[list[int], list[list[int]]]:
-    """`captured` and `drain` in each cycle."""
-    out = run_pipeline(Lanes(config), case | {"step": steps}, ["captured", "drain"])
-    return out["captured"], [[drain[f] for f in range(config.fire_lanes)] for drain in out["drain"]]
+    """`captures` and `drain` in each cycle."""
+    out = run_pipeline(Lanes(config), case | {"step": steps}, ["captures", "drain"])
+    return out["captures"], [[drain[f] for f in range(config.fire_lanes)] for drain in out["drain"]]
 
 
 def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
@@ -41,7 +41,7 @@ def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
     steps = [rng.randrange(config.drain_steps) for _ in range(cycles)]
     captured, drain = rtl(config, case, steps)
     ends = [cycle for cycle, end in enumerate(case["end"]) if end]
-    assert captured == [int(cycle - END in ends) for cycle in range(cycles)]
+    assert captured == [int(cycle - END + 1 in ends) for cycle in range(cycles)]
     shadows = lanes(config, **case)
     for cycle in range(cycles - DRAIN):
         known = sum(end + END <= cycle for end in ends)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from blocks import random_mapping
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.load import HEAD, TARGETS, Load, target_widths
+from onespike.hw.load import HEAD, TARGETS, Load, row_words, target_widths
 from onespike.hw.program import WORD
 from onespike.model.images import MemoryImages, load_words, memory_images
 from onespike.sim.stream import run_stream
@@ -19,7 +19,7 @@ class Harness(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.load = Load(config)
-        width = max(target_widths(config).values())
+        width = self.load.longest * WORD
         write = {"target": len(TARGETS), "bank": 8, "address": 24, "data": width}
         super().__init__(
             {
@@ -45,7 +45,9 @@ def rtl(config: EngineConfig, words: list[int], rows: int, **options):
         payload = transfer.payload
         assert payload.target.bit_count() == 1, "a row goes to one memory"
         name = TARGETS[payload.target.bit_length() - 1]
-        writes.append((name, payload.bank, payload.address, payload.data & ((1 << target_widths(config)[name]) - 1)))
+        width = target_widths(config)[name]
+        row = payload.data >> (Load(config).longest - row_words(width)) * WORD
+        writes.append((name, payload.bank, payload.address, row & ((1 << width) - 1)))
     return writes, [t.cycle for t in stamps["words"]], [t.cycle for t in stamps["writes"]]
 
 

@@ -104,12 +104,12 @@ def test_ties():
 
 @pytest.mark.parametrize(("fire_lanes", "classes"), SHAPES)
 def test_cycles(fire_lanes, classes):
-    """First beat three cycles after `done`, then one a cycle, and one cycle more for each new row."""
+    """First beat four cycles after `done`, then one every two cycles, and one cycle more for each new row."""
     config = EngineConfig(lanes=fire_lanes, fire_lanes=fire_lanes, acc_bits=9)
     logits = np.arange(3 * classes).reshape(3, classes)
     beats, done, cycles = rtl(config, logits, stall=0)
     assert beats == golden(logits)
-    assert cycles == [start + 3 + i + i // fire_lanes for start in done for i in range(classes)]
+    assert cycles == [start + 4 + 2 * i + i // fire_lanes for start in done for i in range(classes)]
     # Free again in the cycle after the last beat: the next row of the last layer is taken there.
     assert all(b > a for a, b in zip(cycles[classes - 1 :: classes], done[1:], strict=False))
 

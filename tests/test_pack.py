@@ -7,7 +7,7 @@ from amaranth.hdl import Const
 from blocks import random_mapping
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.fire import code_width
+from onespike.hw.drain import code_width
 from onespike.hw.pack import Pack, slice_mask
 from onespike.hw.program import LAYER
 from onespike.model.codes import encode

@@ -20,8 +20,8 @@ from onespike.sim.stream import run_stream
 class Harness(wiring.Component):
     """The sequencer with filled memories; a layer is done `rest` cycles after its last command was taken.
 
-    With `pause_after` images it is disabled for some cycles after that many. Images are there, and the logits of the
-    one before taken, when patterns say so.
+    With `pause_after` images it is disabled for some cycles after that many. Images come, and the logits of the one
+    before are taken, when patterns say so.
     """
 
     def __init__(self, mapping: Mapping, images: MemoryImages, totals: list[int], *, available: list[int],
@@ -52,8 +52,6 @@ class Harness(wiring.Component):
         over = dut.busy & (given == total)
         m.d.comb += [
             dut.enable.eq(filled[0] & filled[1] & filled[2] & (pause == 7)),
-            dut.image_available.eq(pattern(m, "available", self.available)),
-            dut.logits_free.eq(pattern(m, "free", self.free)),
             dut.done.eq(over & (rest == self.rest)),
             self.starts.valid.eq(dut.start),
             self.starts.payload.index.eq(dut.index),
@@ -61,6 +59,13 @@ class Harness(wiring.Component):
             self.starts.payload.strides.eq(dut.strides),
             self.taken.valid.eq(dut.image_taken),
         ]
+        for name, port, bits, gone in (
+            ("available", dut.image_available, self.available, dut.image_begun),
+            ("free", dut.logits_free, self.free, dut.image_taken),
+        ):
+            there = Signal(name=f"{name}_there")
+            m.d.comb += port.eq(there)
+            m.d.sync += there.eq((there & ~gone) | pattern(m, name, bits))
         m.d.sync += self.starts.payload.may.eq(Cat(dut.image_available, dut.logits_free))
         m.d.sync += rest.eq(rest + over)
         m.d.sync += given.eq(given + sum(Value.cast(port.valid & port.ready) for port in ports))
