@@ -81,7 +81,7 @@ def test_design_is_complete(tmp_path: Path, loadable: bool) -> None:
 def test_resources_on_other_families(tmp_path: Path, target: str) -> None:
     found = synth.synthesise(SMALL, target, tmp_path, place=False)
     assert found.multipliers == 0 and found.fmax_mhz == 0
-    assert found.block_rams >= 3 and 500 < found.luts < 6000 and 500 < found.flip_flops < 6000
+    assert found.block_rams >= 1 and 500 < found.luts < 6000 and 500 < found.flip_flops < 6000
 
 
 @pytest.mark.slow
