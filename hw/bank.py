@@ -15,7 +15,7 @@ from .extract import SetBitExtractor
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes
 from .memory import plain_memory
-from .program import DIGITS_SIGNED, DIGITS_UNARY
+from .program import DIGITS_SIGNED, DIGITS_SIGNED4, DIGITS_UNARY
 from .queue import Queue
 
 CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
@@ -128,7 +128,7 @@ class Bank(wiring.Component):
         m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta)]
 
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
-        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "shift": 4})
+        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "short": 1, "shift": 4})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
         for source, stride in zip(forms, self.strides, strict=True):
@@ -136,20 +136,25 @@ class Bank(wiring.Component):
                 source.field.eq(stride.field),
                 source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
                 source.unary.eq(stride.code == DIGITS_UNARY),
-                source.signed.eq(stride.code == DIGITS_SIGNED),
+                source.signed.eq((stride.code == DIGITS_SIGNED) | (stride.code == DIGITS_SIGNED4)),
+                source.short.eq(stride.code == DIGITS_SIGNED4),
                 source.shift.eq(stride.shift),
             ]
         source = forms[meta1.segment]
         bit = Signal(len(index))  # position inside the field
         negative = Signal()
-        m.d.comb += [bit.eq(index & source.mask), negative.eq(source.signed & (bit >= SIGNED_PLUS))]
+        minus_bit = Mux(source.short, bit - SIGNED_PLUS["signed4"], bit - SIGNED_PLUS["signed"])
+        m.d.comb += [
+            bit.eq(index & source.mask),
+            negative.eq(source.signed & Mux(source.short, bit >= SIGNED_PLUS["signed4"], bit >= SIGNED_PLUS["signed"])),
+        ]
         row = Signal(config.weight_addr_bits, reset_less=True)
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
         minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, 5)]
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, 5)]
         m.d.sync += [
             row.eq(meta1.weight + (index >> source.field)),
-            digit.eq(Mux(source.unary, 0, Mux(negative, bit - SIGNED_PLUS, bit))),
+            digit.eq(Mux(source.unary, 0, Mux(negative, minus_bit, bit))),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
             shift[1].eq(shift[0]),

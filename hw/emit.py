@@ -49,8 +49,8 @@ WAIVERS = {
 FORMATS = {
     "hex": "hexadecimal, one row per line, row 0 first; the lowest bits of a row hold its first field",
     "fields": "fields follow one another from bit 0 in the order given, [name, bits]",
-    "image": "beats in the order slice, pixel (rows from the top), word; with image_signed a beat holds word_bits / 16 "
-    "bytes, else the spike word itself",
+    "image": "beats in the order slice, pixel (rows from the top), word; where image_signed is 1, a beat holds "
+    "word_bits / 16 bytes, where it is 2, word_bits / 8 half bytes, else the spike word itself",
     "logits": "one class per beat, class 0 first; `best` of the beat with `last` is the class of the image",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
     "words, low word first; enable must be 0 meanwhile",

@@ -5,29 +5,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..model.codes import SIGNED_PLUS
 from .config import EngineConfig
 from .program import HEADER, layout
 
 
 def signed_digits(m: Module, pixel: Value) -> Value:
-    """The 16-bit field of an 8-bit x as signed digits: they stand where x and 3x differ."""
-    triple = Signal(10)
+    """The field of 2 b bits of a b-bit x as signed digits: they stand where x and 3x differ."""
+    bits = len(pixel)
+    triple = Signal(bits + 2)
     m.d.comb += triple.eq(pixel + Cat(Const(0, 1), pixel))
     plain = Cat(pixel, Const(0, 2))
-    plus = (triple & ~plain)[1 : 1 + SIGNED_PLUS]
-    minus = (plain & ~triple)[1 : 17 - SIGNED_PLUS]
+    plus = (triple & ~plain)[1 : bits + 2]
+    minus = (plain & ~triple)[1:bits]
     return Cat(plus, minus)
 
 
 class ImageLoader(wiring.Component):
     """Takes one spike word's codes per beat, in the order slice, pixel, word, and writes them to the slice's banks.
 
-    With `image_signed` a beat holds W / 16 bytes, which become signed digits; else it is the word itself.
+    With `image_signed` a beat holds W / 16 bytes or W / 8 half bytes, which become signed digits; else it is the word
+    itself.
 
     Latency: one cycle. Throughput: one word a cycle, less the cycles in which a layer writes. Back-pressure: waits
     for a free buffer (one, or two with `image_double`).
@@ -74,7 +75,10 @@ class ImageLoader(wiring.Component):
         word = Signal(20)
         slice_ = Signal(6)
         base = Mux(buffer, header.image_base + header.image_stride, header.image_base)
-        fields = [signed_digits(m, self.image.payload[8 * i : 8 * i + 8]) for i in range(config.word_bits // 16)]
+        codes = self.image.payload[: config.word_bits // 2]
+        digits = {
+            bits: Cat(signed_digits(m, codes[at : at + bits]) for at in range(0, len(codes), bits)) for bits in (8, 4)
+        }
         last = (word == header.image_words) & (slice_ == header.image_slices)
         ends = Signal()
         m.d.comb += [
@@ -82,7 +86,7 @@ class ImageLoader(wiring.Component):
             self.image.ready.eq(self.ready & ~self.blocked & (images <= header.image_double)),
             self.enable.eq(self.image.valid & self.image.ready),
             self.address.eq(base + word),
-            self.data.eq(Mux(header.image_signed, Cat(fields), self.image.payload)),
+            self.data.eq(Array([self.image.payload, digits[8], digits[4]])[header.image_signed]),
             self.slice.eq(slice_),
             ends.eq(self.enable & last),
         ]

@@ -19,7 +19,7 @@ WORD = 32
 HEADER = {
     "layers": 8,  # - 1
     "image_slices": 6,  # - 1
-    "image_signed": 1,  # pixels become signed digits; the stream then carries them as bytes
+    "image_signed": 2,  # pixels become signed digits: 1: the stream carries them as bytes, 2: as half bytes
     "image_double": 1,  # two image buffers: the next image loads while this one is computed
     "image_words": 20,  # words per slice - 1
     "image_base": 20,
@@ -65,7 +65,7 @@ SEGMENT = {
     "block_stride": 20,  # weight rows of one local block
 }
 
-DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED = range(3)
+DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_SIGNED4 = range(4)
 
 
 def record_words(*parts: Mapping[str, int]) -> int:

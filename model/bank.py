@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..hw.config import EngineConfig
-from ..hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from ..hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_SIGNED4, DIGITS_UNARY
 from .codes import digit
 from .extract import extract
 from .fetch import Command, Stride, fetch
 
-CODE_OF_DIGITS = {DIGITS_RADIX: "radix", DIGITS_UNARY: "unary", DIGITS_SIGNED: "signed"}
+CODE_OF_DIGITS = {
+    DIGITS_RADIX: "radix", DIGITS_UNARY: "unary", DIGITS_SIGNED: "signed", DIGITS_SIGNED4: "signed4",
+}  # fmt: skip
 
 
 class Job(NamedTuple):

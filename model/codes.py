@@ -7,6 +7,7 @@
 | unary    | as many ones as the value (thermometer)              | 1                                |
 | psg      | g bits, evenly spread (OneSpike, eq. 11)             | 1                                |
 | signed   | non-adjacent form: no two neighbouring digits not 0  | 2**p, p < 9; then -2**(p - 9)    |
+| signed4  | the same, of values below 16                         | 2**p, p < 5; then -2**(p - 5)    |
 
 A field is as wide as the next power of two, so that a bit position splits into (channel, bit) by wiring alone.
 """
@@ -15,17 +16,21 @@ import numpy as np
 
 from .errors import OneSpikeError
 
-CODES = ("radix", "unary", "psg", "signed")
-SIGNED_PLUS = 9  # positive digits 2**0 .. 2**8; negative digits 2**0 .. 2**6: enough for 0..255 in 16 bits
+CODES = ("radix", "unary", "psg", "signed", "signed4")
+# Code -> positive digits: of b bits b + 1, and b - 1 negative ones, in 2 b bits.
+SIGNED_PLUS = {"signed": 9, "signed4": 5}
 MAX_FIELD = 32
 
 
 def field_width(code: str, top: int) -> int:
     """Bits of the field of one value 0..top: a power of two."""
-    if code == "signed":
-        if top > 255:
-            raise OneSpikeError(f"Signed digits reach 255, not {top}; use the radix code.")
-        return 16
+    if code in SIGNED_PLUS:
+        bits = SIGNED_PLUS[code] - 1
+        if top >> bits:
+            raise OneSpikeError(
+                f"Digits of the {code} code reach {(1 << bits) - 1}, not {top}; use the signed or the radix code."
+            )
+        return 2 * bits
     bits = top.bit_length() if code == "radix" else top
     width = 1 << (max(bits, 1) - 1).bit_length()
     if width > MAX_FIELD:
@@ -42,12 +47,12 @@ def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
     assert values.size == 0 or (values.min() >= 0 and values.max() <= top), "a value lies outside its code"
     if code == "radix":
         return values.astype(np.uint32)
-    if code == "signed":
+    if code in SIGNED_PLUS:
         # Reitwiesner: 3x and x differ exactly where a digit stands; its sign is that of 3x there.
         x = values.astype(np.uint32)
         plus = (3 * x & ~x) >> 1
         minus = (x & ~(3 * x)) >> 1
-        return (plus | minus << SIGNED_PLUS).astype(np.uint32)
+        return (plus | minus << SIGNED_PLUS[code]).astype(np.uint32)
     index = np.arange(1, top + 1, dtype=np.int64)
     counts = np.arange(top + 1, dtype=np.int64)[:, None]
     spikes = index <= counts if code == "unary" else index * counts // top > (index - 1) * counts // top
@@ -59,8 +64,9 @@ def digit(code: str, bit: int) -> tuple[int, bool]:
     """Worth of bit `bit` of a field: (shift, negative), that is plus or minus 2**shift."""
     if code == "radix":
         return bit, False
-    if code == "signed":
-        return (bit, False) if bit < SIGNED_PLUS else (bit - SIGNED_PLUS, True)
+    if code in SIGNED_PLUS:
+        plus = SIGNED_PLUS[code]
+        return (bit, False) if bit < plus else (bit - plus, True)
     return 0, False
 
 

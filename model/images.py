@@ -14,6 +14,7 @@ from ..hw.load import HEAD, TARGETS, target_widths
 from ..hw.program import (
     DIGITS_RADIX,
     DIGITS_SIGNED,
+    DIGITS_SIGNED4,
     DIGITS_UNARY,
     HEADER,
     LAYER,
@@ -22,10 +23,14 @@ from ..hw.program import (
     pack,
 )
 from ..hw.walk import column_entry, row_entry
+from .codes import SIGNED_PLUS, decode
 from .mapper import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .spec import INPUT
 
-DIGITS = {"radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "unary": DIGITS_UNARY, "psg": DIGITS_UNARY}
+DIGITS = {
+    "radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "signed4": DIGITS_SIGNED4, "unary": DIGITS_UNARY,
+    "psg": DIGITS_UNARY,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,7 @@ def _header(mapping: Mapping) -> list[int]:
     values = {
         "layers": len(mapping.layers) - 1,
         "image_slices": len(image.slices) - 1,
-        "image_signed": image.code == "signed",
+        "image_signed": {"signed": 1, "signed4": 2}.get(image.code, 0),
         "image_double": mapping.image_double,
         "image_words": image.size - 1,
         "image_base": image.base,
@@ -195,11 +200,10 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
     image = mapping.tensors[INPUT]
     word_bits = mapping.config.word_bits
     fields = mapping.image_fields(codes)
-    if image.code == "signed":
-        from .codes import decode
-
-        fields = decode(fields, "signed")  # the engine finds the digits itself: the beat holds bytes
-        return np.array([image.join(f, word_bits // 16, 8) for f in fields], np.uint64).reshape(len(codes), -1)
+    if image.code in SIGNED_PLUS:
+        values = decode(fields, image.code)  # the engine finds the digits itself
+        per_beat, bits = word_bits // image.field, image.field // 2
+        return np.array([image.join(v, per_beat, bits) for v in values], np.uint64).reshape(len(codes), -1)
     return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), -1)
 
 

@@ -158,7 +158,7 @@ def map_network(
 
     slices: banks that share a job, for all layers or by layer name (a power of two, at most `banks`).
     rates: measured spikes per value of each channel of each tensor, to balance the slices.
-    image_code: "radix", "signed" (digits) or "auto" (signed where an 8-bit pixel gains by it).
+    image_code: "radix", "signed", "signed4" or "auto": signed digits where pixels have three bits or more.
     """
     mapping = _plan(net, config, slices, rates, image_code)
     for name, needed in mapping.needs.items():
@@ -214,9 +214,9 @@ def _plan(
     _check(net, config)
     chosen = _slices_by_layer(net, config, slices)
     if image_code == "auto":
-        image_code = "signed" if net.image.bits > 4 and config.word_bits >= 16 else "radix"
-    if image_code not in ("radix", "signed"):
-        raise OneSpikeError(f"The image code must be 'auto', 'radix' or 'signed', not {image_code!r}.")
+        image_code = "signed" if net.image.bits > 4 else "signed4" if net.image.bits > 2 else "radix"
+    if image_code not in ("radix", "signed", "signed4"):
+        raise OneSpikeError(f"The image code must be 'auto', 'radix', 'signed' or 'signed4', not {image_code!r}.")
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
@@ -255,8 +255,8 @@ def _plan(
 
 
 def _max_shift(tensor: TensorLayout) -> int:
-    return max(codes.digit(tensor.code, bit)[0] for bit in range(tensor.field if tensor.code == "signed" else
-                                                                 max(1, tensor.top.bit_length())))  # fmt: skip
+    bits = tensor.field if tensor.code in codes.SIGNED_PLUS else max(1, tensor.top.bit_length())
+    return max(codes.digit(tensor.code, bit)[0] for bit in range(bits))
 
 
 def _check(net: SpikeNet, config: EngineConfig) -> None:

@@ -98,10 +98,11 @@ class Operations:
 def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image_code: str = "signed") -> Operations:
     """Count the operations of image codes uint8 [N, C, H, W], or of all tensors' codes as `golden.run` gives them.
 
-    image_code: "signed" (digits, the engine's default for 8-bit pixels) or "radix" (plain binary).
+    image_code: "signed" (digits, the engine's default for 8-bit pixels), "signed4" (the same for up to 4 bits) or
+    "radix" (plain binary).
     """
-    if image_code not in ("signed", "radix"):
-        raise OneSpikeError(f"The image code must be 'signed' or 'radix', not {image_code!r}.")
+    if image_code not in ("signed", "signed4", "radix"):
+        raise OneSpikeError(f"The image code must be 'signed', 'signed4' or 'radix', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
         raise OneSpikeError("There is nothing to count: give at least one image.")
     parts: list[list[dict[str, int]]] = []

@@ -16,7 +16,7 @@ from onespike.hw.fetch import command_layout, stride_layout
 from onespike.hw.fire import FIRE_LATENCY
 from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
 from onespike.hw.sequencer import SEQUENCER_LATENCY
-from onespike.model.bank import Job, bank
+from onespike.model.bank import CODE_OF_DIGITS, Job, bank
 from onespike.model.codes import decode, encode
 from onespike.model.cycles import predict
 from onespike.model.fetch import Command, Stride
@@ -178,12 +178,12 @@ def test_random(seed):
     assert all(end - 1 > t.cycle for end, t in zip(ends[1:], stamps["releases"], strict=False))
 
 
-@pytest.mark.parametrize("code", [("radix", DIGITS_RADIX), ("unary", DIGITS_UNARY), ("signed", DIGITS_SIGNED)])
+@pytest.mark.parametrize("code", CODE_OF_DIGITS.items())
 def test_every_bit_of_every_code(code):
     """One word per bit of the field: what it adds is what the code says it is worth."""
-    name, digits = code
+    digits, name = code
     config = EngineConfig(lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=16, spike_depth=16)
-    fields = {"radix": 3, "unary": 4, "signed": 4}[name]
+    fields = {"radix": 3, "unary": 4, "signed": 4, "signed4": 3}[name]
     memory = [1 << bit for bit in range(16)]
     commands = [Command(i, 0, 0, 0, 0, True) for i in range(16)]
     weights = [[3], [-5]]

@@ -70,8 +70,11 @@ def golden(config: EngineConfig, head: dict[str, int], images: list[list[int]]) 
         assert len(beats) == words * (head["image_slices"] + 1)
         for place, beat in enumerate(beats):
             if head["image_signed"]:
-                fields = encode(np.array([beat >> 8 * i & 255 for i in range(config.word_bits // 16)]), "signed", 255)
-                beat = sum(int(field) << 16 * i for i, field in enumerate(fields))
+                bits, code = (8, "signed") if head["image_signed"] == 1 else (4, "signed4")
+                top = (1 << bits) - 1
+                values = [beat >> bits * i & top for i in range(config.word_bits // (2 * bits))]
+                fields = encode(np.array(values), code, top)
+                beat = sum(int(field) << 2 * bits * i for i, field in enumerate(fields))
             writes.append((base + place % words, beat, place // words))
     return writes
 
@@ -90,21 +93,22 @@ def rtl(config, head, images, *, blocked=(), takes=(), **options):
     return [(p.address, p.data, p.slice) for p in payloads], cycles
 
 
-def test_signed_digits_of_every_pixel():
+@pytest.mark.parametrize(("bits", "code"), [(8, "signed"), (4, "signed4")])
+def test_signed_digits_of_every_pixel(bits, code):
     class Digits(wiring.Component):
-        pixel: In(8)
-        field: Out(16)
+        pixel: In(bits)
+        field: Out(2 * bits)
 
         def elaborate(self, platform):
             m = Module()
             m.d.comb += self.field.eq(signed_digits(m, self.pixel))
             return m
 
-    pixels = np.arange(256)
+    pixels = np.arange(1 << bits)
     fields = np.array(run_pipeline(Digits(), {"pixel": pixels.tolist()}, ["field"])["field"])
-    np.testing.assert_array_equal(fields, encode(pixels, "signed", 255))
-    np.testing.assert_array_equal(decode(fields, "signed"), pixels)
-    digits = (fields | fields >> 9) & 511
+    np.testing.assert_array_equal(fields, encode(pixels, code, pixels[-1]))
+    np.testing.assert_array_equal(decode(fields, code), pixels)
+    digits = (fields | fields >> bits + 1) & ((2 << bits) - 1)
     assert not (digits & digits << 1).any(), "two neighbouring digits are not zero"
 
 
@@ -119,7 +123,7 @@ def test_every_pixel_through_the_stream(word_bits):
     assert writes == golden(config, head, [noise])
 
 
-@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("signed", [0, 1, 2])
 @pytest.mark.parametrize("double", [0, 1])
 @pytest.mark.parametrize("seed", range(3))
 def test_random(signed, double, seed):

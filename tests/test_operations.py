@@ -140,7 +140,7 @@ def test_bad_input():
     net = plain_net(0, None)
     with pytest.raises(OneSpikeError, match=r"^There is nothing to count: give at least one image\.$"):
         count(net, np.zeros((0, 2, 8, 8), np.uint8))
-    with pytest.raises(OneSpikeError, match=r"^The image code must be 'signed' or 'radix', not 'psg'\.$"):
+    with pytest.raises(OneSpikeError, match=r"^The image code must be 'signed', 'signed4' or 'radix', not 'psg'\.$"):
         count(net, np.zeros((1, 2, 8, 8), np.uint8), image_code="psg")
 
 
