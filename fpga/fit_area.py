@@ -122,7 +122,7 @@ def black_box(text: str) -> str:
 
 def synthesise_block(module: str, text: str, family: Family, cache: Path, tools: str) -> dict[str, int]:
     """LUTs and registers of one block, synthesised alone, or from the cache."""
-    synthesis = family.synthesis(f"\\{module}", "block.json")
+    synthesis = family.synthesis(f"\\{module}", "block.json", plain=True)
     digest = hashlib.sha256("\n".join((synthesis, tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
     if not result.is_file():

@@ -157,8 +157,12 @@ def synthesise(
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     options = write_design(config, directory)
-    script = f"read_verilog {' '.join(options)} onespike.v top.v; {script}; tee -q -o stat.json stat -json"
-    run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+    read, count = f"read_verilog {' '.join(options)} onespike.v top.v", "tee -q -o stat.json stat -json"
+    try:
+        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
+    except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
+        script = family.synthesis("top", "top.json", plain=True)
+        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
     command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:

@@ -32,7 +32,8 @@ class Family:
     block: block RAM, at every width that Yosys may choose; distributed: memory in LUTs, read without a clock, if there
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
-    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
+    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping; plain: the
+    option for its older mapper, which is slower in both ways but never stops at an assertion.
     """
 
     name: str
@@ -48,12 +49,13 @@ class Family:
     block_rams: str
     multipliers: str
     map_luts: str = ""
+    plain: str = ""
 
-    def synthesis(self, top: str, output: str) -> str:
+    def synthesis(self, top: str, output: str, *, plain: bool = False) -> str:
         """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON."""
         command = f"{self.synth} -top {top}"
-        if not self.map_luts:
-            return f"{command} -json {output}"
+        if plain or not self.map_luts:
+            return f"{command} {self.plain} -json {output}"
         return (
             f"{command} -run begin:map_luts; check -latchonly -assert; {self.map_luts}; clean; "
             f"{command} -run map_cells: -json {output}"
@@ -84,6 +86,7 @@ ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5",
     map_luts=f"abc9 -W {WIRE_DELAY}",
+    plain="-noabc9",
     router="nextpnr-ecp5",
     block=(
         MemoryKind(widths=(1, 2, 4, 9, 18), rows=16384, byte=9, cost=128),

@@ -20,6 +20,7 @@ from typing import Any
 from ..fpga.targets import Family, MemoryKind, Target
 from ..hw.config import EngineConfig
 from ..hw.counters import COUNTER_BITS, COUNTERS, layer_depth
+from ..hw.extract import word_layout
 from ..hw.fetch import command_layout, meta_layout, segment_bits
 from ..hw.fire import code_width
 from ..hw.load import target_widths
@@ -66,7 +67,7 @@ def memories(config: EngineConfig) -> list[Memory]:
     widths, loaded = target_widths(config), config.loadable
     sums = config.acc_bits * config.fire_lanes
     command = command_layout(config).size
-    word = config.word_bits + 1 + meta_layout(config).size
+    word = word_layout(config.word_bits, meta_layout(config)).size
     banks = config.banks
     return [
         Memory(name="fetch.spike_memory", width=config.word_bits, depth=config.spike_depth, number=banks),
@@ -78,7 +79,7 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="sequencer.row_memory", width=row_entry(config).size, depth=config.walk_depth, written=loaded),
         Memory(name="sequencer.column_memory", width=column_entry(config).size, depth=config.walk_depth,
                written=loaded),
-        Memory(name="sequencer.dispatch.storage", width=banks + command, depth=DISPATCH_DEPTH, clocked=False),
+        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, clocked=False),
         Memory(name="drain.previous_memory", width=sums, depth=banks * config.drain_steps),
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
         Memory(name="drain.partial_memory", width=sums, depth=max(2, config.drain_steps), clocked=False),
