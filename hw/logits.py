@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from .config import EngineConfig
 from .drain import tag_layout
 from .memory import plain_memory
-from .program import HEADER, LAYER, layout
+from .program import header_fields, layer_fields, layout
 
 
 def logit_layout(config: EngineConfig) -> data.StructLayout:
@@ -45,8 +45,8 @@ class Logits(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(HEADER)),
-                "layer": In(layout(LAYER)),
+                "header": In(layout(header_fields(config.streams_weights))),
+                "layer": In(layout(layer_fields(config.streams_weights))),
                 "valid": In(1),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
                 "tag": In(tag_layout(config)),
@@ -64,9 +64,11 @@ class Logits(wiring.Component):
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.valid & self.layer.final),
-            write.addr.eq(self.tag.row),
+            write.addr.eq(self.tag.row + self.layer.dest_base if config.streams_weights else self.tag.row),
             write.data.eq(self.sums),
         ]
+        # A part of the layer begins at row dest_base, and the last part completes the sums.
+        ends = self.layer.final & ~self.layer.more if config.streams_weights else self.layer.final
         row = Signal(range(max(2, config.class_depth)))
         values = Signal(width, reset_less=True)
         left = Signal(range(config.fire_lanes + 1))
@@ -87,7 +89,7 @@ class Logits(wiring.Component):
             with m.State("Free"):
                 m.d.comb += self.free.eq(1)
                 m.d.sync += [row.eq(0), index.eq(0)]
-                with m.If(self.done & self.layer.final):
+                with m.If(self.done & ends):
                     m.next = "Read"
             with m.State("Read"):
                 m.next = "Load"

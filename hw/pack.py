@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from .config import EngineConfig
 from .drain import tag_layout
 from .fire import code_width
-from .program import LAYER, layout
+from .program import layer_fields, layout
 
 
 def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
@@ -26,7 +26,8 @@ class Pack(wiring.Component):
     A pixel's channels arrive in order: `dest_slices` + 1 slices of `dest_slice_groups` + 1 groups of F codes; what
     follows them in the pixel is padding and dropped. `dest_word_groups` + 1 groups fill a word; a slice's last word may
     be partly filled. Where F codes fill `dest_group_words` + 1 words, the group takes as many cycles. Word w of pixel p
-    lies at dest_base + p * dest_words + w in every bank of the slice.
+    lies at dest_base + p * dest_words + w in every bank of the slice. A part of a layer begins each pixel at slice
+    first_slice, group first_group, word first_word (only if `config.streams_weights`).
 
     Latency: one cycle from the last code of a word to its write. Throughput: F codes or one word a cycle. No
     back-pressure.
@@ -49,7 +50,7 @@ class Pack(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(layout(LAYER)),
+                "layer": In(layout(layer_fields(config.streams_weights))),
                 "start": In(1),
                 "valid": In(1),
                 "codes": In(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),
@@ -125,6 +126,11 @@ class Pack(wiring.Component):
             self.slice.eq(slice_),
             self.done.eq(valid & layer_last & part_last),
         ]
+        # Where each pixel begins: with its first channel, or that of the layer's part.
+        first: dict[str, Any] = dict.fromkeys(("slice", "group", "word"), 0)
+        if config.streams_weights:
+            first = {name: layer[f"first_{name}"] for name in first}
+        begin = [place.eq(0), group.eq(first["group"]), slice_.eq(first["slice"]), offset.eq(first["word"])]
         with m.If(valid):
             with m.If(wanted):
                 m.d.sync += [word.eq(merged), place.eq(place + 1), group.eq(group + part_last)]
@@ -133,10 +139,9 @@ class Pack(wiring.Component):
                 with m.If(slice_ends):
                     m.d.sync += [group.eq(0), offset.eq(0), slice_.eq(slice_ + 1)]
             with m.If(row_last & part_last):
-                m.d.sync += [pixel.eq(pixel + layer.dest_words)]
-                m.d.sync += [place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
+                m.d.sync += [pixel.eq(pixel + layer.dest_words), *begin]
         with m.If(self.start):
-            m.d.sync += [pixel.eq(layer.dest_base), place.eq(0), group.eq(0), slice_.eq(0), offset.eq(0)]
+            m.d.sync += [pixel.eq(layer.dest_base), *begin]
         return m
 
 

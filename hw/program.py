@@ -3,7 +3,7 @@
 
 Program memory holds 32-bit words: one header record, then one record per layer (the layer's fields, then those of
 `segments` sources). Records are packed little-endian, fields in the order given here, padded to whole words.
-Fields marked "- 1" hold one less than what they count.
+Fields marked "- 1" hold one less than what they count. Engines that stream their weights have some fields more.
 """
 
 from __future__ import annotations
@@ -51,6 +51,18 @@ LAYER = {
     "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
 }
 
+STREAMED_HEADER = {
+    "beats": 32,  # of the whole image in external memory
+    "restart": 32,  # first beat of the weights that are read again for every image
+}
+
+STREAMED_LAYER = {
+    "more": 1,  # the next record computes further channels of this layer
+    "first_slice": 6,  # where a pixel's first channel goes
+    "first_group": 12,  # group of F channels in that slice
+    "first_word": 12,  # spike word of that slice
+}
+
 SEGMENT = {
     "image": 1,  # the source is the image: add the buffer in use
     "field": 3,  # log2 of the field width
@@ -72,20 +84,29 @@ def record_words(*parts: Mapping[str, int]) -> int:
     return -(-sum(sum(part.values()) for part in parts) // WORD)
 
 
-def header_words() -> int:
-    return record_words(HEADER)
+def header_fields(streamed: bool = False) -> dict[str, int]:
+    return HEADER | STREAMED_HEADER if streamed else HEADER
 
 
-def layer_words(segments: int) -> int:
-    return record_words(LAYER, *[SEGMENT] * segments)
+def layer_fields(streamed: bool = False) -> dict[str, int]:
+    return LAYER | STREAMED_LAYER if streamed else LAYER
+
+
+def header_words(streamed: bool = False) -> int:
+    return record_words(header_fields(streamed))
+
+
+def layer_words(segments: int, streamed: bool = False) -> int:
+    return record_words(layer_fields(streamed), *[SEGMENT] * segments)
 
 
 def layout(fields: Mapping[str, int]) -> data.StructLayout:
     return data.StructLayout({name: int(width) for name, width in fields.items()})
 
 
-def layer_layout(segments: int) -> data.StructLayout:
-    return data.StructLayout({"layer": layout(LAYER), "segment": data.ArrayLayout(layout(SEGMENT), segments)})
+def layer_layout(segments: int, streamed: bool = False) -> data.StructLayout:
+    layer = layout(layer_fields(streamed))
+    return data.StructLayout({"layer": layer, "segment": data.ArrayLayout(layout(SEGMENT), segments)})
 
 
 def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[int]:

@@ -14,7 +14,7 @@ from .config import EngineConfig
 from .fetch import command_layout, segment_bits, stride_layout
 from .loop import add_loop
 from .memory import plain_memory
-from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
+from .program import WORD, header_fields, header_words, layer_layout, layer_words, layout
 
 SEQUENCER_LATENCY = 6  # cycles from a layer's first cycle to its first command
 DISPATCH_DEPTH = 8  # commands between the walk and the banks' queues
@@ -60,16 +60,18 @@ class Sequencer(wiring.Component):
     busy : Out(1) a layer is running.
     image_available : In(1) a whole image is loaded. image_taken : Out(1) it is not needed any more.
     logits_free : In(1) the logits of the image before have been read.
+    weights_ready : In(1) the next layer's weights are complete. starved : Out(1) a layer waits for nothing else.
+        (both only if `config.streams_weights`)
     commands : Out(stream) per bank; as an exception to the rule of streams, valid waits for all of the group's readies.
     load : In write ports of the program and the tables (only if `config.loadable`).
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        record = layer_layout(config.segments)
+        record = layer_layout(config.segments, config.streams_weights)
         members: dict[str, Any] = {
             "enable": In(1),
-            "header": Out(layout(HEADER)),
+            "header": Out(layout(header_fields(config.streams_weights))),
             "ready": Out(1),
             "layer": Out(record["layer"].shape),
             "strides": Out(data.ArrayLayout(stride_layout(config), config.segments)),
@@ -82,6 +84,8 @@ class Sequencer(wiring.Component):
             "logits_free": In(1),
             "commands": Out(stream.Signature(command_layout(config))).array(config.banks),
         }
+        if config.streams_weights:
+            members |= {"weights_ready": In(1), "starved": Out(1)}
         if config.loadable:
             for name, address, shape in (
                 ("load_program", config.program_addr_bits, WORD),
@@ -109,14 +113,15 @@ class Sequencer(wiring.Component):
         """One record is always read ahead, word by word, while the layer before it runs."""
         config = self.config
         read = self._memory(m, "program_memory", WORD, config.program_depth, "load_program")
-        size = layer_words(config.segments)
-        record = layer_layout(config.segments)
+        streamed = config.streams_weights
+        size, head = layer_words(config.segments, streamed), header_words(streamed)
+        record = layer_layout(config.segments, streamed)
         ahead = Signal(size * WORD, reset_less=True)
-        header = Signal(header_words() * WORD, reset_less=True)
+        header = Signal(head * WORD, reset_less=True)
         self.current = Signal(record, reset_less=True)
         self.ahead = data.View(record, ahead[: record.size])
         self.ahead_ready, self.take = Signal(), Signal()
-        count = Signal(range(max(size, header_words()) + 1))
+        count = Signal(range(max(size, head) + 1))
         left = Signal(8)
         arriving = Signal()
         address = Signal(config.program_addr_bits)
@@ -124,7 +129,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [self.layer.eq(self.current.layer)]
         m.d.sync += arriving.eq(0)
         with m.If(~self.enable):
-            m.d.sync += [self.ready.eq(0), self.ahead_ready.eq(0), address.eq(0), count.eq(header_words())]
+            m.d.sync += [self.ready.eq(0), self.ahead_ready.eq(0), address.eq(0), count.eq(head)]
         with m.Else():
             with m.If(count != 0):
                 m.d.sync += [count.eq(count - 1), address.eq(address + 1), arriving.eq(1)]
@@ -142,7 +147,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.current.eq(self.ahead), self.ahead_ready.eq(0), count.eq(size)]
                 m.d.sync += [left.eq(left - 1)]
                 with m.If(left == 0):
-                    m.d.sync += [left.eq(self.header.layers), address.eq(header_words())]
+                    m.d.sync += [left.eq(self.header.layers), address.eq(head)]
 
     def _walk(self, m: Module) -> None:
         config = self.config
@@ -162,14 +167,18 @@ class Sequencer(wiring.Component):
                 & self.enable
             ),
             self.take.eq(may_start & (~self.busy | self.done)),
-            self.image_taken.eq(self.busy & self.done & layer.final),
+            self.image_taken.eq(self.busy & self.done & _ends(config, layer)),
         ]
+        if config.streams_weights:
+            m.d.comb += self.starved.eq(may_start & (~self.busy | self.done) & ~self.weights_ready & ~self.image_taken)
+            with m.If(~self.weights_ready):
+                m.d.comb += self.take.eq(0)
         # An image that ends must give way before the next one is looked for.
         with m.If(self.image_taken):
             m.d.comb += self.take.eq(0)
         m.d.sync += self.start.eq(self.take)
         with m.If(self.take):
-            m.d.sync += [self.busy.eq(1), issuing.eq(1), first.eq(self.ahead.layer.final)]
+            m.d.sync += [self.busy.eq(1), issuing.eq(1), first.eq(_ends(config, self.ahead.layer))]
             m.d.sync += self.index.eq(Mux(first, 0, self.index + 1))
         with m.Elif(self.done):
             m.d.sync += self.busy.eq(0)
@@ -305,6 +314,11 @@ class Sequencer(wiring.Component):
                 self.strides[s].code.eq(segments[s].code),
                 self.strides[s].shift.eq(segments[s].shift),
             ]
+
+
+def _ends(config: EngineConfig, layer: Any) -> Any:
+    """Whether an image ends with this record."""
+    return layer.final & ~layer.more if config.streams_weights else layer.final
 
 
 def group_mask(banks: int, bank: Value, slices: Value) -> Value:
