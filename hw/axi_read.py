@@ -42,11 +42,11 @@ def axi_read_signals(config: EngineConfig) -> dict[str, Any]:
 
 
 class AxiRead(wiring.Component):
-    """Reads an image of `length` beats in long bursts, then again and again from beat `restart` on.
+    """Reads `first_beats` beats from the base on, then again and again `beats` beats from beat `restart` on.
 
     A burst is asked for when the queue has room for all of it, so the master never makes the memory wait: rready is
     constant. Bursts begin at multiples of their size and therefore never cross a boundary of 4 KB; only the last burst
-    before the image's end is shorter. After an error response the stream stops, because its data cannot be trusted.
+    of a pass is shorter. After an error response the stream stops, because its data cannot be trusted.
 
     Latency: QUEUE_LATENCY from a beat on the bus to its offer. Throughput: a beat a cycle, a burst every ASK_CYCLES.
     Back-pressure: the stream may stall; no further bursts are then asked for. When `run` falls, beats on their way are
@@ -60,11 +60,12 @@ class AxiRead(wiring.Component):
 
     Members
     -------
-    run : In(1) read; the image's description must stand meanwhile.
-    base : In(32) byte address of the image, a multiple of 4096.
-    length, restart : In(32) beats of the image; the beat at which later passes begin, a multiple of the burst.
+    run : In(1) read; what to read must stand meanwhile.
+    base : In(32) byte address of beat 0, a multiple of 4096.
+    first_beats, beats, restart : In(32) lengths of the first and of later passes, at least 1; where these begin, a
+        multiple of the burst.
     ar..., r... : AXI4 read channels.
-    beats : Out(stream) the image, over and over.
+    words : Out(stream) what has been read.
     error : Out(1) a response was not OKAY; stays until `run` falls.
     """
 
@@ -74,10 +75,11 @@ class AxiRead(wiring.Component):
             {
                 "run": In(1),
                 "base": In(ADDRESS_BITS),
-                "length": In(BEAT_BITS),
+                "first_beats": In(BEAT_BITS),
+                "beats": In(BEAT_BITS),
                 "restart": In(BEAT_BITS),
                 **axi_read_signals(config),
-                "beats": Out(stream.Signature(config.external_weights)),
+                "words": Out(stream.Signature(config.external_weights)),
                 "error": Out(1),
             }
         )
@@ -103,17 +105,17 @@ class AxiRead(wiring.Component):
         level = Signal(range(depth + 1))
         take, taken = Signal(), Signal()
         m.d.comb += [
-            taken.eq(self.beats.valid & self.beats.ready),
-            take.eq((level != 0) & (~self.beats.valid | self.beats.ready)),
+            taken.eq(self.words.valid & self.words.ready),
+            take.eq((level != 0) & (~self.words.valid | self.words.ready)),
             write.en.eq(arrived),
             write.data.eq(self.rdata),
             read.en.eq(take),
-            self.beats.payload.eq(read.data),
+            self.words.payload.eq(read.data),
         ]
         with m.If(stopped):
-            m.d.sync += [level.eq(0), write.addr.eq(0), read.addr.eq(0), self.beats.valid.eq(0)]
+            m.d.sync += [level.eq(0), write.addr.eq(0), read.addr.eq(0), self.words.valid.eq(0)]
         with m.Else():
-            m.d.sync += [level.eq(level + arrived - take), self.beats.valid.eq(take | (self.beats.valid & ~taken))]
+            m.d.sync += [level.eq(level + arrived - take), self.words.valid.eq(take | (self.words.valid & ~taken))]
             m.d.sync += [write.addr.eq(write.addr + arrived), read.addr.eq(read.addr + take)]
         with m.If(stopped):
             m.d.sync += self.error.eq(0)
@@ -123,14 +125,12 @@ class AxiRead(wiring.Component):
         # Bursts: how long the next one is, whether there is room, then ask. Beats on their way: pending; those and the
         # ones in the queue: reserved.
         place, left = Signal(BEAT_BITS), Signal(BEAT_BITS)
-        again = Signal(BEAT_BITS, reset_less=True)  # beats of a later pass
         size = Signal(range(config.burst + 1), reset_less=True)
         pending, reserved = Signal(range(depth + 1)), Signal(range(depth + 1))
         room = Signal()
         asked = Signal()
         m.d.comb += asked.eq(self.arvalid & self.arready)
         m.d.sync += [
-            again.eq(self.length - self.restart),
             room.eq(reserved <= depth - config.burst),
             pending.eq(pending + Mux(asked, size, 0) - self.rvalid),
             reserved.eq(reserved + Mux(asked, size, 0) - taken),
@@ -141,7 +141,7 @@ class AxiRead(wiring.Component):
             m.d.sync += stopped.eq(1)
         with m.FSM():
             with m.State("Rest"):
-                m.d.sync += [place.eq(0), left.eq(self.length), reserved.eq(0)]
+                m.d.sync += [place.eq(0), left.eq(self.first_beats), reserved.eq(0)]
                 with m.If(self.run & (pending == 0)):
                     m.d.sync += stopped.eq(0)
                     m.next = "Size"
@@ -158,6 +158,6 @@ class AxiRead(wiring.Component):
                 with m.If(self.arready):
                     m.d.sync += [self.arvalid.eq(0), place.eq(place + size), left.eq(left - size)]
                     with m.If(left == size):
-                        m.d.sync += [place.eq(self.restart), left.eq(again)]
+                        m.d.sync += [place.eq(self.restart), left.eq(self.beats)]
                     m.next = "Size"
         return m

@@ -21,7 +21,7 @@ from .load import TARGETS, Load
 from .logits import Logits, logit_layout
 from .pack import Pack, slice_mask
 from .prefetch import Prefetch
-from .program import WORD
+from .program import STREAMED_HEADER, WORD
 from .sequencer import Sequencer
 
 
@@ -204,12 +204,11 @@ class Engine(wiring.Component):
         for name, port in axi_read_signals(self.config).items():
             outer, inner = getattr(self, f"m_axi_{name}"), getattr(read, name)
             m.d.comb += inner.eq(outer) if port.flow is In else outer.eq(inner)
-        connect(m, read.beats, prefetch.beats)
+        connect(m, read.words, prefetch.words)
         m.d.comb += [
             read.run.eq(sequencer.ready),
             read.base.eq(self.weight_address),
-            read.length.eq(sequencer.header.beats),
-            read.restart.eq(sequencer.header.restart),
+            *(getattr(read, name).eq(getattr(sequencer.header, name)) for name in STREAMED_HEADER),
             self.weight_error.eq(read.error),
             prefetch.run.eq(sequencer.ready),
             prefetch.start.eq(sequencer.start),

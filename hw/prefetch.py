@@ -60,7 +60,7 @@ class Prefetch(wiring.Component):
     Members
     -------
     run : In(1) while low, everything starts over.
-    beats : In(stream) the image.
+    words : In(stream) beats of the image.
     start, done : In(1) a layer begins; it has ended.
     ready : Out(1) the weights of the next layer to begin are complete.
     write : Out one row, to the banks in `banks`: address, data.
@@ -71,7 +71,7 @@ class Prefetch(wiring.Component):
         super().__init__(
             {
                 "run": In(1),
-                "beats": In(stream.Signature(config.external_weights)),
+                "words": In(stream.Signature(config.external_weights)),
                 "start": In(1),
                 "done": In(1),
                 "ready": Out(1),
@@ -103,15 +103,15 @@ class Prefetch(wiring.Component):
         ]
 
         # Beats of a head or of a row are collected, the newest on top; rows in one beat are taken from it in turn.
-        collected: Any = self.beats.payload
+        collected: Any = self.words.payload
         for _ in range(max(parts, heads) - 1):
             before = Signal(width, reset_less=True)
-            with m.If(self.beats.valid & self.beats.ready):
+            with m.If(self.words.valid & self.words.ready):
                 m.d.sync += before.eq(collected[:width])
             collected = Cat(before, collected)
         part = Signal(range(max(2, parts, heads)))
         turn = Signal(range(max(2, shared)))
-        row = collected[-parts * width :] if shared == 1 else self.beats.payload.word_select(turn, row_bits)
+        row = collected[-parts * width :] if shared == 1 else self.words.payload.word_select(turn, row_bits)
 
         head = Signal(BLOCK, reset_less=True)
         banks = Signal(config.banks, reset_less=True)
@@ -121,9 +121,9 @@ class Prefetch(wiring.Component):
         m.d.sync += [self.write.banks.eq(0), self.write.address.eq(address), self.write.data.eq(row)]
         with m.FSM():
             with m.State("Head"):
-                m.d.comb += self.beats.ready.eq(1)
+                m.d.comb += self.words.ready.eq(1)
                 m.d.sync += head.eq(collected[-heads * width :])
-                with m.If(self.beats.valid):
+                with m.If(self.words.valid):
                     m.d.sync += part.eq(part + 1)
                     with m.If(part == heads - 1):
                         m.d.sync += part.eq(0)
@@ -139,12 +139,12 @@ class Prefetch(wiring.Component):
                         m.next = "Rows"
             with m.State("Rows"):
                 m.d.comb += [
-                    row_ends.eq(self.beats.valid & (part == parts - 1)),
+                    row_ends.eq(self.words.valid & (part == parts - 1)),
                     block_ends.eq(row_ends & (left == 0)),
-                    self.beats.ready.eq((part != parts - 1) | (turn == shared - 1) | (left == 0)),
+                    self.words.ready.eq((part != parts - 1) | (turn == shared - 1) | (left == 0)),
                     complete.eq(block_ends & head.last),
                 ]
-                with m.If(self.beats.valid):
+                with m.If(self.words.valid):
                     m.d.sync += part.eq(part + 1)
                 with m.If(row_ends):
                     m.d.sync += [part.eq(0), turn.eq(turn + 1), address.eq(address + 1), left.eq(left - 1)]

@@ -52,8 +52,9 @@ LAYER = {
 }
 
 STREAMED_HEADER = {
-    "beats": 32,  # of the whole image in external memory
-    "restart": 32,  # first beat of the weights that are read again for every image
+    "first_beats": 32,  # of the weights in external memory that are read first, from beat 0
+    "beats": 32,  # that are read after these, again and again
+    "restart": 32,  # where they begin
 }
 
 STREAMED_LAYER = {

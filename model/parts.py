@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts: layers cut into pieces whose weights fit into the chip, and where each piece's weights lie meanwhile.
+
+A part computes a range of a layer's output blocks for all pixels, as a layer of its own. Parts are fetched in order.
+Their places are fixed; `hold` says how many of the parts before one may be unfinished when its weights are written, so
+that none in use are overwritten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..hw.config import EngineConfig
+
+if TYPE_CHECKING:
+    from .mapper import MappedLayer
+
+SHARE = 4  # parts that the weight memory should hold, where blocks are small enough
+
+
+def split(layer: MappedLayer, config: EngineConfig, limit: int) -> list[MappedLayer]:
+    """The layer's parts with at most `limit` weight rows in a bank, or, where no part is so small, the smallest."""
+    ends = [b for b in range(1, layer.blocks) if _begins_word(layer, config, b * config.lanes)] + [layer.blocks]
+    parts: list[MappedLayer] = []
+    begin = 0
+    while begin < layer.blocks:
+        later = [end for end in ends if end > begin]
+        rows = {end: part_rows(layer, end - begin) for end in later}
+        fitting = [end for end in later if rows[end] <= limit]
+        end = max(fitting) if fitting else min(later, key=lambda end: (rows[end], -end))
+        parts.append(_part(layer, config, begin, end))
+        begin = end
+    return [dataclasses.replace(part, part=i, parts=len(parts)) for i, part in enumerate(parts)]
+
+
+def part_rows(layer: MappedLayer, blocks: int) -> int:
+    """Weight rows in each bank of a part of so many blocks."""
+    return sum(source.block_stride for source in layer.sources) * blocks // math.gcd(layer.groups, blocks)
+
+
+def _begins_word(layer: MappedLayer, config: EngineConfig, place: int) -> bool:
+    """Whether the channel at a physical place is the first of a spike word."""
+    output = layer.output
+    return output is None or place % output.channels_per_slice % (config.word_bits // output.field) == 0
+
+
+def _part(layer: MappedLayer, config: EngineConfig, begin: int, end: int) -> MappedLayer:
+    lanes = config.lanes
+    return dataclasses.replace(
+        layer,
+        first=begin * lanes,
+        blocks=end - begin,
+        period=math.gcd(layer.groups, end - begin),
+        order=layer.order[begin * lanes : end * lanes],
+        channel_base=layer.channel_base + begin * config.drain_steps,
+    )
+
+
+def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
+    """The parts with their places in weight memories of `depth` rows, those that stay there, and `hold`.
+
+    If all fit, all stay. Otherwise each part takes the place where most of those before it may remain.
+    """
+    rows = [part.weight_rows for part in parts]
+    stay = sum(rows) <= depth
+    bases: list[int] = []
+    for index, size in enumerate(rows):
+        if stay:
+            bases.append(sum(rows[:index]))
+            continue
+        before = list(zip(bases, rows, strict=False))
+        candidates = {0, max(0, depth - size)} | {base + used for base, used in before if base + used + size <= depth}
+        bases.append(max(sorted(candidates), key=lambda base: (_apart(base, size, before[::-1]), -base)))
+    placed = []
+    for index, (part, base, size) in enumerate(zip(parts, bases, rows, strict=True)):
+        others = [(bases[index - d], rows[index - d]) for d in range(1, len(parts))]
+        hold = len(others) if stay else _apart(base, size, others)
+        sources = []
+        for source in part.sources:
+            sources.append(dataclasses.replace(source, weight_base=base))
+            base += source.block_stride * (part.blocks // part.period)
+        placed.append(dataclasses.replace(part, sources=tuple(sources), resident=stay, hold=hold))
+    return placed
+
+
+def _apart(base: int, size: int, others: Sequence[tuple[int, int]]) -> int:
+    """How many of the others, from the first on, share no row with [base, base + size)."""
+    for number, (start, length) in enumerate(others):
+        if base < start + length and start < base + size:
+            return number
+    return len(others)
