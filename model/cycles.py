@@ -25,7 +25,8 @@ class LayerCycles:
     """Counters of one layer, as the hardware shows them, and what follows from them.
 
     cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: set bits
-    times output channels that exist (padding lanes do not count).
+    times output channels that exist (padding lanes do not count). Where weights are streamed, starved: cycles before,
+    in which it waits for its weights only; fetch: cycles in which the memory delivers them (`onespike.model.external`).
     """
 
     name: str
@@ -34,11 +35,18 @@ class LayerCycles:
     empty: int
     waiting: int
     useful: int
+    starved: int = 0
+    fetch: int = 0
+
+    @property
+    def total(self) -> int:
+        """Cycles that the layer adds to its image."""
+        return self.cycles + self.starved
 
 
 def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
     """Useful additions per lane and cycle: the physical limit is 1."""
-    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.cycles for layer in layers))
+    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.total for layer in layers))
 
 
 def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
@@ -150,7 +158,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     spikes = sum(sum(map(sum, slice_)) for slice_ in counts)
     channels = sum(c >= 0 for c in layer.order)
     return LayerCycles(
-        name=layer.layer.name,
+        name=layer.name,
         cycles=drained + DRAIN_LATENCY + FIRE_LATENCY + 1,
         event=spikes * layer.blocks,
         empty=empty,
