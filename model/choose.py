@@ -12,6 +12,7 @@ from . import golden
 from .codes import spikes
 from .cycles import predict
 from .errors import OneSpikeError
+from .external import ExternalMemory, with_memory
 from .mapper import Mapping, fit_config, map_network
 from .spec import INPUT, SpikeNet
 
@@ -26,14 +27,22 @@ def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> di
 
 
 def choose_mapping(
-    net: SpikeNet, config: EngineConfig, codes: np.ndarray, *, fit: bool = True, image_code: str = "auto"
+    net: SpikeNet,
+    config: EngineConfig,
+    codes: np.ndarray,
+    *,
+    fit: bool = True,
+    image_code: str = "auto",
+    memory: ExternalMemory | None = None,
 ) -> Mapping:
     """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice).
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
-    tensor) takes its best. With `fit` the configuration's memories are sized for the result.
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result. memory: delivers the
+    weights, where they are streamed; waiting for it counts.
     """
     result = golden.run(net, codes, layers=True, trains=config.code == "psg")
+    memory = memory or ExternalMemory()
     options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
     cost: dict[int, np.ndarray] = {}
     refused = ""
@@ -43,7 +52,7 @@ def choose_mapping(
         except OneSpikeError as error:
             refused = refused or str(error)
             continue
-        cost[slices] = _cycles(mapping, result)
+        cost[slices] = _cycles(mapping, result, memory)
     if not cost:
         raise OneSpikeError(refused)
     chosen: dict[str, int] = {}
@@ -54,7 +63,7 @@ def choose_mapping(
     uniform = min(cost, key=lambda s: (cost[s].sum(), s))
     try:
         mixed = _mapping(net, config, chosen, fit, options)
-        if _cycles(mixed, result).sum() <= cost[uniform].sum():
+        if _cycles(mixed, result, memory).sum() <= cost[uniform].sum():
             return mixed
     except OneSpikeError:
         pass  # each layer's best does not fit together; the best single choice does
@@ -69,10 +78,17 @@ def _mapping(
     return map_network(net, config, slices=slices, **options)
 
 
-def _cycles(mapping: Mapping, result: golden.Result) -> np.ndarray:
+def _cycles(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> np.ndarray:
+    """Cycles of every layer of the network, all images together."""
     fields = mapping.golden_fields(result.codes, result.trains)
-    images = ({name: f[i] for name, f in fields.items()} for i in range(len(result.logits)))
-    return np.sum([[layer.cycles for layer in predict(mapping, image)] for image in images], 0)
+    images = [predict(mapping, {name: f[i] for name, f in fields.items()}) for i in range(len(result.logits))]
+    if mapping.config.streams_weights:
+        images = with_memory(mapping, images, memory)
+    found = np.zeros(len(mapping.net.layers), int)
+    for image in images:
+        for mapped, layer in zip(mapping.layers, image, strict=True):
+            found[mapped.index] += layer.total
+    return found
 
 
 def _readers(net: SpikeNet) -> list[set[str]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .mapper import MappedLayer
 
 SHARE = 4  # parts that the weight memory should hold, where blocks are small enough
+BEAM = 16  # placements that are pursued at a time
 
 
 def split(layer: MappedLayer, config: EngineConfig, limit: int) -> list[MappedLayer]:
@@ -62,22 +63,14 @@ def _part(layer: MappedLayer, config: EngineConfig, begin: int, end: int) -> Map
 def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
     """The parts with their places in weight memories of `depth` rows, those that stay there, and `hold`.
 
-    If all fit, all stay. Otherwise each part takes the place where most of those before it may remain.
+    If all fit, all stay.
     """
     rows = [part.weight_rows for part in parts]
     stay = sum(rows) <= depth
-    bases: list[int] = []
-    for index, size in enumerate(rows):
-        if stay:
-            bases.append(sum(rows[:index]))
-            continue
-        before = list(zip(bases, rows, strict=False))
-        candidates = {0, max(0, depth - size)} | {base + used for base, used in before if base + used + size <= depth}
-        bases.append(max(sorted(candidates), key=lambda base: (_apart(base, size, before[::-1]), -base)))
+    bases = [sum(rows[:index]) for index in range(len(rows))] if stay else _bases(rows, depth)
     placed = []
-    for index, (part, base, size) in enumerate(zip(parts, bases, rows, strict=True)):
-        others = [(bases[index - d], rows[index - d]) for d in range(1, len(parts))]
-        hold = len(others) if stay else _apart(base, size, others)
+    for index, (part, base) in enumerate(zip(parts, bases, strict=True)):
+        hold = len(parts) - 1 if stay else _hold(bases, rows, index, len(parts) - 1)
         sources = []
         for source in part.sources:
             sources.append(dataclasses.replace(source, weight_base=base))
@@ -86,9 +79,39 @@ def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
     return placed
 
 
-def _apart(base: int, size: int, others: Sequence[tuple[int, int]]) -> int:
-    """How many of the others, from the first on, share no row with [base, base + size)."""
-    for number, (start, length) in enumerate(others):
+def _bases(rows: Sequence[int], depth: int) -> list[int]:
+    """Places that let many parts be ahead of the one that computes, above all at least one.
+
+    A beam search: each part lies at an end of the memory or beside one of those before it.
+    """
+    beam: list[tuple[float, list[int]]] = [(0.0, [])]
+    for index, size in enumerate(rows):
+        found = {}
+        for worth, bases in beam:
+            near = range(max(0, index - 2 * SHARE), index)
+            places = {0, depth - size, *(bases[i] + rows[i] for i in near), *(bases[i] - size for i in near)}
+            for place in sorted(places):
+                if 0 <= place <= max(0, depth - size):
+                    longer = [*bases, place]
+                    found[tuple(longer)] = (worth + _worth(_hold(longer, rows, index, index)), longer)
+        beam = sorted(found.values(), key=lambda entry: (-entry[0], entry[1]))[:BEAM]
+    ahead = len(rows) - 1
+    return max(
+        (bases for _, bases in beam),
+        key=lambda bases: sum(_worth(_hold(bases, rows, index, ahead)) for index in range(len(rows))),
+    )
+
+
+def _worth(hold: int) -> float:
+    """The first part that may be ahead matters most."""
+    return hold / (hold + 1)
+
+
+def _hold(bases: Sequence[int], rows: Sequence[int], index: int, count: int) -> int:
+    """How many of the `count` parts before one, from the nearest on, share no row with it."""
+    base, size = bases[index], rows[index]
+    for distance in range(1, count + 1):
+        start, length = bases[index - distance], rows[index - distance]
         if base < start + length and start < base + size:
-            return number
-    return len(others)
+            return distance - 1
+    return count

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import Any
 
@@ -17,10 +18,12 @@ from .model import golden
 from .model.cycles import predict, utilisation
 from .model.data import Dataset, load
 from .model.errors import OneSpikeError
+from .model.external import ExternalMemory, with_memory
 from .model.mapper import Mapping
 from .model.operations import count
+from .model.prefetch import block_beats, blocks
 from .model.spec import INPUT, SpikeNet
-from .options import make_mapping
+from .options import make_mapping, memory_of
 from .progress import Progress
 
 
@@ -118,6 +121,7 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
             seed=args.seed,
             serial=not args.back_to_back,
             waves=args.waves,
+            memory=dataclasses.replace(memory_of(args), varied=args.memory_varied),
         )
         stage.note = f"{found.words:,} spike words compared"
     result: dict[str, Any] = {
@@ -154,7 +158,7 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     mapping = make_mapping(args, net, codes)
     with progress.stage("count", f"Counting on {len(codes)} images"):
         result |= counted(mapping, codes)
-        result["cycles"] = predicted(mapping, codes)
+        result["cycles"] = predicted(mapping, codes, memory_of(args))
     result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": accuracy(net, data), "images": len(data)}}
     console.print(tables.network(result["network"]))
     tables.facts(console, "Engine", _engine_rows(mapping))
@@ -163,6 +167,8 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     console.print(tables.energy(result["energy"]))
     for sentence in result["energy"]["sentences"]:
         console.print(sentence)
+    if mapping.config.streams_weights:
+        console.print("* Reads of external memory are not part of this energy; every system would need them.")
     return result
 
 
@@ -175,29 +181,16 @@ def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
-    """Figures of the cycle model on image codes, means per image."""
+def predicted(mapping: Mapping, codes: np.ndarray, memory: ExternalMemory | None = None) -> dict[str, Any]:
+    """Figures of the cycle model on image codes, means per image; memory: delivers streamed weights."""
     config = mapping.config
     trains = config.code == "psg"
     result: Any = golden.run(mapping.net, codes, layers=True, trains=trains)
     fields = mapping.golden_fields(result.codes, result.trains if trains else None)
     images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
-    layers = []
-    for index, layer in enumerate(mapping.layers):
-        mean = {
-            key: float(np.mean([getattr(image[index], key) for image in images]))
-            for key in ("cycles", "event", "empty", "waiting", "useful")
-        }
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "predicted_cycles": mean["cycles"],
-                "events": mean["event"],
-                "waiting": mean["waiting"],
-                "slices": layer.slices,
-                "utilisation": mean["useful"] / (config.banks * config.lanes * mean["cycles"]),
-            }
-        )
+    if config.streams_weights:
+        images = with_memory(mapping, images, memory or ExternalMemory())
+    layers = figures.cycles(mapping, images)
     every = [layer for image in images for layer in image]
     return {
         "images": len(codes),
@@ -214,4 +207,18 @@ def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
         ("spike memory", f"{config.banks} x {config.spike_depth} words of {config.word_bits} bits"),
         ("weight memory", f"{config.banks} x {config.weight_depth} rows of {config.lanes} x {config.weight_bits} bits"),
         ("accumulators", f"{config.acc_bits} bits"),
+        *_streamed_rows(mapping),
     ]
+
+
+def _streamed_rows(mapping: Mapping) -> list[tuple[str, str]]:
+    """What is said of weights in external memory."""
+    if not mapping.config.streams_weights:
+        return []
+    layers, size = mapping.layers, mapping.config.external_weights // 8
+    beats = sum(block_beats(mapping.config, block.rows) for layer in layers for block in blocks(layer, again=True))
+    return [
+        ("AXI4 port", f"{mapping.config.external_weights} bits, {beats * size / 1024:,.1f} KB of weights per image"),
+        ("parts", f"{len(mapping.net.layers)} layers in {len(layers)} parts, of which {sum(x.resident for x in layers)} "
+         f"stay on the chip"),
+    ]  # fmt: skip

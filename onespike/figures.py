@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .model.cycles import LayerCycles
 from .model.energy import Energy
 from .model.mapper import Mapping
 from .model.operations import Operations
@@ -56,6 +58,37 @@ def groups(net: SpikeNet) -> int:
 def hardware(mapping: Mapping) -> dict[str, Any]:
     """The engine's parameters and, by layer, the banks that share a job."""
     return {**vars(mapping.config), "slices": {layer.layer.name: layer.slices for layer in mapping.layers}}
+
+
+def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> list[dict[str, Any]]:
+    """What the cycle model says of every layer of the network (its parts together), means over the images."""
+    config = mapping.config
+    layers = []
+    for index, layer in enumerate(mapping.net.layers):
+        parts = [i for i, part in enumerate(mapping.layers) if part.index == index]
+        mean = {
+            key: float(np.mean([sum(getattr(image[i], key) for i in parts) for image in images]))
+            for key in ("cycles", "total", "event", "empty", "waiting", "useful", "starved", "fetch")
+        }
+        found = {
+            "name": layer.name,
+            "predicted_cycles": mean["total"],
+            "events": mean["event"],
+            "empty": mean["empty"],
+            "waiting": mean["waiting"],
+            "slices": mapping.layers[parts[0]].slices,
+            "utilisation": mean["useful"] / (config.banks * config.lanes * mean["total"]),
+        }
+        if config.streams_weights:
+            found |= {
+                "parts": len(parts),
+                "compute_cycles": mean["cycles"],
+                "fetch_cycles": mean["fetch"],
+                "starved": mean["starved"],
+                "bound": "weights" if mean["fetch"] > mean["cycles"] else "compute",
+            }
+        layers.append(found)
+    return layers
 
 
 def operations(counted: Operations) -> dict[str, Any]:
@@ -111,22 +144,15 @@ def energy(estimated: Energy) -> dict[str, Any]:
 def rtl(found: Simulated, mapping: Mapping) -> dict[str, Any]:
     """What the simulation showed; cycles, events and utilisation by layer are means over the images with counters."""
     config, predicted = mapping.config, found.predicted[-len(found.counters) :]
-    layers = []
-    for index, layer in enumerate(mapping.layers):
-        cycles, events, empty, waiting = (float(v) for v in found.counters[:, index].mean(0))
-        useful = float(np.mean([image[index].useful for image in predicted]))
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "cycles": cycles,
-                "predicted_cycles": float(np.mean([image[index].cycles for image in predicted])),
-                "events": events,
-                "empty": empty,
-                "waiting": waiting,
-                "slices": layer.slices,
-                "utilisation": useful / (config.banks * config.lanes * cycles),
-            }
-        )
+    layers = cycles(mapping, predicted)
+    for index, layer in enumerate(layers):
+        parts = [i for i, part in enumerate(mapping.layers) if part.index == index]
+        mean = found.counters[:, parts].sum(1).mean(0)
+        starved = float(mean[4:].sum())
+        layer |= {"cycles": float(mean[0]) + starved, **dict(zip(("events", "empty", "waiting"), map(float, mean[1:4])))}
+        layer["utilisation"] *= layer["predicted_cycles"] / layer["cycles"]
+        if config.streams_weights:
+            layer["starved"] = starved
     return {
         "images": found.images,
         "mismatches": found.mismatches,

@@ -92,7 +92,14 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         "Slices: banks that share a pixel. Waiting: bank cycles spent on the drain. Use: useful additions per "
         "lane and cycle; 1 is the physical limit.",
     )
+    streamed = "bound" in figures["layers"][0]
+    if streamed:
+        for column in ("parts", "fetch", "starved", "bound by"):
+            table.add_column(column, justify="right")
+        table.caption = f"{table.caption} Fetch: cycles in which external memory delivers the layer's weights. Starved: "
+        table.caption += "cycles, part of those predicted or simulated, in which it waits for them."
     for layer in figures["layers"]:
+        extra = (str(layer["parts"]), big(layer["fetch_cycles"]), big(layer["starved"]), layer["bound"]) if streamed else ()
         table.add_row(
             layer["name"],
             str(layer["slices"]),
@@ -101,6 +108,7 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
             big(layer["events"]),
             big(layer["waiting"]),
             f"{layer['utilisation']:.3f}",
+            *extra,
         )
     table.add_section()
     simulated = big(figures["cycles_per_image"]) if "cycles_per_image" in figures else "-"
@@ -112,6 +120,8 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         "",
         "",
         f"{figures['utilisation']:.3f}",
+        *(["", *(big(sum(layer[key] for layer in figures["layers"])) for key in ("fetch_cycles", "starved")), ""]
+          if streamed else []),
         style="bold",
     )
     return table
