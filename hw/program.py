@@ -15,6 +15,7 @@ from amaranth.lib import data
 from ..model.errors import OneSpikeError
 
 WORD = 32
+MAX_LAYERS = 256
 
 HEADER = {
     "layers": 8,  # - 1

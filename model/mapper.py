@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..hw.program import header_words, layer_words
+from ..hw.program import MAX_LAYERS, header_words, layer_words
 from . import codes, parts
 from .errors import OneSpikeError
 from .layout import TensorLayout, allocate, tensor_layout
@@ -271,6 +271,11 @@ def _plan(
             limit = config.weight_depth // parts.SHARE
             layers = [part for layer in layers for part in parts.split(layer, config, limit)]
             weight_depth = max(part.weight_rows for part in layers)
+            if len(layers) > MAX_LAYERS:
+                raise OneSpikeError(
+                    f"The weights fall into {len(layers)} parts, but the layer program can hold {MAX_LAYERS}; raise "
+                    f"weight_depth, or use more lanes."
+                )
         layers = parts.place(layers, config.weight_depth)
     segments = max(len(layer.sources) for layer in layers)
     firing = [layer.groups for layer in net.layers[:-1]]

@@ -216,9 +216,9 @@ def _streamed_rows(mapping: Mapping) -> list[tuple[str, str]]:
     if not mapping.config.streams_weights:
         return []
     layers, size = mapping.layers, mapping.config.external_weights // 8
+    stay = sum(layer.resident for layer in layers)
     beats = sum(block_beats(mapping.config, block.rows) for layer in layers for block in blocks(layer, again=True))
     return [
         ("AXI4 port", f"{mapping.config.external_weights} bits, {beats * size / 1024:,.1f} KB of weights per image"),
-        ("parts", f"{len(mapping.net.layers)} layers in {len(layers)} parts, of which {sum(x.resident for x in layers)} "
-         f"stay on the chip"),
-    ]  # fmt: skip
+        ("parts", f"{len(mapping.net.layers)} layers in {len(layers)} parts, of which {stay} stay on the chip"),
+    ]

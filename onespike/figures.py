@@ -149,7 +149,8 @@ def rtl(found: Simulated, mapping: Mapping) -> dict[str, Any]:
         parts = [i for i, part in enumerate(mapping.layers) if part.index == index]
         mean = found.counters[:, parts].sum(1).mean(0)
         starved = float(mean[4:].sum())
-        layer |= {"cycles": float(mean[0]) + starved, **dict(zip(("events", "empty", "waiting"), map(float, mean[1:4])))}
+        layer |= {"cycles": float(mean[0]) + starved}
+        layer |= {name: float(value) for name, value in zip(("events", "empty", "waiting"), mean[1:4], strict=True)}
         layer["utilisation"] *= layer["predicted_cycles"] / layer["cycles"]
         if config.streams_weights:
             layer["starved"] = starved

@@ -96,10 +96,14 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
     if streamed:
         for column in ("parts", "fetch", "starved", "bound by"):
             table.add_column(column, justify="right")
-        table.caption = f"{table.caption} Fetch: cycles in which external memory delivers the layer's weights. Starved: "
-        table.caption += "cycles, part of those predicted or simulated, in which it waits for them."
+        table.caption = (
+            f"{table.caption} Fetch: cycles in which external memory delivers the layer's weights. Starved: cycles, "
+            f"part of those predicted or simulated, in which it waits for them."
+        )
     for layer in figures["layers"]:
-        extra = (str(layer["parts"]), big(layer["fetch_cycles"]), big(layer["starved"]), layer["bound"]) if streamed else ()
+        extra: tuple[str, ...] = ()
+        if streamed:
+            extra = (str(layer["parts"]), big(layer["fetch_cycles"]), big(layer["starved"]), layer["bound"])
         table.add_row(
             layer["name"],
             str(layer["slices"]),
@@ -120,8 +124,11 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         "",
         "",
         f"{figures['utilisation']:.3f}",
-        *(["", *(big(sum(layer[key] for layer in figures["layers"])) for key in ("fetch_cycles", "starved")), ""]
-          if streamed else []),
+        *(
+            ["", *(big(sum(layer[key] for layer in figures["layers"])) for key in ("fetch_cycles", "starved")), ""]
+            if streamed
+            else []
+        ),
         style="bold",
     )
     return table

@@ -14,8 +14,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
-from ..hw.config import EngineConfig
 from ..hw.axi_read import axi_read_signals
+from ..hw.config import EngineConfig
 from ..hw.counters import COUNTERS, counter_names, counter_stride, layer_depth
 from ..hw.emit import hex_lines, memory_files, weight_bytes
 from ..hw.verilog import to_verilog
@@ -71,7 +71,7 @@ def total_cycles(counters: np.ndarray) -> np.ndarray:
 
 
 def harness_text(config: EngineConfig, outside: bool = False) -> str:
-    """The harness with the engine's instance and widths filled in; outside: external memory hangs on its ports."""
+    """The harness with the engine's instance and widths filled in; outside: external memory and clock are ports."""
     counter_bits = (counter_stride(config) * layer_depth(config) - 1).bit_length()
     ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = 0;")
     bus = ""
@@ -98,6 +98,7 @@ def harness_text(config: EngineConfig, outside: bool = False) -> str:
   assign write_address[31:{address}] = 0;
   {"" if word == 32 else f"assign write_data[31:{word}] = 0;"}"""
     text = HARNESS.read_text().replace("`HARNESS_DUT", dut).replace("`HARNESS_PORTS", ports)
+    text = text.replace("`HARNESS_CLOCK", "" if outside else "reg clk = 0; always #5 clk = ~clk;")
     text = text.replace("parameter W = 32", f"parameter W = {word}")
     text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
     return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
@@ -111,17 +112,20 @@ def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
     ]
     if outside:
         ports = "".join(f", {'input' if inward else 'output'} wire {signal}" for _, inward, signal in signals)
-        return f"{ports}, output wire m_axi_clk", "assign m_axi_clk = clk; wire weight_error; assign broken = weight_error;"
+        return f"{ports}, input wire clk", "wire weight_error; assign broken = weight_error;"
     wires = "".join(f"wire {signal}; " for *_, signal in signals)
     bus = ", ".join(f".{name}(m_axi_{name})" for name, *_ in signals if name not in UNCHECKED)
-    return "", f"""{wires}
+    return (
+        "",
+        f"""{wires}
   assign m_axi_rid = 0;
   axi_memory #(.A({config.external_weights}), .BASE({WEIGHT_ADDRESS})) memory (
       .clk(clk), .rst(rst), .latency(control[10]), .interval(control[11]), .size(control[12]), .varied(control[13][0]),
       .random(random), .broken(violated), {bus}
   );
   wire violated, weight_error;
-  assign broken = violated | weight_error;"""
+  assign broken = violated | weight_error;""",
+    )
 
 
 def simulate(
@@ -144,9 +148,9 @@ def simulate(
     through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
-    otherwise images follow back to back and only the last one's counters are compared. memory: where weights are
-    streamed, what delivers them; its stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model
-    delivers them instead, with random pauses.
+    otherwise images follow back to back and only the last one's counters are compared. memory: delivers streamed
+    weights; the stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model delivers them
+    instead, with random pauses, and Python makes the clock.
     """
     from .verilator import build, run
 
@@ -164,7 +168,7 @@ def simulate(
     settle = 0
     if config.streams_weights:
         predicted = with_memory(mapping, predicted, memory, back_to_back=not serial)
-        settle = _settle(mapping, memory)
+        settle = 0 if axi_ram else _settle(mapping, memory)
 
     texts = {"onespike.v": to_verilog(config), "harness.v": harness_text(config, axi_ram)}
     if config.streams_weights and not axi_ram:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
+from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 
@@ -23,7 +24,7 @@ def attach_ram(dut, base: int, seed: int) -> None:
     from cocotbext.axi import AxiRamRead, AxiReadBus
 
     content = Path("weights.bin").read_bytes()
-    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "m_axi"), dut.m_axi_clk, size=1 << (base + len(content)).bit_length())
+    ram = AxiRamRead(AxiReadBus.from_prefix(dut, "m_axi"), dut.clk, size=1 << (base + len(content)).bit_length())
     ram.write(base, content)
     rng = random.Random(seed)
 
@@ -34,6 +35,7 @@ def attach_ram(dut, base: int, seed: int) -> None:
 
     ram.ar_channel.set_pause_generator(pauses(0.9, 40))
     ram.r_channel.set_pause_generator(pauses(0.4, 20))
+    Clock(dut.clk, 10, unit="ns").start()
 
 
 @cocotb.test()

@@ -25,9 +25,8 @@ module onespike_harness #(
   reg [31:0] load[0:DEPTH-1];
   integer writes_log, logits_log, counters_log;
 
-  reg clk = 0;
   reg rst = 1;
-  always #5 clk = ~clk;
+  `HARNESS_CLOCK
 
   reg enable = 0;
   reg image_valid = 0, load_valid = 0, logits_ready = 0;
