@@ -37,7 +37,7 @@ def pack(config: EngineConfig, layer: Mapping[str, int], codes: Sequence[Sequenc
             begin, end = (number * places + min(places, at * per_word) - first for at in (word, word + 1))
             if part and not 0 <= begin < len(values):
                 continue  # a word of another part
-            assert end <= len(values), f"pixel {pixel} has no codes for word {word} of slice {number}"
+            assert end <= len(values), f"pixel {pixel} has no codes for slice {number}"
             fields = values[begin:end]
             assert all(0 <= code < 1 << bits for code in fields), f"a code of pixel {pixel} exceeds {bits} bits"
             address = layer["dest_base"] + pixel * layer["dest_words"] + word

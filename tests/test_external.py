@@ -10,10 +10,12 @@ import pytest
 from networks import random_codes, random_network
 
 from onespike.hw.config import EngineConfig
+from onespike.model.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
 from onespike.model.external import ExternalMemory
 from onespike.model.images import memory_images
-from onespike.model.mapper import Mapping, map_network
+from onespike.model.mapper import Mapping, map_network, round_depth
+from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
 
 BUILD = Path(__file__).parents[1] / "build" / "sim"
@@ -104,6 +106,51 @@ def test_images_back_to_back() -> None:
     predicted = [sum(layer.total for layer in image) for image in result.predicted]
     assert (np.diff(result.finished) == np.array(predicted[1:]) + 1).all()
     assert predicted[-1] > sum(layer.cycles for layer in result.predicted[-1]), "no layer waits"
+
+
+def residual_network(rng: np.random.Generator) -> SpikeNet:
+    """The layers of ResNet-20, with random weights, on images of 16x16 pixels."""
+    layers: list[Layer] = []
+
+    def add(*inputs: tuple[str, np.ndarray, int], shift: int = 8, groups: int = 8) -> str:
+        sources = tuple(
+            Source(tensor=tensor, weights=weights, stride=(stride, stride), padding=(weights.shape[2] // 2,) * 4)
+            for tensor, weights, stride in inputs
+        )
+        outputs = len(inputs[0][1])
+        bias = rng.integers(-200, 900, outputs)
+        name = f"layer{len(layers)}"
+        layers.append(Layer(name=name, sources=sources, bias=bias, shift=np.full(outputs, shift), groups=groups))
+        return name
+
+    def kernel(outputs: int, channels: int, size: int = 3) -> np.ndarray:
+        return rng.integers(-60, 61, (outputs, channels, size, size))
+
+    tensor, channels = add((INPUT, kernel(16, 3), 1), shift=11), 16
+    for outputs in (16, 32, 64):
+        for _ in range(3):
+            stride = outputs // channels
+            inner = add((tensor, kernel(outputs, channels), stride))
+            skip = 64 * np.eye(outputs, channels, dtype=int)[:, :, None, None]
+            tensor, channels = add((inner, kernel(outputs, outputs), 1), (tensor, skip, stride)), outputs
+    last = Source(tensor=tensor, weights=rng.integers(-128, 128, (10, 64, 4, 4)))
+    zero = np.zeros(10, int)
+    out = Layer(name="out", sources=(last,), bias=zero, shift=zero, groups=0)
+    return SpikeNet(image=Image(shape=(3, 16, 16)), layers=(*layers, out))
+
+
+@pytest.mark.slow
+def test_resnet_in_an_eighth_of_its_weights() -> None:
+    """Twenty layers whose weights are eight times larger than the chip's memory; one beat a cycle hides them nearly."""
+    rng = np.random.default_rng(20)
+    net = residual_network(rng)
+    codes = random_codes(rng, net, 2)
+    whole = choose_mapping(net, EngineConfig(), codes[:1])
+    depth = round_depth(whole.needs["weight_depth"] // 8)
+    mapping = choose_mapping(net, EngineConfig(external_weights=64, weight_depth=depth), codes[:1])
+    for memory in (ExternalMemory(), ExternalMemory(latency=90, interval=4), ExternalMemory(varied=True)):
+        result = simulate(mapping, codes, BUILD, memory=memory)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0
 
 
 def test_a_network_that_fits_is_fetched_once() -> None:
