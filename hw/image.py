@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..model.codes import SIGNED_PLUS
 from .config import EngineConfig
-from .program import HEADER, layout
+from .program import header_fields, layout
 
 
 def signed_digits(m: Module, pixel: Value) -> Value:
@@ -51,7 +51,7 @@ class ImageLoader(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(HEADER)),
+                "header": In(layout(header_fields(config.streams_weights))),
                 "ready": In(1),
                 "image": In(stream.Signature(config.word_bits)),
                 "blocked": In(1),
