@@ -41,6 +41,15 @@ def axi_read_signals(config: EngineConfig) -> dict[str, Any]:
     }
 
 
+def connect_axi_read(config: EngineConfig, outer: Any, inner: Any, prefix: str = "m_axi_") -> list[Any]:
+    """The statements that lead the channels of `inner`, whose names begin with `prefix`, to those of `outer`."""
+    found = []
+    for name, port in axi_read_signals(config).items():
+        outside, inside = getattr(outer, f"m_axi_{name}"), getattr(inner, prefix + name)
+        found.append(inside.eq(outside) if port.flow is In else outside.eq(inside))
+    return found
+
+
 class AxiRead(wiring.Component):
     """Reads `first_beats` beats from the base on, then again and again `beats` beats from beat `restart` on.
 
@@ -67,6 +76,7 @@ class AxiRead(wiring.Component):
     ar..., r... : AXI4 read channels.
     words : Out(stream) what has been read.
     error : Out(1) a response was not OKAY; stays until `run` falls.
+    idle : Out(1) no request stands and no beat is on its way: a reset in the next cycle would break no rule of the bus.
     """
 
     def __init__(self, config: EngineConfig):
@@ -81,6 +91,7 @@ class AxiRead(wiring.Component):
                 **axi_read_signals(config),
                 "words": Out(stream.Signature(config.external_weights)),
                 "error": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -141,6 +152,7 @@ class AxiRead(wiring.Component):
             m.d.sync += stopped.eq(1)
         with m.FSM():
             with m.State("Rest"):
+                m.d.comb += self.idle.eq(pending == 0)
                 m.d.sync += [place.eq(0), left.eq(self.first_beats), reserved.eq(0)]
                 with m.If(self.run & (pending == 0)):
                     m.d.sync += stopped.eq(0)

@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals
+from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
 from .bank import Bank
 from .config import EngineConfig
 from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
@@ -47,8 +47,8 @@ class Engine(wiring.Component):
     logits : Out(stream) logits and argmax, see Logits.
     load : In(stream(32)) network memories, see Load (only if `config.loadable`).
     weight_address : In(32) where the image of the weights lies in external memory, a multiple of 4096; weight_error :
-        Out(1) that memory answered with an error, see AxiRead; m_axi_... : AXI4 read channels (only if
-        `config.streams_weights`).
+        Out(1) that memory answered with an error; weight_idle : Out(1) the engine may be reset, see AxiRead;
+        m_axi_... : AXI4 read channels (only if `config.streams_weights`).
     counter, count : In, Out read port of the counters, see Counters; two cycles.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     """
@@ -75,7 +75,7 @@ class Engine(wiring.Component):
             ),
         }
         if config.streams_weights:
-            members |= {"weight_address": In(ADDRESS_BITS), "weight_error": Out(1)}
+            members |= {"weight_address": In(ADDRESS_BITS), "weight_error": Out(1), "weight_idle": Out(1)}
             members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
         if config.loadable:
             members["load"] = In(stream.Signature(WORD))
@@ -202,15 +202,14 @@ class Engine(wiring.Component):
     def _stream_weights(self, m: Module, sequencer: Sequencer, counters: Counters, banks: list[Any]) -> None:
         m.submodules.axi_read = read = AxiRead(self.config)
         m.submodules.prefetch = prefetch = Prefetch(self.config)
-        for name, port in axi_read_signals(self.config).items():
-            outer, inner = getattr(self, f"m_axi_{name}"), getattr(read, name)
-            m.d.comb += inner.eq(outer) if port.flow is In else outer.eq(inner)
+        m.d.comb += connect_axi_read(self.config, self, read, prefix="")
         connect(m, read.words, prefetch.words)
         m.d.comb += [
             read.run.eq(sequencer.ready),
             read.base.eq(self.weight_address),
             *(getattr(read, name).eq(getattr(sequencer.header, name)) for name in STREAMED_HEADER),
             self.weight_error.eq(read.error),
+            self.weight_idle.eq(read.idle),
             prefetch.run.eq(sequencer.ready),
             prefetch.start.eq(sequencer.start),
             prefetch.done.eq(sequencer.busy & sequencer.done),

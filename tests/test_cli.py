@@ -188,6 +188,17 @@ def test_streamed_weights(capsys, net, data, tmp_path):
     assert not list((tmp_path / "verilog").glob("weights*.hex"))
 
 
+def test_streamed_weights_are_refused_where_they_cannot_be(capsys, net, data, tmp_path):
+    sentence = (
+        "The spi front has no port to external memory for streamed weights; use the axi front or the bare engine, or "
+        "keep the weights on the chip."
+    )
+    fails(capsys, sentence, "verilog", net, *STREAMED, "--front", "spi", "-o", tmp_path / "verilog")
+    assert not (tmp_path / "verilog").exists()
+    sentence = "A network without weights cannot wait for them: leave --external-weights out."
+    fails(capsys, sentence, "shapes", "resnet18", "--external-weights")
+
+
 def test_missing_file(capsys, tmp_path, data):
     path = tmp_path / "none.spike"
     fails(capsys, f"Cannot read {path}: No such file or directory.", "eval", path, "--data", data)

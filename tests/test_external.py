@@ -71,6 +71,9 @@ def check_random_networks(config: EngineConfig, count: int) -> None:
             through_load=config.loadable and number % 4 < 2,
         )  # fmt: skip
         assert result.mismatches == 0 and result.cycle_mismatches == 0, f"seed {seed}"
+        for layer in (layer for image in result.predicted for layer in image):
+            causes = layer.lane_cycles(config.banks, config.lanes)
+            assert sum(causes.values()) == config.banks * config.lanes * layer.total, layer.name
         stalled += result.counters[:, :, 4].sum()
     assert stalled, "no layer ever waited for its weights"
 
