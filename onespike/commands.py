@@ -164,6 +164,8 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
         "rtl": figures.rtl(found, mapping),
     }
     console.print(tables.cycles(result["rtl"], mapping.config.banks, mapping.config.lanes))
+    if mapping.config.streams_weights:
+        console.print(tables.streamed(result["rtl"]))
     rows = [
         ("images", f"{found.images}, of which {tables.percent(result['accuracy']['rtl'])} classified rightly"),
         ("mismatches", f"{found.mismatches} in {found.words:,} spike words and {found.logits.size:,} logits"),
@@ -197,6 +199,8 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     tables.facts(console, "Engine", _engine_rows(mapping))
     console.print(tables.operations(result["operations"]))
     console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    if mapping.config.streams_weights:
+        console.print(tables.streamed(result["cycles"]))
     console.print(tables.lane_cycles(result["cycles"]))
     console.print(tables.energy(result["energy"]))
     for sentence in result["energy"]["sentences"]:

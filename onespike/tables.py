@@ -138,18 +138,7 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         "Slices: banks that share a pixel. Waiting: bank cycles spent on the drain. Use: useful additions per "
         "lane and cycle; 1 is the physical limit.",
     )
-    streamed = "bound" in figures["layers"][0]
-    if streamed:
-        for column in ("parts", "fetch", "stalled", "bound by"):
-            table.add_column(column, justify="right")
-        table.caption = (
-            f"{table.caption} Fetch: cycles in which external memory delivers the layer's weights. Stalled: cycles, "
-            f"part of those predicted or simulated, in which it waits for them."
-        )
     for layer in figures["layers"]:
-        extra: tuple[str, ...] = ()
-        if streamed:
-            extra = (str(layer["parts"]), big(layer["fetch_cycles"]), big(layer["stalled"]), layer["bound"])
         table.add_row(
             layer["name"],
             str(layer["slices"]),
@@ -158,7 +147,6 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
             big(layer["events"]),
             big(layer["waiting"]),
             f"{layer['utilisation']:.3f}",
-            *extra,
         )
     table.add_section()
     simulated = big(figures["cycles_per_image"]) if "cycles_per_image" in figures else "-"
@@ -170,13 +158,24 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         "",
         "",
         f"{figures['utilisation']:.3f}",
-        *(
-            ["", *(big(sum(layer[key] for layer in figures["layers"])) for key in ("fetch_cycles", "stalled")), ""]
-            if streamed
-            else []
-        ),
         style="bold",
     )
+    return table
+
+
+def streamed(figures: Map[str, Any]) -> Table:
+    """What streamed weights cost, by layer."""
+    table = titled(
+        "Streamed weights per image",
+        "layer, parts, computing, fetching, stalled, bound by",
+        "Fetching: cycles in which external memory delivers the layer's weights. Stalled: cycles in which it waits for "
+        "nothing else.",
+    )
+    keys = ("compute_cycles", "fetch_cycles", "stalled")
+    for layer in figures["layers"]:
+        table.add_row(layer["name"], str(layer["parts"]), *(big(layer[key]) for key in keys), layer["bound"])
+    table.add_section()
+    table.add_row("all", "", *(big(sum(layer[key] for layer in figures["layers"])) for key in keys), "", style="bold")
     return table
 
 
@@ -190,15 +189,17 @@ LANE_CYCLES = (
 def lane_cycles(figures: Map[str, Any]) -> Table:
     """Where the cycles of all lanes go, in percent, by layer or network; their sum where the figures hold one."""
     heads, caption = "layer, use, spare, empty, drain, start, starve, early, end", LANE_CYCLES
-    streamed = any(layer["lane_cycles"]["stalled"] for layer in figures["layers"])
-    if streamed:
+    stalls = any(layer["lane_cycles"]["stalled"] for layer in figures["layers"])
+    if stalls:
         heads += ", stall"
         caption += " Stall: the layer's weights have not come."
     table = titled("Lane-cycles by cause, %", heads, caption)
+    if stalls:
+        table.padding = (0, 0)  # or it would not fit into 80 columns
 
     def row(name: str, causes: Map[str, float], style: str = "") -> None:
         whole = sum(causes.values())
-        shown = [value for cause, value in causes.items() if streamed or cause != "stalled"]
+        shown = [value for cause, value in causes.items() if stalls or cause != "stalled"]
         table.add_row(name, *(f"{100 * value / whole:.1f}" for value in shown), style=style)
 
     for layer in figures["layers"]:

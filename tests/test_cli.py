@@ -161,7 +161,7 @@ def test_simulate(capsys, net, data, tmp_path):
     assert "mismatches" in capsys.readouterr().out
 
 
-STREAMED = [*ENGINE, "--external-weights", "--slices", "1", "--set", "weight_depth=80", "--set", "spike_depth=64"]
+STREAMED = [*ENGINE, "--external-weights", "--slices", "1", "--set", "weight_depth=80", "--set", "spike_depth=128"]
 
 
 def test_streamed_weights(capsys, net, data, tmp_path):
