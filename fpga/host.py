@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..hw.counters import COUNTERS
+from ..hw.counters import counter_names, counter_stride
+from ..hw.emit import weight_bytes
 from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
 from ..model.choose import choose_mapping
 from ..model.errors import OneSpikeError
@@ -61,10 +62,18 @@ class Board:
         self.logit_words = (features & flag("features", "logit_words")) >> 4
         self.config = config_of(self._attempt(lambda: self.link.read(CONFIG // 4, len(PARAMETERS))))
 
-    def load(self, network: SpikeNet | Mapping, *, guide: np.ndarray | None = None) -> Mapping:
+    def load(
+        self,
+        network: SpikeNet | Mapping,
+        *,
+        guide: np.ndarray | None = None,
+        store: Callable[[bytes], int] | None = None,
+    ) -> Mapping:
         """Load a network; OneSpikeError, with numbers, where it is too large for the board.
 
         guide: image codes [N, C, H, W] with which the cheapest mapping is chosen; a Mapping is loaded as it is.
+        store: for engines that stream their weights: puts them into memory and returns the address at which the engine
+        finds them, a multiple of 4096; the engine is stopped meanwhile.
         """
         if not self.config.loadable:
             raise OneSpikeError("The board's engine has its network built in; it cannot load another.")
@@ -74,20 +83,37 @@ class Board:
             mapping = network
         else:
             mapping = self._map(network, guide)
-        words = load_words(memory_images(mapping), self.config)
+        images = memory_images(mapping)
+        words = load_words(images, self.config)
         image = mapping.tensors[INPUT]
 
         def attempt() -> None:
             self.link.write(word("control"), [0])
             self.link.write(word("load"), words, fixed=True)
+            if place is not None:
+                self.link.write(word("weight_address"), [place])
             self.link.write(word("beats"), [image.size * len(image.slices)])
             self.link.write(word("control"), [1])
             self._check()
 
         self.mapping = None
+        place = self._store(weight_bytes(images, self.config), store) if self.config.streams_weights else None
         self._attempt(attempt)
         self.mapping = mapping
         return mapping
+
+    def _store(self, weights: bytes, store: Callable[[bytes], int] | None) -> int:
+        """Where the weights lie in external memory."""
+        if store is None:
+            raise OneSpikeError(
+                f"The board's engine reads its weights ({len(weights)} bytes) from external memory; give `store`, a "
+                f"function that puts them there and returns their address."
+            )
+        self._attempt(lambda: self.link.write(word("control"), [0]))
+        place = store(weights)
+        if place % 4096:
+            raise OneSpikeError(f"The weights must lie at a multiple of 4096, not at 0x{place:X}.")
+        return place
 
     def _map(self, net: SpikeNet, guide: np.ndarray | None) -> Mapping:
         try:
@@ -122,19 +148,23 @@ class Board:
         return Answer(logits=values, classes=values.argmax(1))
 
     def counters(self) -> np.ndarray:
-        """Counters [layers, 4] of the last image, in the order of COUNTERS."""
-        layers = len(self._loaded().layers)
+        """Counters [layers, 4 or 5] of the last image, in the order of `counter_names`."""
+        layers, stride = len(self._loaded().layers), counter_stride(self.config)
 
         def attempt() -> list[int]:
             self.link.write(word("counter"), [0])
-            return self.link.read(word("count"), len(COUNTERS) * layers, fixed=True)
+            return self.link.read(word("count"), stride * layers, fixed=True)
 
-        return np.array(self._attempt(attempt), np.int64).reshape(layers, len(COUNTERS))
+        found = np.array(self._attempt(attempt), np.int64).reshape(layers, stride)
+        return found[:, : len(counter_names(self.config))]
 
     def status(self) -> dict[str, Any]:
         """The status and the events that the core keeps."""
         status, events = self._attempt(lambda: self.link.read(word("status"), 2))
-        names = {"status": ("running", "busy", "room", "result"), "events": ("done", "short", "long", "refused")}
+        names = {
+            "status": ("running", "busy", "room", "result"),
+            "events": ("done", "short", "long", "refused", "memory"),
+        }
         values = {"status": status, "events": events}
         return {name: bool(values[register] & flag(register, name)) for register in names for name in names[register]}
 

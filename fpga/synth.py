@@ -110,7 +110,8 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     depths = {"program": config.program_depth, "rows": config.walk_depth, "columns": config.walk_depth}
     files = {f"{name}.hex": (widths[name], depth) for name, depth in depths.items()}
     files["channels.hex"] = (widths["channels"], config.channel_depth)
-    files |= {weight_file(b): (widths["weights"], config.weight_depth) for b in range(config.banks)}
+    if not config.streams_weights:
+        files |= {weight_file(b): (widths["weights"], config.weight_depth) for b in range(config.banks)}
     for seed, (name, (bits, depth)) in enumerate(files.items()):
         random = Random(seed)
         write_atomically(directory / name, hex_lines([random.getrandbits(bits) for _ in range(depth)], bits))

@@ -11,6 +11,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect
 
 from .axi_lite import AxiLite, axi_lite_ports
+from .axi_read import axi_read_signals, connect_axi_read
 from .config import EngineConfig
 from .control import logit_words
 from .core import Core, MakeEngine, plain_engine
@@ -31,6 +32,7 @@ class Axi(wiring.Component):
     -------
     aclk, aresetn : In(1) clock, and reset (active low, synchronous).
     s_axis_*, m_axis_* : AXI4-Streams. s_axi_* : AXI4-Lite. irq : Out(1) level, active high.
+    m_axi_* : AXI4, read only, to the memory with the weights (only if `config.streams_weights`).
     """
 
     def __init__(self, config: EngineConfig, *, make_engine: MakeEngine = plain_engine):
@@ -49,10 +51,14 @@ class Axi(wiring.Component):
             "m_axis_tready": In(1),
             "irq": Out(1),
         }
+        buses = "s_axi:s_axis:m_axis"
+        if config.streams_weights:
+            members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
+            buses += ":m_axi"
         super().__init__(members | axi_lite_ports())
         self.aclk.attrs.update(
             X_INTERFACE_INFO="xilinx.com:signal:clock:1.0 aclk CLK",
-            X_INTERFACE_PARAMETER="ASSOCIATED_BUSIF s_axi:s_axis:m_axis, ASSOCIATED_RESET aresetn",
+            X_INTERFACE_PARAMETER=f"ASSOCIATED_BUSIF {buses}, ASSOCIATED_RESET aresetn",
         )
         self.aresetn.attrs.update(
             X_INTERFACE_INFO="xilinx.com:signal:reset:1.0 aresetn RST", X_INTERFACE_PARAMETER="POLARITY ACTIVE_LOW"
@@ -72,6 +78,9 @@ class Axi(wiring.Component):
         for name, flow in axi_lite_ports().items():
             outer, inner = getattr(self, name), getattr(lite, name)
             m.d.comb += outer.eq(inner) if flow.flow is Out else inner.eq(outer)
+
+        if self.config.streams_weights:
+            m.d.comb += connect_axi_read(self.config, self, core)
 
         # A queue in front of the engine's ready, which comes from deep inside.
         m.submodules.beats = beats = SyncFIFO(width=self.config.word_bits + 1, depth=2)

@@ -38,7 +38,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "waiting": Out(1),
     }
     row_bits = config.lanes * config.weight_bits
-    if config.loadable:
+    if config.loadable or config.streams_weights:
         members["load"] = In(
             wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
         )
@@ -66,7 +66,8 @@ class Bank(wiring.Component):
     commands : In(stream) parts of jobs.
     strides : In(array) constants of each segment.
     write : In write port of the spike memory.
-    load : In write port of the weight memory (only if `config.loadable`): enable, address, data.
+    load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
+        address, data.
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten CAPTURE_LATENCY cycles later.
     step, drain : In, Out which F of L sums to show, one cycle later.
@@ -164,7 +165,7 @@ class Bank(wiring.Component):
 
         m.submodules.weight_memory = weights = plain_memory(row_bits, config.weight_depth)
         read = weights.read_port()
-        if config.loadable:
+        if config.loadable or config.streams_weights:
             write = weights.write_port()
             m.d.comb += [write.en.eq(self.load.enable), write.addr.eq(self.load.address), write.data.eq(self.load.data)]
         weight_row = Signal(row_bits, reset_less=True)

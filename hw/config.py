@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..model.errors import OneSpikeError
 
 ENGINE_CODES = ("radix", "unary", "psg")
+AXI_BITS = (32, 64, 128)
+MAY_BE_ZERO = ("max_shift", "external_weights")
 
 
 def _power_of_two(value: int) -> bool:
@@ -42,6 +44,10 @@ class EngineConfig:
     word_fifo : spike words that wait between fetch and set-bit extraction.
     command_fifo : commands that wait in front of each bank: how far banks may run ahead of each other.
     loadable : whether weights, thresholds and program can be written through the load stream.
+    external_weights : data bits (32, 64 or 128) of the AXI4 port through which weights are streamed from external
+        memory while the engine computes; 0: all weights are on the chip. The weight memories then hold the layers in
+        use and those that come next.
+    burst, bursts : beats of one AXI4 read burst, and bursts that may be on their way.
     """
 
     banks: int = 4
@@ -65,6 +71,9 @@ class EngineConfig:
     word_fifo: int = 16
     command_fifo: int = 4
     loadable: bool = True
+    external_weights: int = 0
+    burst: int = 16
+    bursts: int = 4
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -73,7 +82,7 @@ class EngineConfig:
 
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            low = 0 if field.name == "max_shift" else 1
+            low = 0 if field.name in MAY_BE_ZERO else 1
             if field.type == "int" and (type(value) is not int or value < low):
                 raise OneSpikeError(f"Engine parameter {field.name} must be a positive integer, not {value!r}.")
         check(_power_of_two(self.banks) and self.banks <= 64, f"banks must be 1, 2, 4 .. 64, not {self.banks}.")
@@ -94,6 +103,23 @@ class EngineConfig:
         )
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
+
+        check(
+            self.external_weights in (0, *AXI_BITS),
+            f"external_weights must be 0 (weights on the chip) or {', '.join(map(str, AXI_BITS))} AXI data bits, not "
+            f"{self.external_weights}.",
+        )
+        check(
+            _power_of_two(self.burst) and 4 <= self.burst <= 256 and self.burst * self.external_weights <= 8 * 4096,
+            f"burst must be a power of two in 4..256 and at most 4096 bytes, not {self.burst} beats of "
+            f"{self.external_weights} bits.",
+        )
+        check(_power_of_two(self.bursts) and 2 <= self.bursts <= 64, f"bursts must be 2, 4 .. 64, not {self.bursts}.")
+
+    @property
+    def streams_weights(self) -> bool:
+        """Whether weights come from external memory."""
+        return self.external_weights > 0
 
     @property
     def drain_steps(self) -> int:

@@ -9,8 +9,9 @@ from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .axi_read import ADDRESS_BITS
 from .config import EngineConfig
-from .counters import COUNTER_BITS, COUNTERS, layer_depth
+from .counters import COUNTER_BITS, counter_stride, layer_depth
 from .frame import BEATS_BITS, frame_layout
 from .program import WORD
 from .registers import BY_NAME, CONFIG, EVENTS, ID, VERSION, bus_signature, parameter_words, word
@@ -32,8 +33,8 @@ def result_layout(config: EngineConfig) -> data.StructLayout:
 class Control(wiring.Component):
     """Registers of `registers.REGISTERS` in front of an engine.
 
-    Latency: two cycles from a request to `done`, four for `count`; load, image and logit wait for the engine, at most
-    2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
+    Latency: two cycles from a request to `done`, four for `count`; load, image and logit wait for the engine, a stop
+    for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ class Control(wiring.Component):
     image : Out(stream) a frame from the registers. logits : In(stream) results to the registers.
     finished, best : In(1), In(16) a result has left, and its class.
     waiting : In(1) a logit waits.
+    weight_address, weight_error, weight_idle : Out, In, In, see Engine (only if `config.streams_weights`).
     load : Out(stream(32)) the load stream. counter, count : Out, In the counters' read port.
     """
 
@@ -70,9 +72,11 @@ class Control(wiring.Component):
             "best": In(16),
             "waiting": In(1),
             "load": Out(stream.Signature(WORD)),
-            "counter": Out(range(len(COUNTERS) * layer_depth(config))),
+            "counter": Out(range(counter_stride(config) * layer_depth(config))),
             "count": In(COUNTER_BITS),
         }
+        if config.streams_weights:
+            members |= {"weight_address": Out(ADDRESS_BITS), "weight_error": In(1), "weight_idle": In(1)}
         if not streams:
             members["image"] = Out(stream.Signature(frame_layout(config.word_bits)))
             members["logits"] = In(stream.Signature(result_layout(config)))
@@ -84,6 +88,7 @@ class Control(wiring.Component):
         events, irq_enable = Signal(len(EVENTS)), Signal(len(EVENTS))
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
+        stopping = Signal()  # the engine does not run any more, but has not been reset
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
             room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
@@ -95,7 +100,8 @@ class Control(wiring.Component):
         m.d.sync += inside.eq(inside + self.began - self.finished)
         with m.If(self.finished):
             m.d.sync += [images.eq(images + 1), best.eq(self.best)]
-        happened = Cat(self.finished, self.short, self.long, refuse)
+        weight_error = self.weight_error if config.streams_weights else 0
+        happened = Cat(self.finished, self.short, self.long, refuse, weight_error)
         clear = Signal(len(EVENTS))
         m.d.sync += [events.eq(events & ~clear | happened), self.reset.eq(0)]
 
@@ -114,6 +120,8 @@ class Control(wiring.Component):
             "class": best,
             "counter": self.counter,
         }
+        if config.streams_weights:
+            plain["weight_address"] = self.weight_address
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():
@@ -139,7 +147,7 @@ class Control(wiring.Component):
                 with m.If(bus.valid):
                     m.next = "Done"
                     with m.If(bus.write):
-                        self._write(m, irq_enable, clear, room, give_up)
+                        self._write(m, irq_enable, clear, room, stopping, give_up)
                     with m.Else():
                         self._read(m, inside, give_up)
             with m.State("Load"):
@@ -150,20 +158,33 @@ class Control(wiring.Component):
                 with m.If(timer[1]):  # two cycles behind the address, and one for it to settle
                     m.d.sync += [bus.answer.eq(self.count), self.counter.eq(self.counter + 1)]
                     m.next = "Done"
+            if config.streams_weights:
+                # What the engine has asked of the memory must come before it is reset.
+                with m.State("Stop"):
+                    with m.If(self.weight_idle):
+                        m.d.sync += self.reset.eq(1)
+                        m.next = "Done"
+                    with m.Elif(late):
+                        give_up()
             if not self.streams:
                 self._data_states(m, place, late, give_up)
             with m.State("Done"):
                 m.d.comb += bus.done.eq(1)
                 m.next = "Idle"
         with m.If(self.reset):
-            m.d.sync += [value.eq(0) for value in (events, images, best, inside, place, self.counter)]
+            m.d.sync += [value.eq(0) for value in (events, images, best, inside, place, stopping, self.counter)]
         return m
 
-    def _write(self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, give_up: Any) -> None:
+    def _write(
+        self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, give_up: Any
+    ) -> None:
         bus = self.bus
         with m.Switch(bus.address):
             with m.Case(word("control")):
-                m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
+                if self.config.streams_weights:
+                    self._start_or_stop(m, stopping, give_up)
+                else:
+                    m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
             with m.Case(word("events")):
                 m.d.comb += clear.eq(bus.data)
             with m.Case(word("irq_enable")):
@@ -175,6 +196,12 @@ class Control(wiring.Component):
                     m.d.sync += self.beats.eq(bus.data)
             with m.Case(word("counter")):
                 m.d.sync += self.counter.eq(bus.data)
+            if self.config.streams_weights:
+                with m.Case(word("weight_address")):
+                    with m.If(self.run):
+                        give_up()
+                    with m.Else():
+                        m.d.sync += self.weight_address.eq(bus.data)
             if self.config.loadable:
                 with m.Case(word("load")):
                     m.next = "Load"
@@ -188,10 +215,22 @@ class Control(wiring.Component):
             with m.Default():
                 give_up()
 
+    def _start_or_stop(self, m: Module, stopping: Signal, give_up: Any) -> None:
+        """A stop resets the engine when external memory has answered; only then may it start again."""
+        with m.If(~self.bus.data[0]):
+            m.d.sync += [self.run.eq(0), stopping.eq(1)]
+            m.next = "Stop"
+        with m.Elif(stopping):
+            give_up()
+        with m.Else():
+            m.d.sync += self.run.eq(1)
+
     def _read(self, m: Module, inside: Signal, give_up: Any) -> None:
         gaps = set(range(64)) - {r.word for r in BY_NAME.values() if r.access != "w"}
         if self.streams:
             gaps.add(word("logit"))
+        if not self.config.streams_weights:
+            gaps.add(word("weight_address"))
         with m.Switch(self.bus.address):
             with m.Case(word("count")):
                 m.next = "Count"

@@ -10,6 +10,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .axi_read import axi_read_signals, connect_axi_read
 from .config import EngineConfig
 from .control import Control, result_layout
 from .engine import Engine
@@ -41,6 +42,7 @@ class Core(wiring.Component):
     bus : In the registers, see Control.
     irq : Out(1) an enabled event has happened.
     image : In(stream) frames (only if `streams`). logits : Out(stream) results (only if `streams`).
+    m_axi_... : AXI4 read channels (only if `config.streams_weights`).
     """
 
     def __init__(self, config: EngineConfig, *, streams: bool, make_engine: MakeEngine = plain_engine):
@@ -49,6 +51,8 @@ class Core(wiring.Component):
         if streams:
             members["image"] = In(stream.Signature(frame_layout(config.word_bits)))
             members["logits"] = Out(stream.Signature(result_layout(config)))
+        if config.streams_weights:
+            members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -76,6 +80,14 @@ class Core(wiring.Component):
                 engine.load.valid.eq(control.load.valid),
                 engine.load.payload.eq(control.load.payload),
                 control.load.ready.eq(engine.load.ready),
+            ]
+
+        if config.streams_weights:
+            m.d.comb += [
+                engine.weight_address.eq(control.weight_address),
+                control.weight_error.eq(engine.weight_error),
+                control.weight_idle.eq(engine.weight_idle),
+                *connect_axi_read(config, self, engine),
             ]
 
         self._results(m, engine.logits, control)

@@ -14,7 +14,7 @@ from .bank import CAPTURE_LATENCY
 from .config import EngineConfig
 from .loop import add_loop
 from .memory import plain_memory
-from .program import LAYER, layout
+from .program import layer_fields, layout
 
 DRAIN_LATENCY = 4  # cycles from choosing a bank to its sum
 
@@ -83,7 +83,7 @@ class Drain(wiring.Component):
         self.config = config
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         members: dict[str, Any] = {
-            "layer": In(layout(LAYER)),
+            "layer": In(layout(layer_fields(config.streams_weights))),
             "start": In(1),
             "full": In(config.banks),
             "release": Out(config.banks),

@@ -5,6 +5,7 @@
 |----------------|-----------------------------------------------------------------------------------|
 | onespike.v     | module `onespike`; the same text for every network of one configuration           |
 | *.hex          | `$readmemh` images, one row per line from address 0                               |
+| weights.bin    | image of external memory, if weights are streamed: see `external_memory` in the manifest  |
 | load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
 | onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted           |
 | lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
@@ -28,18 +29,21 @@ from amaranth.lib import data
 from ..model.files import write_atomically
 from ..model.images import MemoryImages, load_words, memory_images
 from ..model.mapper import Mapping
+from ..model.prefetch import block_beats, blocks
 from ..model.spec import INPUT
 from .config import EngineConfig
 from .drain import channel_layout
 from .front import Front, front_verilog
 from .load import target_widths
 from .logits import logit_layout
-from .program import HEADER, LAYER, SEGMENT, WORD, header_words, layer_words, unpack
+from .prefetch import BLOCK
+from .program import SEGMENT, WORD, header_fields, header_words, layer_fields, layer_words, unpack
 from .registers import REGISTERS
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
 from .walk import column_entry, row_entry
 
 MANIFEST_VERSION = 1
+WEIGHT_IMAGE = "weights.bin"
 WAIVERS = {
     "WIDTHEXPAND": "Amaranth sizes every expression itself; Yosys writes the narrower operands without padding",
     "WIDTHTRUNC": "the same: where a result is narrower than its operands, Amaranth meant the low bits",
@@ -103,14 +107,22 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
     if front is not None:
         files[f"{front.top}.v"] = front_verilog(config, front)
-    contents = _contents(mapping, images, files, front)
-    stale = _listed(directory / "manifest.json") - set(files)
-    changed = [name for name, text in files.items() if write_atomically(directory / name, text)]
+    binary = {name: text.encode() for name, text in files.items()}
+    if config.streams_weights:
+        binary[WEIGHT_IMAGE] = weight_bytes(images, config)
+    contents = _contents(mapping, images, binary, front)
+    stale = _listed(directory / "manifest.json") - set(binary)
+    changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
     for name in sorted(stale):
         (directory / name).unlink(missing_ok=True)
     if write_atomically(directory / "manifest.json", _json(contents)):
         changed.append("manifest.json")
     return Manifest(directory=directory, contents=contents, changed=tuple(changed))
+
+
+def weight_bytes(images: MemoryImages, config: EngineConfig) -> bytes:
+    """The image of the weights in external memory: beats, low byte first."""
+    return b"".join(beat.to_bytes(config.external_weights // 8, "little") for beat in images.external)
 
 
 def ports(verilog: str, config: EngineConfig, top: str = TOP) -> list[dict[str, Any]]:
@@ -131,20 +143,22 @@ def _fields(layout: data.StructLayout | Map[str, int]) -> list[list[Any]]:
     return [[name, width] for name, width in layout.items()]
 
 
-def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str], front: Front | None) -> dict[str, Any]:
+def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], front: Front | None) -> dict[str, Any]:
     from .. import __version__
 
     net, config = mapping.net, mapping.config
     top = TOP if front is None else front.top
-    head, per_layer = header_words(), layer_words(config.segments)
+    streamed = config.streams_weights
+    head, per_layer = header_words(streamed), layer_words(config.segments, streamed)
     layers = []
     for index, layer in enumerate(mapping.layers):
         at = head + index * per_layer
         own_blocks = layer.blocks // layer.period
-        record, *segments = unpack([LAYER, *[SEGMENT] * len(layer.sources)], images.program[at : at + per_layer])
+        fields = [layer_fields(streamed), *[SEGMENT] * len(layer.sources)]
+        record, *segments = unpack(fields, images.program[at : at + per_layer])
         layers.append(
             {
-                "name": layer.layer.name,
+                "name": layer.name,
                 "shape": list(layer.shape),
                 "order": list(layer.order),
                 "program": {"address": at, "words": per_layer, "layer": record, "segments": segments},
@@ -178,14 +192,48 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, str], fron
         "front": None if front is None else vars(front),
         "registers": [] if front is None else _registers(),
         "parameters": {name: value for name, value in vars(config).items()},
-        "ports": ports(files[f"{top}.v"], config, top),
+        "ports": ports(files[f"{top}.v"].decode(), config, top),
         "memories": _memories(config, images),
+        **({"external_memory": _external_memory(mapping, images)} if streamed else {}),
         "layers": layers,
         "tensors": tensors,
         "image": {"beats": mapping.tensors[INPUT].size * len(mapping.tensors[INPUT].slices)},
         "formats": FORMATS,
         "lint_waivers": WAIVERS,
-        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(files.items())},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    }
+
+
+def _external_memory(mapping: Mapping, images: MemoryImages) -> dict[str, Any]:
+    """The address map of the weight image: byte offsets of every block, in the order in which they are read."""
+    config = mapping.config
+    size = config.external_weights // 8
+    header = unpack([header_fields(True)], images.program[: header_words(True)])[0]
+    entries: list[dict[str, Any]] = []
+    for again in (False, True):
+        at = header["restart"] * size if again else 0
+        for layer in mapping.layers:
+            if not (again or layer.resident):
+                continue
+            for block in blocks(layer, again=again):
+                length = block_beats(config, block.rows) * size
+                banks = [b for b in range(config.banks) if b % block.copies == block.copy] if block.rows else []
+                entries.append(
+                    {"layer": layer.name, "offset": at, "bytes": length, "rows": block.rows, "address": block.address,
+                     "banks": banks, "hold": block.hold, "complete": block.last, "every_image": again}
+                )  # fmt: skip
+                at += length
+    return {
+        "file": WEIGHT_IMAGE,
+        "bytes": len(images.external) * size,
+        "alignment": 4096,
+        "address_port": "weight_address",
+        "beat_bits": config.external_weights,
+        "first_beats": header["first_beats"],
+        "beats": header["beats"],
+        "restart": header["restart"],
+        "head": _fields(BLOCK),
+        "blocks": entries,
     }
 
 
@@ -206,7 +254,12 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
     """The memory map: for each file its memory, rows used, depth, width and fields."""
     widths = target_widths(config)
     channel, row, column = channel_layout(config), row_entry(config), column_entry(config)
-    program = {"header": _fields(HEADER), "layer": _fields(LAYER), "segment": _fields(SEGMENT)}
+    streamed = config.streams_weights
+    program = {
+        "header": _fields(header_fields(streamed)),
+        "layer": _fields(layer_fields(streamed)),
+        "segment": _fields(SEGMENT),
+    }
     entries = [
         (
             "program_memory",

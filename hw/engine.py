@@ -10,16 +10,18 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
 from .bank import Bank
 from .config import EngineConfig
-from .counters import COUNTER_BITS, COUNTERS, Counters, layer_depth
+from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
 from .drain import Drain
 from .fire import Fire
 from .image import ImageLoader
 from .load import TARGETS, Load
 from .logits import Logits, logit_layout
 from .pack import Pack, slice_mask
-from .program import WORD
+from .prefetch import Prefetch
+from .program import STREAMED_HEADER, WORD
 from .sequencer import Sequencer
 
 
@@ -44,6 +46,9 @@ class Engine(wiring.Component):
     image : In(stream(W)) images, see ImageLoader.
     logits : Out(stream) logits and argmax, see Logits.
     load : In(stream(32)) network memories, see Load (only if `config.loadable`).
+    weight_address : In(32) where the image of the weights lies in external memory, a multiple of 4096; weight_error :
+        Out(1) that memory answered with an error; weight_idle : Out(1) the engine may be reset, see AxiRead;
+        m_axi_... : AXI4 read channels (only if `config.streams_weights`).
     counter, count : In, Out read port of the counters, see Counters; two cycles.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     """
@@ -55,7 +60,7 @@ class Engine(wiring.Component):
             "enable": In(1),
             "image": In(stream.Signature(config.word_bits)),
             "logits": Out(stream.Signature(logit_layout(config))),
-            "counter": In(range(len(COUNTERS) * layer_depth(config))),
+            "counter": In(range(counter_stride(config) * layer_depth(config))),
             "count": Out(COUNTER_BITS),
             "write": Out(
                 wiring.Signature(
@@ -69,6 +74,9 @@ class Engine(wiring.Component):
                 )
             ),
         }
+        if config.streams_weights:
+            members |= {"weight_address": In(ADDRESS_BITS), "weight_error": Out(1), "weight_idle": Out(1)}
+            members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
         if config.loadable:
             members["load"] = In(stream.Signature(WORD))
         super().__init__(members)
@@ -168,6 +176,8 @@ class Engine(wiring.Component):
         m.d.sync += self.count.eq(counters.data)
         if config.loadable:
             self._load(m, sequencer, drain, banks)
+        if config.streams_weights:
+            self._stream_weights(m, sequencer, counters, banks)
         return m
 
     def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any]) -> None:
@@ -182,7 +192,30 @@ class Engine(wiring.Component):
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
             m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
+        if self.config.streams_weights:
+            return
         for b, bank in enumerate(banks):
             chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
             m.d.comb += [bank.load.enable.eq(chosen)]
             m.d.comb += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
+
+    def _stream_weights(self, m: Module, sequencer: Sequencer, counters: Counters, banks: list[Any]) -> None:
+        m.submodules.axi_read = read = AxiRead(self.config)
+        m.submodules.prefetch = prefetch = Prefetch(self.config)
+        m.d.comb += connect_axi_read(self.config, self, read, prefix="")
+        connect(m, read.words, prefetch.words)
+        m.d.comb += [
+            read.run.eq(sequencer.ready),
+            read.base.eq(self.weight_address),
+            *(getattr(read, name).eq(getattr(sequencer.header, name)) for name in STREAMED_HEADER),
+            self.weight_error.eq(read.error),
+            self.weight_idle.eq(read.idle),
+            prefetch.run.eq(sequencer.ready),
+            prefetch.start.eq(sequencer.start),
+            prefetch.done.eq(sequencer.busy & sequencer.done),
+            sequencer.weights_ready.eq(prefetch.ready),
+            counters.stalled.eq(sequencer.stalled),
+        ]
+        for b, bank in enumerate(banks):
+            m.d.comb += [bank.load.enable.eq(prefetch.write.banks[b])]
+            m.d.comb += [bank.load.address.eq(prefetch.write.address), bank.load.data.eq(prefetch.write.data)]

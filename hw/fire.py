@@ -13,7 +13,7 @@ from .config import EngineConfig
 from .count import CountUnit
 from .drain import code_width, tag_layout
 from .memory import plain_memory
-from .program import LAYER, layout
+from .program import layer_fields, layout
 from .psg import PsgUnit
 
 FIRE_LATENCY = 3
@@ -44,7 +44,7 @@ class Fire(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(layout(LAYER)),
+                "layer": In(layout(layer_fields(config.streams_weights))),
                 "valid_in": In(1),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
                 "shift": In(data.ArrayLayout(unsigned(config.shift_bits), config.fire_lanes)),

@@ -40,6 +40,11 @@ class Front:
 
     def component(self, config: EngineConfig, **options: Any) -> Any:
         """The front around an engine; options as in Core."""
+        if config.streams_weights and self.kind != "axi":
+            raise OneSpikeError(
+                f"The {self.kind} front has no port to external memory for streamed weights; use the axi front or the "
+                f"bare engine, or keep the weights on the chip."
+            )
         if self.kind == "uart":
             return UartCore(config, divisor=self.divisor, silence=self.silence, **options)
         return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)

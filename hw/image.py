@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
-from .program import HEADER, layout
+from .program import header_fields, layout
 
 
 def signed_digits(m: Module, pixel: Value) -> Value:
@@ -52,7 +52,7 @@ class ImageLoader(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(HEADER)),
+                "header": In(layout(header_fields(config.streams_weights))),
                 "ready": In(1),
                 "image": In(stream.Signature(config.word_bits)),
                 "blocked": In(1),

@@ -13,7 +13,7 @@ from .config import EngineConfig
 from .program import WORD
 from .walk import column_entry, row_entry
 
-TARGETS = ("program", "rows", "columns", "channels", "weights")
+TARGETS = ("program", "rows", "columns", "channels", "weights")  # weights: unless they are streamed
 
 
 def target_widths(config: EngineConfig) -> dict[str, int]:

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from .config import EngineConfig
 from .drain import tag_layout
 from .memory import plain_memory
-from .program import HEADER, LAYER, layout
+from .program import ends_image, header_fields, layer_fields, layout
 
 
 def logit_layout(config: EngineConfig) -> data.StructLayout:
@@ -45,8 +45,8 @@ class Logits(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(HEADER)),
-                "layer": In(layout(LAYER)),
+                "header": In(layout(header_fields(config.streams_weights))),
+                "layer": In(layout(layer_fields(config.streams_weights))),
                 "valid": In(1),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
                 "tag": In(tag_layout(config)),
@@ -64,7 +64,8 @@ class Logits(wiring.Component):
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.valid & self.layer.final),
-            write.addr.eq(self.tag.row),
+            # A part of the layer begins at row dest_base, and the last part completes the sums.
+            write.addr.eq(self.tag.row + self.layer.dest_base if config.streams_weights else self.tag.row),
             write.data.eq(self.sums),
         ]
         # A logit is compared in one cycle and offered in the next.
@@ -86,7 +87,7 @@ class Logits(wiring.Component):
             payload.value.eq(value),
             payload.best.eq(Mux(better, index, best)),
             payload.last.eq(last),
-            begins.eq(free & self.done & self.layer.final),
+            begins.eq(free & self.done & ends_image(self.layer, config.streams_weights)),
             taken.eq(sending & self.logits.ready),
             row_ends.eq(left == 0),
         ]

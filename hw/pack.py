@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from .config import EngineConfig
 from .drain import code_width, group_parts, tag_layout
 from .loop import add_loop
-from .program import LAYER, layout
+from .program import layer_fields, layout
 
 
 def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
@@ -28,7 +28,8 @@ class Pack(wiring.Component):
     A pixel's channels arrive in order: `dest_slices` + 1 slices of `dest_slice_groups` + 1 groups of F codes; what
     follows them in the pixel is padding and dropped. `dest_word_groups` + 1 groups fill a word; a slice's last word may
     be partly filled. Where F codes fill `dest_group_words` + 1 words, the group takes as many cycles. Word w of pixel p
-    lies at dest_base + p * dest_words + w in every bank of the slice.
+    lies at dest_base + p * dest_words + w in every bank of the slice. A part of a layer begins each pixel at word
+    first_word of slice first_slice, where first_slice_groups + 1 groups are left (only if `config.streams_weights`).
 
     Latency: one cycle from the last code of a word to its write. Throughput: F codes or one word a cycle. No
     back-pressure.
@@ -51,7 +52,7 @@ class Pack(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(layout(LAYER)),
+                "layer": In(layout(layer_fields(config.streams_weights))),
                 "start": In(1),
                 "valid": In(1),
                 "codes": In(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),
@@ -76,11 +77,17 @@ class Pack(wiring.Component):
         pixel_ends, slice_ends, word_ends, padding = Signal(), Signal(), Signal(), Signal()
         starts = Signal()
         m.d.comb += starts.eq(self.start | pixel_ends)
+        first_slice, first_word = 0, 0
+        slice_groups, slices = layer.dest_slice_groups, layer.dest_slices
+        if config.streams_weights:
+            first_slice, first_word = layer.first_slice, layer.first_word
+            slice_groups = Mux(starts, layer.first_slice_groups, slice_groups)
+            slices = Mux(starts, slices & ~first_slice, slices)  # the number of slices is a power of two
         loop_word = add_loop(
             m, "word", limit=layer.dest_word_groups, advance=valid, restart=starts | (valid & slice_ends)
         )  # fmt: skip
-        loop_slice = add_loop(m, "slice", limit=layer.dest_slice_groups, advance=valid & part_last, restart=starts)
-        loop_pixel = add_loop(m, "pixel", limit=layer.dest_slices, advance=valid & slice_ends, restart=starts)
+        loop_slice = add_loop(m, "slice", limit=slice_groups, advance=valid & part_last, restart=starts)
+        loop_pixel = add_loop(m, "pixel", limit=slices, advance=valid & slice_ends, restart=starts)
         m.d.comb += [
             pixel_ends.eq(valid & row_last & part_last),
             slice_ends.eq(loop_slice.last & part_last),
@@ -94,7 +101,7 @@ class Pack(wiring.Component):
         with m.If(pixel_ends):
             m.d.sync += pixel.eq(pixel + layer.dest_words)
         with m.If(starts):
-            m.d.sync += [offset.eq(0), slice_.eq(0), padding.eq(0)]
+            m.d.sync += [offset.eq(first_word), slice_.eq(first_slice), padding.eq(0)]
         with m.If(self.start):
             m.d.sync += pixel.eq(layer.dest_base)
 

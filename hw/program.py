@@ -3,18 +3,20 @@
 
 Program memory holds 32-bit words: one header record, then one record per layer (the layer's fields, then those of
 `segments` sources). Records are packed little-endian, fields in the order given here, padded to whole words.
-Fields marked "- 1" hold one less than what they count.
+Fields marked "- 1" hold one less than what they count. Engines that stream their weights have some fields more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from amaranth.lib import data
 
 from ..model.errors import OneSpikeError
 
 WORD = 32
+MAX_LAYERS = 256
 
 HEADER = {
     "layers": 8,  # - 1
@@ -51,6 +53,19 @@ LAYER = {
     "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
 }
 
+STREAMED_HEADER = {
+    "first_beats": 32,  # of the weights in external memory that are read first, from beat 0
+    "beats": 32,  # that are read after these, again and again
+    "restart": 32,  # where they begin
+}
+
+STREAMED_LAYER = {
+    "more": 1,  # the next record computes further channels of this layer
+    "first_slice": 6,  # where a pixel's first channel goes
+    "first_slice_groups": 12,  # groups of F channels from there to the end of that slice - 1
+    "first_word": 12,  # spike word of that slice
+}
+
 SEGMENT = {
     "image": 1,  # the source is the image: add the buffer in use
     "field": 3,  # log2 of the field width
@@ -72,20 +87,34 @@ def record_words(*parts: Mapping[str, int]) -> int:
     return -(-sum(sum(part.values()) for part in parts) // WORD)
 
 
-def header_words() -> int:
-    return record_words(HEADER)
+def header_fields(streamed: bool = False) -> dict[str, int]:
+    return HEADER | STREAMED_HEADER if streamed else HEADER
 
 
-def layer_words(segments: int) -> int:
-    return record_words(LAYER, *[SEGMENT] * segments)
+def layer_fields(streamed: bool = False) -> dict[str, int]:
+    return LAYER | STREAMED_LAYER if streamed else LAYER
+
+
+def header_words(streamed: bool = False) -> int:
+    return record_words(header_fields(streamed))
+
+
+def layer_words(segments: int, streamed: bool = False) -> int:
+    return record_words(layer_fields(streamed), *[SEGMENT] * segments)
+
+
+def ends_image(layer: Any, streamed: bool) -> Any:
+    """Whether an image ends with this record: with the last layer, or its last part."""
+    return layer.final & ~layer.more if streamed else layer.final
 
 
 def layout(fields: Mapping[str, int]) -> data.StructLayout:
     return data.StructLayout({name: int(width) for name, width in fields.items()})
 
 
-def layer_layout(segments: int) -> data.StructLayout:
-    return data.StructLayout({"layer": layout(LAYER), "segment": data.ArrayLayout(layout(SEGMENT), segments)})
+def layer_layout(segments: int, streamed: bool = False) -> data.StructLayout:
+    layer = layout(layer_fields(streamed))
+    return data.StructLayout({"layer": layer, "segment": data.ArrayLayout(layout(SEGMENT), segments)})
 
 
 def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[int]:

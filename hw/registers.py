@@ -21,7 +21,7 @@ from .config import ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 1
+VERSION = 2
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
 
 
@@ -56,6 +56,7 @@ EVENTS = (
     Field("short", 1, 1, "a frame ended before the image did; zeros took the place of the missing beats"),
     Field("long", 2, 1, "a frame went on after the image's end; the surplus beats were dropped"),
     Field("refused", 3, 1, "an access was refused; it changed nothing and read 0"),
+    Field("memory", 4, 1, "external memory answered with an error: no layer begins until control is written 0"),
 )
 
 CONFIG = 0x40  # offset of the first engine parameter
@@ -77,8 +78,8 @@ REGISTERS = (
         "control",
         0x0C,
         "rw",
-        "writing 0 stops and resets the engine at any time: images inside are lost; memories, beats and irq_enable "
-        "stay, everything else reads 0 again",
+        "writing 0 stops and resets the engine at any time: images inside are lost; memories, beats, "
+        "weight_address and irq_enable stay, everything else reads 0 again",
         (Field("run", 0, 1, "1: run; 0: stopped, memories can be loaded"),),
     ),
     Register(
@@ -100,7 +101,7 @@ REGISTERS = (
     Register("images", 0x20, "r", "images whose result has left, modulo 65,536"),
     Register("class", 0x24, "r", "class of the image whose result left last"),
     Register("counter", 0x28, "rw", "address of the counter that count reads: 4 * layer + (0 cycles, 1 events, "
-             "2 empty, 3 waiting), 12 bits"),
+             "2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed"),
     Register("count", 0x2C, "r", "the counter, of the layer's last run; then counter goes on by one"),
     Register("load", 0x30, "w", "the next word of the load stream; refused while the engine runs"),
     Register("image", 0x34, "w", "the next beat of an image; refused where status.room is 0"),
@@ -118,6 +119,8 @@ REGISTERS = (
         )
         for index, name in enumerate(PARAMETERS)
     ),
+    Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
+             "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
 )  # fmt: skip
 BY_NAME = {register.name: register for register in REGISTERS}
 

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .config import EngineConfig
 from .fetch import command_layout, stride_layout
 from .memory import plain_memory
-from .program import HEADER, WORD, header_words, layer_layout, layer_words, layout
+from .program import WORD, ends_image, header_fields, header_words, layer_layout, layer_words, layout
 from .walk import Walk, column_entry, row_entry
 
 SEQUENCER_LATENCY = 0  # cycles from a layer's first cycle to its first command
@@ -26,7 +26,7 @@ class Sequencer(wiring.Component):
 
     Latency: SEQUENCER_LATENCY from a layer's first cycle to its first command. Throughput: one command a cycle.
     Back-pressure: as Walk. A layer begins in the cycle after `done` of the one before it, if its walk has begun; the
-    first one also waits for an image, the last one for the logits unit.
+    first one also waits for an image, the last one for the logits unit, and each for its weights, if they are streamed.
 
     Golden function: `onespike.model.walk.walk`.
 
@@ -47,16 +47,18 @@ class Sequencer(wiring.Component):
     image_available : In(1) a whole image waits. image_begun, image_taken : Out(1) it does not wait any more, it is not
         needed any more.
     logits_free : In(1) the logits of the image before have been read.
+    weights_ready : In(1) the next layer's weights are complete. stalled : Out(1) a layer waits for nothing else.
+        (both only if `config.streams_weights`)
     commands : Out(stream) per bank, see Walk.
     load : In write ports of the program and the tables (only if `config.loadable`).
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        record = layer_layout(config.segments)
+        record = layer_layout(config.segments, config.streams_weights)
         members: dict[str, Any] = {
             "enable": In(1),
-            "header": Out(layout(HEADER)),
+            "header": Out(layout(header_fields(config.streams_weights))),
             "ready": Out(1),
             "layer": Out(record["layer"].shape),
             "strides": Out(data.ArrayLayout(stride_layout(config), config.segments)),
@@ -70,6 +72,8 @@ class Sequencer(wiring.Component):
             "logits_free": In(1),
             "commands": Out(stream.Signature(command_layout(config))).array(config.banks),
         }
+        if config.streams_weights:
+            members |= {"weights_ready": In(1), "stalled": Out(1)}
         if config.loadable:
             for name, address, shape in (
                 ("load_program", config.program_addr_bits, WORD),
@@ -92,26 +96,31 @@ class Sequencer(wiring.Component):
 
         # Take the next layer as soon as the one before is done and its inputs are there. After an image's last layer,
         # another last one must see whether the logits have been read.
-        current = Signal(layer_layout(config.segments), reset_less=True)
+        current = Signal(layer_layout(config.segments, config.streams_weights), reset_less=True)
         first = Signal(init=1)  # the next layer is the image's first
         may_start, take = Signal(), Signal()
         next_layer = walk.plan.layer
+        ends, next_ends = (ends_image(layer, config.streams_weights) for layer in (self.layer, next_layer))
         m.d.sync += may_start.eq(
             self.enable
             & walk.primed
             & (~first | self.image_available)
-            & (~next_layer.final | (self.logits_free & ~(self.busy & self.layer.final)))
+            & (~next_layer.final | (self.logits_free & ~(self.busy & ends)))
             & ~take
         )
+        may_take: Any = may_start & (~self.busy | self.done)
+        if config.streams_weights:
+            m.d.comb += self.stalled.eq(may_take & ~self.weights_ready)
+            may_take = may_take & self.weights_ready
         m.d.comb += [
-            take.eq(may_start & (~self.busy | self.done)),
+            take.eq(may_take),
             walk.begin.eq(take),
             self.image_begun.eq(take & first),
-            self.image_taken.eq(self.busy & self.done & self.layer.final),
+            self.image_taken.eq(self.busy & self.done & ends),
         ]
         m.d.sync += self.start.eq(take)
         with m.If(take):
-            m.d.sync += [self.busy.eq(1), current.eq(walk.plan), first.eq(next_layer.final)]
+            m.d.sync += [self.busy.eq(1), current.eq(walk.plan), first.eq(next_ends)]
             m.d.sync += self.index.eq(Mux(first, 0, self.index + 1))
         with m.Elif(self.done):
             m.d.sync += self.busy.eq(0)
@@ -130,11 +139,12 @@ class Sequencer(wiring.Component):
             port, write = self.load_program, memory.write_port()
             m.d.comb += [write.en.eq(port.enable), write.addr.eq(port.address), write.data.eq(port.data)]
         read = memory.read_port()
-        size = layer_words(config.segments)
+        streamed = config.streams_weights
+        size, head = layer_words(config.segments, streamed), header_words(streamed)
         ahead = Signal(size * WORD, reset_less=True)
-        header = Signal(header_words() * WORD, reset_less=True)
+        header = Signal(head * WORD, reset_less=True)
         ahead_ready, arriving = Signal(), Signal()
-        count = Signal(range(max(size, header_words()) + 1))  # words still to be asked for
+        count = Signal(range(max(size, head) + 1))  # words still to be asked for
         left = Signal(8)  # layers of the image still to be read, less one
         address = Signal(config.program_addr_bits)
         m.d.comb += [read.addr.eq(address), Value.cast(self.header).eq(header)]
@@ -145,7 +155,7 @@ class Sequencer(wiring.Component):
         ]
         m.d.sync += arriving.eq(0)
         with m.If(~self.enable):
-            m.d.sync += [self.ready.eq(0), ahead_ready.eq(0), address.eq(0), count.eq(header_words())]
+            m.d.sync += [self.ready.eq(0), ahead_ready.eq(0), address.eq(0), count.eq(head)]
         with m.Else():
             with m.If(count != 0):
                 m.d.sync += [count.eq(count - 1), address.eq(address + 1), arriving.eq(1)]
@@ -162,4 +172,4 @@ class Sequencer(wiring.Component):
             with m.If(walk.taken):
                 m.d.sync += [ahead_ready.eq(0), count.eq(size), left.eq(left - 1)]
                 with m.If(left == 0):
-                    m.d.sync += [left.eq(self.header.layers), address.eq(header_words())]
+                    m.d.sync += [left.eq(self.header.layers), address.eq(head)]

@@ -13,7 +13,7 @@ from .config import EngineConfig
 from .fetch import command_layout, segment_bits
 from .loop import add_loop
 from .memory import plain_memory
-from .program import HEADER, layer_layout, layout
+from .program import ends_image, header_fields, layer_layout, layout
 from .queue import Queue
 
 DISPATCH_DEPTH = 16  # commands between the walk and the banks' queues: what one LUT RAM holds
@@ -64,9 +64,9 @@ class Walk(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        record = layer_layout(config.segments)
+        record = layer_layout(config.segments, config.streams_weights)
         members: dict[str, Any] = {
-            "header": In(layout(HEADER)),
+            "header": In(layout(header_fields(config.streams_weights))),
             "record": In(record),
             "valid": In(1),
             "taken": Out(1),
@@ -84,7 +84,7 @@ class Walk(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        plan = Signal(layer_layout(config.segments), reset_less=True)
+        plan = Signal(layer_layout(config.segments, config.streams_weights), reset_less=True)
         layer, segments = plan.layer, plan.segment
         m.d.comb += self.plan.eq(plan)
 
@@ -96,7 +96,7 @@ class Walk(wiring.Component):
         m.d.sync += restart.eq(self.taken)
         with m.If(self.taken):
             m.d.sync += [Value.cast(plan).eq(self.record), waits.eq(1), of_plan.eq(~of_plan), buffer.eq(next_buffer)]
-            with m.If(self.record.layer.final & self.header.image_double):
+            with m.If(ends_image(self.record.layer, config.streams_weights) & self.header.image_double):
                 m.d.sync += next_buffer.eq(~next_buffer)
         with m.If(self.begin):
             m.d.sync += [waits.eq(0), of_now.eq(~of_now)]

@@ -26,6 +26,7 @@ from ..hw.fire import code_width
 from ..hw.load import target_widths
 from ..hw.program import WORD, layer_words
 from ..hw.walk import DISPATCH_DEPTH, column_entry, row_entry
+from .errors import OneSpikeError
 
 FIT = Path(__file__).with_name("area.json")
 
@@ -205,6 +206,8 @@ def fitted() -> dict[str, Any]:
 
 def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = None) -> Area:
     """LUTs, registers and block RAMs as the target's router will count them; fit: by default, area.json."""
+    if config.streams_weights:
+        raise OneSpikeError("The area of an engine that streams its weights is not estimated; use `onespike synth`.")
     family = target.family
     known = (fit or fitted())["families"][family.name]
     totals = {"luts": 0.0, "flip_flops": 0.0}

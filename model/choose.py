@@ -12,6 +12,7 @@ from . import golden
 from .codes import spikes
 from .cycles import predict_all
 from .errors import OneSpikeError
+from .external import ExternalMemory, with_memory
 from .mapper import Mapping, fit_config, map_network
 from .spec import INPUT, SpikeNet
 
@@ -26,21 +27,35 @@ def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> di
 
 
 def choose_mapping(
-    net: SpikeNet, config: EngineConfig, codes: np.ndarray, *, fit: bool = True, image_code: str = "auto"
+    net: SpikeNet,
+    config: EngineConfig,
+    codes: np.ndarray,
+    *,
+    fit: bool = True,
+    image_code: str = "auto",
+    memory: ExternalMemory | None = None,
 ) -> Mapping:
     """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice)."""
     result = golden.run(net, codes, layers=True, trains=config.code == "psg")
-    return choose_for(net, config, result, fit=fit, image_code=image_code)
+    return choose_for(net, config, result, fit=fit, image_code=image_code, memory=memory)
 
 
 def choose_for(
-    net: SpikeNet, config: EngineConfig, result: golden.Result, *, fit: bool = True, image_code: str = "auto"
+    net: SpikeNet,
+    config: EngineConfig,
+    result: golden.Result,
+    *,
+    fit: bool = True,
+    image_code: str = "auto",
+    memory: ExternalMemory | None = None,
 ) -> Mapping:
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
-    tensor) takes its best. With `fit` the configuration's memories are sized for the result.
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result. memory: delivers the
+    weights, where they are streamed; waiting for it counts.
     """
+    memory = memory or ExternalMemory()
     options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
     cost: dict[int, np.ndarray] = {}
     refused = ""
@@ -50,7 +65,7 @@ def choose_for(
         except OneSpikeError as error:
             refused = refused or str(error)
             continue
-        cost[slices] = _cycles(mapping, result)
+        cost[slices] = _cycles(mapping, result, memory)
     if not cost:
         raise OneSpikeError(refused)
     chosen: dict[str, int] = {}
@@ -61,7 +76,7 @@ def choose_for(
     uniform = min(cost, key=lambda s: (cost[s].sum(), s))
     try:
         mixed = _mapping(net, config, chosen, fit, options)
-        if _cycles(mixed, result).sum() <= cost[uniform].sum():
+        if _cycles(mixed, result, memory).sum() <= cost[uniform].sum():
             return mixed
     except OneSpikeError:
         pass  # each layer's best does not fit together; the best single choice does
@@ -76,8 +91,13 @@ def _mapping(
     return map_network(net, config, slices=slices, **options)
 
 
-def _cycles(mapping: Mapping, result: golden.Result) -> np.ndarray:
-    return np.sum([[layer.cycles for layer in image] for image in predict_all(mapping, result)], 0)
+def _cycles(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> np.ndarray:
+    """Cycles of every layer of the network, all images together."""
+    found = np.zeros(len(mapping.net.layers), int)
+    for image in with_memory(mapping, predict_all(mapping, result), memory):
+        for mapped, layer in zip(mapping.layers, image, strict=True):
+            found[mapped.index] += layer.total
+    return found
 
 
 def _readers(net: SpikeNet) -> list[set[str]]:

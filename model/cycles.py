@@ -22,8 +22,8 @@ from . import golden
 from .extract import CHUNK
 from .mapper import MappedLayer, Mapping
 
-CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing")
-"""What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of six reasons."""
+CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
+"""What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""
 
 SPIKES = 6  # bits of a number of spikes of one word
 MASK = (1 << SPIKES) - 1
@@ -39,6 +39,8 @@ class LayerCycles:
     The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
     starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
     event of all banks to the last result.
+    Where weights are streamed, stalled: cycles before the layer's first, in which it waits for its weights only; fetch:
+    cycles in which the memory delivers them (`onespike.model.external`).
     """
 
     name: str
@@ -51,16 +53,24 @@ class LayerCycles:
     starved: int
     finished: int
     closing: int
+    stalled: int = 0
+    fetch: int = 0
 
-    def lane_cycles(self, lanes: int) -> dict[str, int]:
-        """Lane-cycles by cause, in the order of CAUSES; they add up to banks x lanes x cycles."""
-        idle = {name: lanes * getattr(self, name) for name in CAUSES[2:]}
-        return {"useful": self.useful, "no_channel": lanes * self.event - self.useful} | idle
+    @property
+    def total(self) -> int:
+        """Cycles that the layer adds to its image."""
+        return self.cycles + self.stalled
+
+    def lane_cycles(self, banks: int, lanes: int) -> dict[str, int]:
+        """Lane-cycles by cause, in the order of CAUSES; they add up to banks x lanes x total."""
+        idle = {name: lanes * getattr(self, name) for name in CAUSES[2:-1]}
+        stalled = banks * lanes * self.stalled
+        return {"useful": self.useful, "no_channel": lanes * self.event - self.useful, **idle, "stalled": stalled}
 
 
 def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
     """Useful additions per lane and cycle: the physical limit is 1."""
-    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.cycles for layer in layers))
+    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.total for layer in layers))
 
 
 def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
@@ -204,7 +214,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     # A word spends a cycle each in the command queue and in the word queue.
     starting = sum(pops[room] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > room)
     return LayerCycles(
-        name=layer.layer.name,
+        name=layer.name,
         cycles=cycles,
         event=spikes * layer.blocks,
         empty=empty,

@@ -230,7 +230,7 @@ def _layer(
             stored = activation_bits(mapping, system, name)
             work.bits["activations_read"] += found["dense"] * layer.blocks * stored
             work.bits["registers"] += rows * config.lanes * config.acc_bits
-            useful = found[kind] * layer.layer.channels
+            useful = found[kind] * sum(channel >= 0 for channel in layer.order)
             work.additions += useful
             if spiking:
                 work.shifts += useful if image or (system == "onespike" and own == "radix") else 0

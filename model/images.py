@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -16,15 +17,17 @@ from ..hw.program import (
     DIGITS_SIGNED,
     DIGITS_SIGNED4,
     DIGITS_UNARY,
-    HEADER,
-    LAYER,
     SEGMENT,
+    STREAMED_HEADER,
     WORD,
+    header_fields,
+    layer_fields,
     pack,
 )
 from ..hw.walk import column_entry, row_entry
 from .codes import SIGNED_PLUS, decode
 from .mapper import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .prefetch import ExternalImage, external_image
 from .spec import INPUT
 
 DIGITS = {
@@ -35,13 +38,17 @@ DIGITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryImages:
-    """Rows of every memory, as non-negative integers from address 0; `weights` per bank."""
+    """Rows of every memory, as non-negative integers from address 0; `weights` per bank.
+
+    Where weights are streamed, `external` holds the beats of external memory instead.
+    """
 
     program: list[int]
     rows: list[int]
     columns: list[int]
     channels: list[int]
     weights: list[list[int]]
+    external: list[int] = field(default_factory=list)
 
 
 def memory_images(mapping: Mapping) -> MemoryImages:
@@ -58,9 +65,11 @@ def memory_images(mapping: Mapping) -> MemoryImages:
             out += [layout.const({"offset": o, "weight": w, third: n}).as_value().value for o, w, n in table]
         return bases[table]
 
-    records = [_header(mapping)]
+    streamed = config.streams_weights
+    external = external_image(config, mapping.layers, partial(weight_rows, config)) if streamed else None
+    records = [_header(mapping, external)]
     for layer in mapping.layers:
-        parts = [(LAYER, _layer_record(mapping, layer))]
+        parts = [(layer_fields(streamed), _layer_record(mapping, layer))]
         for source in layer.sources:
             row = place(row_table(layer, source), row_bases, rows, row_entry(config), "rows")
             column = place(column_table(layer, source), column_bases, columns, column_entry(config), "run")
@@ -72,11 +81,12 @@ def memory_images(mapping: Mapping) -> MemoryImages:
         rows=rows,
         columns=columns,
         channels=[row for layer in mapping.layers for row in _channel_rows(config, layer)],
-        weights=[_weight_rows(mapping, bank) for bank in range(config.banks)],
+        weights=[] if streamed else [_bank_rows(mapping, bank) for bank in range(config.banks)],
+        external=[] if external is None else external.data,
     )
 
 
-def _header(mapping: Mapping) -> list[int]:
+def _header(mapping: Mapping, external: ExternalImage | None) -> list[int]:
     image = mapping.tensors[INPUT]
     values = {
         "layers": len(mapping.layers) - 1,
@@ -88,14 +98,17 @@ def _header(mapping: Mapping) -> list[int]:
         "image_stride": image.size if mapping.image_double else 0,
         "classes": mapping.net.classes - 1,
     }
-    return pack([(HEADER, values)])
+    if external is not None:
+        values |= {name: getattr(external, name) for name in STREAMED_HEADER}
+    return pack([(header_fields(external is not None), values)])
 
 
 def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
     config, output = mapping.config, layer.output
     _, height, width = layer.shape
     pool = layer.layer.pool
-    return {
+    streamed = {} if not config.streams_weights else _part_fields(config, layer)
+    return streamed | {
         "final": not layer.layer.fires,
         "pool_sum": pool is not None and pool.kind == "sum",
         "segments": len(layer.sources) - 1,
@@ -110,13 +123,25 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
         "window_columns": layer.window[1] - 1,
         "window": layer.window[0] * layer.window[1] - 1,
         "channel_base": layer.channel_base,
-        "dest_base": output.base if output else 0,
+        "dest_base": output.base if output else layer.first // config.fire_lanes,
         "dest_words": output.words if output else 0,
         "dest_field": output.field.bit_length() - 1 if output else 0,
         "dest_slices": len(output.slices) - 1 if output else 0,
         "dest_slice_groups": output.channels_per_slice // config.fire_lanes - 1 if output else 0,
         "dest_word_groups": max(1, config.word_bits // (output.field * config.fire_lanes)) - 1 if output else 0,
         "dest_group_words": layer.group_words(config) - 1,
+    }
+
+
+def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
+    """Where the channels of a part go."""
+    output = layer.output
+    slice_, place = divmod(layer.first, output.channels_per_slice) if output else (0, 0)
+    return {
+        "more": layer.part < layer.parts - 1,
+        "first_slice": slice_,
+        "first_slice_groups": (output.channels_per_slice - place) // config.fire_lanes - 1 if output else 0,
+        "first_word": place // (config.word_bits // output.field) if output else 0,
     }
 
 
@@ -154,22 +179,29 @@ def _channel_rows(config: EngineConfig, layer: MappedLayer) -> list[int]:
     return _join(np.array(fields, dtype=object).reshape(-1, config.fire_lanes), config.channel_bits)
 
 
-def _weight_rows(mapping: Mapping, bank: int) -> list[int]:
-    """Rows of one bank: per layer, source, own block, tap row, tap and place in the spike words."""
-    config = mapping.config
+def _bank_rows(mapping: Mapping, bank: int) -> list[int]:
+    """All weight rows of one bank, layer after layer."""
     rows: list[int] = []
     for layer in mapping.layers:
-        group, slice_ = divmod(bank, layer.slices)
-        order = np.array(layer.order).reshape(layer.blocks, config.lanes)[group % layer.period :: layer.period]
-        for source in layer.sources:
-            channels = source.tensor.slices[slice_]
-            kernel_h, kernel_w = source.weights.shape[2:]
-            out = np.zeros((len(order), kernel_h, kernel_w, source.tap_stride, config.lanes), np.int64)
-            # [blocks, lanes, in, KH, KW] -> [blocks, KH, KW, in, lanes]
-            chosen = source.weights[order][:, :, list(channels)] * (order >= 0)[:, :, None, None, None]
-            out[:, :, :, : len(channels)] = chosen.transpose(0, 3, 4, 2, 1)
-            assert len(rows) == source.weight_base
-            rows += _pack_rows(out.reshape(-1, config.lanes), config.weight_bits)
+        assert len(rows) == layer.sources[0].weight_base
+        rows += weight_rows(mapping.config, layer, bank)
+    return rows
+
+
+def weight_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> list[int]:
+    """Rows of one layer in one bank: per source, own block, tap row, tap and place in the spike words."""
+    rows: list[int] = []
+    group, slice_ = divmod(bank, layer.slices)
+    order = np.array(layer.order).reshape(layer.blocks, config.lanes)[group % layer.period :: layer.period]
+    for source in layer.sources:
+        channels = source.tensor.slices[slice_]
+        kernel_h, kernel_w = source.weights.shape[2:]
+        out = np.zeros((len(order), kernel_h, kernel_w, source.tap_stride, config.lanes), np.int64)
+        # [blocks, lanes, in, KH, KW] -> [blocks, KH, KW, in, lanes]
+        chosen = source.weights[order][:, :, list(channels)] * (order >= 0)[:, :, None, None, None]
+        out[:, :, :, : len(channels)] = chosen.transpose(0, 3, 4, 2, 1)
+        assert len(rows) == source.weight_base - layer.sources[0].weight_base
+        rows += _pack_rows(out.reshape(-1, config.lanes), config.weight_bits)
     return rows
 
 
@@ -208,14 +240,19 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
 
 
 def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int) -> Iterable[np.ndarray]:
-    """Per firing layer the writes [n, 3] (address, word, slice) of one image, in the engine's order."""
-    for layer in mapping.layers[:-1]:
+    """Per firing layer (or part) the writes [n, 3] (address, word, slice) of one image, in the engine's order."""
+    for layer in mapping.layers:
         output = layer.output
-        assert output is not None
+        if output is None:
+            return
         words = output.pack(fields[output.name][image], mapping.config.word_bits)  # [slices, pixels, words]
         slices, pixels, per_pixel = words.shape
         address = output.base + np.arange(pixels)[:, None, None] * per_pixel + np.arange(per_pixel)
         address = np.broadcast_to(address, (pixels, slices, per_pixel))
         number = np.broadcast_to(np.arange(slices)[None, :, None], address.shape)
+        # The channel that each word begins with: is it one of this part?
+        begin = np.arange(slices)[:, None] * output.channels_per_slice
+        begin = begin + np.arange(per_pixel) * (mapping.config.word_bits // output.field)
+        own = np.broadcast_to((begin >= layer.first) & (begin < layer.first + len(layer.order)), address.shape)
         columns = (address, words.transpose(1, 0, 2), number)
-        yield np.stack([c.reshape(-1).astype(np.int64) for c in columns], 1)
+        yield np.stack([c[own].astype(np.int64) for c in columns], 1)

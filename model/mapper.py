@@ -19,8 +19,8 @@ from typing import Any, cast
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..hw.program import header_words, layer_words
-from . import codes
+from ..hw.program import MAX_LAYERS, header_words, layer_words
+from . import codes, parts
 from .errors import OneSpikeError
 from .layout import TensorLayout, allocate, tensor_layout
 from .spec import INPUT, Layer, Source, SpikeNet
@@ -64,10 +64,11 @@ class MappedSource:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MappedLayer:
-    """One layer on the engine.
+    """One layer on the engine, or one part of a layer whose weights are streamed (see `onespike.model.parts`).
 
     order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
-    walk, window by window.
+    walk, window by window. first: the part's first output place; hold: parts before it that may be unfinished when its
+    weights are written; resident: its weights are fetched once and stay.
     """
 
     layer: Layer
@@ -84,6 +85,26 @@ class MappedLayer:
     shape: tuple[int, int, int]
     channel_base: int
     output: TensorLayout | None
+    first: int = 0
+    part: int = 0
+    parts: int = 1
+    hold: int = 0
+    resident: bool = False
+
+    @property
+    def name(self) -> str:
+        """The layer's name, with the part's number if it has several."""
+        return self.layer.name if self.parts == 1 else f"{self.layer.name}[{self.part + 1}/{self.parts}]"
+
+    @property
+    def weight_rows(self) -> int:
+        """Weight rows in each bank."""
+        return sum(source.block_stride for source in self.sources) * (self.blocks // self.period)
+
+    @property
+    def copies(self) -> int:
+        """Banks with different weights: bank b holds those of bank b modulo `copies`."""
+        return self.slices * self.period
 
     @property
     def pixels(self) -> int:
@@ -116,7 +137,7 @@ class Mapping:
 
     net: SpikeNet
     config: EngineConfig
-    layers: tuple[MappedLayer, ...]
+    layers: tuple[MappedLayer, ...]  # parts of layers, where weights are streamed
     tensors: Map[str, TensorLayout]
     image_double: bool
     needs: Map[str, int]  # depth or width of each engine parameter that this network uses
@@ -161,6 +182,12 @@ def map_network(
     image_code: "radix", "signed", "signed4" or "auto": signed digits where pixels have three bits or more.
     """
     mapping = _plan(net, config, slices, rates, image_code)
+    for layer in mapping.layers:
+        if config.streams_weights and layer.weight_rows > config.weight_depth:
+            raise OneSpikeError(
+                f"Layer {layer.layer.name!r}: its smallest part has {layer.weight_rows} weight rows in each bank, but "
+                f"weight_depth is {config.weight_depth}; raise it to at least {layer.weight_rows}, or use more slices."
+            )
     for name, needed in mapping.needs.items():
         available = getattr(config, name)
         if needed > available:
@@ -172,10 +199,18 @@ def map_network(
 
 
 def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineConfig:
-    """The configuration with every memory and width sized for the network (options as in `map_network`)."""
+    """The configuration with every memory and width sized for the network (options as in `map_network`).
+
+    Where weights are streamed, weight_depth is a choice: it is only raised, to what the largest part needs.
+    """
+    options = {"slices": 1, "rates": None, "image_code": "auto"} | options
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
-    needs = dict(_plan(net, config, **({"slices": 1, "rates": None, "image_code": "auto"} | options)).needs)
+    needs = dict(_plan(net, config, **options).needs)
+    if config.streams_weights:
+        depth = max(config.weight_depth, round_depth(needs["weight_depth"]))
+        config = dataclasses.replace(config, weight_depth=depth)
+        needs = dict(_plan(net, config, **options).needs) | {"weight_depth": depth}
     for name in needs:
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
@@ -229,9 +264,22 @@ def _plan(
         for source in mapped.sources:
             tables["row"].add(row_table(mapped, source))
             tables["column"].add(column_table(mapped, source))
-    last = layers[-1]
+    class_depth = layers[-1].blocks * config.drain_steps
+    weight_depth = weight_base
+    if config.streams_weights:
+        if weight_base > config.weight_depth:
+            limit = config.weight_depth // parts.SHARE
+            layers = [part for layer in layers for part in parts.split(layer, config, limit)]
+            weight_depth = max(part.weight_rows for part in layers)
+            if len(layers) > MAX_LAYERS:
+                raise OneSpikeError(
+                    f"The weights fall into {len(layers)} parts, but the layer program can hold {MAX_LAYERS}; raise "
+                    f"weight_depth, or use more lanes."
+                )
+        layers = parts.place(layers, config.weight_depth)
     segments = max(len(layer.sources) for layer in layers)
-    firing = [layer.layer.groups for layer in layers[:-1]]
+    firing = [layer.groups for layer in net.layers[:-1]]
+    streamed = config.streams_weights
     # The literal PSG unit compares with theta = groups << shift, which must fit the accumulator too.
     theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
     needs = {
@@ -242,12 +290,12 @@ def _plan(
         "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
         "spike_depth": max(t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()),
-        "weight_depth": weight_base,
+        "weight_depth": weight_depth,
         "channel_depth": channel_base,
         "walk_depth": max(sum(map(len, table)) for table in tables.values()),
-        "program_depth": header_words() + len(layers) * layer_words(max(segments, config.segments)),
+        "program_depth": header_words(streamed) + len(layers) * layer_words(max(segments, config.segments), streamed),
         "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
-        "class_depth": last.blocks * config.drain_steps,
+        "class_depth": class_depth,
     }
     return Mapping(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from . import figures, tables
-from .hw.counters import COUNTERS
+from .hw.counters import counter_names
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
 from .options import make_mapping
@@ -88,7 +88,7 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
         "hardware": figures.hardware(mapping),
         "classes": answer.classes.tolist(),
         "logits": answer.logits.tolist(),
-        "counters": [dict(zip(COUNTERS, layer, strict=True)) for layer in counters.tolist()],
+        "counters": [dict(zip(counter_names(board.config), layer, strict=True)) for layer in counters.tolist()],
         "seconds": dict(progress.seconds),
     }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import Any
 
@@ -17,12 +18,14 @@ from .model import golden
 from .model.cycles import predict_all
 from .model.data import Dataset, in_scale, load
 from .model.errors import OneSpikeError
+from .model.external import ExternalMemory, with_memory
 from .model.graph import activate
 from .model.layerwise import layer_losses, occupancy, rounder
 from .model.mapper import Mapping
 from .model.operations import count
+from .model.prefetch import block_beats, blocks
 from .model.spec import INPUT, SpikeNet
-from .options import make_front, make_mapping
+from .options import make_front, make_mapping, memory_of
 from .progress import Progress
 
 LAYER_IMAGES = 1000  # that `eval` follows through every layer
@@ -151,6 +154,7 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
             serial=not args.back_to_back,
             waves=args.waves,
             gates=args.gates,
+            memory=dataclasses.replace(memory_of(args), varied=args.memory_varied),
         )
         stage.note = f"{found.words:,} spike words compared"
     result: dict[str, Any] = {
@@ -160,6 +164,8 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
         "rtl": figures.rtl(found, mapping),
     }
     console.print(tables.cycles(result["rtl"], mapping.config.banks, mapping.config.lanes))
+    if mapping.config.streams_weights:
+        console.print(tables.streamed(result["rtl"]))
     rows = [
         ("images", f"{found.images}, of which {tables.percent(result['accuracy']['rtl'])} classified rightly"),
         ("mismatches", f"{found.mismatches} in {found.words:,} spike words and {found.logits.size:,} logits"),
@@ -187,16 +193,20 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     mapping = make_mapping(args, net, codes)
     with progress.stage("count", f"Counting on {len(codes)} images"):
         result |= counted(mapping, codes)
-        result["cycles"] = predicted(mapping, codes)
+        result["cycles"] = predicted(mapping, codes, memory_of(args))
     result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": accuracy(net, data), "images": len(data)}}
     console.print(tables.network(result["network"]))
     tables.facts(console, "Engine", _engine_rows(mapping))
     console.print(tables.operations(result["operations"]))
     console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    if mapping.config.streams_weights:
+        console.print(tables.streamed(result["cycles"]))
     console.print(tables.lane_cycles(result["cycles"]))
     console.print(tables.energy(result["energy"]))
     for sentence in result["energy"]["sentences"]:
         console.print(sentence)
+    if mapping.config.streams_weights:
+        console.print("* Reads of external memory are not part of this energy; every system would need them.")
     return result
 
 
@@ -209,10 +219,10 @@ def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def predicted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
-    """Figures of the cycle model on image codes, means per image."""
+def predicted(mapping: Mapping, codes: np.ndarray, memory: ExternalMemory) -> dict[str, Any]:
+    """Figures of the cycle model on image codes, means per image; memory: delivers streamed weights."""
     result = golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg")
-    return {"images": len(codes), **figures.cycles(mapping, predict_all(mapping, result))}
+    return {"images": len(codes), **figures.cycles(mapping, with_memory(mapping, predict_all(mapping, result), memory))}
 
 
 def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
@@ -222,4 +232,18 @@ def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
         ("spike memory", f"{config.banks} x {config.spike_depth} words of {config.word_bits} bits"),
         ("weight memory", f"{config.banks} x {config.weight_depth} rows of {config.lanes} x {config.weight_bits} bits"),
         ("accumulators", f"{config.acc_bits} bits"),
+        *_streamed_rows(mapping),
+    ]
+
+
+def _streamed_rows(mapping: Mapping) -> list[tuple[str, str]]:
+    """What is said of weights in external memory."""
+    if not mapping.config.streams_weights:
+        return []
+    layers, size = mapping.layers, mapping.config.external_weights // 8
+    stay = sum(layer.resident for layer in layers)
+    beats = sum(block_beats(mapping.config, block.rows) for layer in layers for block in blocks(layer, again=True))
+    return [
+        ("AXI4 port", f"{mapping.config.external_weights} bits, {beats * size / 1024:,.1f} KB of weights per image"),
+        ("parts", f"{len(mapping.net.layers)} layers in {len(layers)} parts, of which {stay} stay on the chip"),
     ]

@@ -123,23 +123,30 @@ def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[st
     """What the cycle model says of each layer, means over the images; `lane_cycles` explains every lane's cycles."""
     config = mapping.config
     layers: list[dict[str, Any]] = []
-    for index, layer in enumerate(mapping.layers):
-        found = [image[index] for image in images]
-        mean = {key: float(np.mean([getattr(one, key) for one in found]))
-                for key in ("cycles", "event", "empty", "waiting", "useful")}  # fmt: skip
-        causes = [one.lane_cycles(config.lanes) for one in found]
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "predicted_cycles": mean["cycles"],
-                "events": mean["event"],
-                "empty": mean["empty"],
-                "waiting": mean["waiting"],
-                "slices": layer.slices,
-                "utilisation": mean["useful"] / (config.banks * config.lanes * mean["cycles"]),
-                "lane_cycles": {cause: float(np.mean([one[cause] for one in causes])) for cause in CAUSES},
+    for index, layer in enumerate(mapping.net.layers):
+        parts = [place for place, part in enumerate(mapping.layers) if part.index == index]
+        mean = {key: float(np.mean([sum(getattr(image[p], key) for p in parts) for image in images]))
+                for key in ("cycles", "total", "event", "empty", "waiting", "useful", "stalled", "fetch")}  # fmt: skip
+        causes = [image[p].lane_cycles(config.banks, config.lanes) for image in images for p in parts]
+        found = {
+            "name": layer.name,
+            "predicted_cycles": mean["total"],
+            "events": mean["event"],
+            "empty": mean["empty"],
+            "waiting": mean["waiting"],
+            "slices": mapping.layers[parts[0]].slices,
+            "utilisation": mean["useful"] / (config.banks * config.lanes * mean["total"]),
+            "lane_cycles": {cause: sum(one[cause] for one in causes) / len(images) for cause in CAUSES},
+        }
+        if config.streams_weights:
+            found |= {
+                "parts": len(parts),
+                "compute_cycles": mean["cycles"],
+                "fetch_cycles": mean["fetch"],
+                "stalled": mean["stalled"],
+                "bound": "weights" if mean["fetch"] > mean["cycles"] else "compute",
             }
-        )
+        layers.append(found)
     every = [layer for image in images for layer in image]
     return {
         "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
@@ -151,23 +158,16 @@ def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[st
 
 def rtl(found: Simulated, mapping: Mapping) -> dict[str, Any]:
     """What the simulation showed; cycles, events and utilisation by layer are means over the images with counters."""
-    config, predicted = mapping.config, found.predicted[-len(found.counters) :]
-    layers = []
-    for index, layer in enumerate(mapping.layers):
-        cycles, events, empty, waiting = (float(v) for v in found.counters[:, index].mean(0))
-        useful = float(np.mean([image[index].useful for image in predicted]))
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "cycles": cycles,
-                "predicted_cycles": float(np.mean([image[index].cycles for image in predicted])),
-                "events": events,
-                "empty": empty,
-                "waiting": waiting,
-                "slices": layer.slices,
-                "utilisation": useful / (config.banks * config.lanes * cycles),
-            }
-        )
+    predicted = found.predicted[-len(found.counters) :]
+    layers = cycles(mapping, predicted)["layers"]
+    for index, layer in enumerate(layers):
+        parts = [place for place, part in enumerate(mapping.layers) if part.index == index]
+        counted, events, empty, waiting, *stalled = (float(v) for v in found.counters[:, parts].sum(1).mean(0))
+        layer |= {"cycles": counted + sum(stalled), "events": events, "empty": empty, "waiting": waiting}
+        layer["utilisation"] *= layer["predicted_cycles"] / layer["cycles"]
+        del layer["lane_cycles"]  # predicted only
+        if stalled:
+            layer["stalled"] = stalled[0]
     return {
         "images": found.images,
         "mismatches": found.mismatches,

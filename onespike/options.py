@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .hw.config import ENGINE_CODES, EngineConfig
+from .hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from .hw.front import FRONTS, Front
 from .model import golden, mapper
 from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
+from .model.external import ExternalMemory
 from .model.files import cannot_write
 from .model.spec import SpikeNet
 
@@ -105,6 +106,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "channels (default: auto, the fewest cycles on the images; 1 where there are none)",
     )
     group.add_argument(
+        "--external-weights",
+        action="store_true",
+        help="stream the weights from external memory through an AXI4 port; --set weight_depth=N then says how many "
+        "weight rows a bank holds (default: 512, or what the largest part of a layer needs)",
+    )
+    group.add_argument(
+        "--axi-bits", type=int, choices=AXI_BITS, default=64, help="data bits of the AXI4 port (default: 64)"
+    )
+    group.add_argument(
         "--set",
         type=setting,
         action="append",
@@ -148,6 +158,31 @@ def make_front(args: argparse.Namespace) -> Front | None:
         )
     silence = max(10, round(math.log2(clock * 0.02)))  # about 20 ms
     return Front(kind="uart", divisor=divisor, silence=silence)
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Options of external memory, for what is simulated or predicted."""
+    group = parser.add_argument_group("external memory, with --external-weights")
+    group.add_argument(
+        "--memory-latency",
+        type=number(2, 10**4),
+        default=ExternalMemory.latency,
+        metavar="N",
+        help="cycles from an address to its first beat (default: %(default)s)",
+    )
+    group.add_argument(
+        "--memory-interval",
+        type=number(1, 1000),
+        default=ExternalMemory.interval,
+        metavar="N",
+        help="cycles from beat to beat (default: %(default)s)",
+    )
+
+
+def memory_of(args: argparse.Namespace) -> ExternalMemory:
+    """The external memory that the options describe; the default one where a command has none."""
+    given = {name: getattr(args, f"memory_{name}", None) for name in ("latency", "interval")}
+    return ExternalMemory(**{name: value for name, value in given.items() if value is not None})
 
 
 def add_data(parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True) -> None:
@@ -210,7 +245,7 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
         config = mapper.fit_config(net, config, **chosen)
     else:
-        found = choose_mapping(net, config, codes[:CHOOSING])
+        found = choose_mapping(net, config, codes[:CHOOSING], memory=memory_of(args))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         seen = golden.run(net, codes[:CHOOSING], layers=True)
         chosen = {"slices": slices, "rates": spike_rates(net, seen, config.code)}
@@ -236,6 +271,8 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
     basic["fire_lanes"] = args.fire_lanes or default_fire_lanes(lanes)
     if args.code == "psg":
         basic["max_groups"] = 8
+    if args.external_weights:
+        basic["external_weights"] = args.axi_bits
     return EngineConfig(**(basic | fixed))
 
 

@@ -256,12 +256,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="build folder (default: build/simulate)",
     )
     options.add_engine(simulate)
+    options.add_memory(simulate)
+    simulate.add_argument(
+        "--memory-varied",
+        action="store_true",
+        help="external memory with random latency and pauses: results stay the same, stalls are counted, not predicted",
+    )
     options.add_common(simulate, seed=True)
 
     report = command("report", "show layers, memories and, on images, operations, cycles and energy")
     _net(report)
     options.add_data(report, 16, "images to count on", required=False)
     options.add_engine(report)
+    options.add_memory(report)
     options.add_common(report)
 
     shapes = command(

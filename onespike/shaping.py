@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from . import tables
+from .model.errors import OneSpikeError
 from .options import engine_config
 from .progress import Progress
 
@@ -18,6 +19,8 @@ def run_shapes(args: argparse.Namespace, console: Console, progress: Progress) -
     from .model import networks, shapes
 
     config = dataclasses.replace(engine_config(args), max_groups=args.groups)
+    if config.streams_weights:
+        raise OneSpikeError("A network without weights cannot wait for them: leave --external-weights out.")
     module = networks.build(args.network, device="meta")
     layers = shapes.shapes(module, networks.IMAGES[args.network])
     rate = shapes.RATE if args.rate is None else args.rate

@@ -163,6 +163,22 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
     return table
 
 
+def streamed(figures: Map[str, Any]) -> Table:
+    """What streamed weights cost, by layer."""
+    table = titled(
+        "Streamed weights per image",
+        "layer, parts, computing, fetching, stalled, bound by",
+        "Fetching: cycles in which external memory delivers the layer's weights. Stalled: cycles in which it waits for "
+        "nothing else.",
+    )
+    keys = ("compute_cycles", "fetch_cycles", "stalled")
+    for layer in figures["layers"]:
+        table.add_row(layer["name"], str(layer["parts"]), *(big(layer[key]) for key in keys), layer["bound"])
+    table.add_section()
+    table.add_row("all", "", *(big(sum(layer[key] for layer in figures["layers"])) for key in keys), "", style="bold")
+    return table
+
+
 LANE_CYCLES = (
     "Use: an addition. Spare: lanes beyond the layer's channels. Empty: a job without a spike ends. Drain: the sums "
     "before are not read yet. Start: the program and the pipeline fill. Starve: no word with a spike is there. Early: "
@@ -172,11 +188,19 @@ LANE_CYCLES = (
 
 def lane_cycles(figures: Map[str, Any]) -> Table:
     """Where the cycles of all lanes go, in percent, by layer or network; their sum where the figures hold one."""
-    table = titled("Lane-cycles by cause, %", "layer, use, spare, empty, drain, start, starve, early, end", LANE_CYCLES)
+    heads, caption = "layer, use, spare, empty, drain, start, starve, early, end", LANE_CYCLES
+    stalls = any(layer["lane_cycles"]["stalled"] for layer in figures["layers"])
+    if stalls:
+        heads += ", stall"
+        caption += " Stall: the layer's weights have not come."
+    table = titled("Lane-cycles by cause, %", heads, caption)
+    if stalls:
+        table.padding = (0, 0)  # or it would not fit into 80 columns
 
     def row(name: str, causes: Map[str, float], style: str = "") -> None:
         whole = sum(causes.values())
-        table.add_row(name, *(f"{100 * value / whole:.1f}" for value in causes.values()), style=style)
+        shown = [value for cause, value in causes.items() if stalls or cause != "stalled"]
+        table.add_row(name, *(f"{100 * value / whole:.1f}" for value in shown), style=style)
 
     for layer in figures["layers"]:
         row(layer["name"], layer["lane_cycles"])

@@ -11,21 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import In
 
 from ..fpga.netlist import netlist
+from ..hw.axi_read import axi_read_signals
 from ..hw.config import EngineConfig
-from ..hw.counters import COUNTERS, layer_depth
-from ..hw.emit import hex_lines, memory_files
+from ..hw.counters import COUNTERS, counter_names, counter_stride, layer_depth
+from ..hw.emit import hex_lines, memory_files, weight_bytes
 from ..hw.verilog import to_verilog
 from ..model import golden
 from ..model.cycles import LayerCycles, predict_all
 from ..model.errors import OneSpikeError
+from ..model.external import ExternalMemory, beat_cycles, with_memory
 from ..model.files import write_atomically
 from ..model.images import expected_writes, image_beats, load_words, memory_images
 from ..model.mapper import Mapping
+from ..model.prefetch import block_beats, blocks
 
 STEP = "ONESPIKE_STEP"  # set for a test bench that wakes in every cycle
 HARNESS = Path(__file__).with_name("harness.v")
+AXI_MEMORY = Path(__file__).with_name("axi_memory.v")
+COMPUTE_COUNTERS = len(COUNTERS)  # those that external memory does not change
+UNCHECKED = ("arid", "arcache", "arprot", "rid")  # signals that the memory model has no use for
+WEIGHT_ADDRESS = 0x13000  # where the weights lie in external memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +42,8 @@ class Simulated:
     """What the simulation of `images` images showed.
 
     mismatches: words of any layer, logits and classes that differ from the golden model. cycle_mismatches: counters
-    that differ from the prediction. counters [images or 1, layers, 4] in the order of COUNTERS. finished: cycle of each
-    image's last logit. seconds: of real time, from the start of the clock to the end.
+    that differ from the prediction. counters [images or 1, layers, 4 or 5] in the order of `counter_names`. finished:
+    cycle of each image's last logit. seconds: of real time, from the start of the clock to the end.
     """
 
     images: int
@@ -51,16 +60,26 @@ class Simulated:
 
     @property
     def cycles_per_image(self) -> float:
-        return float(self.counters[:, :, 0].sum(1).mean())
+        return float(total_cycles(self.counters).mean())
 
     @property
     def predicted_cycles_per_image(self) -> float:
-        return float(np.mean([sum(layer.cycles for layer in image) for image in self.predicted]))
+        return float(np.mean([sum(layer.total for layer in image) for image in self.predicted]))
 
 
-def harness_text(config: EngineConfig) -> str:
-    """The harness with the engine's instance and widths filled in."""
-    counter_bits = (len(COUNTERS) * layer_depth(config) - 1).bit_length()
+def total_cycles(counters: np.ndarray) -> np.ndarray:
+    """Cycles of each image: those of its layers, and those in which they waited for streamed weights."""
+    return counters[:, :, 0].sum(1) + counters[:, :, 4:].sum((1, 2))
+
+
+def harness_text(config: EngineConfig, outside: bool = False) -> str:
+    """The harness with the engine's instance and widths filled in; outside: external memory and clock are ports."""
+    counter_bits = (counter_stride(config) * layer_depth(config) - 1).bit_length()
+    ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = 0;")
+    bus = ""
+    if config.streams_weights:
+        bus = f".weight_address({WEIGHT_ADDRESS}), .weight_error(weight_error), "
+        bus += "".join(f".m_axi_{name}(m_axi_{name}), " for name in axi_read_signals(config))
     address, word = config.spike_addr_bits, config.word_bits
     load = (
         ".load__payload(load[loaded - 1]), .load__valid(load_valid), .load__ready(load_ready),"
@@ -69,7 +88,7 @@ def harness_text(config: EngineConfig) -> str:
     )
     unused = "" if config.loadable else "assign load_ready = 1;"
     dut = f"""onespike dut (
-      .clk(clk), .rst(rst), .enable(enable), {load}
+      .clk(clk), .rst(rst), .enable(enable), {load} {bus}
       .image__payload(image[beat]), .image__valid(image_valid), .image__ready(image_ready),
       .logits__payload(logits), .logits__valid(logits_valid), .logits__ready(logits_ready),
       .counter(counter), .count(count),
@@ -77,12 +96,38 @@ def harness_text(config: EngineConfig) -> str:
       .write__data(write_data[{word - 1}:0]), .write__slice(write_slice), .write__layer(write_layer)
   );
   {unused}
+  {memory}
   assign write_address[31:{address}] = 0;
   {"" if word == 32 else f"assign write_data[31:{word}] = 0;"}"""
-    text = HARNESS.read_text().replace("`HARNESS_DUT", dut)
+    text = HARNESS.read_text().replace("`HARNESS_DUT", dut).replace("`HARNESS_PORTS", ports)
+    text = text.replace("`HARNESS_CLOCK", "" if outside else "reg clk = 0; always #5 clk = ~clk;")
     text = text.replace("parameter W = 32", f"parameter W = {word}")
     text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
     return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
+
+
+def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
+    """Verilog of the harness's ports and of its external memory."""
+    signals = [
+        (name, port.flow is In, f"[{Shape.cast(port.shape).width - 1}:0] m_axi_{name}")
+        for name, port in axi_read_signals(config).items()
+    ]
+    if outside:
+        ports = "".join(f", {'input' if inward else 'output'} wire {signal}" for _, inward, signal in signals)
+        return f"{ports}, input wire clk", "wire weight_error; assign broken = weight_error;"
+    wires = "".join(f"wire {signal}; " for *_, signal in signals)
+    bus = ", ".join(f".{name}(m_axi_{name})" for name, *_ in signals if name not in UNCHECKED)
+    return (
+        "",
+        f"""{wires}
+  assign m_axi_rid = 0;
+  axi_memory #(.A({config.external_weights}), .BASE({WEIGHT_ADDRESS})) memory (
+      .clk(clk), .rst(rst), .latency(control[10]), .interval(control[11]), .size(control[12]), .varied(control[13][0]),
+      .random(random), .broken(violated), {bus}
+  );
+  wire violated, weight_error;
+  assign broken = violated | weight_error;""",
+    )
 
 
 def simulate(
@@ -99,6 +144,8 @@ def simulate(
     gates: str | None = None,
     stock: bool = False,
     timeout: float = 1800,
+    memory: ExternalMemory | None = None,
+    axi_ram: bool = False,
 ) -> Simulated:
     """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
 
@@ -107,11 +154,14 @@ def simulate(
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
     otherwise images follow back to back and only the last one's counters are compared. gates: "ecp5" or "ice40"
     simulates the engine's netlist after synthesis for that family. stock: the slow way, as cocotb's own runner has it:
-    every signal visible, and Python awake in every cycle; to measure what ours gains.
+    every signal visible, and Python awake in every cycle; to measure what ours gains. memory: delivers streamed
+    weights; the stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model delivers them
+    instead, with random pauses, and Python makes the clock.
     """
     from .verilator import build, run
 
     config = mapping.config
+    names = counter_names(config)
     if len(codes) == 0:
         raise OneSpikeError("Nothing to simulate: give at least one image.")
     if through_load and not config.loadable:
@@ -119,14 +169,18 @@ def simulate(
     needs_trains = config.code == "psg"
     result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
-    predicted = predict_all(mapping, result)
+    memory = memory or ExternalMemory()
+    predicted = with_memory(mapping, predict_all(mapping, result), memory, back_to_back=not serial)
+    settle = _settle(mapping, memory) if config.streams_weights and not axi_ram else 0
 
     images = memory_images(mapping)
     memories = memory_files(images, config)
     engine = {"onespike.v": to_verilog(config)}
     if gates is not None:
         engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
-    texts = engine | {"harness.v": harness_text(config)}
+    texts = engine | {"harness.v": harness_text(config, axi_ram)}
+    if config.streams_weights and not axi_ram:
+        texts["axi_memory.v"] = AXI_MEMORY.read_text()
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
     sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
     for name, text in texts.items():
@@ -145,13 +199,21 @@ def simulate(
     for name, text in memories.items():
         write_atomically(run_dir / name, text)
     write_atomically(run_dir / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
+    if config.streams_weights:
+        write_atomically(run_dir / "external.hex", hex_lines(images.external, config.external_weights))
+        write_atomically(run_dir / "weights.bin", weight_bytes(images, config))
     if loads:
         write_atomically(run_dir / "load.hex", hex_lines(loads, 32))
-    expected_cycles = max(sum(layer.cycles for layer in image) for image in predicted)
+    expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
     slack = 1 / (1 - min(0.99, max(stall)))
-    limit = int(1000 + len(loads) + len(codes) * slack * (4 * expected_cycles + 4 * beats.shape[1] + 2000))
-    counters = len(COUNTERS) * len(mapping.layers)
+    if memory.varied or axi_ram:
+        expected_cycles += (8 + memory.latency) * len(images.external)
+    limit = int(
+        1000 + len(loads) + len(codes) * (slack * (4 * expected_cycles + 4 * beats.shape[1] + 2000) + 2 * settle)
+    )
+    counters = counter_stride(config) * len(mapping.layers)
     control = [len(codes), beats.shape[1], len(loads), counters, *(int(256 * s) for s in stall), seed, serial, limit]
+    control += [settle, memory.latency, memory.interval, len(images.external), memory.varied]
     write_atomically(run_dir / "control.hex", hex_lines([int(c) for c in control], 32))
     with (run_dir / "expected.npz").open("wb") as file:
         writes = [
@@ -163,15 +225,18 @@ def simulate(
             file,
             writes=np.concatenate(writes) if writes else np.zeros((0, 4), np.int64),
             logits=result.logits,
-            counters=np.array([[[getattr(layer, c) for c in COUNTERS] for layer in image] for image in predicted]),
-            serial=serial,
+            counters=np.array([[[getattr(layer, c) for c in names] for layer in image] for image in predicted]),
+            stride=counter_stride(config),
+            exact=len(names) if serial and not (memory.varied or axi_ram) else COMPUTE_COUNTERS,
+            axi_ram=WEIGHT_ADDRESS if axi_ram else 0,
+            seed=seed,
         )
     env = {STEP: "1"} if stock else {}
     run(built, "onespike.sim.engine_bench", test_dir=run_dir, env=env, timeout=timeout)
     found = json.loads((run_dir / "result.json").read_text())
     if not kept:
         shutil.rmtree(run_dir)
-    measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(COUNTERS))
+    measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(names))
     useful = [sum(layer.useful for layer in image) for image in predicted][-len(measured) :]
     return Simulated(
         images=len(codes),
@@ -184,5 +249,12 @@ def simulate(
         finished=np.array(found["finished"]),
         simulated_cycles=found["simulated_cycles"],
         seconds=found["seconds"],
-        utilisation=sum(useful) / (config.banks * config.lanes * int(measured[:, :, 0].sum())),
+        utilisation=sum(useful) / (config.banks * config.lanes * int(total_cycles(measured).sum())),
     )
+
+
+def _settle(mapping: Mapping, memory: ExternalMemory) -> int:
+    """Cycles in which all weights arrive that may be there before an image begins."""
+    config = mapping.config
+    beats = sum(block_beats(config, block.rows) for layer in mapping.layers for block in blocks(layer))
+    return int(1000 + 2 * memory.latency + 2 * beats * beat_cycles(config, memory))

@@ -3,7 +3,8 @@
 // random gaps, takes the logits with random stalls and logs what it sees. cocotb starts it and checks the logs.
 //
 // control.hex: images, beats per image, load words, counter words, stall of the image / logits stream (0..255 of 256),
-// seed, serial (1: the next image waits until the counters of this one have been read), cycle limit.
+// seed, serial (1: the next image waits until the counters of this one have been read), cycle limit, cycles before each
+// image that is waited for, for streamed weights to arrive; external memory: latency, interval, beats, varied.
 // Logs: writes.log (image layer address slice data), logits.log (image value best cycle), counters.log (image index value).
 
 `timescale 1ns / 1ps
@@ -17,15 +18,15 @@ module onespike_harness #(
     output reg done = 0,
     output reg failed = 0,
     output reg [31:0] cycle = 0
+    `HARNESS_PORTS
 );
-  reg [31:0] control[0:8];
+  reg [31:0] control[0:13];
   reg [W-1:0] image[0:DEPTH-1];
   reg [31:0] load[0:DEPTH-1];
   integer writes_log, logits_log, counters_log;
 
-  reg clk = 0;
   reg rst = 1;
-  always #5 clk = ~clk;
+  `HARNESS_CLOCK
 
   reg enable = 0;
   reg image_valid = 0, load_valid = 0, logits_ready = 0;
@@ -40,6 +41,7 @@ module onespike_harness #(
   wire [31:0] count;
   reg [31:0] beat = 0, loaded = 0, image_no = 0, write_image = 0;
 
+  wire broken;  // a rule of the bus
   `HARNESS_DUT
 
   // One xorshift step gives the bytes for both streams.
@@ -89,7 +91,7 @@ module onespike_harness #(
       beat <= beat + 1;
       fed <= fed + 1 == control[1] ? 0 : fed + 1;
     end
-    if (cycle >= 6 && (!image_valid || image_ready) && random[7:0] >= control[4]
+    if (cycle >= 6 + control[9] && (!image_valid || image_ready) && random[7:0] >= control[4]
         && (beat + (image_valid ? 1 : 0)) < control[0] * control[1]
         && (!control[7] || (beat + (image_valid ? 1 : 0)) < allowed * control[1]))
       image_valid <= 1;
@@ -100,7 +102,7 @@ module onespike_harness #(
       $fdisplay(logits_log, "%0d %0d %0d %0d", image_no, logit, logits[ACC+15:ACC], cycle);
       if (logits[ACC+16]) begin
         image_no <= image_no + 1;
-        wait_left <= 8;
+        wait_left <= 8 + control[9];
         if (image_no + 1 == control[0] || control[7] != 0) reading <= 1;
       end
     end
@@ -126,7 +128,7 @@ module onespike_harness #(
         end
       end
     end
-    if (cycle == control[8]) begin
+    if (cycle == control[8] || broken) begin
       failed <= 1;
       done <= 1;
     end

@@ -161,6 +161,44 @@ def test_simulate(capsys, net, data, tmp_path):
     assert "mismatches" in capsys.readouterr().out
 
 
+STREAMED = [*ENGINE, "--external-weights", "--slices", "1", "--set", "weight_depth=80", "--set", "spike_depth=128"]
+
+
+def test_streamed_weights(capsys, net, data, tmp_path):
+    """The report says which layers wait for external memory, and Verilog comes with its image."""
+    file = tmp_path / "report.json"
+    slow = ["--memory-interval", "300", "--memory-latency", "90"]
+    arguments = ["report", str(net), "--data", str(data), "--images", "2", *STREAMED, *slow, "--json", str(file)]
+    assert main(arguments) == 0
+    assert "KB of weights per image" in capsys.readouterr().out
+    figures = json.loads(file.read_text())["cycles"]
+    for layer in figures["layers"]:
+        assert layer["bound"] == ("weights" if layer["fetch_cycles"] > layer["compute_cycles"] else "compute")
+        assert layer["predicted_cycles"] == layer["compute_cycles"] + layer["stalled"]
+    assert "weights" in {layer["bound"] for layer in figures["layers"]}
+    assert sum(layer["stalled"] for layer in figures["layers"]) > 0
+
+    assert main(["verilog", str(net), "-o", str(tmp_path / "verilog"), *STREAMED, "--axi-bits", "128"]) == 0
+    manifest = json.loads((tmp_path / "verilog" / "manifest.json").read_text())
+    image, memory = (tmp_path / "verilog" / "weights.bin").read_bytes(), manifest["external_memory"]
+    assert len(image) == memory["bytes"] and memory["beat_bits"] == 128
+    blocks = memory["blocks"]
+    assert [block["offset"] for block in blocks[1:]] == [block["offset"] + block["bytes"] for block in blocks[:-1]]
+    assert blocks[-1]["offset"] + blocks[-1]["bytes"] == len(image)
+    assert not list((tmp_path / "verilog").glob("weights*.hex"))
+
+
+def test_streamed_weights_are_refused_where_they_cannot_be(capsys, net, data, tmp_path):
+    sentence = (
+        "The spi front has no port to external memory for streamed weights; use the axi front or the bare engine, or "
+        "keep the weights on the chip."
+    )
+    fails(capsys, sentence, "verilog", net, *STREAMED, "--front", "spi", "-o", tmp_path / "verilog")
+    assert not (tmp_path / "verilog").exists()
+    sentence = "A network without weights cannot wait for them: leave --external-weights out."
+    fails(capsys, sentence, "shapes", "resnet18", "--external-weights")
+
+
 def test_missing_file(capsys, tmp_path, data):
     path = tmp_path / "none.spike"
     fails(capsys, f"Cannot read {path}: No such file or directory.", "eval", path, "--data", data)

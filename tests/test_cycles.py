@@ -30,7 +30,7 @@ def test_causes_add_up(seed):
     mapping = random_mapping(rng)
     config = mapping.config
     for layer in predict(mapping, random_fields(rng, mapping, rng.choice([0.05, 0.5, 0.9, 1]))):
-        causes = layer.lane_cycles(config.lanes)
+        causes = layer.lane_cycles(config.banks, config.lanes)
         assert tuple(causes) == CAUSES and min(causes.values()) >= 0, causes
         assert sum(causes.values()) == config.banks * config.lanes * layer.cycles, layer.name
 
@@ -51,7 +51,7 @@ def one_layer(jobs: int, channels: int, *, banks: int, value: int) -> tuple[dict
     mapping = map_network(net, config)
     codes = np.full((32, 1, jobs), value)
     found = predict(mapping, {INPUT: codes, "hidden": np.full((channels, 1, jobs), value)})[0]
-    return found.lane_cycles(4), found.cycles
+    return found.lane_cycles(banks, 4), found.cycles
 
 
 def test_full_words_never_starve():

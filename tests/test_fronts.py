@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every front with its engine in cocotb/Verilator, driven by the host's Board, by bus models and by the C driver."""
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from networks import random_codes
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.front import Front
+from onespike.hw.front import Front, front_verilog
+from onespike.model.errors import OneSpikeError
 from onespike.model.mapper import map_network
 from onespike.model.spec import Image, Layer, Source, SpikeNet
 from onespike.sim.front import build_front
@@ -22,6 +24,8 @@ SMALL = EngineConfig(
     banks=2, lanes=4, fire_lanes=2, acc_bits=24, spike_depth=128, weight_depth=256, channel_depth=32, walk_depth=64,
     program_depth=64, pool_depth=8, class_depth=8, word_fifo=4,
 )  # fmt: skip
+
+STREAMED = dataclasses.replace(SMALL, weight_depth=80, external_weights=32, burst=4)
 
 
 def small_net(seed: int, side: int, hidden: int, classes: int, bits: int) -> SpikeNet:
@@ -62,6 +66,19 @@ def test_axi(case, tmp_path):
     words = ["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC", "-O1"]
     subprocess.run([*words, "-o", str(library), str(driver / "onespike.c")], check=True)
     assert bench(case, tmp_path, Front(kind="axi"), "axi_bench", ONESPIKE_DRIVER=str(library)) == 5
+
+
+def test_axi_streams_weights(case, tmp_path):
+    """The memories hold no network whole: every image reads its weights anew."""
+    folder = shutil.copytree(case, tmp_path / "run")
+    built = build_front(STREAMED, Front(kind="axi"), BUILD)
+    assert run(built, "onespike.sim.axi_weights_bench", test_dir=folder).tests == 3
+
+
+@pytest.mark.parametrize("kind", ["wishbone", "spi", "uart"])
+def test_other_fronts_refuse_streamed_weights(kind):
+    with pytest.raises(OneSpikeError, match=f"The {kind} front has no port to external memory"):
+        front_verilog(STREAMED, Front(kind=kind))
 
 
 def test_wishbone(case, tmp_path):

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#define FAULTS (ONESPIKE_EVENTS_SHORT | ONESPIKE_EVENTS_LONG | ONESPIKE_EVENTS_REFUSED | ONESPIKE_EVENTS_MEMORY)
+
 static uint32_t memory_read(void *context, uint32_t offset) {
     return ((volatile uint32_t *)context)[offset / 4];
 }
@@ -20,7 +22,7 @@ static void put(const struct onespike *core, uint32_t offset, uint32_t value) {
 }
 
 static uint32_t faults(const struct onespike *core) {
-    return get(core, ONESPIKE_EVENTS) & (ONESPIKE_EVENTS_SHORT | ONESPIKE_EVENTS_LONG | ONESPIKE_EVENTS_REFUSED);
+    return get(core, ONESPIKE_EVENTS) & (FAULTS);
 }
 
 /* Wait until all bits of the status are set. */
@@ -46,6 +48,12 @@ int onespike_open(const struct onespike *core) {
     if ((features & ONESPIKE_FEATURES_STREAMS) && (core->send == NULL || core->receive == NULL))
         return ONESPIKE_STREAM;
     return ONESPIKE_OK;
+}
+
+int onespike_weights(const struct onespike *core, uint32_t address) {
+    put(core, ONESPIKE_CONTROL, 0);
+    put(core, ONESPIKE_WEIGHT_ADDRESS, address);
+    return faults(core) ? ONESPIKE_FAULT : ONESPIKE_OK;
 }
 
 int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t count, uint32_t beats) {
@@ -86,14 +94,15 @@ int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32
             return error;
     }
     if (faults(core)) {
-        put(core, ONESPIKE_EVENTS, ONESPIKE_EVENTS_SHORT | ONESPIKE_EVENTS_LONG | ONESPIKE_EVENTS_REFUSED);
+        put(core, ONESPIKE_EVENTS, FAULTS);
         return ONESPIKE_FAULT;
     }
     return (int)get(core, ONESPIKE_CLASS);
 }
 
 uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t which) {
-    put(core, ONESPIKE_COUNTER, 4 * layer + which);
+    uint32_t stride = get(core, ONESPIKE_CONFIG_EXTERNAL_WEIGHTS) ? 8 : 4;
+    put(core, ONESPIKE_COUNTER, stride * layer + which);
     return get(core, ONESPIKE_COUNT);
 }
 

@@ -18,7 +18,7 @@ enum {
     ONESPIKE_OK = 0,
     ONESPIKE_NO_CORE = -1,  /* what answers is not a OneSpike core, or has other registers */
     ONESPIKE_TIMEOUT = -2,  /* no result after `patience` looks */
-    ONESPIKE_FAULT = -3,    /* events tell: a frame of a wrong length, or a refused access */
+    ONESPIKE_FAULT = -3,    /* events tell: a frame of a wrong length, a refused access, or an error of the memory */
     ONESPIKE_STREAM = -4,   /* send or receive moved another number of words */
     ONESPIKE_WIDE = -5      /* this core's logits have more than 32 bits */
 };
@@ -39,6 +39,10 @@ struct onespike onespike_at(uintptr_t address);
 /* Check that a core answers. */
 int onespike_open(const struct onespike *core);
 
+/* Only for cores that stream their weights: stop the core; from now on it reads weights.bin at `address`, a multiple of
+ * 4096. Call it before onespike_load. */
+int onespike_weights(const struct onespike *core, uint32_t address);
+
 /* Stop the core, load a network's words and start it; `beats`: words of one image. */
 int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t count, uint32_t beats);
 
@@ -46,7 +50,7 @@ int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t c
 int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32_t count, int32_t *logits,
                       uint32_t classes);
 
-/* A counter of a layer's last run: 0 cycles, 1 events, 2 empty, 3 waiting. */
+/* A counter of a layer's last run: 0 cycles, 1 events, 2 empty, 3 waiting, 4 stalled (streamed weights). */
 uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t which);
 
 /* Stop the core, at any time; its memories stay. `onespike_start` goes on with them. */

@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 1u
+#define ONESPIKE_VERSION_VALUE 2u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 1 (r) */
+/* of this register map: 2 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -18,7 +18,7 @@
 #define ONESPIKE_FEATURES_LOGIT_WORDS 0xF0u /* 32-bit words of a logit, 1 or 2, low word first */
 #define ONESPIKE_FEATURES_LOGIT_WORDS_SHIFT 4
 
-/* writing 0 stops and resets the engine at any time: images inside are lost; memories, beats and irq_enable stay, everything else reads 0 again (rw) */
+/* writing 0 stops and resets the engine at any time: images inside are lost; memories, beats, weight_address and irq_enable stay, everything else reads 0 again (rw) */
 #define ONESPIKE_CONTROL 0x0Cu
 #define ONESPIKE_CONTROL_RUN 0x01u /* 1: run; 0: stopped, memories can be loaded */
 
@@ -37,6 +37,7 @@
 #define ONESPIKE_EVENTS_SHORT 0x02u /* a frame ended before the image did; zeros took the place of the missing beats */
 #define ONESPIKE_EVENTS_LONG 0x04u /* a frame went on after the image's end; the surplus beats were dropped */
 #define ONESPIKE_EVENTS_REFUSED 0x08u /* an access was refused; it changed nothing and read 0 */
+#define ONESPIKE_EVENTS_MEMORY 0x10u /* external memory answered with an error: no layer begins until control is written 0 */
 
 /* events that raise the interrupt line, bit by bit (rw) */
 #define ONESPIKE_IRQ_ENABLE 0x18u
@@ -44,6 +45,7 @@
 #define ONESPIKE_IRQ_ENABLE_SHORT 0x02u /* a frame ended before the image did; zeros took the place of the missing beats */
 #define ONESPIKE_IRQ_ENABLE_LONG 0x04u /* a frame went on after the image's end; the surplus beats were dropped */
 #define ONESPIKE_IRQ_ENABLE_REFUSED 0x08u /* an access was refused; it changed nothing and read 0 */
+#define ONESPIKE_IRQ_ENABLE_MEMORY 0x10u /* external memory answered with an error: no layer begins until control is written 0 */
 
 /* beats of an image, 24 bits; no image is taken while it is 0; written while stopped (rw) */
 #define ONESPIKE_BEATS 0x1Cu
@@ -54,7 +56,7 @@
 /* class of the image whose result left last (r) */
 #define ONESPIKE_CLASS 0x24u
 
-/* address of the counter that count reads: 4 * layer + (0 cycles, 1 events, 2 empty, 3 waiting), 12 bits (rw) */
+/* address of the counter that count reads: 4 * layer + (0 cycles, 1 events, 2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed (rw) */
 #define ONESPIKE_COUNTER 0x28u
 
 /* the counter, of the layer's last run; then counter goes on by one (r) */
@@ -134,5 +136,17 @@
 
 /* engine parameter `loadable` (r) */
 #define ONESPIKE_CONFIG_LOADABLE 0x90u
+
+/* engine parameter `external_weights` (r) */
+#define ONESPIKE_CONFIG_EXTERNAL_WEIGHTS 0x94u
+
+/* engine parameter `burst` (r) */
+#define ONESPIKE_CONFIG_BURST 0x98u
+
+/* engine parameter `bursts` (r) */
+#define ONESPIKE_CONFIG_BURSTS 0x9Cu
+
+/* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
+#define ONESPIKE_WEIGHT_ADDRESS 0xF0u
 
 #endif
