@@ -46,7 +46,7 @@ class Packet(wiring.Component):
 
     Throughput: one byte a cycle. Back-pressure: none on reception; bytes that come during the execution are lost.
 
-    Golden function: `onespike.fpga.protocol.request` and `reply`.
+    Golden functions: `onespike.fpga.protocol.read_request`, `onespike.fpga.protocol.write_request`.
 
     Members
     -------

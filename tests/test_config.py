@@ -97,5 +97,5 @@ def test_golden_functions_exist():
         module, function = name.rsplit(".", 1)
         assert callable(getattr(importlib.import_module(module), function, None)), f"{file}.py names {name}"
     blocks = {"bank", "count", "counters", "drain", "engine", "extract", "fetch", "fire", "image", "lanes", "load",
-              "logits", "pack", "psg", "sequencer"}  # fmt: skip
+              "logits", "pack", "psg", "sequencer", "walk"}  # fmt: skip
     assert {file for _, file in names} >= blocks
