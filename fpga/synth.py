@@ -25,7 +25,7 @@ from ..hw.load import target_widths
 from ..hw.verilog import TOP, to_verilog, weight_file
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .targets import find_target
+from .targets import Family, find_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,13 +171,9 @@ def synthesise(
         write_atomically(directory / "top.cst", constraints)
         command += ["--vopt", "cst=top.cst"]
     run_tool([*command, "-q", *([] if place else ["--pack-only"])], directory, "nextpnr.log")
-    used = _utilisation((directory / "nextpnr.log").read_text())
-    clock, path = _timing(directory / "report.json") if place else (0.0, ())
-    if family.flip_flops in used:
-        flip_flops = used[family.flip_flops]
-    else:
-        cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
-        flip_flops = sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
+    used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
+    clock, path = timing(directory / "report.json") if place else (0.0, ())
+    flip_flops = used.get(family.flip_flops) or count_flip_flops(directory / "stat.json", family)
     found = Synthesised(
         target=part.name,
         luts=used[family.luts],
@@ -195,13 +191,20 @@ def synthesise(
     return found
 
 
-def _utilisation(log: str) -> dict[str, int]:
-    """Cells in use by type, from the last table of the router's log."""
-    table = log[log.rindex("Device utilisation") :]
-    return {name: int(used) for name, used in re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/", table)}
+def utilisation(log: str) -> dict[str, tuple[int, int]]:
+    """Cells in use and cells there are, by type, from the last table of the router's log; empty if there is none."""
+    _, _, table = log.rpartition("Device utilisation")
+    found = re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/\s*(\d+)", table)
+    return {name: (int(used), int(available)) for name, used, available in found}
 
 
-def _timing(path: Path) -> tuple[float, tuple[str, ...]]:
+def count_flip_flops(path: Path, family: Family) -> int:
+    """Registers in Yosys' statistics, where the router does not count them apart."""
+    cells = json.loads(path.read_text())["design"]["num_cells_by_type"]
+    return sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
+
+
+def timing(path: Path) -> tuple[float, tuple[str, ...]]:
     """Clock in MHz and the longest path between registers, from the router's report."""
     report = json.loads(path.read_text())
     clock = max(entry["achieved"] for entry in report["fmax"].values())

@@ -42,6 +42,7 @@ class EngineConfig:
     word_fifo : spike words that wait between fetch and set-bit extraction.
     command_fifo : commands that wait in front of each bank: how far banks may run ahead of each other.
     loadable : whether weights, thresholds and program can be written through the load stream.
+    counters : whether the engine counts cycles and events of every layer; a small part may need the room.
     """
 
     banks: int = 4
@@ -65,6 +66,7 @@ class EngineConfig:
     word_fifo: int = 16
     command_fifo: int = 4
     loadable: bool = True
+    counters: bool = True
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,6 +39,7 @@ class Control(wiring.Component):
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
+    network : what the register of that name reads.
 
     Members
     -------
@@ -53,8 +54,8 @@ class Control(wiring.Component):
     load : Out(stream(32)) the load stream. counter, count : Out, In the counters' read port.
     """
 
-    def __init__(self, config: EngineConfig, *, streams: bool):
-        self.config, self.streams = config, streams
+    def __init__(self, config: EngineConfig, *, streams: bool, network: int = 0):
+        self.config, self.streams, self.network = config, streams, network
         members: dict[str, Any] = {
             "bus": In(bus_signature()),
             "irq": Out(1),
@@ -84,6 +85,7 @@ class Control(wiring.Component):
         events, irq_enable = Signal(len(EVENTS)), Signal(len(EVENTS))
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
+        replaced = Signal()  # another network has been loaded
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
             room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
@@ -113,7 +115,11 @@ class Control(wiring.Component):
             "images": images,
             "class": best,
             "counter": self.counter,
+            "network": Mux(replaced, 0, self.network),
         }
+        if self.config.loadable:
+            with m.If(self.load.valid):
+                m.d.sync += replaced.eq(1)
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():

@@ -44,7 +44,7 @@ class Engine(wiring.Component):
     image : In(stream(W)) images, see ImageLoader.
     logits : Out(stream) logits and argmax, see Logits.
     load : In(stream(32)) network memories, see Load (only if `config.loadable`).
-    counter, count : In, Out read port of the counters, see Counters; two cycles.
+    counter, count : In, Out read port of the counters, see Counters; two cycles. Without counters, 0.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     """
 
@@ -82,7 +82,6 @@ class Engine(wiring.Component):
         m.submodules.fire = fire = Fire(config)
         m.submodules.pack = pack = Pack(config)
         m.submodules.logits = logits = Logits(config)
-        m.submodules.counters = counters = Counters(config)
         banks = [self.make_bank(config, b) for b in range(config.banks)]
         for b, bank in enumerate(banks):
             m.submodules[f"bank{b}"] = bank
@@ -156,16 +155,18 @@ class Engine(wiring.Component):
             self.write.layer.eq(sequencer.index),
         ]
 
-        m.d.comb += [
-            counters.start.eq(sequencer.start),
-            counters.done.eq(pack.done),
-            counters.index.eq(sequencer.index),
-            counters.event.eq(Cat(bank.event for bank in banks)),
-            counters.empty.eq(Cat(bank.empty for bank in banks)),
-            counters.waiting.eq(Cat(bank.waiting for bank in banks)),
-            counters.address.eq(self.counter),
-        ]
-        m.d.sync += self.count.eq(counters.data)
+        if config.counters:
+            m.submodules.counters = counters = Counters(config)
+            m.d.comb += [
+                counters.start.eq(sequencer.start),
+                counters.done.eq(pack.done),
+                counters.index.eq(sequencer.index),
+                counters.event.eq(Cat(bank.event for bank in banks)),
+                counters.empty.eq(Cat(bank.empty for bank in banks)),
+                counters.waiting.eq(Cat(bank.waiting for bank in banks)),
+                counters.address.eq(self.counter),
+            ]
+            m.d.sync += self.count.eq(counters.data)
         if config.loadable:
             self._load(m, sequencer, drain, banks)
         return m

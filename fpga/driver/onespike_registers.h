@@ -135,4 +135,10 @@
 /* engine parameter `loadable` (r) */
 #define ONESPIKE_CONFIG_LOADABLE 0x90u
 
+/* engine parameter `counters` (r) */
+#define ONESPIKE_CONFIG_COUNTERS 0x94u
+
+/* the network in the memories' initial contents: the CRC-32 of its load stream; 0 where there is none, or once another has been loaded (r) */
+#define ONESPIKE_NETWORK 0xF8u
+
 #endif
