@@ -32,7 +32,7 @@ from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
-from .synth import count_flip_flops, find_tool, run_tool, timing, tool_versions, utilisation
+from .synth import count_flip_flops, find_tool, run_tool, run_yosys, timing, tool_versions, utilisation
 from .targets import Target
 from .top import NAME, top_verilog
 
@@ -225,7 +225,7 @@ def _attempt(
     part = board.part
     family = part.family
     files = sources(mapping, board, clock, front)
-    key = json.dumps([files, family.synth, part.part, str(clock.mhz), seed, tools])
+    key = json.dumps([files, family.synthesis(NAME, "top.json"), part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
     if result.is_file():
@@ -235,9 +235,7 @@ def _attempt(
         return Attempt(**(kept | {"resources": resources, "critical_path": path, "directory": str(folder)}))
     for name, text in files.items():
         write_atomically(folder / name, text)
-    verilog = " ".join(name for name in files if name.endswith(".v"))
-    script = f"read_verilog {verilog}; {family.synth} -top {NAME} -json top.json; tee -q -o stat.json stat -json"
-    run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], folder, "yosys.log")
+    run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", family, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
     options = {
         "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],

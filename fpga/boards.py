@@ -93,7 +93,7 @@ def _ulx3s(size: str) -> Board:
         platform=f"ulx3s:ULX3S_{size}F_Platform",
         oscillator="clk25",
         pll=ecp5_clock,
-        aim=80.0,
+        aim=100.0,
         loader="ulx3s",
         high=(("esp32", "gpio0"),),  # low would let the ESP32 restart the board
     )

@@ -8,7 +8,8 @@ output = input x f / (r x q). Frequencies are exact fractions of MHz.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -49,28 +50,25 @@ class Pll:
     ratios: tuple[int, ...]
     ratio_in_loop: bool = True  # f counts the output's cycles, not the oscillator's
 
-    def settings(self, source: Fraction) -> Iterator[tuple[Fraction, int, int, int]]:
-        """Every (output, r, f, q) within the limits."""
+    def nearest(self, source: Fraction, wanted: Fraction) -> tuple[Fraction, int, int, int] | None:
+        """(output, r, f, q) of the highest output up to `wanted`; of equals, the one with the fastest phase detector,
+        then the one whose oscillator is nearest to the middle of its range."""
+        middle = sum(self.oscillator) / 2
+        best: tuple[Fraction, int, Fraction] | None = None
+        found = None
         for r in self.dividers:
             if not self.detector[0] <= source / r <= self.detector[1]:
                 continue
-            for f in self.multipliers:
-                for q in self.ratios:
-                    out = source * f / r if self.ratio_in_loop else source * f / (r * q)
-                    if self.output[0] <= out <= self.output[1] and (
-                        self.oscillator[0] <= out * q <= self.oscillator[1]
-                    ):
-                        yield out, r, f, q
-
-    def nearest(self, source: Fraction, wanted: Fraction) -> tuple[Fraction, int, int, int] | None:
-        """The highest output up to `wanted`; of equals, the fastest phase detector, then the oscillator that is
-        nearest to the middle of its range."""
-        middle = sum(self.oscillator) / 2
-        return max(
-            (found for found in self.settings(source) if found[0] <= wanted),
-            key=lambda found: (found[0], -found[1], -abs(found[0] * found[3] - middle)),
-            default=None,
-        )
+            for f, q in itertools.product(self.multipliers, (0,) if self.ratio_in_loop else self.ratios):
+                out = source * f / r if self.ratio_in_loop else source * f / (r * q)
+                if not self.output[0] <= out <= min(wanted, self.output[1]) or (best is not None and out < best[0]):
+                    continue
+                for ratio in self.ratios if self.ratio_in_loop else (q,):
+                    if self.oscillator[0] <= out * ratio <= self.oscillator[1]:
+                        quality = (out, -r, -abs(out * ratio - middle))
+                        if best is None or quality > best:
+                            best, found = quality, (out, r, f, ratio)
+        return found
 
 
 def _limits(low: float, high: float) -> tuple[Fraction, Fraction]:

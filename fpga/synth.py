@@ -147,7 +147,8 @@ def synthesise(
     """
     part = find_target(target)
     family = part.family
-    yosys, router = find_tool("yosys"), find_tool(family.router)
+    find_tool("yosys")
+    router = find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = family.synthesis("top", "top.json")
     key = json.dumps([to_verilog(config), script, part.part, part.pins, seed, frequency, place, tools])
@@ -157,12 +158,7 @@ def synthesise(
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     options = write_design(config, directory)
-    read, count = f"read_verilog {' '.join(options)} onespike.v top.v", "tee -q -o stat.json stat -json"
-    try:
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
-    except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
-        script = family.synthesis("top", "top.json", plain=True)
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
+    run_yosys(f"read_verilog {' '.join(options)} onespike.v top.v", family, directory)
     command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:
@@ -189,6 +185,18 @@ def synthesise(
     )
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found
+
+
+def run_yosys(read: str, family: Family, directory: Path) -> None:
+    """Synthesise what the commands `read` read: top.json, the statistics stat.json and yosys.log in the directory."""
+    for plain in (False, True):
+        script = f"{read}; {family.synthesis('top', 'top.json', plain=plain)}; tee -q -o stat.json stat -json"
+        try:
+            run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+            return
+        except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
+            if plain or not family.plain:
+                raise
 
 
 def utilisation(log: str) -> dict[str, tuple[int, int]]:

@@ -344,7 +344,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="size the memories for this network (default: as they are)",
     )
     options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
-    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=PARTS)
+    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=f"{PARTS}; xc7: Xilinx, an estimate of resources only")
     synth.add_argument(
         "--frequency",
         type=options.number(1, 1000, float),
