@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, options
+from .fpga.boards import BOARDS
 from .fpga.targets import TARGETS
 from .hw.config import ENGINE_CODES
 from .model.errors import OneSpikeError
@@ -29,6 +30,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
   onespike explore digits.spike --data digits --target ecp5-25k
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
+  onespike fpga digits.spike --board ulx3s-25f -o build/fpga  the bitstream of a board
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
   onespike bench                                       the engine beside its rivals, on several networks
 """
@@ -349,7 +351,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="size the memories for this network (default: as they are)",
     )
     options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
-    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=PARTS)
+    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=f"{PARTS}; xc7: Xilinx, an estimate of resources only")
     synth.add_argument(
         "--frequency",
         type=options.number(1, 1000, float),
@@ -367,6 +369,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(synth)
     options.add_common(synth, seed=True)
+
+    fpga = command(
+        "fpga",
+        "make the bitstream of a board, with a network built in",
+        "Uses yosys, nextpnr and the packers from PyPI (the extra `synth`); minutes for each attempt, then from the "
+        "cache. The clock is lowered until timing is met.",
+    )
+    _net(fpga)
+    options.add_data(fpga, options.CHOOSING, "images that guide the mapping and are counted", required=False)
+    fpga.add_argument("--board", required=True, metavar="BOARD", help=", ".join(BOARDS))
+    fpga.add_argument(
+        "--fit",
+        action="store_true",
+        help="choose the fastest engine that fits the part, instead of --banks, --lanes, --fire-lanes and --word-bits",
+    )
+    fpga.add_argument(
+        "--frequency",
+        type=options.number(1, 400, float),
+        metavar="MHZ",
+        help="clock that the first attempt aims for (default: the board's)",
+    )
+    fpga.add_argument(
+        "--baud", type=options.number(300, 20_000_000), default=115200, metavar="N", help="bits a second (115200)"
+    )
+    fpga.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="bitstream, logs and cache")
+    options.add_engine(fpga)
+    options.add_common(fpga, seed=True)
 
     project = command(
         "project",
