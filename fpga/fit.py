@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ..hw.config import EngineConfig
@@ -17,6 +19,16 @@ AXES = {
     "word_bits": (16, 32),
     "word_fifo": (4, 16),
 }
+# Where none of them fits: small engines with short queues; then without counters; then with the network built in too.
+SMALL = {
+    "banks": (1,),
+    "lanes": (1, 2, 4, 8),
+    "fire_lanes": (1, 2),
+    "word_bits": (16,),
+    "word_fifo": (2,),
+    "command_fifo": (2,),
+}
+LEANER: tuple[dict[str, bool], ...] = ({}, {"counters": False}, {"counters": False, "loadable": False})
 MARGIN = 0.85  # of LUTs and registers: estimates err by some percent, and a full part routes badly
 
 
@@ -28,16 +40,28 @@ def fit(
     base: what stays as it is, such as `loadable` and `code`. Engines are tried from the most lanes down; the search
     ends where no smaller array could be faster even at full use. Raises OneSpikeError where nothing fits.
     """
+    base = base or EngineConfig()
     tried: list[Point] = []
+    best = _fastest(net, target, codes, list(engines(base, AXES)), margin, tried)
+    for switches in LEANER:
+        if best is None:
+            smaller = list(engines(dataclasses.replace(base, **switches), SMALL))
+            best = _fastest(net, target, codes, smaller, margin, tried)
+    require_fit(tried, target)
+    assert best is not None
+    return best.config
+
+
+def _fastest(
+    net: SpikeNet, target: Target, codes: np.ndarray, candidates: list[EngineConfig], margin: float, tried: list[Point]
+) -> Point | None:
+    """The fastest candidate that fits, or None; every one that was looked at is added to `tried`."""
     best: Point | None = None
-    candidates = sorted(engines(base or EngineConfig(), AXES), key=lambda c: (-c.banks * c.lanes, -c.fire_lanes))
-    for config in candidates:
+    for config in sorted(candidates, key=lambda c: (-c.banks * c.lanes, -c.fire_lanes)):
         if best is not None and best.utilisation * best.lanes >= config.banks * config.lanes:
             break
         point = evaluate(net, config, target, codes, margin=margin)
         tried.append(point)
         if not point.refused and (best is None or point.costs < best.costs):
             best = point
-    require_fit(tried, target)
-    assert best is not None
-    return best.config
+    return best

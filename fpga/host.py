@@ -22,7 +22,7 @@ from ..hw.emit import weight_bytes
 from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
 from ..model.choose import choose_mapping
 from ..model.errors import OneSpikeError
-from ..model.images import image_beats, load_words, memory_images
+from ..model.images import fingerprint, image_beats, load_words, memory_images
 from ..model.mapper import Mapping, map_network
 from ..model.spec import INPUT, SpikeNet
 from .link import Link, LinkError
@@ -69,27 +69,31 @@ class Board:
         guide: np.ndarray | None = None,
         store: Callable[[bytes], int] | None = None,
     ) -> Mapping:
-        """Load a network; OneSpikeError, with numbers, where it is too large for the board.
+        """Load a network, unless it is built in; OneSpikeError, with numbers, where it is too large for the board.
 
         guide: image codes [N, C, H, W] with which the cheapest mapping is chosen; a Mapping is loaded as it is.
         store: for engines that stream their weights: puts them into memory and returns the address at which the engine
         finds them, a multiple of 4096; the engine is stopped meanwhile.
         """
-        if not self.config.loadable:
-            raise OneSpikeError("The board's engine has its network built in; it cannot load another.")
+        held = self._attempt(lambda: self.link.read(word("network")))[0]
         if isinstance(network, Mapping):
             if network.config != self.config:
                 raise OneSpikeError("The mapping is for another engine than the board's; map the network again.")
             mapping = network
         else:
-            mapping = self._map(network, guide)
+            mapping = self._plain(network) if held else None
+            if mapping is None or self._fingerprint(mapping) != held:
+                mapping = self._map(network, guide)
         images = memory_images(mapping)
-        words = load_words(images, self.config)
+        words = [] if held and self._fingerprint(mapping) == held else load_words(images, self.config)
+        if words and not self.config.loadable:
+            raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
         image = mapping.tensors[INPUT]
 
         def attempt() -> None:
             self.link.write(word("control"), [0])
-            self.link.write(word("load"), words, fixed=True)
+            if words:
+                self.link.write(word("load"), words, fixed=True)
             if place is not None:
                 self.link.write(word("weight_address"), [place])
             self.link.write(word("beats"), [image.size * len(image.slices)])
@@ -114,6 +118,17 @@ class Board:
         if place % 4096:
             raise OneSpikeError(f"The weights must lie at a multiple of 4096, not at 0x{place:X}.")
         return place
+
+    def _fingerprint(self, mapping: Mapping) -> int:
+        return fingerprint(memory_images(mapping), self.config)
+
+    def _plain(self, net: SpikeNet) -> Mapping | None:
+        """The mapping that needs no images to guide it, as designs with a built-in network have it where none were
+        given; None where the network does not fit."""
+        try:
+            return map_network(net, self.config)
+        except OneSpikeError:
+            return None
 
     def _map(self, net: SpikeNet, guide: np.ndarray | None) -> Mapping:
         try:
@@ -150,6 +165,8 @@ class Board:
     def counters(self) -> np.ndarray:
         """Counters [layers, 4 or 5] of the last image, in the order of `counter_names`."""
         layers, stride = len(self._loaded().layers), counter_stride(self.config)
+        if not self.config.counters:
+            raise OneSpikeError("The board's engine has no counters; build its design with them.")
 
         def attempt() -> list[int]:
             self.link.write(word("counter"), [0])

@@ -25,7 +25,7 @@ from ..hw.load import target_widths
 from ..hw.verilog import TOP, to_verilog, weight_file
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .targets import find_target
+from .targets import Family, find_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,8 @@ def synthesise(
     """
     part = find_target(target)
     family = part.family
-    yosys, router = find_tool("yosys"), find_tool(family.router)
+    find_tool("yosys")
+    router = find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = family.synthesis("top", "top.json")
     key = json.dumps([to_verilog(config), script, part.part, part.pins, seed, frequency, place, tools])
@@ -158,12 +159,7 @@ def synthesise(
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     options = write_design(config, directory)
-    read, count = f"read_verilog {' '.join(options)} onespike.v top.v", "tee -q -o stat.json stat -json"
-    try:
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
-    except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
-        script = family.synthesis("top", "top.json", plain=True)
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"{read}; {script}; {count}"], directory, "yosys.log")
+    run_yosys(f"read_verilog {' '.join(options)} onespike.v top.v", family, directory)
     command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:
@@ -172,13 +168,9 @@ def synthesise(
         write_atomically(directory / "top.cst", constraints)
         command += ["--vopt", "cst=top.cst"]
     run_tool([*command, "-q", *([] if place else ["--pack-only"])], directory, "nextpnr.log")
-    used = _utilisation((directory / "nextpnr.log").read_text())
-    clock, path = _timing(directory / "report.json") if place else (0.0, ())
-    if family.flip_flops in used:
-        flip_flops = used[family.flip_flops]
-    else:
-        cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
-        flip_flops = sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
+    used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
+    clock, path = timing(directory / "report.json") if place else (0.0, ())
+    flip_flops = used.get(family.flip_flops) or count_flip_flops(directory / "stat.json", family)
     found = Synthesised(
         target=part.name,
         luts=used[family.luts],
@@ -196,13 +188,32 @@ def synthesise(
     return found
 
 
-def _utilisation(log: str) -> dict[str, int]:
-    """Cells in use by type, from the last table of the router's log."""
-    table = log[log.rindex("Device utilisation") :]
-    return {name: int(used) for name, used in re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/", table)}
+def run_yosys(read: str, family: Family, directory: Path) -> None:
+    """Synthesise what the commands `read` read: top.json, the statistics stat.json and yosys.log in the directory."""
+    for plain in (False, True):
+        script = f"{read}; {family.synthesis('top', 'top.json', plain=plain)}; tee -q -o stat.json stat -json"
+        try:
+            run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+            return
+        except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
+            if plain or not family.plain:
+                raise
 
 
-def _timing(path: Path) -> tuple[float, tuple[str, ...]]:
+def utilisation(log: str) -> dict[str, tuple[int, int]]:
+    """Cells in use and cells there are, by type, from the last table of the router's log; empty if there is none."""
+    _, _, table = log.rpartition("Device utilisation")
+    found = re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/\s*(\d+)", table)
+    return {name: (int(used), int(available)) for name, used, available in found}
+
+
+def count_flip_flops(path: Path, family: Family) -> int:
+    """Registers in Yosys' statistics, where the router does not count them apart."""
+    cells = json.loads(path.read_text())["design"]["num_cells_by_type"]
+    return sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
+
+
+def timing(path: Path) -> tuple[float, tuple[str, ...]]:
     """Clock in MHz and the longest path between registers, from the router's report."""
     report = json.loads(path.read_text())
     clock = max(entry["achieved"] for entry in report["fmax"].values())

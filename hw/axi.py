@@ -26,7 +26,7 @@ class Axi(wiring.Component):
 
     Parameters
     ----------
-    config : the engine's configuration. make_engine : see Core.
+    config : the engine's configuration. network, make_engine : see Core.
 
     Members
     -------
@@ -35,8 +35,8 @@ class Axi(wiring.Component):
     m_axi_* : AXI4, read only, to the memory with the weights (only if `config.streams_weights`).
     """
 
-    def __init__(self, config: EngineConfig, *, make_engine: MakeEngine = plain_engine):
-        self.config, self.make_engine = config, make_engine
+    def __init__(self, config: EngineConfig, *, network: int = 0, make_engine: MakeEngine = plain_engine):
+        self.config, self.network, self.make_engine = config, network, make_engine
         members: dict[str, Any] = {
             "aclk": In(1),
             "aresetn": In(1),
@@ -72,7 +72,7 @@ class Axi(wiring.Component):
         m = Module()
         m.domains.sync = domain = ClockDomain()
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
-        m.submodules.core = core = Core(self.config, streams=True, make_engine=self.make_engine)
+        m.submodules.core = core = Core(self.config, streams=True, network=self.network, make_engine=self.make_engine)
         m.submodules.axi_lite = lite = AxiLite()
         connect(m, lite.bus, core.bus)
         for name, flow in axi_lite_ports().items():

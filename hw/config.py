@@ -48,6 +48,7 @@ class EngineConfig:
         memory while the engine computes; 0: all weights are on the chip. The weight memories then hold the layers in
         use and those that come next.
     burst, bursts : beats of one AXI4 read burst, and bursts that may be on their way.
+    counters : whether the engine counts cycles and events of every layer; a small part may need the room.
     """
 
     banks: int = 4
@@ -74,6 +75,7 @@ class EngineConfig:
     external_weights: int = 0
     burst: int = 16
     bursts: int = 4
+    counters: bool = True
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -101,6 +103,7 @@ class EngineConfig:
             f"The psg code needs a power of two of groups, so that theta = groups << k is one, not {self.max_groups}; "
             f"use the unary code.",
         )
+        check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,6 +40,7 @@ class Control(wiring.Component):
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
+    network : what the register of that name reads.
 
     Members
     -------
@@ -55,8 +56,8 @@ class Control(wiring.Component):
     load : Out(stream(32)) the load stream. counter, count : Out, In the counters' read port.
     """
 
-    def __init__(self, config: EngineConfig, *, streams: bool):
-        self.config, self.streams = config, streams
+    def __init__(self, config: EngineConfig, *, streams: bool, network: int = 0):
+        self.config, self.streams, self.network = config, streams, network
         members: dict[str, Any] = {
             "bus": In(bus_signature()),
             "irq": Out(1),
@@ -89,6 +90,7 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
+        replaced = Signal()  # another network has been loaded
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
             room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
@@ -119,9 +121,13 @@ class Control(wiring.Component):
             "images": images,
             "class": best,
             "counter": self.counter,
+            "network": Mux(replaced, 0, self.network),
         }
         if config.streams_weights:
             plain["weight_address"] = self.weight_address
+        if self.config.loadable:
+            with m.If(self.load.valid):
+                m.d.sync += replaced.eq(1)
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():

@@ -35,6 +35,7 @@ class Core(wiring.Component):
     ----------
     config : the engine's configuration.
     streams : images and results have streams of their own; else they go through registers.
+    network : the built-in network, see Control.
     make_engine : makes an engine with the ports of Engine, which the given signal resets.
 
     Members
@@ -45,8 +46,10 @@ class Core(wiring.Component):
     m_axi_... : AXI4 read channels (only if `config.streams_weights`).
     """
 
-    def __init__(self, config: EngineConfig, *, streams: bool, make_engine: MakeEngine = plain_engine):
-        self.config, self.streams, self.make_engine = config, streams, make_engine
+    def __init__(
+        self, config: EngineConfig, *, streams: bool, network: int = 0, make_engine: MakeEngine = plain_engine
+    ):
+        self.config, self.streams, self.network, self.make_engine = config, streams, network, make_engine
         members: dict[str, Any] = {"bus": In(bus_signature()), "irq": Out(1)}
         if streams:
             members["image"] = In(stream.Signature(frame_layout(config.word_bits)))
@@ -58,7 +61,7 @@ class Core(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        m.submodules.control = control = Control(config, streams=self.streams)
+        m.submodules.control = control = Control(config, streams=self.streams, network=self.network)
         m.submodules.frame = frame = Frame(config.word_bits)
         m.submodules.engine = engine = self.make_engine(config, control.reset)
         connect(m, flipped(self.bus), control.bus)

@@ -49,7 +49,7 @@ class Engine(wiring.Component):
     weight_address : In(32) where the image of the weights lies in external memory, a multiple of 4096; weight_error :
         Out(1) that memory answered with an error; weight_idle : Out(1) the engine may be reset, see AxiRead;
         m_axi_... : AXI4 read channels (only if `config.streams_weights`).
-    counter, count : In, Out read port of the counters, see Counters; two cycles.
+    counter, count : In, Out read port of the counters, see Counters; two cycles. Without counters, 0.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     """
 
@@ -90,7 +90,6 @@ class Engine(wiring.Component):
         m.submodules.fire = fire = Fire(config)
         m.submodules.pack = pack = Pack(config)
         m.submodules.logits = logits = Logits(config)
-        m.submodules.counters = counters = Counters(config)
         banks = [self.make_bank(config, b) for b in range(config.banks)]
         for b, bank in enumerate(banks):
             m.submodules[f"bank{b}"] = bank
@@ -164,16 +163,18 @@ class Engine(wiring.Component):
             self.write.layer.eq(sequencer.index),
         ]
 
-        m.d.comb += [
-            counters.start.eq(sequencer.start),
-            counters.done.eq(pack.done),
-            counters.index.eq(sequencer.index),
-            counters.event.eq(Cat(bank.event for bank in banks)),
-            counters.empty.eq(Cat(bank.empty for bank in banks)),
-            counters.waiting.eq(Cat(bank.waiting for bank in banks)),
-            counters.address.eq(self.counter),
-        ]
-        m.d.sync += self.count.eq(counters.data)
+        if config.counters:
+            m.submodules.counters = counters = Counters(config)
+            m.d.comb += [
+                counters.start.eq(sequencer.start),
+                counters.done.eq(pack.done),
+                counters.index.eq(sequencer.index),
+                counters.event.eq(Cat(bank.event for bank in banks)),
+                counters.empty.eq(Cat(bank.empty for bank in banks)),
+                counters.waiting.eq(Cat(bank.waiting for bank in banks)),
+                counters.address.eq(self.counter),
+            ]
+            m.d.sync += self.count.eq(counters.data)
         if config.loadable:
             self._load(m, sequencer, drain, banks)
         if config.streams_weights:

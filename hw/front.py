@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,15 @@ FRONTS = ("axi", "wishbone", "uart", "spi")
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """An interface in front of an engine: its kind, one of FRONTS, and for a UART the cycles per bit and of silence."""
+    """An interface in front of an engine: its kind, one of FRONTS, and for a UART the cycles per bit and of silence.
+
+    network: the built-in network, see Control.
+    """
 
     kind: str
     divisor: int = 104
     silence: int = SILENCE
+    network: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in FRONTS:
@@ -45,9 +50,22 @@ class Front:
                 f"The {self.kind} front has no port to external memory for streamed weights; use the axi front or the "
                 f"bare engine, or keep the weights on the chip."
             )
+        options |= {"network": self.network}
         if self.kind == "uart":
             return UartCore(config, divisor=self.divisor, silence=self.silence, **options)
         return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)
+
+
+def uart_front(clock_mhz: float, baud: int) -> Front:
+    """The UART front for a clock and a baud rate; silence is about 20 ms."""
+    clock = clock_mhz * 1e6
+    divisor = round(clock / baud)
+    if divisor < 4 or abs(clock / divisor / baud - 1) > 0.02:
+        raise OneSpikeError(
+            f"A clock of {clock_mhz:g} MHz cannot make {baud} baud within 2 %; choose a baud rate well below "
+            f"{clock / 4:.0f}, or another clock."
+        )
+    return Front(kind="uart", divisor=divisor, silence=max(10, round(math.log2(clock * 0.02))))
 
 
 class _EngineInstance(Engine):

@@ -121,6 +121,8 @@ REGISTERS = (
     ),
     Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
              "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
+    Register("network", 0xF8, "r", "the network that is built in: the CRC-32 of its load stream; 0 where there is none "
+             "or another one has been loaded"),
 )  # fmt: skip
 BY_NAME = {register.name: register for register in REGISTERS}
 
@@ -166,7 +168,8 @@ def config_of(words: list[int]) -> EngineConfig:
     values: dict[str, Any] = dict(zip(PARAMETERS, words, strict=True))
     if values["code"] >= len(ENGINE_CODES):
         raise OneSpikeError(f"There is no spike code number {values['code']}.")
-    return EngineConfig(**(values | {"code": ENGINE_CODES[values["code"]], "loadable": bool(values["loadable"])}))
+    switches = {name: bool(values[name]) for name in ("loadable", "counters")}
+    return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]]}))
 
 
 def c_header() -> str:

@@ -80,20 +80,20 @@ class SpiCore(wiring.Component):
 
     Parameters
     ----------
-    config : the engine's configuration. make_engine : see Core.
+    config : the engine's configuration. network, make_engine : see Core.
 
     Members
     -------
     sclk, mosi, cs_n : In(1), miso : Out(1) see Spi. irq : Out(1) level, active high.
     """
 
-    def __init__(self, config: EngineConfig, *, make_engine: MakeEngine = plain_engine):
-        self.config, self.make_engine = config, make_engine
+    def __init__(self, config: EngineConfig, *, network: int = 0, make_engine: MakeEngine = plain_engine):
+        self.config, self.network, self.make_engine = config, network, make_engine
         super().__init__({"sclk": In(1), "mosi": In(1), "cs_n": In(1, init=1), "miso": Out(1), "irq": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(self.config, streams=False, make_engine=self.make_engine)
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         m.submodules.packet = packet = Packet()
         m.submodules.spi = spi = Spi()
         connect(m, spi.bytes, packet.bytes)

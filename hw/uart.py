@@ -105,7 +105,7 @@ class UartCore(wiring.Component):
 
     Parameters
     ----------
-    config : the engine's configuration. make_engine : see Core.
+    config : the engine's configuration. network, make_engine : see Core.
     divisor, silence : see Uart.
 
     Members
@@ -119,15 +119,16 @@ class UartCore(wiring.Component):
         *,
         divisor: int,
         silence: int = SILENCE,
+        network: int = 0,
         make_engine: MakeEngine = plain_engine,
     ):
-        self.config, self.make_engine = config, make_engine
+        self.config, self.network, self.make_engine = config, network, make_engine
         self.uart = Uart(divisor, silence=silence)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "irq": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(self.config, streams=False, make_engine=self.make_engine)
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         m.submodules.packet = packet = Packet()
         m.submodules.uart = uart = self.uart
         connect(m, uart.bytes, packet.bytes)

@@ -23,7 +23,7 @@ class Wishbone(wiring.Component):
 
     Parameters
     ----------
-    config : the engine's configuration. make_engine : see Core.
+    config : the engine's configuration. network, make_engine : see Core.
 
     Members
     -------
@@ -31,8 +31,8 @@ class Wishbone(wiring.Component):
     irq : Out(1) level, active high.
     """
 
-    def __init__(self, config: EngineConfig, *, make_engine: MakeEngine = plain_engine):
-        self.config, self.make_engine = config, make_engine
+    def __init__(self, config: EngineConfig, *, network: int = 0, make_engine: MakeEngine = plain_engine):
+        self.config, self.network, self.make_engine = config, network, make_engine
         super().__init__(
             {
                 "wb_adr_i": In(ADDRESS_BITS),
@@ -49,7 +49,7 @@ class Wishbone(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(self.config, streams=False, make_engine=self.make_engine)
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         bus = core.bus
         m.d.comb += [self.wb_dat_o.eq(bus.answer), self.irq.eq(core.irq)]
         # The request is copied, and only the cycle that made it sees the end: a master may give a cycle up early.

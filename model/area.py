@@ -70,6 +70,8 @@ def memories(config: EngineConfig) -> list[Memory]:
     command = command_layout(config).size
     word = word_layout(config.word_bits, meta_layout(config)).size
     banks = config.banks
+    counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
+    counters = counters if config.counters else []
     return [
         Memory(name="fetch.spike_memory", width=config.word_bits, depth=config.spike_depth, number=banks),
         Memory(name="bank.weight_memory", width=widths["weights"], depth=config.weight_depth, number=banks,
@@ -87,7 +89,7 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="fire.pool_memory", width=config.code_bits * config.fire_lanes, depth=config.pool_depth,
                clocked=False),
         Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
-        Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config)),
+        *counters,
     ]  # fmt: skip
 
 
@@ -164,6 +166,8 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
         "counters": {"banks": c.banks},
         "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike},
     }  # fmt: skip
+    if not c.counters:
+        del found["counters"]
     if loaded:
         found["load"] = {"row words": -(-max(target_widths(c).values()) // WORD), "short rows": _short_rows(c)}
     per_bank = {"lanes", "fetch", "extract", "command_fifo", "word_fifo", "bank"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -225,6 +226,11 @@ def load_words(images: MemoryImages, config: EngineConfig) -> list[int]:
             words += [HEAD.const(head).as_value().value, start]
             words += [row >> (WORD * i) & 0xFFFFFFFF for row in part for i in range(count)]
     return words
+
+
+def fingerprint(images: MemoryImages, config: EngineConfig) -> int:
+    """What a core's register `network` reads where `images` are built in: the CRC-32 of their load stream."""
+    return zlib.crc32(np.array(load_words(images, config), "<u4").tobytes())
 
 
 def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:

@@ -79,10 +79,11 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
     ):
         task = bar.add_task("images", total=len(codes))
         answer = board.classify(codes, progress=lambda: bar.advance(task))
-    counters = board.counters()
+    counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
     for index, (label, logits) in enumerate(zip(answer.classes, answer.logits, strict=True)):
         console.print(f"image {index}: class {label}, logits {' '.join(map(str, logits))}", soft_wrap=True)
-    console.print(f"{counters[:, 0].sum():,} cycles for the last image")
+    if len(counters):
+        console.print(f"{counters[:, 0].sum():,} cycles for the last image")
     return {
         "network": {"hash": net.hash},
         "hardware": figures.hardware(mapping),

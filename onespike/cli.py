@@ -35,6 +35,7 @@ COMMANDS = {
     "bench": "bench",
     "explore": "exploring",
     "synth": "synthesis",
+    "fpga": "bitstreams",
     "project": "synthesis",
     "asic": "synthesis",
     "run": "board",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
-from .hw.front import FRONTS, Front
+from .hw.front import FRONTS, Front, uart_front
 from .model import golden, mapper
 from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
@@ -64,9 +63,13 @@ def slices(text: str) -> int | str:
 def setting(text: str) -> tuple[str, int]:
     """An argparse type: NAME=VALUE of an engine parameter."""
     name, _, value = text.partition("=")
-    known = {field.name for field in dataclasses.fields(EngineConfig) if field.type == "int"}
+    known = {field.name: field.type for field in dataclasses.fields(EngineConfig) if field.type in ("int", "bool")}
     if name not in known:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE with a parameter of EngineConfig, not {text!r}")
+    if known[name] == "bool":
+        if value not in ("0", "1"):
+            raise argparse.ArgumentTypeError(f"needs 0 or 1 after '=', not {text!r}")
+        return name, value == "1"
     if not value.isdecimal():
         raise argparse.ArgumentTypeError(f"needs a positive integer after '=', not {text!r}")
     return name, int(value)
@@ -149,15 +152,7 @@ def make_front(args: argparse.Namespace) -> Front | None:
     """The front that the options describe."""
     if args.front != "uart":
         return None if args.front is None else Front(kind=args.front)
-    clock = args.clock_mhz * 1e6
-    divisor = round(clock / args.baud)
-    if divisor < 4 or abs(clock / divisor / args.baud - 1) > 0.02:
-        raise OneSpikeError(
-            f"A clock of {args.clock_mhz:g} MHz cannot make {args.baud} baud within 2 %; choose a baud rate well below "
-            f"{clock / 4:.0f}, or another clock."
-        )
-    silence = max(10, round(math.log2(clock * 0.02)))  # about 20 ms
-    return Front(kind="uart", divisor=divisor, silence=silence)
+    return uart_front(args.clock_mhz, args.baud)
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, options
+from .fpga.boards import BOARDS
 from .fpga.targets import TARGETS
 from .hw.config import ENGINE_CODES
 from .model.errors import OneSpikeError
@@ -29,6 +30,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
   onespike explore digits.spike --data digits --target ecp5-25k
   onespike synth digits.spike --target ecp5-25k        LUTs, block RAMs and clock of the engine
+  onespike fpga digits.spike --board ulx3s-25f -o build/fpga  the bitstream of a board
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
   onespike bench                                       the engine beside its rivals, on several networks
 """
@@ -315,25 +317,66 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_data(explore, 1, "images for the cycle model; random pixels without --data", required=False)
     axes = explore.add_argument_group("axes (values with commas between them)")
     bits = options.several(options.number(16, 32))
-    axes.add_argument("--banks", type=options.several(options.power_of_two), default=(1, 2, 4, 8, 16), metavar="B,..",
-                      help="default: 1,2,4,8,16")
-    axes.add_argument("--lanes", type=options.several(options.number(1, 256)), default=(8, 16, 32), metavar="L,..",
-                      help="default: 8,16,32")
-    axes.add_argument("--fire-lanes", type=options.several(options.number(1, 256)), default=(0,), metavar="F,..",
-                      help="default: up to 8, as many as divide the lanes")
+    axes.add_argument(
+        "--banks",
+        type=options.several(options.power_of_two),
+        default=(1, 2, 4, 8, 16),
+        metavar="B,..",
+        help="default: 1,2,4,8,16",
+    )
+    axes.add_argument(
+        "--lanes",
+        type=options.several(options.number(1, 256)),
+        default=(8, 16, 32),
+        metavar="L,..",
+        help="default: 8,16,32",
+    )
+    axes.add_argument(
+        "--fire-lanes",
+        type=options.several(options.number(1, 256)),
+        default=(0,),
+        metavar="F,..",
+        help="default: up to 8, as many as divide the lanes",
+    )
     axes.add_argument("--word-bits", type=bits, default=(16, 32), metavar="W,..", help="default: 16,32")
-    axes.add_argument("--weight-bits", type=options.several(options.number(2, 16)), metavar="N,..",
-                      help="networks with other weights are left out (default: all)")
+    axes.add_argument(
+        "--weight-bits",
+        type=options.several(options.number(2, 16)),
+        metavar="N,..",
+        help="networks with other weights are left out (default: all)",
+    )
     explore.add_argument("--code", choices=ENGINE_CODES, default="radix", help="of hidden spikes (default: radix)")
-    explore.add_argument("--set", type=options.setting, action="append", default=[], metavar="NAME=VALUE", dest="fixed",
-                         help="another parameter of EngineConfig, such as word_fifo (repeatable)")
-    explore.add_argument("--synthesise", type=options.number(0, 100), default=0, metavar="N",
-                         help="place and route N engines along the front, beside the estimate (minutes each)")
-    explore.add_argument("--jobs", type=options.number(1, 256), default=os.cpu_count() or 1, metavar="N",
-                         help="processes (default: one for each core)")
+    explore.add_argument(
+        "--set",
+        type=options.setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="fixed",
+        help="another parameter of EngineConfig, such as word_fifo (repeatable)",
+    )
+    explore.add_argument(
+        "--synthesise",
+        type=options.number(0, 100),
+        default=0,
+        metavar="N",
+        help="place and route N engines along the front, beside the estimate (minutes each)",
+    )
+    explore.add_argument(
+        "--jobs",
+        type=options.number(1, 256),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one for each core)",
+    )
     explore.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot the points (matplotlib)")
-    explore.add_argument("--build", type=Path, default=Path("build/synth"), metavar="DIR",
-                         help="build folder and cache of --synthesise (default: build/synth)")
+    explore.add_argument(
+        "--build",
+        type=Path,
+        default=Path("build/synth"),
+        metavar="DIR",
+        help="build folder and cache of --synthesise (default: build/synth)",
+    )
     options.add_common(explore, seed=True)
 
     synth = command(
@@ -349,7 +392,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="size the memories for this network (default: as they are)",
     )
     options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
-    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=PARTS)
+    synth.add_argument(
+        "--target", default="ecp5-25k", metavar="PART", help=f"{PARTS}; xc7: Xilinx, an estimate of resources only"
+    )
     synth.add_argument(
         "--frequency",
         type=options.number(1, 1000, float),
@@ -367,6 +412,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_engine(synth)
     options.add_common(synth, seed=True)
+
+    fpga = command(
+        "fpga",
+        "make the bitstream of a board, with a network built in",
+        "Uses yosys, nextpnr and the packers from PyPI (the extra `synth`); minutes for each attempt, then from the "
+        "cache. The clock is lowered until timing is met.",
+    )
+    _net(fpga)
+    options.add_data(fpga, options.CHOOSING, "images that guide the mapping and are counted", required=False)
+    fpga.add_argument("--board", required=True, metavar="BOARD", help=", ".join(BOARDS))
+    fpga.add_argument(
+        "--fit",
+        action="store_true",
+        help="choose the fastest engine that fits the part, instead of --banks, --lanes, --fire-lanes and --word-bits",
+    )
+    fpga.add_argument(
+        "--frequency",
+        type=options.number(1, 400, float),
+        metavar="MHZ",
+        help="clock that the first attempt aims for (default: the board's)",
+    )
+    fpga.add_argument(
+        "--baud", type=options.number(300, 20_000_000), default=115200, metavar="N", help="bits a second (115200)"
+    )
+    fpga.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="bitstream, logs and cache")
+    options.add_engine(fpga)
+    options.add_common(fpga, seed=True)
 
     project = command(
         "project",

@@ -12,23 +12,27 @@ from rich.console import Console
 
 from . import tables
 from .commands import load_data
+from .fpga import xilinx
 from .fpga.asic import asic
 from .fpga.project import write_project
 from .fpga.synth import synthesise
 from .fpga.targets import find_target
+from .hw.config import EngineConfig
 from .model.spec import SpikeNet
 from .options import engine_config, make_mapping
 from .progress import Progress
 
 
 def run_synth(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    part = find_target(args.target)
+    part = None if args.target == xilinx.NAME else find_target(args.target)
     if args.net is None:
         config = engine_config(args)
     else:
         net = SpikeNet.load(args.net)
         guide = None if args.data is None else net.image.quantise(load_data(args, net).images)
         config = make_mapping(args, net, guide).config
+    if part is None:
+        return estimate_xilinx(args, config, console, progress)
     with progress.stage("synth", f"yosys and nextpnr for {part.name}"):
         found = synthesise(config, part.name, args.output, seed=args.seed, frequency=args.frequency)
     rows = [
@@ -43,6 +47,23 @@ def run_synth(args: argparse.Namespace, console: Console, progress: Progress) ->
     ]
     tables.facts(console, f"Engine on {part.name}", rows)
     return {"engine": dataclasses.asdict(config), "synthesis": dataclasses.asdict(found)}
+
+
+def estimate_xilinx(
+    args: argparse.Namespace, config: EngineConfig, console: Console, progress: Progress
+) -> dict[str, Any]:
+    with progress.stage("synth", "yosys for Xilinx 7-series"):
+        found = xilinx.estimate(config, args.output)
+    rows = [
+        ("engine", f"{config.banks} banks x {config.lanes} lanes, {config.fire_lanes} fire lanes"),
+        ("LUTs", f"{found.luts:,}, of six inputs (LUT RAM included)"),
+        ("flip-flops", f"{found.flip_flops:,}"),
+        ("block RAMs", f"{found.block_rams:g} of 36 kbit"),
+        ("multipliers", str(found.multipliers)),
+        ("tools", found.tools),
+    ]
+    tables.facts(console, "Engine on Xilinx 7-series: an estimate, not placed", rows)
+    return {"engine": dataclasses.asdict(config), "estimate": dataclasses.asdict(found)}
 
 
 def run_project(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def simulate(
         raise OneSpikeError("Nothing to simulate: give at least one image.")
     if through_load and not config.loadable:
         raise OneSpikeError("This engine has no load stream; use a configuration with loadable=True.")
+    if not config.counters:
+        raise OneSpikeError("The simulation compares the counters; use a configuration with counters=True.")
     needs_trains = config.code == "psg"
     result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bitstream: a mapped network behind a UART on a board, placed, routed and packed with open tools.
+
+Every attempt has a folder of its own, named by the hash of its inputs, that keeps its logs and its result: the clock is
+lowered until timing is met. The network lies in the block RAMs' initial contents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..hw.config import EngineConfig
+from ..hw.emit import memory_files
+from ..hw.front import Front, front_verilog, uart_front
+from ..hw.packet import MOST_WORDS
+from ..hw.verilog import TOP, to_verilog
+from ..model.choose import choose_mapping
+from ..model.errors import OneSpikeError
+from ..model.files import write_atomically
+from ..model.images import fingerprint, memory_images
+from ..model.mapper import Mapping, map_network
+from ..model.spec import INPUT, SpikeNet
+from .boards import Board, constraints
+from .clocks import Clock, best_clock
+from .fit import MARGIN, fit
+from .synth import count_flip_flops, find_tool, run_tool, run_yosys, timing, tool_versions, utilisation
+from .targets import Target
+from .top import NAME, top_verilog
+
+MOST_CLOCKS = 5  # that are tried for one engine
+MOST_ENGINES = 6  # that are tried with --fit
+SLOWER = 0.98  # the next clock, of what place and route reached
+# What the UART front and the reset take, measured: the area estimate is of the engine alone.
+FRONT_LUTS = {"ecp5": 1020, "ice40": 890, "gowin": 880}  # on iCE40, logic cells
+FRONT_FLIP_FLOPS, FRONT_BLOCK_RAMS = 410, 1
+SUFFIXES = {"ecp5": "bit", "ice40": "bin", "gowin": "fs"}
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of place and route: the clock that it aimed for, what it reached (0: it did not fit), and its folder.
+
+    resources: (used, available) by name.
+    """
+
+    clock_mhz: float
+    reached_mhz: float
+    resources: dict[str, tuple[int, int]]
+    critical_path: tuple[str, ...]
+    directory: str
+
+    @property
+    def over(self) -> tuple[str, int, int] | None:
+        """The resource that is short, what is needed and what there is; None where everything fits."""
+        short = [(used / have, name, used, have) for name, (used, have) in self.resources.items() if used > have]
+        return max(short)[1:] if short else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bitstream:
+    """A bitstream whose timing is met: the file, the clock it runs at, and all attempts, the last being its own."""
+
+    file: Path
+    board: str
+    config: EngineConfig
+    clock_mhz: float
+    baud: int
+    attempts: tuple[Attempt, ...]
+    tools: str
+
+    @property
+    def resources(self) -> dict[str, tuple[int, int]]:
+        return self.attempts[-1].resources
+
+
+class DoesNotFit(OneSpikeError):
+    """The part has too little of a resource."""
+
+    def __init__(self, board: Board, config: EngineConfig, attempt: Attempt):
+        assert attempt.over is not None
+        self.attempt = attempt
+        name, need, have = attempt.over
+        super().__init__(
+            f"{config.banks} x {config.lanes} lanes do not fit {board.title}: they need {need:,} {name}, "
+            f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, or fewer --lanes, --banks or "
+            f"--fire-lanes."
+        )
+
+
+def build(
+    mapping: Mapping,
+    board: Board,
+    directory: Path,
+    *,
+    baud: int = 115200,
+    frequency: float | None = None,
+    seed: int = 1,
+    tell: Tell = lambda text: None,
+) -> Bitstream:
+    """Make the bitstream of a network on a board; minutes for each attempt, then from the cache.
+
+    frequency: the clock in MHz of the first attempt, by default the board's `aim`; where timing is not met, the next
+    attempt takes a clock just below what was reached. tell: told about every attempt. Raises DoesNotFit.
+    """
+    tools = _find_tools(board)
+    wanted = board.aim if frequency is None else frequency
+    attempts: list[Attempt] = []
+    network = fingerprint(memory_images(mapping), mapping.config)
+    for _ in range(MOST_CLOCKS):
+        clock = best_clock(board.pll, board.source(), wanted)
+        mhz = float(clock.mhz)
+        front = replace(uart_front(mhz, baud), network=network)
+        attempt = _attempt(mapping, board, clock, front, directory, seed, tools)
+        attempts.append(attempt)
+        if attempt.over is not None:
+            tell(f"at {mhz:.4g} MHz: does not fit")
+            raise DoesNotFit(board, mapping.config, attempt)
+        met = attempt.reached_mhz >= mhz
+        tell(f"at {mhz:.4g} MHz: {attempt.reached_mhz:.4g} MHz reached, timing {'met' if met else 'not met'}")
+        if met:
+            return Bitstream(
+                file=_pack(board, attempt, directory), board=board.name, config=mapping.config, clock_mhz=mhz,
+                baud=baud, attempts=tuple(attempts), tools=tools,
+            )  # fmt: skip
+        wanted = SLOWER * min(attempt.reached_mhz, mhz)
+    raise OneSpikeError(
+        f"Timing was not met in {MOST_CLOCKS} attempts, the last at {attempts[-1].clock_mhz:.4g} MHz; name a lower "
+        f"--frequency (logs: {attempts[-1].directory})."
+    )
+
+
+def fit_and_build(
+    net: SpikeNet,
+    board: Board,
+    directory: Path,
+    codes: np.ndarray,
+    *,
+    base: EngineConfig | None = None,
+    baud: int = 115200,
+    frequency: float | None = None,
+    seed: int = 1,
+    tell: Tell = lambda text: None,
+) -> tuple[Mapping, Bitstream]:
+    """The fastest engine for the image codes that the estimate lets in, and smaller ones until one really fits."""
+    part = board.part
+    margin = MARGIN
+    last: DoesNotFit | None = None
+    for _ in range(MOST_ENGINES):
+        try:
+            config = fit(net, room(part), codes, base=base, margin=margin)
+        except OneSpikeError as error:
+            if last is None:
+                raise
+            raise OneSpikeError(f"{str(last).rstrip('.')}; and of smaller engines: {error}") from None
+        mapping = choose_mapping(net, config, codes, fit=False) if config.loadable else map_network(net, config)
+        tell(f"{config.banks} x {config.lanes} lanes, {config.fire_lanes} fire lanes")
+        try:
+            found = build(mapping, board, directory, baud=baud, frequency=frequency, seed=seed, tell=tell)
+            return mapping, found
+        except DoesNotFit as error:
+            last = error
+            _, need, have = error.attempt.over or ("", 1, 1)
+            margin *= 0.97 * have / need
+    assert last is not None
+    raise last
+
+
+def room(part: Target) -> Target:
+    """The part without what the UART front takes."""
+    return replace(
+        part,
+        luts=part.luts - FRONT_LUTS[part.family.name],
+        flip_flops=part.flip_flops - FRONT_FLIP_FLOPS,
+        block_rams=part.block_rams - FRONT_BLOCK_RAMS,
+    )
+
+
+def _find_tools(board: Board) -> str:
+    """The tools with their versions; OneSpikeError before any work where one is missing."""
+    family = board.part.family
+    find_tool("yosys")
+    find_tool(family.router)
+    find_packer(family.name)
+    return tool_versions("yosys", family.router)
+
+
+def find_packer(family: str) -> str:
+    """Path of the tool that makes a family's bitstreams."""
+    if family == "gowin":
+        beside = Path(sys.executable).with_name("gowin_pack")
+        path = str(beside) if beside.exists() else shutil.which("gowin_pack")
+        if path is None:
+            raise OneSpikeError("The bitstream needs gowin_pack: run `pip install apycula`.")
+        return path
+    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family])
+
+
+def sources(mapping: Mapping, board: Board, clock: Clock, front: Front) -> dict[str, str]:
+    """File name -> text of everything that Yosys and the router read; the memory images hold the network."""
+    config = mapping.config
+    name, pins = constraints(board)
+    return {
+        f"{TOP}.v": to_verilog(config),
+        f"{front.top}.v": front_verilog(config, front),
+        f"{NAME}.v": top_verilog(front.top, clock, high=len(board.high)),
+        name: pins,
+        **memory_files(memory_images(mapping), config),
+    }
+
+
+def _attempt(
+    mapping: Mapping, board: Board, clock: Clock, front: Front, directory: Path, seed: int, tools: str
+) -> Attempt:
+    part = board.part
+    family = part.family
+    files = sources(mapping, board, clock, front)
+    key = json.dumps([files, family.synthesis(NAME, "top.json"), part.part, str(clock.mhz), seed, tools])
+    folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    result = folder / "result.json"
+    if result.is_file():
+        kept = json.loads(result.read_text())
+        resources = {name: (used, have) for name, (used, have) in kept["resources"].items()}
+        path = tuple(kept["critical_path"])
+        return Attempt(**(kept | {"resources": resources, "critical_path": path, "directory": str(folder)}))
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", family, folder)
+    (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
+    options = {
+        "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],
+        "ice40": ["--pcf", pins, "--asc", "routed.asc"],
+        "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
+    }[family.name]
+    command = [find_tool(family.router), *part.part, "--json", "top.json", *options]
+    command += ["--freq", f"{float(clock.mhz):.6g}", "--seed", str(seed), "--timing-allow-fail"]
+    command += ["--report", "report.json", "--log", "nextpnr.log", "-q"]
+    failure: OneSpikeError | None = None
+    try:
+        run_tool(command, folder, "nextpnr.log")
+    except OneSpikeError as error:
+        failure = error
+    resources = _resources(folder, part)
+    if failure is not None and all(used <= have for used, have in resources.values()):
+        raise failure
+    reached, critical = (0.0, ()) if failure is not None else timing(folder / "report.json")
+    found = Attempt(clock_mhz=float(clock.mhz), reached_mhz=reached, resources=resources, critical_path=critical,
+                    directory=str(folder))  # fmt: skip
+    write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
+    return found
+
+
+def _resources(folder: Path, part: Target) -> dict[str, tuple[int, int]]:
+    """(used, available) by name, from the router's log; empty where it stopped before it counted."""
+    log = folder / "nextpnr.log"
+    used = utilisation(log.read_text()) if log.is_file() else {}
+    if not used:
+        return {}
+    family = part.family
+    have = {"LUTs": part.luts, "flip-flops": part.flip_flops, "block RAMs": part.block_rams}
+    counted = {
+        "logic cells" if family.merged else "LUTs": used[family.luts],
+        "flip-flops": (count_flip_flops(folder / "stat.json", family), part.flip_flops),
+        "block RAMs": used[family.block_rams],
+        "multipliers": used.get(family.multipliers, (0, 0)),
+    }
+    if family.flip_flops in used:
+        counted["flip-flops"] = used[family.flip_flops]
+    return {name: (number, have.get(name, most)) for name, (number, most) in counted.items()}
+
+
+def _pack(board: Board, attempt: Attempt, directory: Path) -> Path:
+    """The bitstream of a routed design, whole or not at all."""
+    family = board.part.family.name
+    folder = Path(attempt.directory)
+    packed = f"packed.{SUFFIXES[family]}"
+    command = {
+        "ecp5": ["--compress", "--input", "routed.config", "--bit", packed],
+        "ice40": ["routed.asc", packed],
+        "gowin": ["-d", board.device, "-o", packed, "routed.json"],
+    }[family]
+    if not (folder / packed).is_file():
+        run_tool([find_packer(family), *command], folder, "pack.log")
+    file = directory / f"{board.name}.{SUFFIXES[family]}"
+    write_atomically(file, (folder / packed).read_bytes())
+    return file
+
+
+def line_seconds(mapping: Mapping, baud: int) -> float:
+    """Seconds that an image and its answer take on the serial line, see docs/protocol.md."""
+
+    def frames(words: int) -> int:
+        return math.ceil(words / MOST_WORDS)
+
+    tensor = mapping.tensors[INPUT]
+    beats = tensor.size * len(tensor.slices)
+    logits = mapping.net.classes * -(-mapping.config.acc_bits // 32)
+    sent = 4 * beats + 7 * (frames(beats - 1) + 1) + 6 * (frames(beats - 1) + 1)
+    read = 4 * logits + 13 * frames(logits) + 2 * (13 + 4)
+    return 10 * (sent + read) / baud

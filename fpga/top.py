@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Top: what lies between a board's pins and the UART front: its clock and its reset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amaranth.hdl import ClockDomain, Const, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from ..hw.verilog import convert
+from .clocks import Clock
+
+NAME = "top"
+SETTLE_BITS = 11  # log2 of the cycles of reset: iCE40's block RAMs cannot be read in the first microseconds
+
+
+class Top(wiring.Component):
+    """A front behind a PLL, held in reset for 2**SETTLE_BITS cycles after configuration and while the PLL has no lock.
+
+    Parameters
+    ----------
+    front : name of the UART front's Verilog module.
+    clock : how the oscillator becomes the design's clock.
+    high : how many outputs stay high.
+
+    Members
+    -------
+    clk : In(1) the oscillator. rx : In(1), tx : Out(1) the serial line. high0 .. : Out(1) constant one.
+    """
+
+    def __init__(self, front: str, clock: Clock, *, high: int = 0):
+        self.front, self.clock, self.constant = front, clock, high
+        members: dict[str, Any] = {"clk": In(1), "rx": In(1), "tx": Out(1)}
+        super().__init__(members | {f"high{i}": Out(1) for i in range(high)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.domains.sync = sync = ClockDomain()
+        m.domains.settle = settle = ClockDomain(reset_less=True)
+        m.d.comb += settle.clk.eq(sync.clk)
+        locked = Signal()
+        self._clock(m, sync.clk, locked)
+
+        steady = Signal()
+        m.submodules.steady = FFSynchronizer(locked, steady, o_domain="settle")
+        cycles = Signal(SETTLE_BITS + 1)
+        ready = Signal()
+        with m.If(~steady):
+            m.d.settle += cycles.eq(0)
+        with m.Elif(~cycles[-1]):
+            m.d.settle += cycles.eq(cycles + 1)
+        m.d.settle += ready.eq(steady & cycles[-1])
+        m.d.comb += sync.rst.eq(~ready)
+
+        ports: Mapping[str, Any] = {
+            "i_clk": sync.clk, "i_rst": sync.rst, "i_rx": self.rx, "o_tx": self.tx, "o_irq": Signal(name="irq"),
+        }  # fmt: skip
+        m.submodules.front = Instance(self.front, **ports)
+        m.d.comb += [getattr(self, f"high{i}").eq(1) for i in range(self.constant)]
+        return m
+
+    def _clock(self, m: Module, output: Signal, locked: Signal) -> None:
+        clock = self.clock
+        if not clock.primitive:
+            m.d.comb += [output.eq(self.clk), locked.eq(1)]
+            return
+        arguments: dict[str, Any] = {f"a_{name}": value for name, value in clock.attributes.items()}
+        arguments |= {f"p_{name}": value for name, value in clock.parameters.items()}
+        arguments |= {f"i_{name}": Const(value, clock.widths.get(name, 1)) for name, value in clock.fixed.items()}
+        arguments |= {f"i_{clock.source}": self.clk, f"o_{clock.output}": output, "o_LOCK": locked}
+        if clock.feedback:
+            arguments[f"i_{clock.feedback}"] = output
+        m.submodules.pll = Instance(clock.primitive, **arguments)
+
+
+def top_verilog(front: str, clock: Clock, *, high: int = 0) -> str:
+    """Verilog of `Top`, module `top`."""
+    return "// SPDX-License-Identifier: Apache-2.0\n" + convert(Top(front, clock, high=high), NAME)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Xilinx: what an engine takes of a 7-series part, estimated by yosys; nothing is placed, so there is no clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..hw.config import EngineConfig
+from ..hw.verilog import TOP, to_verilog
+from ..model.files import write_atomically
+from .synth import find_tool, run_tool, tool_versions, write_design
+
+NAME = "xc7"
+SCRIPT = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
+# LUTs of the cells that are made of them; multiplexers behind LUTs and carry chains cost none.
+LUTS = {
+    **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
+    "INV": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2,
+    "RAM256X1S": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4,
+}  # fmt: skip
+FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE")
+BLOCK_RAMS = {"RAMB36E1": 1.0, "RAMB18E1": 0.5}
+MULTIPLIERS = ("DSP48E1",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """Cells after Yosys' mapping: an estimate, before any vendor's optimisation. block_rams: of 36 kbit."""
+
+    luts: int
+    flip_flops: int
+    block_rams: float
+    multipliers: int
+    tools: str
+
+
+def count(cells: Mapping[str, int]) -> dict[str, Any]:
+    """Resources of the cells that Yosys counts by type."""
+    return {
+        "luts": sum(luts * cells.get(name, 0) for name, luts in LUTS.items()),
+        "flip_flops": sum(cells.get(name, 0) for name in FLIP_FLOPS),
+        "block_rams": sum(rams * cells.get(name, 0) for name, rams in BLOCK_RAMS.items()),
+        "multipliers": sum(cells.get(name, 0) for name in MULTIPLIERS),
+    }
+
+
+def estimate(config: EngineConfig, build_dir: Path) -> Estimated:
+    """Map the engine to 7-series cells; a minute, then from the cache."""
+    yosys, tools = find_tool("yosys"), tool_versions("yosys")
+    digest = hashlib.sha256("\n".join((to_verilog(config), SCRIPT, tools)).encode()).hexdigest()[:16]
+    directory = build_dir / f"{NAME}-{digest}"
+    result = directory / "result.json"
+    if not result.is_file():
+        options = write_design(config, directory)
+        script = f"read_verilog {' '.join(options)} {TOP}.v; {SCRIPT}; tee -q -o stat.json stat -json"
+        run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+        cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
+        found = Estimated(**count(cells), tools=tools)
+        write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
+    return Estimated(**json.loads(result.read_text()))
