@@ -203,7 +203,7 @@ def find_packer(family: str) -> str:
         if path is None:
             raise OneSpikeError("The bitstream needs gowin_pack: run `pip install apycula`.")
         return path
-    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family])
+    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family], f"yowasp-nextpnr-{family}")
 
 
 def sources(mapping: Mapping, board: Board, clock: Clock, front: Front) -> dict[str, str]:

@@ -156,7 +156,7 @@ def test_engines_shrink_until_one_fits(
         return fit_config(net, dataclasses.replace(base, banks=1, lanes=lanes, fire_lanes=2))
 
     monkeypatch.setattr(bitstream, "fit", fake_fit)
-    tools(90.0, luts=[30000, 20000])
+    tools(101.0, luts=[30000, 20000])
     told: list[str] = []
     codes = np.zeros((1, 1, 7, 7), np.uint8)
     mapping, found = fit_and_build(net, find_board("ulx3s-25f"), tmp_path, codes, base=SMALL, tell=told.append)
@@ -232,7 +232,8 @@ def test_host_and_an_engine_that_cannot_be_loaded(net: SpikeNet) -> None:
     fake.memory[word("network")] = fingerprint(memory_images(mapping), config)
     board = HostBoard(SpiLink(fake, timeout=0.5))
     assert board.config == config
-    assert board.load(net) == mapping and word("load") not in [address for address, _ in fake.writes]
+    assert memory_images(board.load(net)) == memory_images(mapping)
+    assert word("load") not in [address for address, _ in fake.writes]
     with pytest.raises(OneSpikeError, match=r"^The board's engine has no counters; build its design with them\.$"):
         board.counters()
     other = small_net(2, 5, 3, 4, 4)
