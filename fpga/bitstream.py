@@ -203,7 +203,7 @@ def find_packer(family: str) -> str:
         if path is None:
             raise OneSpikeError("The bitstream needs gowin_pack: run `pip install apycula`.")
         return path
-    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family])
+    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family], f"yowasp-nextpnr-{family}")
 
 
 def sources(mapping: Mapping, board: Board, clock: Clock, front: Front) -> dict[str, str]:
@@ -242,8 +242,9 @@ def _attempt(
         "ice40": ["--pcf", pins, "--asc", "routed.asc"],
         "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
     }[family.name]
-    command = [find_tool(family.router), *part.part, "--json", "top.json", *options, "--freq", f"{float(clock.mhz):.6g}"]
-    command += ["--seed", str(seed), "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "-q"]
+    command = [find_tool(family.router), *part.part, "--json", "top.json", *options]
+    command += ["--freq", f"{float(clock.mhz):.6g}", "--seed", str(seed), "--timing-allow-fail"]
+    command += ["--report", "report.json", "--log", "nextpnr.log", "-q"]
     failure: OneSpikeError | None = None
     try:
         run_tool(command, folder, "nextpnr.log")
@@ -297,6 +298,7 @@ def _pack(board: Board, attempt: Attempt, directory: Path) -> Path:
 
 def line_seconds(mapping: Mapping, baud: int) -> float:
     """Seconds that an image and its answer take on the serial line, see docs/protocol.md."""
+
     def frames(words: int) -> int:
         return math.ceil(words / MOST_WORDS)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boards that a bitstream can be made for: part, oscillator, pins. Those that amaranth-boards knows are taken from there."""
+"""Boards that a bitstream can be made for: part, oscillator, pins; from amaranth-boards where it knows them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A board: its part, where amaranth-boards describes it, and what to flash it with.
+    """A board: its part, where its pins are described, and how it is clocked and flashed.
 
-    platform: module:class of amaranth-boards, or a function that gives such resources. device: as the tool that packs
-    the bitstream calls the part. high: pins that must stay high: (resource, signal). aim: the clock in MHz that the first
-    attempt tries. loader: what openFPGALoader calls the board.
+    platform: module:class of amaranth-boards, or "" where OWN has the resources. aim: the clock in MHz that the first
+    attempt tries. loader: what openFPGALoader calls the board. device: what gowin_pack calls the part. high: pins that
+    must stay high, as (resource, signal).
     """
 
     name: str
@@ -114,7 +114,7 @@ BOARDS = {
         Board(
             name="tangnano9k", title="Sipeed Tang Nano 9K", target="gw1nr-9",
             platform="tang_nano_9k:TangNano9kPlatform", oscillator="clk27",
-            pll=partial(gowin_clock, pll=GW1NR9, device="GW1NR-9C"), aim=40.0, loader="tangnano9k", device="GW1N-9C",
+            pll=partial(gowin_clock, pll=GW1NR9, device="GW1NR-9C"), aim=54.0, loader="tangnano9k", device="GW1N-9C",
         ),
         Board(
             name="tangnano20k", title="Sipeed Tang Nano 20K", target="gw2ar-18", platform="", oscillator="clk27",

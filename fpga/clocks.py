@@ -23,8 +23,9 @@ from ..model.errors import OneSpikeError
 class Clock:
     """A clock made from a board's oscillator.
 
-    primitive: the PLL, or "" for the oscillator itself; source, output: its ports of the clock; fixed: what its other
-    inputs are tied to, one bit wide unless in widths; feedback: the input that the output is led back to; attributes: what the bitstream tool reads.
+    primitive: the PLL, or "" for the oscillator itself; source, output: its ports of the clock; feedback: the input
+    that the output is led back to; fixed: what its other inputs are tied to, one bit wide unless in widths; attributes:
+    what the router reads beside the parameters.
     """
 
     mhz: Fraction
@@ -53,7 +54,8 @@ class Pll:
     def nearest(self, source: Fraction, wanted: Fraction) -> tuple[Fraction, int, int, int] | None:
         """(output, r, f, q) of the highest output up to `wanted`; of equals, the one with the fastest phase detector,
         then the one whose oscillator is nearest to the middle of its range."""
-        middle = sum(self.oscillator) / 2
+        low, high = self.oscillator
+        middle = (low + high) / 2
         best: tuple[Fraction, int, Fraction] | None = None
         found = None
         for r in self.dividers:
@@ -64,7 +66,7 @@ class Pll:
                 if not self.output[0] <= out <= min(wanted, self.output[1]) or (best is not None and out < best[0]):
                     continue
                 for ratio in self.ratios if self.ratio_in_loop else (q,):
-                    if self.oscillator[0] <= out * ratio <= self.oscillator[1]:
+                    if low <= out * ratio <= high:
                         quality = (out, -r, -abs(out * ratio - middle))
                         if best is None or quality > best:
                             best, found = quality, (out, r, f, ratio)

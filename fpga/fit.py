@@ -19,7 +19,7 @@ AXES = {
     "word_bits": (16, 32),
     "word_fifo": (4, 16),
 }
-# Where none of them fits: small engines with short queues, then without counters, then with the network built in for good.
+# Where none of them fits: small engines with short queues; then without counters; then with the network built in too.
 SMALL = {
     "banks": (1,),
     "lanes": (1, 2, 4, 8),

@@ -85,7 +85,7 @@ class Board:
             if mapping is None or self._fingerprint(mapping) != held:
                 mapping = self._map(network, guide)
         images = memory_images(mapping)
-        words = load_words(images, self.config) if self._fingerprint(mapping) != held else []
+        words = [] if held and self._fingerprint(mapping) == held else load_words(images, self.config)
         if words and not self.config.loadable:
             raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
         image = mapping.tensors[INPUT]

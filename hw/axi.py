@@ -72,9 +72,7 @@ class Axi(wiring.Component):
         m = Module()
         m.domains.sync = domain = ClockDomain()
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
-        m.submodules.core = core = Core(
-            self.config, streams=True, network=self.network, make_engine=self.make_engine
-        )
+        m.submodules.core = core = Core(self.config, streams=True, network=self.network, make_engine=self.make_engine)
         m.submodules.axi_lite = lite = AxiLite()
         connect(m, lite.bus, core.bus)
         for name, flow in axi_lite_ports().items():

@@ -103,6 +103,7 @@ class EngineConfig:
             f"The psg code needs a power of two of groups, so that theta = groups << k is one, not {self.max_groups}; "
             f"use the unary code.",
         )
+        check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
 

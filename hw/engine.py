@@ -174,8 +174,6 @@ class Engine(wiring.Component):
                 counters.waiting.eq(Cat(bank.waiting for bank in banks)),
                 counters.address.eq(self.counter),
             ]
-            if config.streams_weights:
-                m.d.comb += counters.stalled.eq(sequencer.stalled)
             m.d.sync += self.count.eq(counters.data)
         if config.loadable:
             self._load(m, sequencer, drain, banks)

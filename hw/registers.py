@@ -121,8 +121,8 @@ REGISTERS = (
     ),
     Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
              "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
-    Register("network", 0xF8, "r", "the network in the memories' initial contents: the CRC-32 of its load stream; 0 where "
-             "there is none, or once another has been loaded"),
+    Register("network", 0xF8, "r", "the network that is built in: the CRC-32 of its load stream; 0 where there is none "
+             "or another one has been loaded"),
 )  # fmt: skip
 BY_NAME = {register.name: register for register in REGISTERS}
 

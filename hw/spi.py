@@ -93,9 +93,7 @@ class SpiCore(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(
-            self.config, streams=False, network=self.network, make_engine=self.make_engine
-        )
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         m.submodules.packet = packet = Packet()
         m.submodules.spi = spi = Spi()
         connect(m, spi.bytes, packet.bytes)

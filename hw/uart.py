@@ -128,9 +128,7 @@ class UartCore(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(
-            self.config, streams=False, network=self.network, make_engine=self.make_engine
-        )
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         m.submodules.packet = packet = Packet()
         m.submodules.uart = uart = self.uart
         connect(m, uart.bytes, packet.bytes)

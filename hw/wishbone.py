@@ -49,9 +49,7 @@ class Wishbone(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.core = core = Core(
-            self.config, streams=False, network=self.network, make_engine=self.make_engine
-        )
+        m.submodules.core = core = Core(self.config, streams=False, network=self.network, make_engine=self.make_engine)
         bus = core.bus
         m.d.comb += [self.wb_dat_o.eq(bus.answer), self.irq.eq(core.irq)]
         # The request is copied, and only the cycle that made it sees the end: a master may give a cycle up early.

@@ -79,7 +79,7 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
     ):
         task = bar.add_task("images", total=len(codes))
         answer = board.classify(codes, progress=lambda: bar.advance(task))
-    counters = board.counters() if board.config.counters else np.zeros((0, len(counter_names(board.config))), np.int64)
+    counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
     for index, (label, logits) in enumerate(zip(answer.classes, answer.logits, strict=True)):
         console.print(f"image {index}: class {label}, logits {' '.join(map(str, logits))}", soft_wrap=True)
     if len(counters):

@@ -317,25 +317,66 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_data(explore, 1, "images for the cycle model; random pixels without --data", required=False)
     axes = explore.add_argument_group("axes (values with commas between them)")
     bits = options.several(options.number(16, 32))
-    axes.add_argument("--banks", type=options.several(options.power_of_two), default=(1, 2, 4, 8, 16), metavar="B,..",
-                      help="default: 1,2,4,8,16")
-    axes.add_argument("--lanes", type=options.several(options.number(1, 256)), default=(8, 16, 32), metavar="L,..",
-                      help="default: 8,16,32")
-    axes.add_argument("--fire-lanes", type=options.several(options.number(1, 256)), default=(0,), metavar="F,..",
-                      help="default: up to 8, as many as divide the lanes")
+    axes.add_argument(
+        "--banks",
+        type=options.several(options.power_of_two),
+        default=(1, 2, 4, 8, 16),
+        metavar="B,..",
+        help="default: 1,2,4,8,16",
+    )
+    axes.add_argument(
+        "--lanes",
+        type=options.several(options.number(1, 256)),
+        default=(8, 16, 32),
+        metavar="L,..",
+        help="default: 8,16,32",
+    )
+    axes.add_argument(
+        "--fire-lanes",
+        type=options.several(options.number(1, 256)),
+        default=(0,),
+        metavar="F,..",
+        help="default: up to 8, as many as divide the lanes",
+    )
     axes.add_argument("--word-bits", type=bits, default=(16, 32), metavar="W,..", help="default: 16,32")
-    axes.add_argument("--weight-bits", type=options.several(options.number(2, 16)), metavar="N,..",
-                      help="networks with other weights are left out (default: all)")
+    axes.add_argument(
+        "--weight-bits",
+        type=options.several(options.number(2, 16)),
+        metavar="N,..",
+        help="networks with other weights are left out (default: all)",
+    )
     explore.add_argument("--code", choices=ENGINE_CODES, default="radix", help="of hidden spikes (default: radix)")
-    explore.add_argument("--set", type=options.setting, action="append", default=[], metavar="NAME=VALUE", dest="fixed",
-                         help="another parameter of EngineConfig, such as word_fifo (repeatable)")
-    explore.add_argument("--synthesise", type=options.number(0, 100), default=0, metavar="N",
-                         help="place and route N engines along the front, beside the estimate (minutes each)")
-    explore.add_argument("--jobs", type=options.number(1, 256), default=os.cpu_count() or 1, metavar="N",
-                         help="processes (default: one for each core)")
+    explore.add_argument(
+        "--set",
+        type=options.setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="fixed",
+        help="another parameter of EngineConfig, such as word_fifo (repeatable)",
+    )
+    explore.add_argument(
+        "--synthesise",
+        type=options.number(0, 100),
+        default=0,
+        metavar="N",
+        help="place and route N engines along the front, beside the estimate (minutes each)",
+    )
+    explore.add_argument(
+        "--jobs",
+        type=options.number(1, 256),
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one for each core)",
+    )
     explore.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot the points (matplotlib)")
-    explore.add_argument("--build", type=Path, default=Path("build/synth"), metavar="DIR",
-                         help="build folder and cache of --synthesise (default: build/synth)")
+    explore.add_argument(
+        "--build",
+        type=Path,
+        default=Path("build/synth"),
+        metavar="DIR",
+        help="build folder and cache of --synthesise (default: build/synth)",
+    )
     options.add_common(explore, seed=True)
 
     synth = command(
@@ -351,7 +392,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="size the memories for this network (default: as they are)",
     )
     options.add_data(synth, options.CHOOSING, "images that guide --slices auto", required=False)
-    synth.add_argument("--target", default="ecp5-25k", metavar="PART", help=f"{PARTS}; xc7: Xilinx, an estimate of resources only")
+    synth.add_argument(
+        "--target", default="ecp5-25k", metavar="PART", help=f"{PARTS}; xc7: Xilinx, an estimate of resources only"
+    )
     synth.add_argument(
         "--frequency",
         type=options.number(1, 1000, float),

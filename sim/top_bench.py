@@ -44,7 +44,7 @@ class TopLink(PacketLink):
 
 @cocotb.test(timeout_time=200, timeout_unit="ms")
 async def built_in(dut: Any) -> None:
-    """The built-in network answers without being loaded, another one can take its place, and the reset holds at first."""
+    """The reset holds at first; the built-in network answers without being loaded; another one can take its place."""
     Clock(dut.clk, CLOCK_NS, unit="ns").start()
     line = Line(dut)
     dut.rx.value = 1

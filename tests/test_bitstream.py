@@ -41,7 +41,9 @@ class Tools:
         name = Path(command[0]).name
         self.commands.append([name, *command[1:]])
         if "yosys" in name:
-            (folder / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"SB_DFF": 70, "SB_DFFE": 8}}}))
+            (folder / "stat.json").write_text(
+                json.dumps({"design": {"num_cells_by_type": {"SB_DFF": 70, "SB_DFFE": 8}}})
+            )
         elif "nextpnr" in name:
             family = {"ecp5": "ecp5", "ice40": "ice40"}.get(name.split("-")[-1], "gowin")
             luts, registers, rams = NAMES[family]
@@ -94,7 +96,9 @@ def test_clock_is_lowered_until_timing_is_met(mapping: Mapping, tools: Any, tmp_
     }  # fmt: skip
     # The UART follows the clock, and what the host is told stays.
     folders = [Path(attempt.directory) for attempt in found.attempts]
-    divisors = [int(re.findall(r"// (\d+) clock cycles per bit", (f / "onespike_uart.v").read_text())[0]) for f in folders]
+    divisors = [
+        int(re.findall(r"// (\d+) clock cycles per bit", (f / "onespike_uart.v").read_text())[0]) for f in folders
+    ]
     assert divisors == [round(clock * 1e6 / 115200) for clock in clocks]
     for folder, clock in zip(folders, clocks, strict=True):
         router = next(c for c in pretended.commands if f"{clock:.6g}" in c)
@@ -103,18 +107,20 @@ def test_clock_is_lowered_until_timing_is_met(mapping: Mapping, tools: Any, tmp_
 
 def test_everything_comes_from_the_cache(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
     board = find_board("tangnano9k")
-    tools(50.0)
+    tools(60.0)
     first = build(mapping, board, tmp_path)
     again = tools()
     first.file.unlink()
     assert build(mapping, board, tmp_path) == first and again.commands == [] and first.file.read_bytes() == b"bits"
-    tools(50.0)
+    tools(60.0)
     assert build(mapping, board, tmp_path, seed=2).attempts[0].directory != first.attempts[0].directory
 
 
 def test_timing_is_never_met(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
     tools(70.0, 60.0, 50.0, 40.0, 30.0)
-    with pytest.raises(OneSpikeError, match=r"^Timing was not met in 5 attempts, the last at .* name a lower --frequency"):
+    with pytest.raises(
+        OneSpikeError, match=r"^Timing was not met in 5 attempts, the last at .* name a lower --frequency"
+    ):
         build(mapping, find_board("ulx3s-25f"), tmp_path, frequency=100)
     assert not list(tmp_path.glob("*.bit"))
 
@@ -150,7 +156,7 @@ def test_engines_shrink_until_one_fits(
         return fit_config(net, dataclasses.replace(base, banks=1, lanes=lanes, fire_lanes=2))
 
     monkeypatch.setattr(bitstream, "fit", fake_fit)
-    tools(90.0, luts=[30000, 20000])
+    tools(101.0, luts=[30000, 20000])
     told: list[str] = []
     codes = np.zeros((1, 1, 7, 7), np.uint8)
     mapping, found = fit_and_build(net, find_board("ulx3s-25f"), tmp_path, codes, base=SMALL, tell=told.append)
@@ -191,7 +197,18 @@ def test_missing_tools(mapping: Mapping, tmp_path: Path, monkeypatch: pytest.Mon
 def test_command(net: SpikeNet, tools: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, figures = tmp_path / "net.spike", tmp_path / "figures.json"
     net.save(path)
-    arguments = ["fpga", str(path), "--board", "tangnano20k", "-o", str(tmp_path / "out"), "--lanes", "4", "--banks", "1"]
+    arguments = [
+        "fpga",
+        str(path),
+        "--board",
+        "tangnano20k",
+        "-o",
+        str(tmp_path / "out"),
+        "--lanes",
+        "4",
+        "--banks",
+        "1",
+    ]
     tools(99.0)
     assert main([*arguments, "--json", str(figures), "--frequency", "54", "--set", "loadable=0"]) == 0
     out = capsys.readouterr()
@@ -215,7 +232,8 @@ def test_host_and_an_engine_that_cannot_be_loaded(net: SpikeNet) -> None:
     fake.memory[word("network")] = fingerprint(memory_images(mapping), config)
     board = HostBoard(SpiLink(fake, timeout=0.5))
     assert board.config == config
-    assert board.load(net) == mapping and word("load") not in [address for address, _ in fake.writes]
+    assert memory_images(board.load(net)) == memory_images(mapping)
+    assert word("load") not in [address for address, _ in fake.writes]
     with pytest.raises(OneSpikeError, match=r"^The board's engine has no counters; build its design with them\.$"):
         board.counters()
     other = small_net(2, 5, 3, 4, 4)

@@ -141,7 +141,9 @@ def test_unknown_board() -> None:
 def test_missing_amaranth_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "amaranth_boards", None)
     monkeypatch.setitem(sys.modules, "amaranth_boards.icebreaker", None)
-    with pytest.raises(OneSpikeError, match=r"^The pins of icebreaker come from .*: run `pip install amaranth-boards`\.$"):
+    with pytest.raises(
+        OneSpikeError, match=r"^The pins of icebreaker come from .*: run `pip install amaranth-boards`\.$"
+    ):
         find_board("icebreaker").pins()
     assert find_board("tangnano20k").pins()
 

@@ -152,7 +152,7 @@
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u
 
-/* the network in the memories' initial contents: the CRC-32 of its load stream; 0 where there is none, or once another has been loaded (r) */
+/* the network that is built in: the CRC-32 of its load stream; 0 where there is none or another one has been loaded (r) */
 #define ONESPIKE_NETWORK 0xF8u
 
 #endif
