@@ -16,13 +16,16 @@ from test_fronts import SMALL, small_net
 
 from onespike.cli import main
 from onespike.fpga import bitstream, synth
+from onespike.fpga import fit as fitting
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
 from onespike.fpga.boards import BOARDS, find_board
 from onespike.fpga.host import Board as HostBoard
 from onespike.fpga.link import SpiLink
 from onespike.hw.config import EngineConfig
 from onespike.hw.registers import word
+from onespike.model.area import Area
 from onespike.model.errors import OneSpikeError
+from onespike.model.explore import Point
 from onespike.model.images import fingerprint, memory_images
 from onespike.model.mapper import Mapping, fit_config, map_network
 from onespike.model.spec import SpikeNet
@@ -166,6 +169,25 @@ def test_engines_shrink_until_one_fits(
     tools(luts=[30000] * 9)
     with pytest.raises(OneSpikeError, match="30,000 LUTs"):
         fit_and_build(net, find_board("ulx3s-25f"), tmp_path / "never", codes, base=SMALL)
+
+
+def test_small_parts_go_without_counters_and_loading(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where no engine with them fits; the small engines with short queues come first."""
+    seen = []
+
+    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
+        seen.append(config)
+        area = Area(luts=9000, flip_flops=0, block_rams=1, by_block={})
+        refused = "" if not config.loadable and config.lanes <= 2 else "needs more."
+        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
+
+    monkeypatch.setattr(fitting, "evaluate", fake)
+    config = fitting.fit(net, find_board("icebreaker").part, np.zeros((1, 1, 7, 7), np.uint8))
+    assert (config.banks, config.lanes, config.counters, config.loadable) == (1, 2, False, False)
+    stages = [(c.counters, c.loadable, c.word_fifo == 2) for c in seen]
+    assert list(dict.fromkeys(stages)) == [
+        (True, True, False), (True, True, True), (False, True, True), (False, False, True)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOARDS)

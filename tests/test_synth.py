@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onespike.fpga import synth
+from onespike.fpga import synth, xilinx
 from onespike.fpga.targets import TARGETS, find_target
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import ports
@@ -74,6 +74,20 @@ def test_design_is_complete(tmp_path: Path, loadable: bool) -> None:
     named = set(re.findall(r'"(\w+\.hex)"', to_verilog(config)))
     assert (options == ()) == (not loadable)
     assert {path.name for path in tmp_path.glob("*.hex")} == (set() if loadable else named)
+
+
+def test_cells_of_xilinx() -> None:
+    """LUT RAM and shift registers are LUTs; half a block RAM counts as half; carry chains and multiplexers are free."""
+    cells = {"LUT6": 10, "LUT2": 3, "INV": 1, "RAM32M": 2, "SRL16E": 1, "MUXF7": 9, "CARRY4": 9, "FDRE": 5, "FDSE": 1,
+             "RAMB36E1": 2, "RAMB18E1": 3, "DSP48E1": 1}  # fmt: skip
+    assert xilinx.count(cells) == {"luts": 23, "flip_flops": 6, "block_rams": 3.5, "multipliers": 1}
+
+
+@pytest.mark.slow
+def test_xilinx_estimate(tmp_path: Path) -> None:
+    found = xilinx.estimate(SMALL, tmp_path)
+    assert found.multipliers == 0 and 300 < found.luts < 4000 and 500 < found.flip_flops < 4000
+    assert xilinx.estimate(SMALL, tmp_path) == found and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.slow
