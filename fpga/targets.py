@@ -33,7 +33,7 @@ class Family:
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
     luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping;
-    plain: the option for its older mapper, which is slower in both ways but never stops at an assertion.
+    plain: the option for its older mapper, for designs on which the newer one stops at an assertion.
     """
 
     name: str
