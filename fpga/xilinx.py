@@ -16,7 +16,13 @@ from ..model.files import write_atomically
 from .synth import find_tool, run_tool, tool_versions, write_design
 
 NAME = "xc7"
-SCRIPT = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
+SYNTHESIS = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
+# The steps of its `map_luts`, with abc instead of abc9, which stops at an assertion of the pinned Yosys.
+SCRIPT = (
+    f"{SYNTHESIS} -run begin:map_luts; opt_expr -mux_undef -noclkinv; abc -luts 2:2,3,6:5,10,20; clean; "
+    "xilinx_srl -fixed -minlen 3; techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6; "
+    f"xilinx_dffopt; opt_lut_ins -tech xilinx; {SYNTHESIS} -run finalize:"
+)
 # LUTs of the cells that are made of them; multiplexers behind LUTs and carry chains cost none.
 LUTS = {
     **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
