@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ SMALL = {
     "word_fifo": (2,),
     "command_fifo": (2,),
 }
-LEANER: tuple[dict[str, bool], ...] = ({}, {"counters": False}, {"counters": False, "loadable": False})
+LEANER: tuple[dict[str, Any], ...] = ({}, {"counters": False}, {"counters": False, "loadable": False})
 MARGIN = 0.85  # of LUTs and registers: estimates err by some percent, and a full part routes badly
 
 

@@ -35,7 +35,7 @@ from ..hw.verilog import BANK, TOP, to_verilog
 from ..model import area
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import find_tool, run_tool, synthesise, tool_versions
+from .synth import run_yosys, synthesise, tool_versions
 from .targets import Family, Target, find_target
 
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
@@ -122,20 +122,14 @@ def black_box(text: str) -> str:
 
 def synthesise_block(module: str, text: str, family: Family, cache: Path, tools: str) -> dict[str, int]:
     """LUTs and registers of one block, synthesised alone, or from the cache."""
-    synthesis = family.synthesis(f"\\{module}", "block.json", plain=True)
+    synthesis = family.synthesis(f"\\{module}", "top.json")
     digest = hashlib.sha256("\n".join((synthesis, tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
     if not result.is_file():
         directory = cache / "work" / digest
         write_atomically(directory / "block.v", text)
-        yosys = [find_tool("yosys"), "-q", "-l", "yosys.log", "-p"]
-        read = "read_verilog -DONESPIKE_BLANK block.v"
-        try:
-            run_tool([*yosys, f"{read}; {synthesis}"], directory, "yosys.log")
-        except OneSpikeError:  # either mapper of the pinned Yosys stops at an assertion on a few blocks
-            other = family.synthesis(f"\\{module}", "block.json")
-            run_tool([*yosys, f"{read}; {other}"], directory, "yosys.log")
-        netlist = json.loads((directory / "block.json").read_text())
+        run_yosys("read_verilog -DONESPIKE_BLANK block.v", family, directory, f"\\{module}")
+        netlist = json.loads((directory / "top.json").read_text())
         write_atomically(result, json.dumps(packed(netlist, family)))
         shutil.rmtree(directory)
     return json.loads(result.read_text())

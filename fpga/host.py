@@ -76,6 +76,7 @@ class Board:
         finds them, a multiple of 4096; the engine is stopped meanwhile.
         """
         held = self._attempt(lambda: self.link.read(word("network")))[0]
+        mapping: Mapping | None
         if isinstance(network, Mapping):
             if network.config != self.config:
                 raise OneSpikeError("The mapping is for another engine than the board's; map the network again.")

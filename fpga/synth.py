@@ -188,15 +188,16 @@ def synthesise(
     return found
 
 
-def run_yosys(read: str, family: Family, directory: Path) -> None:
+def run_yosys(read: str, family: Family, directory: Path, top: str = "top") -> None:
     """Synthesise what the commands `read` read: top.json, the statistics stat.json and yosys.log in the directory."""
-    for plain in (False, True):
-        script = f"{read}; {family.synthesis('top', 'top.json', plain=plain)}; tee -q -o stat.json stat -json"
+    for nameless in (False, True):
+        synthesis = family.synthesis(top, "top.json", nameless=nameless)
+        script = f"{read}; {synthesis}; tee -q -o stat.json stat -json"
         try:
             run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
             return
-        except OneSpikeError:  # abc9 of the pinned Yosys stops at an assertion on some engines
-            if plain or not family.plain:
+        except OneSpikeError:
+            if nameless:
                 raise
 
 

@@ -32,8 +32,7 @@ class Family:
     block: block RAM, at every width that Yosys may choose; distributed: memory in LUTs, read without a clock, if there
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
-    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping;
-    plain: the option for its older mapper, for designs on which the newer one stops at an assertion.
+    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
     """
 
     name: str
@@ -49,16 +48,20 @@ class Family:
     block_rams: str
     multipliers: str
     map_luts: str = ""
-    plain: str = ""
 
-    def synthesis(self, top: str, output: str, *, plain: bool = False) -> str:
-        """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON."""
+    def synthesis(self, top: str, output: str, *, nameless: bool = False) -> str:
+        """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON.
+
+        nameless: forget the names of wires, over which the pinned Yosys stops at an assertion in some designs.
+        """
         command = f"{self.synth} -top {top}"
-        if plain or not self.map_luts:
-            return f"{command} {self.plain} -json {output}"
+        if nameless:
+            command = f"proc; rename -hide w:*; {command}"
+        if not self.map_luts:
+            return f"{command} -json {output}"
         return (
             f"{command} -run begin:map_luts; check -latchonly -assert; {self.map_luts}; clean; "
-            f"{command} -run map_cells: -json {output}"
+            f"{self.synth} -top {top} -run map_cells: -json {output}"
         )
 
 
@@ -86,7 +89,6 @@ ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5",
     map_luts=f"abc9 -W {WIRE_DELAY}",
-    plain="-noabc9",
     router="nextpnr-ecp5",
     block=(
         MemoryKind(widths=(1, 2, 4, 9, 18), rows=16384, byte=9, cost=128),
