@@ -21,6 +21,13 @@ from .model.files import cannot_write
 from .model.spec import SpikeNet
 
 CHOOSING = 2  # images that guide the choice of slices
+Command = Callable[..., argparse.ArgumentParser]  # of a name, what it does, and more about it: the command's parser
+
+
+def add_net(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "net", type=Path, metavar="NET.spike", help="an integer network, as `onespike convert` writes it"
+    )
 
 
 def number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:

