@@ -44,7 +44,7 @@ SAMPLES = {  # of them, how many of each block are synthesised: more for those w
     "onespike": 4, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 6,
     "loader": 4, "drain": 8, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
 }  # fmt: skip
-WHOLE = {"ecp5": (2, 4), "ice40": (2, 3), "gowin": (2, 3)}  # engines for the factor, and held out
+WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
 RESOURCES = ("luts", "flip_flops")
 
 

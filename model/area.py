@@ -33,7 +33,8 @@ FIT = Path(__file__).with_name("area.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`number` equal memories of a block; clocked: read through a register; written: not only read."""
+    """`number` equal memories of a block; clocked: read through a register; written: not only read; guarded: what is
+    being written may be read in the next cycle, so that a block RAM needs a way around it."""
 
     name: str
     width: int
@@ -41,6 +42,7 @@ class Memory:
     number: int = 1
     clocked: bool = True
     written: bool = True
+    guarded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +78,13 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="fetch.spike_memory", width=config.word_bits, depth=config.spike_depth, number=banks),
         Memory(name="bank.weight_memory", width=widths["weights"], depth=config.weight_depth, number=banks,
                written=loaded),
-        Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, clocked=False),
-        Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, clocked=False),
+        Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
+        Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
         Memory(name="sequencer.program_memory", width=WORD, depth=config.program_depth, written=loaded),
         Memory(name="sequencer.row_memory", width=row_entry(config).size, depth=config.walk_depth, written=loaded),
         Memory(name="sequencer.column_memory", width=column_entry(config).size, depth=config.walk_depth,
                written=loaded),
-        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, clocked=False),
+        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, guarded=True),
         Memory(name="drain.previous_memory", width=sums, depth=banks * config.drain_steps),
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
         Memory(name="drain.partial_memory", width=sums, depth=max(2, config.drain_steps), clocked=False),
@@ -96,12 +98,17 @@ def memories(config: EngineConfig) -> list[Memory]:
 def place_memory(memory: Memory, family: Family) -> Placed:
     """What Yosys maps one memory to: the candidate that it charges least for."""
     width, depth = memory.width, memory.depth
-    best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
+    if memory.written:
+        best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
+    else:  # a table of contents that never change, in LUTs of 16 bits
+        best, found = width * depth / 16, Placed(chosen=width * depth // 16)
     if memory.clocked:
         for kind in family.block:
             cost, number, deep = _cheapest(kind, memory)
+            around = width if memory.guarded else 0
+            cost += 3 * around
             if cost < best:
-                best, found = cost, Placed(block_rams=number, chosen=(deep - 1) * width)
+                best, found = cost, Placed(block_rams=number, registers=around, chosen=(deep - 1) * width + around)
     if family.distributed is not None and memory.written:
         cost, number, deep = _cheapest(family.distributed, memory)
         if cost < best:
