@@ -52,7 +52,8 @@ def mapped(family: Family, shapes: list[Memory], folder: Path) -> list[collectio
             rows = (f"{draw.getrandbits(m.width):x}\n" for _ in range(m.depth))
             (folder / f"m{i}.hex").write_text("".join(rows))
     (folder / "top.v").write_text("\n".join([*text, "endmodule"]))
-    script = f"read_verilog top.v; {family.synth} -top top -run begin:map_ffram; select top; write_json -selected top.json"
+    script = f"read_verilog top.v; {family.synth} -top top -run begin:map_ffram; select top; "
+    script += "write_json -selected top.json"
     done = subprocess.run([find_tool("yosys"), "-q", "-p", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     cells = json.loads((folder / "top.json").read_text())["modules"]["top"]["cells"]
