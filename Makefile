@@ -6,6 +6,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WORKERS ?= 2
+# Options of `onespike bench`, such as --synth --mnist DIR --cifar10 DIR --resnet20 FILE.npz.
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint bench results registers area clean distclean tools
@@ -16,7 +18,7 @@ help:
 	@echo "make test-slow  the tests that take longer than a minute"
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
-	@echo "make results    run the demo and bench, and write their figures into README.md"
+	@echo "make results    run the demo and bench, and write their figures into README.md; BENCH=\"--synth ..\" says how"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
@@ -38,11 +40,11 @@ lint: $(STAMP)
 	MYPYPATH=build/types $(BIN)/mypy -p onespike
 
 bench: $(STAMP)
-	$(BIN)/onespike bench
+	$(BIN)/onespike bench $(BENCH)
 
 results: $(STAMP)
 	$(BIN)/onespike demo
-	$(BIN)/onespike bench --stock --synth --json build/bench.json
+	$(BIN)/onespike bench $(BENCH) --json build/bench.json
 	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
 
 registers: $(STAMP)
