@@ -255,9 +255,9 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
 
 
-def engine(banks: int, lanes: int) -> EngineConfig:
+def engine(banks: int, lanes: int, fire_lanes: int | None = None) -> EngineConfig:
     """An engine of this size whose other parameters are the command line's defaults."""
-    return EngineConfig(banks=banks, lanes=lanes, fire_lanes=default_fire_lanes(lanes))
+    return EngineConfig(banks=banks, lanes=lanes, fire_lanes=fire_lanes or default_fire_lanes(lanes))
 
 
 def default_fire_lanes(lanes: int) -> int:

@@ -58,7 +58,7 @@ def build(name: str, sources: Sources, banks: int | None = None, lanes: int | No
     """A workload by name, on its own engine or on one of `banks` and `lanes`."""
     if name not in WORKLOADS:
         raise OneSpikeError(f"There is no workload {name!r}; choose one of {', '.join(WORKLOADS)}.")
-    text, make, own_banks, own_lanes = WORKLOADS[name]
+    text, make, own = WORKLOADS[name]
     found = make(sources)
     return Workload(
         name=name,
@@ -69,7 +69,7 @@ def build(name: str, sources: Sources, banks: int | None = None, lanes: int | No
         net=found.net,
         images=found.data.images,
         labels=found.data.labels if found.labelled else None,
-        config=engine(banks or own_banks, lanes or own_lanes),
+        config=engine(banks or own.banks, lanes or own.lanes) if banks or lanes else own,
     )
 
 
@@ -150,13 +150,14 @@ def _wide(sources: Sources) -> _Made:
     return _Made(weights=RANDOM, labelled=False, data=data, module=module, net=net)
 
 
-WORKLOADS: dict[str, tuple[str, Callable[[Sources], _Made], int, int]] = {
-    "digits": ("demo network, 28x28", lambda s: _trained("digits", s), 4, 16),
-    "mlp": ("784-128-10", lambda s: _trained("mlp", s), 4, 32),
-    "mlp-4bit": ("784-128-10, 4-bit pixels", lambda s: _trained("mlp", s, 4), 4, 32),
-    "mlp64": ("64-32-10", lambda s: _trained("mlp64", s, 8, pooled), 4, 16),
-    "mlp64-4bit": ("64-32-10, 4-bit pixels", lambda s: _trained("mlp64", s, 4, pooled), 4, 16),
-    "resnet20": ("ResNet-20, 32x32", _resnet20, 4, 16),
-    "resnet20-16x16": ("ResNet-20, 32x32", _resnet20, 16, 16),
-    "wide": ("256 -> 256 channels, 3x3 on 8x8", _wide, 4, 16),
+# Four fire lanes where cells are compared with a peer's: a tenth fewer cells for a few percent more cycles.
+WORKLOADS: dict[str, tuple[str, Callable[[Sources], _Made], EngineConfig]] = {
+    "digits": ("demo network, 28x28", lambda s: _trained("digits", s), engine(4, 16)),
+    "mlp": ("784-128-10", lambda s: _trained("mlp", s), engine(4, 32, 4)),
+    "mlp-4bit": ("784-128-10, 4-bit pixels", lambda s: _trained("mlp", s, 4), engine(4, 32, 4)),
+    "mlp64": ("64-32-10", lambda s: _trained("mlp64", s, 8, pooled), engine(4, 16)),
+    "mlp64-4bit": ("64-32-10, 4-bit pixels", lambda s: _trained("mlp64", s, 4, pooled), engine(4, 16)),
+    "resnet20": ("ResNet-20, 32x32", _resnet20, engine(4, 16)),
+    "resnet20-16x16": ("ResNet-20, 32x32", _resnet20, engine(16, 16)),
+    "wide": ("256 -> 256 channels, 3x3 on 8x8", _wide, engine(4, 16)),
 }
