@@ -175,6 +175,8 @@ class Engine(wiring.Component):
                 counters.address.eq(self.counter),
             ]
             m.d.sync += self.count.eq(counters.data)
+            if config.streams_weights:
+                m.d.comb += counters.stalled.eq(sequencer.stalled)
         if config.loadable:
             self._load(m, sequencer, drain, banks)
         if config.streams_weights:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from onespike import parser, peers, unrolled, versions, workloads
+from onespike import parser_engine, peers, unrolled, versions, workloads
 from onespike.bench_tables import sentences
 from onespike.cli import main
 from onespike.model import data as datasets
@@ -62,7 +62,7 @@ def test_bench(capsys, tmp_path, few_digits, monkeypatch):
 
 
 def test_names_are_those_of_the_parser():
-    assert tuple(workloads.WORKLOADS) == parser.WORKLOADS
+    assert tuple(workloads.WORKLOADS) == parser_engine.WORKLOADS
 
 
 def test_bad_options(capsys, tmp_path):
