@@ -14,7 +14,7 @@ BENCH ?=
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
-	@echo "make test       ruff, mypy and the test suite (10 minutes, installation included)"
+	@echo "make test       ruff, mypy and the test suite (15 minutes, installation included)"
 	@echo "make test-slow  the tests that take longer than a minute"
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
