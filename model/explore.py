@@ -19,8 +19,8 @@ from ..fpga.targets import TARGETS, Target
 from ..hw.config import EngineConfig
 from . import golden
 from .area import Area, estimate
-from .choose import choose_mapping
-from .cycles import LayerCycles, predict, utilisation
+from .choose import choose_for
+from .cycles import predict_all, utilisation
 from .errors import OneSpikeError
 from .mapper import Mapping, fit_config
 from .spec import SpikeNet
@@ -114,13 +114,14 @@ def engines(base: EngineConfig, axes: Map[str, Sequence[int]]) -> Iterator[Engin
 
 def count_cycles(mapping: Mapping, codes: np.ndarray) -> tuple[float, float]:
     """(cycles per image, utilisation) on image codes, by the exact cycle model."""
+    return _count(mapping, golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg"))
+
+
+def _count(mapping: Mapping, result: golden.Result) -> tuple[float, float]:
     config = mapping.config
-    result = golden.run(mapping.net, codes, layers=True, trains=config.code == "psg")
-    fields = mapping.golden_fields(result.codes, result.trains if config.code == "psg" else None)
-    images = [predict(mapping, {name: field[i] for name, field in fields.items()}) for i in range(len(codes))]
-    layers: list[LayerCycles] = [layer for image in images for layer in image]
-    cycles = sum(layer.cycles for layer in layers) / len(codes)
-    return cycles, utilisation(layers, config.banks, config.lanes)
+    images = predict_all(mapping, result)
+    layers = [layer for image in images for layer in image]
+    return sum(layer.cycles for layer in layers) / len(images), utilisation(layers, config.banks, config.lanes)
 
 
 def evaluate(
@@ -145,11 +146,12 @@ def evaluate(
     area = estimate(least, target)
     if refused := unfed(target, least) or excess(area, target, margin):
         return Point(net=name, config=least, area=area, accuracy=accuracy, refused=refused)
-    mapping = choose_mapping(net, config, codes)
+    result = golden.run(net, codes, layers=True, trains=config.code == "psg")
+    mapping = choose_for(net, config, result)
     if excess(estimate(mapping.config, target), target, margin):
-        mapping = choose_mapping(net, least, codes, fit=False)  # the fastest that the smallest memories allow
+        mapping = choose_for(net, least, result, fit=False)  # the fastest that the smallest memories allow
     area = estimate(mapping.config, target)
-    cycles, used = count_cycles(mapping, codes)
+    cycles, used = _count(mapping, result)
     return Point(net=name, config=mapping.config, area=area, cycles=cycles, utilisation=used, accuracy=accuracy,
                  refused=excess(area, target, margin))  # fmt: skip
 
