@@ -30,8 +30,7 @@ def counter_stride(config: EngineConfig) -> int:
 
 def layer_depth(config: EngineConfig) -> int:
     """Layers that the program memory holds, as a power of two."""
-    streamed = config.streams_weights
-    layers = max(1, (config.program_depth - header_words(streamed)) // layer_words(config.segments, streamed))
+    layers = max(1, (config.program_depth - header_words(config)) // layer_words(config))
     return 1 << (layers - 1).bit_length()
 
 

@@ -83,7 +83,7 @@ class Drain(wiring.Component):
         self.config = config
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         members: dict[str, Any] = {
-            "layer": In(layout(layer_fields(config.streams_weights))),
+            "layer": In(layout(layer_fields(config))),
             "start": In(1),
             "full": In(config.banks),
             "release": Out(config.banks),

@@ -37,7 +37,7 @@ from .front import Front, front_verilog
 from .load import target_widths
 from .logits import logit_layout
 from .prefetch import BLOCK
-from .program import SEGMENT, WORD, header_fields, header_words, layer_fields, layer_words, unpack
+from .program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .registers import REGISTERS
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
 from .walk import column_entry, row_entry
@@ -149,12 +149,12 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
     net, config = mapping.net, mapping.config
     top = TOP if front is None else front.top
     streamed = config.streams_weights
-    head, per_layer = header_words(streamed), layer_words(config.segments, streamed)
+    head, per_layer = header_words(config), layer_words(config)
     layers = []
     for index, layer in enumerate(mapping.layers):
         at = head + index * per_layer
         own_blocks = layer.blocks // layer.period
-        fields = [layer_fields(streamed), *[SEGMENT] * len(layer.sources)]
+        fields = [layer_fields(config), *[segment_fields(config)] * len(layer.sources)]
         record, *segments = unpack(fields, images.program[at : at + per_layer])
         layers.append(
             {
@@ -208,7 +208,7 @@ def _external_memory(mapping: Mapping, images: MemoryImages) -> dict[str, Any]:
     """The address map of the weight image: byte offsets of every block, in the order in which they are read."""
     config = mapping.config
     size = config.external_weights // 8
-    header = unpack([header_fields(True)], images.program[: header_words(True)])[0]
+    header = unpack([header_fields(config)], images.program[: header_words(config)])[0]
     entries: list[dict[str, Any]] = []
     for again in (False, True):
         at = header["restart"] * size if again else 0
@@ -254,11 +254,10 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
     """The memory map: for each file its memory, rows used, depth, width and fields."""
     widths = target_widths(config)
     channel, row, column = channel_layout(config), row_entry(config), column_entry(config)
-    streamed = config.streams_weights
     program = {
-        "header": _fields(header_fields(streamed)),
-        "layer": _fields(layer_fields(streamed)),
-        "segment": _fields(SEGMENT),
+        "header": _fields(header_fields(config)),
+        "layer": _fields(layer_fields(config)),
+        "segment": _fields(segment_fields(config)),
     }
     entries = [
         (

@@ -44,7 +44,7 @@ class Fire(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(layout(layer_fields(config.streams_weights))),
+                "layer": In(layout(layer_fields(config))),
                 "valid_in": In(1),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
                 "shift": In(data.ArrayLayout(unsigned(config.shift_bits), config.fire_lanes)),

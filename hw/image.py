@@ -52,7 +52,7 @@ class ImageLoader(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(header_fields(config.streams_weights))),
+                "header": In(layout(header_fields(config))),
                 "ready": In(1),
                 "image": In(stream.Signature(config.word_bits)),
                 "blocked": In(1),

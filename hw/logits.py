@@ -45,8 +45,8 @@ class Logits(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "header": In(layout(header_fields(config.streams_weights))),
-                "layer": In(layout(layer_fields(config.streams_weights))),
+                "header": In(layout(header_fields(config))),
+                "layer": In(layout(layer_fields(config))),
                 "valid": In(1),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
                 "tag": In(tag_layout(config)),

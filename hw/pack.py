@@ -52,7 +52,7 @@ class Pack(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "layer": In(layout(layer_fields(config.streams_weights))),
+                "layer": In(layout(layer_fields(config))),
                 "start": In(1),
                 "valid": In(1),
                 "codes": In(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),

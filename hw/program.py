@@ -3,7 +3,8 @@
 
 Program memory holds 32-bit words: one header record, then one record per layer (the layer's fields, then those of
 `segments` sources). Records are packed little-endian, fields in the order given here, padded to whole words.
-Fields marked "- 1" hold one less than what they count. Engines that stream their weights have some fields more.
+Fields marked "- 1" hold one less than what they count. Fields are as wide as the engine's memories ask for: the records
+wait in registers. Engines that stream their weights have some fields more.
 """
 
 from __future__ import annotations
@@ -14,93 +15,106 @@ from typing import Any
 from amaranth.lib import data
 
 from ..model.errors import OneSpikeError
+from .config import EngineConfig
 
 WORD = 32
 MAX_LAYERS = 256
 
-HEADER = {
-    "layers": 8,  # - 1
-    "image_slices": 6,  # - 1
-    "image_signed": 2,  # pixels become signed digits: 1: the stream carries them as bytes, 2: as half bytes
-    "image_double": 1,  # two image buffers: the next image loads while this one is computed
-    "image_words": 20,  # words per slice - 1
-    "image_base": 20,
-    "image_stride": 20,  # distance of the second buffer
-    "classes": 16,  # - 1
-}
 
-LAYER = {
-    "final": 1,  # does not fire: its accumulators are the logits
-    "pool_sum": 1,  # sum over the window instead of maximum
-    "segments": 4,  # - 1
-    "slices": 6,  # banks that share one job - 1 (a power of two)
-    "blocks": 12,  # output blocks of L channels - 1
-    "block_period": 6,  # blocks per step of the local block - 1 (the banks' weight memories split the blocks)
-    "groups": 16,  # g
-    "rows": 12,  # of the pooled map - 1
-    "columns": 12,
-    "pixels": 24,  # rows x columns - 1
-    "window_rows": 10,  # - 1
-    "window_columns": 10,
-    "window": 16,  # window_rows x window_columns - 1
-    "channel_base": 16,  # first row of biases and shifts
-    "dest_base": 20,
-    "dest_words": 12,  # spike words per pixel and slice
-    "dest_field": 3,  # log2 of the field width
-    "dest_slices": 6,  # - 1
-    "dest_slice_groups": 12,  # groups of F channels per slice - 1
-    "dest_word_groups": 6,  # groups of F channels per word - 1
-    "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
-}
+def header_fields(config: EngineConfig) -> dict[str, int]:
+    """Field -> bits of the header record."""
+    fields = {
+        "layers": 8,  # - 1
+        "image_slices": _bits(config.banks),  # - 1
+        "image_signed": 2,  # pixels become signed digits: 1: the stream carries them as bytes, 2: as half bytes
+        "image_double": 1,  # two image buffers: the next image loads while this one is computed
+        "image_words": config.spike_addr_bits,  # words per slice - 1
+        "image_base": config.spike_addr_bits,
+        "image_stride": config.spike_addr_bits,  # distance of the second buffer
+        "classes": _bits(config.class_depth * config.fire_lanes),  # - 1
+    }
+    if config.streams_weights:
+        fields |= dict.fromkeys(STREAMED_HEADER, 32)
+    return fields
 
-STREAMED_HEADER = {
-    "first_beats": 32,  # of the weights in external memory that are read first, from beat 0
-    "beats": 32,  # that are read after these, again and again
-    "restart": 32,  # where they begin
-}
 
-STREAMED_LAYER = {
-    "more": 1,  # the next record computes further channels of this layer
-    "first_slice": 6,  # where a pixel's first channel goes
-    "first_slice_groups": 12,  # groups of F channels from there to the end of that slice - 1
-    "first_word": 12,  # spike word of that slice
-}
+def layer_fields(config: EngineConfig) -> dict[str, int]:
+    """Field -> bits of what a layer's record says of the layer."""
+    banks, spike = _bits(config.banks), config.spike_addr_bits
+    walk, channel = config.walk_addr_bits, config.channel_addr_bits
+    fields = {
+        "final": 1,  # does not fire: its accumulators are the logits
+        "pool_sum": 1,  # sum over the window instead of maximum
+        "segments": _bits(config.segments),  # - 1
+        "slices": banks,  # banks that share one job - 1 (a power of two)
+        "blocks": channel,  # output blocks of L channels - 1
+        "block_period": banks,  # blocks per step of the local block - 1 (the banks' weight memories split the blocks)
+        "groups": config.count_bits,  # g
+        "rows": walk,  # of the pooled map - 1
+        "columns": walk,
+        "pixels": 2 * walk,  # rows x columns - 1
+        "window_rows": walk,  # - 1
+        "window_columns": walk,
+        "window": 2 * walk,  # window_rows x window_columns - 1
+        "channel_base": channel,  # first row of biases and shifts
+        "dest_base": max(spike, _bits(config.class_depth)),  # of logits: their first row of F
+        "dest_words": spike,  # spike words per pixel and slice
+        "dest_field": 3,  # log2 of the field width
+        "dest_slices": banks,  # - 1
+        "dest_slice_groups": channel,  # groups of F channels per slice - 1
+        "dest_word_groups": _bits(config.word_bits),  # groups of F channels per word - 1
+        "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
+    }
+    if config.streams_weights:
+        fields |= {
+            "more": 1,  # the next record computes further channels of this layer
+            "first_slice": banks,  # where a pixel's first channel goes
+            "first_slice_groups": channel,  # groups of F channels from there to the end of that slice - 1
+            "first_word": spike,  # spike word of that slice
+        }
+    return fields
 
-SEGMENT = {
-    "image": 1,  # the source is the image: add the buffer in use
-    "field": 3,  # log2 of the field width
-    "code": 2,  # DIGITS_*
-    "shift": 4,  # added to the shift of every spike
-    "base": 20,
-    "row_base": 16,  # first entry in the row table
-    "column_base": 16,
-    "row_stride": 20,  # spike words between tap rows
-    "weight_row_stride": 20,  # weight rows between tap rows
-    "weight_base": 20,
-    "block_stride": 20,  # weight rows of one local block
-}
+
+def segment_fields(config: EngineConfig) -> dict[str, int]:
+    """Field -> bits of what a layer's record says of one source."""
+    spike, weight, walk = config.spike_addr_bits, config.weight_addr_bits, config.walk_addr_bits
+    return {
+        "image": 1,  # the source is the image: add the buffer in use
+        "field": 3,  # log2 of the field width
+        "code": 2,  # DIGITS_*
+        "shift": 4,  # added to the shift of every spike
+        "base": spike,
+        "row_base": walk,  # first entry in the row table
+        "column_base": walk,
+        "row_stride": spike,  # spike words between tap rows
+        "weight_row_stride": weight,  # weight rows between tap rows
+        "weight_base": weight,
+        "block_stride": weight,  # weight rows of one local block
+    }
+
+
+STREAMED_HEADER = (
+    "first_beats",  # of the weights in external memory that are read first, from beat 0
+    "beats",  # that are read after these, again and again
+    "restart",  # where they begin
+)
 
 DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_SIGNED4 = range(4)
 
 
-def record_words(*parts: Mapping[str, int]) -> int:
-    return -(-sum(sum(part.values()) for part in parts) // WORD)
+def header_words(config: EngineConfig) -> int:
+    """Program words of the header."""
+    return _words(header_fields(config))
 
 
-def header_fields(streamed: bool = False) -> dict[str, int]:
-    return HEADER | STREAMED_HEADER if streamed else HEADER
+def layer_words(config: EngineConfig) -> int:
+    """Program words of a layer's record."""
+    return _words(layer_fields(config), *[segment_fields(config)] * config.segments)
 
 
-def layer_fields(streamed: bool = False) -> dict[str, int]:
-    return LAYER | STREAMED_LAYER if streamed else LAYER
-
-
-def header_words(streamed: bool = False) -> int:
-    return record_words(header_fields(streamed))
-
-
-def layer_words(segments: int, streamed: bool = False) -> int:
-    return record_words(layer_fields(streamed), *[SEGMENT] * segments)
+def program_words(config: EngineConfig, layers: int) -> int:
+    """Program words of a network of so many records."""
+    return header_words(config) + layers * layer_words(config)
 
 
 def ends_image(layer: Any, streamed: bool) -> Any:
@@ -109,12 +123,23 @@ def ends_image(layer: Any, streamed: bool) -> Any:
 
 
 def layout(fields: Mapping[str, int]) -> data.StructLayout:
+    """The fields of a record, side by side."""
     return data.StructLayout({name: int(width) for name, width in fields.items()})
 
 
-def layer_layout(segments: int, streamed: bool = False) -> data.StructLayout:
-    layer = layout(layer_fields(streamed))
-    return data.StructLayout({"layer": layer, "segment": data.ArrayLayout(layout(SEGMENT), segments)})
+def layer_layout(config: EngineConfig) -> data.StructLayout:
+    """A layer's record."""
+    sources = data.ArrayLayout(layout(segment_fields(config)), config.segments)
+    return data.StructLayout({"layer": layout(layer_fields(config)), "segment": sources})
+
+
+def _bits(number: int) -> int:
+    """Bits of the values 0 .. number - 1, at least one."""
+    return max(1, (number - 1).bit_length())
+
+
+def _words(*parts: Mapping[str, int]) -> int:
+    return -(-sum(sum(part.values()) for part in parts) // WORD)
 
 
 def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[int]:

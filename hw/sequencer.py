@@ -55,10 +55,10 @@ class Sequencer(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        record = layer_layout(config.segments, config.streams_weights)
+        record = layer_layout(config)
         members: dict[str, Any] = {
             "enable": In(1),
-            "header": Out(layout(header_fields(config.streams_weights))),
+            "header": Out(layout(header_fields(config))),
             "ready": Out(1),
             "layer": Out(record["layer"].shape),
             "strides": Out(data.ArrayLayout(stride_layout(config), config.segments)),
@@ -96,7 +96,7 @@ class Sequencer(wiring.Component):
 
         # Take the next layer as soon as the one before is done and its inputs are there. After an image's last layer,
         # another last one must see whether the logits have been read.
-        current = Signal(layer_layout(config.segments, config.streams_weights), reset_less=True)
+        current = Signal(layer_layout(config), reset_less=True)
         first = Signal(init=1)  # the next layer is the image's first
         may_start, take = Signal(), Signal()
         next_layer = walk.plan.layer
@@ -139,8 +139,7 @@ class Sequencer(wiring.Component):
             port, write = self.load_program, memory.write_port()
             m.d.comb += [write.en.eq(port.enable), write.addr.eq(port.address), write.data.eq(port.data)]
         read = memory.read_port()
-        streamed = config.streams_weights
-        size, head = layer_words(config.segments, streamed), header_words(streamed)
+        size, head = layer_words(config), header_words(config)
         ahead = Signal(size * WORD, reset_less=True)
         header = Signal(head * WORD, reset_less=True)
         ahead_ready, arriving = Signal(), Signal()

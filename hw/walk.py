@@ -64,9 +64,9 @@ class Walk(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        record = layer_layout(config.segments, config.streams_weights)
+        record = layer_layout(config)
         members: dict[str, Any] = {
-            "header": In(layout(header_fields(config.streams_weights))),
+            "header": In(layout(header_fields(config))),
             "record": In(record),
             "valid": In(1),
             "taken": Out(1),
@@ -84,7 +84,7 @@ class Walk(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        plan = Signal(layer_layout(config.segments, config.streams_weights), reset_less=True)
+        plan = Signal(layer_layout(config), reset_less=True)
         layer, segments = plan.layer, plan.segment
         m.d.comb += self.plan.eq(plan)
 

@@ -158,7 +158,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
         "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
                  "source choices": more * 9},
         "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
-                      "record bits": WORD * layer_words(c.segments), "banks": c.banks,
+                      "record bits": WORD * layer_words(c), "banks": c.banks,
                       "table address": c.walk_addr_bits, "source bits": segment_bits(c)},
         "loader": {"spike address": spike, "word bits": c.word_bits},
         "drain": {"summed bits": sums, "bank choices": sums * (c.banks - 1),

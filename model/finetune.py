@@ -35,6 +35,7 @@ def finetune(
     flip: bool = False,
     distil: float = 0.5,
     temperature: float = 1.0,
+    mix: float = 0.0,
     seed: int = 0,
     checkpoints: Path | None = None,
     progress: bool = True,
@@ -44,9 +45,11 @@ def finetune(
 
     network: a `Conversion`, or whatever `prepare` takes, which `settings` go to (the data serve as calibration).
     data: images in the module's own scale. distil: weight of the float network's answers beside the labels;
-    temperature: what both logits are divided by before they are compared. checkpoints: a folder that keeps the state
-    after every epoch, so that the same call goes on after a break. Equal seeds give equal networks on the same machine
-    and number of threads. Raises OneSpikeError as `prepare` does.
+    temperature: what both logits are divided by before they are compared. mix: blend every image with another one, up
+    to this share (Zhang et al., arXiv 1710.09412); only the float network can answer for such images, so that distil
+    must be 1. They show more of the float network's function than the images that it has learned by heart.
+    checkpoints: a folder that keeps the state after every epoch, so that the same call goes on after a break. Equal
+    seeds give equal networks on the same machine and number of threads. Raises OneSpikeError as `prepare` does.
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
@@ -59,6 +62,8 @@ def finetune(
         raise OneSpikeError(f"distil must lie in 0..1, not {distil}.")
     if not temperature > 0:
         raise OneSpikeError(f"temperature must be positive, not {temperature}.")
+    if mix and distil != 1:
+        raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
     check_images(data.images, network.image)
     model, teacher = ClampQuantised(network), FloatGraph(network)
 
@@ -71,7 +76,9 @@ def finetune(
             found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
         return found
 
-    plan = Training(epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, seed=seed)
+    plan = Training(
+        epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, mix=mix, seed=seed
+    )
     checkpoint = None
     if checkpoints is not None:
         digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature]).encode())

@@ -18,12 +18,12 @@ from ..hw.program import (
     DIGITS_SIGNED,
     DIGITS_SIGNED4,
     DIGITS_UNARY,
-    SEGMENT,
     STREAMED_HEADER,
     WORD,
     header_fields,
     layer_fields,
     pack,
+    segment_fields,
 )
 from ..hw.walk import column_entry, row_entry
 from .codes import SIGNED_PLUS, decode
@@ -68,14 +68,14 @@ def memory_images(mapping: Mapping) -> MemoryImages:
 
     streamed = config.streams_weights
     external = external_image(config, mapping.layers, partial(weight_rows, config)) if streamed else None
-    records = [_header(mapping, external)]
+    records, fields = [_header(mapping, external)], segment_fields(config)
     for layer in mapping.layers:
-        parts = [(layer_fields(streamed), _layer_record(mapping, layer))]
+        parts = [(layer_fields(config), _layer_record(mapping, layer))]
         for source in layer.sources:
             row = place(row_table(layer, source), row_bases, rows, row_entry(config), "rows")
             column = place(column_table(layer, source), column_bases, columns, column_entry(config), "run")
-            parts.append((SEGMENT, _segment_record(source, row, column)))
-        parts += [(SEGMENT, dict.fromkeys(SEGMENT, 0))] * (config.segments - len(layer.sources))
+            parts.append((fields, _segment_record(config, source, row, column)))
+        parts += [(fields, dict.fromkeys(fields, 0))] * (config.segments - len(layer.sources))
         records.append(pack(parts))
     return MemoryImages(
         program=[word for record in records for word in record],
@@ -101,7 +101,7 @@ def _header(mapping: Mapping, external: ExternalImage | None) -> list[int]:
     }
     if external is not None:
         values |= {name: getattr(external, name) for name in STREAMED_HEADER}
-    return pack([(header_fields(external is not None), values)])
+    return pack([(header_fields(mapping.config), values)])
 
 
 def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
@@ -146,8 +146,10 @@ def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
     }
 
 
-def _segment_record(source: MappedSource, row_base: int, column_base: int) -> dict[str, int]:
+def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, column_base: int) -> dict[str, int]:
+    """Addresses wrap around at the end of a memory; a stride as long as the memory is one that is never taken."""
     tensor = source.tensor
+    spikes, weights = 1 << config.spike_addr_bits, 1 << config.weight_addr_bits
     return {
         "image": tensor.name == INPUT,
         "field": tensor.field.bit_length() - 1,
@@ -156,10 +158,10 @@ def _segment_record(source: MappedSource, row_base: int, column_base: int) -> di
         "base": tensor.base,
         "row_base": row_base,
         "column_base": column_base,
-        "row_stride": source.dilation * tensor.width * tensor.words,
-        "weight_row_stride": source.row_stride,
+        "row_stride": source.dilation * tensor.width * tensor.words % spikes,
+        "weight_row_stride": source.row_stride % weights,
         "weight_base": source.weight_base,
-        "block_stride": source.block_stride,
+        "block_stride": source.block_stride % weights,
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..hw.program import MAX_LAYERS, header_words, layer_words
+from ..hw.program import MAX_LAYERS, program_words
 from . import codes, parts
 from .errors import OneSpikeError
 from .layout import TensorLayout, allocate, tensor_layout
@@ -198,23 +198,32 @@ def map_network(
     return mapping
 
 
-def fit_config(net: SpikeNet, config: EngineConfig, **options: Any) -> EngineConfig:
+def fit_config(
+    net: SpikeNet, config: EngineConfig, *, fixed: Map[str, Any] | None = None, **options: Any
+) -> EngineConfig:
     """The configuration with every memory and width sized for the network (options as in `map_network`).
 
-    Where weights are streamed, weight_depth is a choice: it is only raised, to what the largest part needs.
+    fixed: parameters that keep these values. Where weights are streamed, weight_depth is a choice: it is only raised,
+    to what the largest part needs.
     """
+    fixed = fixed or {}
     options = {"slices": 1, "rates": None, "image_code": "auto"} | options
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
-    needs = dict(_plan(net, config, **options).needs)
+    plan = _plan(net, config, **options)
+    needs = dict(plan.needs)
     if config.streams_weights:
         depth = max(config.weight_depth, round_depth(needs["weight_depth"]))
         config = dataclasses.replace(config, weight_depth=depth)
-        needs = dict(_plan(net, config, **options).needs) | {"weight_depth": depth}
+        plan = _plan(net, config, **options)
+        needs = dict(plan.needs) | {"weight_depth": depth}
     for name in needs:
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
-    return dataclasses.replace(config, **cast(dict[str, Any], needs))
+    fitted = dataclasses.replace(config, **cast(dict[str, Any], needs | fixed))
+    if "program_depth" in fixed:
+        return fitted
+    return dataclasses.replace(fitted, program_depth=round_depth(program_words(fitted, len(plan.layers))))
 
 
 def round_depth(depth: int) -> int:
@@ -279,9 +288,9 @@ def _plan(
         layers = parts.place(layers, config.weight_depth)
     segments = max(len(layer.sources) for layer in layers)
     firing = [layer.groups for layer in net.layers[:-1]]
-    streamed = config.streams_weights
     # The literal PSG unit compares with theta = groups << shift, which must fit the accumulator too.
     theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
+    widest = dataclasses.replace(config, segments=max(segments, config.segments))
     needs = {
         "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
         "weight_bits": net.weight_bits,
@@ -293,7 +302,7 @@ def _plan(
         "weight_depth": weight_depth,
         "channel_depth": channel_base,
         "walk_depth": max(sum(map(len, table)) for table in tables.values()),
-        "program_depth": header_words(streamed) + len(layers) * layer_words(max(segments, config.segments), streamed),
+        "program_depth": program_words(widest, len(layers)),
         "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
         "class_depth": class_depth,
     }

@@ -30,7 +30,8 @@ class Training:
     """Settings of a training run; equal settings and data on the same machine give equal weights.
 
     rate: the largest; it rises over the share `warmup` of the steps and falls to nothing over the rest. shift: images
-    are moved by up to so many pixels at random. flip: and mirrored.
+    are moved by up to so many pixels at random. flip: and mirrored. mix: each is blended with another one, which makes
+    up to this share of it; labels then say nothing.
     """
 
     epochs: int = 16
@@ -40,11 +41,14 @@ class Training:
     warmup: float = 0.3
     shift: int = 2
     flip: bool = False
+    mix: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or not self.rate > 0 or self.shift < 0:
             raise OneSpikeError(f"Epochs must be at least 1, the batch at least 2, the rate positive: not {self}.")
+        if not 0 <= self.mix <= 1:
+            raise OneSpikeError(f"mix must lie in 0..1, not {self.mix}.")
 
 
 def batches(
@@ -59,7 +63,7 @@ def batches(
 
 
 def augment(images: torch.Tensor, settings: Training, generator: torch.Generator) -> torch.Tensor:
-    """Images [N, C, H, W], each moved and mirrored at random; places from outside are 0."""
+    """Images [N, C, H, W], each moved, mirrored and blended at random; places from outside are 0."""
     number, _, height, width = images.shape
     shift = settings.shift
     if shift:
@@ -71,6 +75,9 @@ def augment(images: torch.Tensor, settings: Training, generator: torch.Generator
     if settings.flip:
         mirrored = torch.rand(number, 1, 1, 1, generator=generator) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
+    if settings.mix:
+        share = settings.mix * torch.rand(number, 1, 1, 1, generator=generator)
+        images = torch.lerp(images, images.flip(0), share)
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..hw.config import EngineConfig
-from ..hw.program import SEGMENT, header_fields, header_words, layer_fields, layer_words, unpack
+from ..hw.program import header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from ..hw.walk import column_entry, row_entry
 from .fetch import Command, Stride
 
@@ -75,13 +75,13 @@ def walk(
 
 def records(config: EngineConfig, program: Sequence[int]) -> tuple[dict[str, int], list[Record]]:
     """The header and the layers that program words hold: the inverse of `onespike.hw.program.pack`."""
-    streamed = config.streams_weights
-    head, size = header_words(streamed), layer_words(config.segments, streamed)
-    header = unpack([header_fields(streamed)], program[:head])[0]
+    head, size = header_words(config), layer_words(config)
+    header = unpack([header_fields(config)], program[:head])[0]
     found = []
     for index in range(header["layers"] + 1):
         start = head + index * size
-        layer, *segments = unpack([layer_fields(streamed), *[SEGMENT] * config.segments], program[start : start + size])
+        fields = [layer_fields(config), *[segment_fields(config)] * config.segments]
+        layer, *segments = unpack(fields, program[start : start + size])
         found.append(Record(layer, segments))
     return header, found
 

@@ -245,14 +245,12 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
         config = dataclasses.replace(config, max_groups=groups)
     if args.slices != "auto" or codes is None or not len(codes):
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
-        config = mapper.fit_config(net, config, **chosen)
     else:
         found = choose_mapping(net, config, codes[:CHOOSING], memory=memory_of(args))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         seen = golden.run(net, codes[:CHOOSING], layers=True)
         chosen = {"slices": slices, "rates": spike_rates(net, seen, config.code)}
-        config = found.config
-    return mapper.map_network(net, dataclasses.replace(config, **fixed), **chosen)
+    return mapper.map_network(net, mapper.fit_config(net, config, fixed=fixed, **chosen), **chosen)
 
 
 def engine(banks: int, lanes: int, fire_lanes: int | None = None) -> EngineConfig:

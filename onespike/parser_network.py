@@ -147,6 +147,13 @@ def add_convert(command: Command) -> None:
         help="images are moved by up to so many at random (default: 2)",
     )
     tune.add_argument("--flip", action="store_true", help="mirror images at random")
+    tune.add_argument(
+        "--mix",
+        type=options.number(0, 1, float),
+        default=0.0,
+        metavar="SHARE",
+        help="blend every image with another one, up to this share; needs --distil 1 (default: 0)",
+    )
     options.add_quantiser(convert, auto=True)
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)

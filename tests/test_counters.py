@@ -5,14 +5,14 @@ import pytest
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.counters import COUNTERS, Counters, layer_depth
-from onespike.hw.program import header_words, layer_words
+from onespike.hw.program import program_words
 from onespike.sim.stream import run_pipeline
 
 PORTS = COUNTERS[1:]
 
 
 def config(banks: int, layers: int) -> EngineConfig:
-    return EngineConfig(banks=banks, program_depth=header_words() + layers * layer_words(1))
+    return EngineConfig(banks=banks, program_depth=program_words(EngineConfig(banks=banks), layers))
 
 
 def golden(layers: list[dict]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 from onespike.hw.bank import CAPTURE_LATENCY
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import DRAIN_LATENCY, Drain, channel_layout
-from onespike.hw.program import LAYER
+from onespike.hw.program import layer_fields
 from onespike.model.drain import Row, drain
 
 
@@ -61,7 +61,7 @@ def rtl(config: EngineConfig, channels, phases: list[Phase], *, share: float = 1
             await ctx.tick()
         ctx.set(dut.load.enable, 0)
         for phase in phases:
-            ctx.set(dut.layer, {name: phase.layer.get(name, 0) for name in LAYER})
+            ctx.set(dut.layer, {name: phase.layer.get(name, 0) for name in layer_fields(config)})
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)

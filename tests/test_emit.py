@@ -118,8 +118,8 @@ def test_memory_map_has_every_layer(mapping, emitted):
     images, config = memory_images(mapping), mapping.config
     layers = emitted.contents["layers"]
     assert [layer["name"] for layer in layers] == [layer.name for layer in mapping.net.layers]
-    assert layers[0]["program"]["address"] == header_words()
-    assert len(images.program) == header_words() + len(layers) * layer_words(config.segments)
+    assert layers[0]["program"]["address"] == header_words(config)
+    assert len(images.program) == header_words(config) + len(layers) * layer_words(config)
     for entry, layer in zip(layers, mapping.layers, strict=True):
         record = entry["program"]["layer"]
         assert record["channel_base"] == entry["channels"]["base"] == layer.channel_base

@@ -6,7 +6,7 @@ import pytest
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.fire import FIRE_LATENCY, Fire, code_width, population
-from onespike.hw.program import LAYER
+from onespike.hw.program import layer_fields
 from onespike.model.codes import encode
 from onespike.model.count import count
 from onespike.model.golden import pool
@@ -43,7 +43,7 @@ def rtl(
                 }  # fmt: skip
                 steps.append((1, sums[pixel, place, part].tolist(), shift[part].tolist(), tag))
     valid_in, sums_in, shift_in, tag_in = (list(column) for column in zip(*steps, strict=True))
-    record = dict.fromkeys(LAYER, 0) | {"window": places - 1} | layer
+    record = dict.fromkeys(layer_fields(setup), 0) | {"window": places - 1} | layer
     out = run_pipeline(
         Fire(setup),
         {"layer": [record] * len(steps), "valid_in": valid_in, "sums": sums_in, "shift": shift_in, "tag_in": tag_in},

@@ -10,7 +10,7 @@ from blocks import pattern, random_bits, random_mapping
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.image import ImageLoader, signed_digits
-from onespike.hw.program import HEADER, layout
+from onespike.hw.program import header_fields, layout
 from onespike.model.codes import decode, encode
 from onespike.model.images import image_beats, memory_images
 from onespike.model.walk import records
@@ -25,7 +25,7 @@ class Harness(wiring.Component):
         write = {"address": config.spike_addr_bits, "data": config.word_bits, "slice": 6, "blocked": 1}
         super().__init__(
             {
-                "header": In(layout(HEADER)),
+                "header": In(layout(header_fields(config))),
                 "image": In(stream.Signature(config.word_bits)),
                 "writes": Out(stream.Signature(data.StructLayout(write), always_ready=True)),
                 "taken": Out(stream.Signature(1, always_ready=True)),
@@ -58,7 +58,7 @@ def header(*, slices=1, signed=0, double=1, words=1, base=0, stride=None) -> dic
         "image_slices": slices - 1, "image_signed": signed, "image_double": double, "image_words": words - 1,
         "image_base": base, "image_stride": words if stride is None else stride,
     }  # fmt: skip
-    return dict.fromkeys(HEADER, 0) | values
+    return dict.fromkeys(header_fields(EngineConfig()), 0) | values
 
 
 def golden(config: EngineConfig, head: dict[str, int], images: list[list[int]]) -> list[tuple[int, int, int]]:
@@ -179,7 +179,7 @@ def test_not_ready_starts_over():
     inputs = {"header": [head] * 9, "ready": ready, "image": [5] * 9, "image_valid": valid}
 
     class Flat(wiring.Component):
-        header: In(layout(HEADER))
+        header: In(layout(header_fields(config)))
         ready: In(1)
         image: In(16)
         image_valid: In(1)

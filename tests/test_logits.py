@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.logits import Logits, logit_layout
-from onespike.hw.program import HEADER, layout
+from onespike.hw.program import header_fields, layout
 from onespike.sim.stream import run_stream
 
 
@@ -22,7 +22,7 @@ class Harness(wiring.Component):
         row = {"sums": sums, "row": config.channel_addr_bits, "done": 1, "final": 1}
         super().__init__(
             {
-                "header": In(layout(HEADER)),
+                "header": In(layout(header_fields(config))),
                 "rows": In(stream.Signature(data.StructLayout(row))),
                 "logits": Out(stream.Signature(logit_layout(config))),
             }
@@ -71,7 +71,7 @@ def rtl(config: EngineConfig, logits: np.ndarray, *, noise: int = 0, seed: int =
         rows.append(row(0, [7] * width, done=1, final=0))
         rows += [row(i, image[i * width : (i + 1) * width]) for i in range(count)]
         rows.append(row(0, [0] * width, done=1))
-    head = dict.fromkeys(HEADER, 0) | {"classes": logits.shape[1] - 1}
+    head = dict.fromkeys(header_fields(config), 0) | {"classes": logits.shape[1] - 1}
     options |= {"fixed": {"header": head}, "stamps": True, "seed": seed}
     stamps = run_stream(Harness(config), {"rows": rows}, {"logits": logits.size}, **options)
     beats = [(t.payload.value, t.payload.best, t.payload.last) for t in stamps["logits"]]

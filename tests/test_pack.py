@@ -9,7 +9,7 @@ from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import code_width
 from onespike.hw.pack import Pack, slice_mask
-from onespike.hw.program import LAYER
+from onespike.hw.program import layer_fields
 from onespike.model.codes import encode
 from onespike.model.images import expected_writes, memory_images
 from onespike.model.pack import Write, pack
@@ -110,7 +110,7 @@ def test_every_field_width(word_bits, fire_lanes, field):
     per_word, parts = max(1, word_bits // (fire_lanes << field)), max(1, (fire_lanes << field) // word_bits)
     layers = []
     for groups, slices, spare in [(1, 1, 0), (per_word, 2, 1), (per_word + 1, 4, 3), (max(1, per_word - 1), 1, 2)]:
-        record = dict.fromkeys(LAYER, 0) | {
+        record = dict.fromkeys(layer_fields(config), 0) | {
             "dest_base": rng.randrange(100), "dest_words": -(-groups // per_word) * parts, "dest_field": field,
             "dest_slices": slices - 1, "dest_slice_groups": groups - 1,
             "dest_word_groups": per_word - 1,
@@ -125,7 +125,7 @@ def test_every_field_width(word_bits, fire_lanes, field):
 
 def test_the_last_layer_writes_nothing():
     config = EngineConfig(lanes=2, fire_lanes=2)
-    record = dict.fromkeys(LAYER, 0) | {"final": 1, "dest_field": 2}
+    record = dict.fromkeys(layer_fields(config), 0) | {"final": 1, "dest_field": 2}
     writes, done = rtl(config, [(record, [[1, 2], [3, 4]])])
     assert writes == [[]] == [pack(config, record, [[1, 2], [3, 4]])] and len(done) == 1
 
@@ -136,9 +136,10 @@ def test_the_last_layer_writes_nothing():
      ([[1, 1], []], "pixel 1 has no codes for slice 0")],
 )  # fmt: skip
 def test_golden_ranges(codes, message):
-    record = dict.fromkeys(LAYER, 0) | {"dest_field": 2, "dest_words": 1}
+    config = EngineConfig(lanes=2, fire_lanes=2)
+    record = dict.fromkeys(layer_fields(config), 0) | {"dest_field": 2, "dest_words": 1}
     with pytest.raises(AssertionError, match=message):
-        pack(EngineConfig(lanes=2, fire_lanes=2), record, codes)
+        pack(config, record, codes)
 
 
 def test_slice_mask():

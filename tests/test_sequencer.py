@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Out
 from blocks import pattern, preload, random_bits, random_mapping
 
 from onespike.hw.fetch import command_layout, stride_layout
-from onespike.hw.program import LAYER, layout
+from onespike.hw.program import layer_fields, layout
 from onespike.hw.sequencer import SEQUENCER_LATENCY, Sequencer
 from onespike.model.fetch import Command, Stride
 from onespike.model.images import MemoryImages, memory_images
@@ -29,7 +29,8 @@ class Harness(wiring.Component):
         self.config, self.images, self.totals = mapping.config, images, totals
         self.available, self.free, self.rest, self.pause_after = available, free, rest, pause_after
         strides = data.ArrayLayout(stride_layout(self.config), self.config.segments)
-        begin = data.StructLayout({"index": 8, "layer": layout(LAYER), "strides": strides, "may": 2})
+        record = layout(layer_fields(self.config))
+        begin = data.StructLayout({"index": 8, "layer": record, "strides": strides, "may": 2})
         members = {f"bank{b}": Out(stream.Signature(command_layout(self.config))) for b in range(self.config.banks)}
         members["starts"] = Out(stream.Signature(begin, always_ready=True))
         members["taken"] = Out(stream.Signature(1, always_ready=True))
@@ -105,7 +106,7 @@ def rtl(mapping, images, expected, *, available=(), free=(), rest=2, pause_after
     commands = [[Command(*(getattr(t.payload, n) for n in fields)) for t in stamps[f"bank{b}"]] for b in banks]
     begun = [
         Record(
-            {name: getattr(t.payload.layer, name) for name in LAYER},
+            {name: getattr(t.payload.layer, name) for name in layer_fields(mapping.config)},
             [Stride(*(getattr(s, n) for n in Stride._fields)) for s in t.payload.strides],
         )
         for t in stamps["starts"]
