@@ -224,8 +224,8 @@ def _attempt(
 ) -> Attempt:
     part = board.part
     family = part.family
-    files = sources(mapping, board, clock, front)
-    key = json.dumps([files, family.synthesis(NAME, "top.json"), part.part, str(clock.mhz), seed, tools])
+    files, synthesis = sources(mapping, board, clock, front), family.synthesis(NAME, "top.json")
+    key = json.dumps([files, synthesis, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
     if result.is_file():
@@ -235,7 +235,7 @@ def _attempt(
         return Attempt(**(kept | {"resources": resources, "critical_path": path, "directory": str(folder)}))
     for name, text in files.items():
         write_atomically(folder / name, text)
-    run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", family, folder)
+    run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", synthesis, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
     options = {
         "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],

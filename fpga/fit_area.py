@@ -128,7 +128,8 @@ def synthesise_block(module: str, text: str, family: Family, cache: Path, tools:
     if not result.is_file():
         directory = cache / "work" / digest
         write_atomically(directory / "block.v", text)
-        run_yosys("read_verilog -DONESPIKE_BLANK block.v", family, directory, f"\\{module}")
+        synthesis = family.synthesis(f"\\{module}", "top.json")
+        run_yosys("read_verilog -DONESPIKE_BLANK block.v", synthesis, directory)
         netlist = json.loads((directory / "top.json").read_text())
         write_atomically(result, json.dumps(packed(netlist, family)))
         shutil.rmtree(directory)

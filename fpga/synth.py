@@ -27,6 +27,8 @@ from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from .targets import Family, find_target
 
+STATISTICS = "tee -q -o stat.json stat -json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesised:
@@ -159,7 +161,7 @@ def synthesise(
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     options = write_design(config, directory)
-    run_yosys(f"read_verilog {' '.join(options)} onespike.v top.v", family, directory)
+    run_yosys(f"read_verilog {' '.join(options)} onespike.v top.v", script, directory)
     command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:
@@ -188,16 +190,18 @@ def synthesise(
     return found
 
 
-def run_yosys(read: str, family: Family, directory: Path, top: str = "top") -> None:
-    """Synthesise what the commands `read` read: top.json, the statistics stat.json and yosys.log in the directory."""
-    for nameless in (False, True):
-        synthesis = family.synthesis(top, "top.json", nameless=nameless)
-        script = f"{read}; {synthesis}; tee -q -o stat.json stat -json"
+def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATISTICS) -> None:
+    """Run the commands `read`, `synthesis` and `after` in the directory; the log is yosys.log.
+
+    The pinned Yosys stops at an assertion over the names of wires in some designs: then once more without them.
+    """
+    for names in ("", "proc; rename -hide w:*; "):
+        command = [find_tool("yosys"), "-q", "-l", "yosys.log", "-p", f"{read}; {names}{synthesis}; {after}"]
         try:
-            run_tool([find_tool("yosys"), "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+            run_tool(command, directory, "yosys.log")
             return
         except OneSpikeError:
-            if nameless:
+            if names:
                 raise
 
 

@@ -49,14 +49,9 @@ class Family:
     multipliers: str
     map_luts: str = ""
 
-    def synthesis(self, top: str, output: str, *, nameless: bool = False) -> str:
-        """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON.
-
-        nameless: forget the names of wires, over which the pinned Yosys stops at an assertion in some designs.
-        """
+    def synthesis(self, top: str, output: str) -> str:
+        """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON."""
         command = f"{self.synth} -top {top}"
-        if nameless:
-            command = f"proc; rename -hide w:*; {command}"
         if not self.map_luts:
             return f"{command} -json {output}"
         return (

@@ -13,16 +13,10 @@ from typing import Any
 from ..hw.config import EngineConfig
 from ..hw.verilog import TOP, to_verilog
 from ..model.files import write_atomically
-from .synth import find_tool, run_tool, tool_versions, write_design
+from .synth import find_tool, run_yosys, tool_versions, write_design
 
 NAME = "xc7"
-SYNTHESIS = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
-# The steps of its `map_luts`, with abc instead of abc9, which stops at an assertion of the pinned Yosys.
-SCRIPT = (
-    f"{SYNTHESIS} -run begin:map_luts; opt_expr -mux_undef -noclkinv; abc -luts 2:2,3,6:5,10,20; clean; "
-    "xilinx_srl -fixed -minlen 3; techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6; "
-    f"xilinx_dffopt; opt_lut_ins -tech xilinx; {SYNTHESIS} -run finalize:"
-)
+SCRIPT = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
 # LUTs of the cells that are made of them; multiplexers behind LUTs and carry chains cost none.
 LUTS = {
     **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
@@ -57,14 +51,14 @@ def count(cells: Mapping[str, int]) -> dict[str, Any]:
 
 def estimate(config: EngineConfig, build_dir: Path) -> Estimated:
     """Map the engine to 7-series cells; a minute, then from the cache."""
-    yosys, tools = find_tool("yosys"), tool_versions("yosys")
+    find_tool("yosys")
+    tools = tool_versions("yosys")
     digest = hashlib.sha256("\n".join((to_verilog(config), SCRIPT, tools)).encode()).hexdigest()[:16]
     directory = build_dir / f"{NAME}-{digest}"
     result = directory / "result.json"
     if not result.is_file():
         options = write_design(config, directory)
-        script = f"read_verilog {' '.join(options)} {TOP}.v; {SCRIPT}; tee -q -o stat.json stat -json"
-        run_tool([yosys, "-q", "-l", "yosys.log", "-p", script], directory, "yosys.log")
+        run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
         cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
         found = Estimated(**count(cells), tools=tools)
         write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")

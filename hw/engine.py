@@ -197,10 +197,11 @@ class Engine(wiring.Component):
             m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
         if self.config.streams_weights:
             return
+        # Weight memories lie all over a large part: a register in front of each bank halves the way.
         for b, bank in enumerate(banks):
             chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
-            m.d.comb += [bank.load.enable.eq(chosen)]
-            m.d.comb += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
+            m.d.sync += [bank.load.enable.eq(chosen)]
+            m.d.sync += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
 
     def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
         m.submodules.axi_read = read = AxiRead(self.config)

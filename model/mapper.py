@@ -220,7 +220,7 @@ def fit_config(
     for name in needs:
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
-    fitted = dataclasses.replace(config, **cast(dict[str, Any], needs | fixed))
+    fitted = dataclasses.replace(config, **cast(dict[str, Any], {**needs, **fixed}))
     if "program_depth" in fixed:
         return fitted
     return dataclasses.replace(fitted, program_depth=round_depth(program_words(fitted, len(plan.layers))))

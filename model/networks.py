@@ -81,6 +81,20 @@ class VggSmall(nn.Sequential):
         super().__init__(*layers, nn.Flatten(), nn.Linear(2048, 10))
 
 
+class Vgg8(nn.Sequential):
+    """Seven convolutions with batch norm and three pools in the manner of VGG, for 32x32 colour images; 48 M MACs."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        inputs = 3
+        for outputs, convolutions in ((32, 2), (64, 2), (128, 3)):
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        super().__init__(*layers, nn.Flatten(), nn.Linear(2048, 10))
+
+
 class _OptionA(nn.Module):
     """A shortcut without weights: every second pixel, zero channels on both sides."""
 
@@ -166,14 +180,15 @@ class ResNet8(nn.Module):
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits": Digits, "digits-small": DigitsSmall, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5,
-    "resnet20": ResNet20, "resnet8": ResNet8, "vgg-small": VggSmall, "wide": Wide,
+    "resnet20": ResNet20, "resnet8": ResNet8, "vgg-small": VggSmall, "vgg8": Vgg8, "wide": Wide,
     "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
     "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
 }  # fmt: skip
 # Shape of one image.
 IMAGES = {
     "digits": (1, 28, 28), "digits-small": (1, 28, 28), "mlp": (1, 28, 28), "mlp64": (1, 8, 8), "lenet5": (1, 28, 28),
-    "resnet20": (3, 32, 32), "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "wide": (3, 8, 8),
+    "resnet20": (3, 32, 32), "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "vgg8": (3, 32, 32),
+    "wide": (3, 8, 8),
     "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),
     "onespike": (3, 224, 224),
 }  # fmt: skip

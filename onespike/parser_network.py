@@ -48,9 +48,19 @@ def add_train(command: Command) -> None:
         help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
     )
     train.add_argument(
-        "--network", default="digits", metavar="NAME", help="digits (default), digits-small, mlp, lenet5, vgg-small, .."
+        "--network",
+        default="digits",
+        metavar="NAME",
+        help="digits (default), digits-small, mlp, lenet5, vgg-small, vgg8, ..",
     )
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
+    train.add_argument("--rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning (default: 0.02)")
+    train.add_argument(
+        "--shift",
+        type=options.number(0, 64),
+        metavar="PIXELS",
+        help="images are moved by up to so many at random (default: 2)",
+    )
     train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)

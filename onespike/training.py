@@ -31,9 +31,8 @@ def training_settings(args: argparse.Namespace) -> Training:
     """The defaults, but for what the options say."""
     from .model.train import Training
 
-    chosen = {"seed": args.seed, "flip": getattr(args, "flip", False)}
-    chosen |= {} if args.epochs is None else {"epochs": args.epochs}
-    return Training(**chosen)
+    given = {name: getattr(args, name, None) for name in ("epochs", "rate", "shift", "flip", "seed")}
+    return Training(**{name: value for name, value in given.items() if value is not None})
 
 
 def run_train(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import re
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .fpga.synth import find_tool
+from .fpga.synth import run_yosys
 from .model import golden
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
@@ -69,16 +67,8 @@ def _ecp5_luts(folder: Path) -> int:
     if kept.is_file():
         return int(json.loads(kept.read_text())["luts"])
     files = " ".join(sorted(str(path.relative_to(folder)) for path in (folder / "src").rglob("*.v")))
-    script = f"read_verilog -sv {files}; synth_ecp5 -noabc9 -top unrolled; tee -q -o stat.txt stat -top unrolled"
-    done = subprocess.run([find_tool("yosys"), "-q", "-p", script], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise OneSpikeError(f"yosys could not map alkaid's Verilog: {(done.stderr.splitlines() or ['no message'])[-1]}")
-    text = (folder / "stat.txt").read_text()
-
-    def number(cell: str) -> int:
-        match = re.search(rf"(?m)^\s+(?:(\d+)\s+(?:\S+\s+)?{cell}|{cell}\s+(\d+))\s*$", text)
-        return int(match[1] or match[2]) if match else 0
-
-    luts = number("LUT4") + 2 * number("CCU2C")
+    run_yosys(f"read_verilog -sv {files}", "synth_ecp5 -noabc9 -top unrolled", folder)
+    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+    luts = cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
     kept.write_text(json.dumps({"luts": luts}))
     return luts
