@@ -41,7 +41,7 @@ from .targets import Family, Target, find_target
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family
 SAMPLES = {  # of them, how many of each block are synthesised: more for those with more quantities
-    "onespike": 4, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 6,
+    "onespike": 6, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 6,
     "loader": 4, "drain": 8, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
 }  # fmt: skip
 WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
@@ -128,7 +128,6 @@ def synthesise_block(module: str, text: str, family: Family, cache: Path, tools:
     if not result.is_file():
         directory = cache / "work" / digest
         write_atomically(directory / "block.v", text)
-        synthesis = family.synthesis(f"\\{module}", "top.json")
         run_yosys("read_verilog -DONESPIKE_BLANK block.v", synthesis, directory)
         netlist = json.loads((directory / "top.json").read_text())
         write_atomically(result, json.dumps(packed(netlist, family)))

@@ -14,7 +14,6 @@ from typing import Any
 
 from amaranth.lib import data
 
-from ..model.errors import OneSpikeError
 from .config import EngineConfig
 
 WORD = 32
@@ -63,7 +62,9 @@ def layer_fields(config: EngineConfig) -> dict[str, int]:
         "dest_slices": banks,  # - 1
         "dest_slice_groups": channel,  # groups of F channels per slice - 1
         "dest_word_groups": _bits(config.word_bits),  # groups of F channels per word - 1
-        "dest_group_words": 6,  # words per group of F channels - 1: the drain takes as many cycles for each group
+        "dest_group_words": _bits(
+            config.fire_lanes
+        ),  # words per group of F channels - 1: the drain takes as many cycles for each group
     }
     if config.streams_weights:
         fields |= {
@@ -148,11 +149,7 @@ def pack(parts: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> list[i
     for fields, values in parts:
         assert set(values) == set(fields), f"fields differ: {set(values) ^ set(fields)}"
         for name, width in fields.items():
-            if not 0 <= values[name] < 1 << width:
-                raise OneSpikeError(
-                    f"The layer program has {width} bits for {name!r}, too few for {values[name]}; pool or split the "
-                    f"network's largest maps, or use more slices."
-                )
+            assert 0 <= values[name] < 1 << width, f"{name} has {width} bits, too few for {values[name]}"
             value |= int(values[name]) << position
             position += width
     return [value >> at & 0xFFFFFFFF for at in range(0, position, WORD)]

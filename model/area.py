@@ -171,7 +171,8 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                  "spike address": spike},
         "logits": {"summed bits": sums, "accumulator bits": c.acc_bits},
         "counters": {"banks": c.banks},
-        "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike},
+        "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike,
+                     "loaded bits": int(c.loadable and not c.streams_weights) * c.banks * c.lanes * c.weight_bits},
     }  # fmt: skip
     if not c.counters:
         del found["counters"]

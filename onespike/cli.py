@@ -41,6 +41,7 @@ COMMANDS = {
     "run": "board",
     "board": "board",
 }
+PIPED_WIDTH = 120  # columns of a table that no terminal shows
 # Module that is missing -> the extra that brings it.
 EXTRAS = {
     "torch": "torch",
@@ -66,7 +67,8 @@ def _run(arguments: Sequence[str] | None) -> None:
     from .progress import Progress
 
     module = importlib.import_module(f".{COMMANDS[args.command]}", __package__)
-    result = getattr(module, f"run_{args.command}")(args, Console(highlight=False), Progress())
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+    result = getattr(module, f"run_{args.command}")(args, console, Progress())
     if args.json is not None:
         from .model.files import write_atomically
 

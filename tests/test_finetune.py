@@ -123,6 +123,10 @@ def test_bad_settings(trained):
         finetune(conversion, data, distil=2)
     with pytest.raises(OneSpikeError, match=r"^temperature must be positive, not 0\.$"):
         finetune(conversion, data, temperature=0)
+    with pytest.raises(OneSpikeError, match=r"^Mixed images have no labels: mix needs distil = 1, not 0\.5\.$"):
+        finetune(conversion, data, mix=0.5)
+    with pytest.raises(OneSpikeError, match=r"^mix must lie in 0\.\.1, not 2\.$"):
+        finetune(conversion, data, mix=2, distil=1.0)
     with pytest.raises(OneSpikeError, match=r"^The data set quadrants is empty\.$"):
         finetune(conversion, data[:0])
     with pytest.raises(OneSpikeError, match=r"^The data set quadrants is empty\.$"):
@@ -191,6 +195,21 @@ def test_images_move_but_keep_their_pixels():
     assert moved.shape == images.shape
     assert torch.equal(moved.sum((1, 2, 3)), torch.ones(50))
     assert len(set(moved.flatten(1).argmax(1).tolist())) > 10
+
+
+def test_mixed_images():
+    """Every image keeps its share, and the other one's is as random as the share is drawn."""
+    images = torch.eye(50).view(50, 1, 5, 10)
+    mixed = augment(images, Training(shift=0, mix=0.5), torch.Generator().manual_seed(0)).flatten(1)
+    assert torch.allclose(mixed.sum(1), torch.ones(50))
+    own, other = mixed.diagonal(), mixed.flip(1).diagonal()
+    assert torch.allclose(own + other, torch.ones(50)) and other.max() <= 0.5 and other.max() - other.min() > 0.3
+
+
+def test_finetuning_on_mixed_images(trained):
+    data = quadrants(200, 0)
+    plain, mixed = (finetune(trained, data, epochs=1, batch=50, distil=1.0, mix=m, progress=False) for m in (0, 1))
+    assert plain.net.hash != mixed.net.hash
 
 
 def test_networks_are_built_by_name(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onespike.hw.config import EngineConfig
+from onespike.hw.program import layer_words
 from onespike.model.errors import OneSpikeError
 from onespike.model.fetch import fetch
 from onespike.model.images import MemoryImages, memory_images
@@ -332,10 +333,20 @@ def test_image_code():
         map_network(net(layer("a", "input", 1)), SMALL, image_code="unary")
 
 
-def test_map_too_wide_for_the_program():
+def test_fields_are_as_wide_as_the_memories():
+    small = EngineConfig(banks=1, spike_depth=64, weight_depth=64, channel_depth=8, walk_depth=16, max_groups=3)
+    large = EngineConfig(spike_depth=1 << 16, weight_depth=1 << 16)
+    assert layer_words(small) < layer_words(EngineConfig()) < layer_words(large)
+    network = net(layer("a", "input", 1))
+    config = fit_config(network, SMALL, fixed={"spike_depth": 1 << 16, "walk_depth": 1 << 12})
+    assert (config.spike_depth, config.walk_depth) == (1 << 16, 1 << 12)
+    map_network(network, config)  # the program memory holds the wider records
+    assert fit_config(network, SMALL, fixed={"program_depth": 4096}).program_depth == 4096
+
+
+def test_window_as_wide_as_the_map():
     network = net(layer("a", "input", 1, pool=Pool(kind="max", kernel=(1, 4100), stride=(1, 4100))),
                   shape=(1, 1, 4100), last=(2, 1, 1))  # fmt: skip
     mapping = map_network(network, fit_config(network, SMALL))
-    with refuses("The layer program has 10 bits for 'window_columns', too few for 4099; pool or split the network's "
-                 "largest maps, or use more slices."):  # fmt: skip
-        memory_images(mapping)
+    _, (record, _) = records(mapping.config, memory_images(mapping).program)
+    assert (record.layer["window_columns"], record.layer["window"], record.layer["pixels"]) == (4099, 4099, 0)
