@@ -23,11 +23,11 @@ from ..hw.emit import memory_files
 from ..hw.front import Front, front_verilog, uart_front
 from ..hw.packet import MOST_WORDS
 from ..hw.verilog import TOP, to_verilog
-from ..model.choose import choose_mapping
+from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.images import fingerprint, memory_images
-from ..model.mapper import Mapping, map_network
+from ..model.mapper import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
@@ -163,7 +163,7 @@ def fit_and_build(
             if last is None:
                 raise
             raise OneSpikeError(f"{str(last).rstrip('.')}; and of smaller engines: {error}") from None
-        mapping = choose_mapping(net, config, codes, fit=False) if config.loadable else map_network(net, config)
+        mapping = choose_mapping(net, config, codes, fit=False) if config.loadable else fewest_slices(net, config)
         tell(f"{config.banks} x {config.lanes} lanes, {config.fire_lanes} fire lanes")
         try:
             found = build(mapping, board, directory, baud=baud, frequency=frequency, seed=seed, tell=tell)

@@ -20,10 +20,10 @@ import numpy as np
 from ..hw.counters import counter_names, counter_stride
 from ..hw.emit import weight_bytes
 from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
-from ..model.choose import choose_mapping
+from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.images import fingerprint, image_beats, load_words, memory_images
-from ..model.mapper import Mapping, map_network
+from ..model.mapper import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .link import Link, LinkError
 
@@ -127,7 +127,7 @@ class Board:
         """The mapping that needs no images to guide it, as designs with a built-in network have it where none were
         given; None where the network does not fit."""
         try:
-            return map_network(net, self.config)
+            return fewest_slices(net, self.config)
         except OneSpikeError:
             return None
 
@@ -135,7 +135,7 @@ class Board:
         try:
             if guide is not None and len(guide):
                 return choose_mapping(net, self.config, guide, fit=False)
-            return map_network(net, self.config)
+            return fewest_slices(net, self.config)
         except OneSpikeError as error:
             needs, _, _ = str(error).partition(";")
             raise OneSpikeError(

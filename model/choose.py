@@ -16,6 +16,8 @@ from .external import ExternalMemory, with_memory
 from .mapper import Mapping, fit_config, map_network
 from .spec import INPUT, SpikeNet
 
+PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
+
 
 def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> dict[str, np.ndarray]:
     """Mean spikes per value of each channel of each tensor, in the golden model's codes of some images."""
@@ -52,35 +54,70 @@ def choose_for(
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
-    tensor) takes its best. With `fit` the configuration's memories are sized for the result. memory: delivers the
-    weights, where they are streamed; waiting for it counts.
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result; without, weight rows have
+    a price, as low as possible for all of them to fit. memory: delivers the weights, where they are streamed; waiting
+    for it counts.
     """
     memory = memory or ExternalMemory()
     options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
+    uniform: dict[int, Mapping] = {}
     cost: dict[int, np.ndarray] = {}
+    rows: dict[int, np.ndarray] = {}
     refused = ""
-    for slices in (2**i for i in range(config.banks.bit_length())):
+    for slices in _slices(config):
         try:
-            mapping = _mapping(net, config, slices, fit, options)
+            mapping = _mapping(net, config, slices, True, options)
         except OneSpikeError as error:
             refused = refused or str(error)
             continue
-        cost[slices] = _cycles(mapping, result, memory)
-    if not cost:
+        cost[slices], rows[slices] = _cycles(mapping, result, memory), _rows(mapping)
+        try:
+            uniform[slices] = mapping if fit else map_network(net, config, slices=slices, **options)
+        except OneSpikeError as error:
+            refused = refused or str(error)
+    best = min(uniform, key=lambda s: (cost[s].sum(), s), default=None)
+    tried: list[dict[str, int]] = []
+    for price in PRICES[: 1 if fit or config.streams_weights else None]:
+        chosen = _choice(net, {s: cost[s] + price * rows[s] for s in cost})
+        if chosen in tried:
+            continue
+        tried.append(chosen)
+        try:
+            mixed = _mapping(net, config, chosen, fit, options)
+        except OneSpikeError:
+            continue  # each layer's best does not fit together
+        if best is None or _cycles(mixed, result, memory).sum() <= cost[best].sum():
+            return mixed
+        break
+    if best is None:
         raise OneSpikeError(refused)
+    return uniform[best]
+
+
+def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:
+    """The mapping that needs no images: as few slices for all layers as the engine's memories allow."""
+    refused: OneSpikeError | None = None
+    for slices in _slices(config):
+        try:
+            return map_network(net, config, slices=slices)
+        except OneSpikeError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def _slices(config: EngineConfig) -> list[int]:
+    return [1 << i for i in range(config.banks.bit_length())]
+
+
+def _choice(net: SpikeNet, cost: dict[int, np.ndarray]) -> dict[str, int]:
+    """The cheapest slices for every layer."""
     chosen: dict[str, int] = {}
     for group in _readers(net):
         members = [i for i, layer in enumerate(net.layers) if layer.name in group]
         best = min(cost, key=lambda s: (cost[s][members].sum(), s))
         chosen |= {net.layers[i].name: best for i in members}
-    uniform = min(cost, key=lambda s: (cost[s].sum(), s))
-    try:
-        mixed = _mapping(net, config, chosen, fit, options)
-        if _cycles(mixed, result, memory).sum() <= cost[uniform].sum():
-            return mixed
-    except OneSpikeError:
-        pass  # each layer's best does not fit together; the best single choice does
-    return _mapping(net, config, uniform, fit, options)
+    return chosen
 
 
 def _mapping(
@@ -97,6 +134,14 @@ def _cycles(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> 
     for image in with_memory(mapping, predict_all(mapping, result), memory):
         for mapped, layer in zip(mapping.layers, image, strict=True):
             found[mapped.index] += layer.total
+    return found
+
+
+def _rows(mapping: Mapping) -> np.ndarray:
+    """Weight rows of every layer of the network in each bank."""
+    found = np.zeros(len(mapping.net.layers), int)
+    for layer in mapping.layers:
+        found[layer.index] += layer.weight_rows
     return found
 
 

@@ -22,8 +22,10 @@ from .area import Area, estimate
 from .choose import choose_for
 from .cycles import predict_all, utilisation
 from .errors import OneSpikeError
-from .mapper import Mapping, fit_config
+from .mapper import Mapping, fit_config, round_depth
 from .spec import SpikeNet
+
+MOST_ROWS = 1 << 16  # of weights in a bank, where parts with few lanes would have room for more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +151,20 @@ def evaluate(
     result = golden.run(net, codes, layers=True, trains=config.code == "psg")
     mapping = choose_for(net, config, result)
     if excess(estimate(mapping.config, target), target, margin):
-        mapping = choose_for(net, least, result, fit=False)  # the fastest that the smallest memories allow
+        mapping = choose_for(net, _with_spare_rows(least, target, margin), result, fit=False)
     area = estimate(mapping.config, target)
     cycles, used = _count(mapping, result)
     return Point(net=name, config=mapping.config, area=area, cycles=cycles, utilisation=used, accuracy=accuracy,
                  refused=excess(area, target, margin))  # fmt: skip
+
+
+def _with_spare_rows(config: EngineConfig, target: Target, margin: float) -> EngineConfig:
+    """The engine with as many weight rows as the part has room for."""
+    while True:
+        larger = dataclasses.replace(config, weight_depth=round_depth(config.weight_depth + 1))
+        if larger.weight_depth > MOST_ROWS or excess(estimate(larger, target), target, margin):
+            return config
+        config = larger
 
 
 def explore(
