@@ -25,7 +25,7 @@ from ..hw.verilog import TOP, to_verilog
 from ..model import energy
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from .synth import find_tool, run_tool
 
 MEMORY_ROWS = 64  # memories with at least as many rows are macros, not flip-flops

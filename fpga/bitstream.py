@@ -27,7 +27,7 @@ from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.images import fingerprint, memory_images
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock

@@ -23,7 +23,7 @@ from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, wor
 from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.images import fingerprint, image_beats, load_words, memory_images
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .link import Link, LinkError
 

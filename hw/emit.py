@@ -28,7 +28,7 @@ from amaranth.lib import data
 
 from ..model.files import write_atomically
 from ..model.images import MemoryImages, load_words, memory_images
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from ..model.prefetch import block_beats, blocks
 from ..model.spec import INPUT
 from .config import EngineConfig

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import affine, arrange
-from .affine import Builder, Value
+from .affine import Value
+from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Staircase
 from .spec import INPUT, Pool

@@ -13,7 +13,8 @@ from .codes import spikes
 from .cycles import predict_all
 from .errors import OneSpikeError
 from .external import ExternalMemory, with_memory
-from .mapper import Mapping, fit_config, map_network
+from .mapper import fit_config, map_network
+from .mapping import Mapping
 from .spec import INPUT, SpikeNet
 
 PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles

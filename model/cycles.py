@@ -20,7 +20,7 @@ from ..hw.fire import FIRE_LATENCY
 from ..hw.sequencer import SEQUENCER_LATENCY
 from . import golden
 from .extract import CHUNK
-from .mapper import MappedLayer, Mapping
+from .mapping import MappedLayer, Mapping
 
 CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""

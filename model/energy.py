@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import golden
-from .mapper import MappedLayer, Mapping
+from .mapping import MappedLayer, Mapping
 from .operations import Operations, count, is_copy, reads, spike_maps
 from .spec import INPUT, Source
 

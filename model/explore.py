@@ -22,7 +22,8 @@ from .area import Area, estimate
 from .choose import choose_for
 from .cycles import predict_all, utilisation
 from .errors import OneSpikeError
-from .mapper import Mapping, fit_config, round_depth
+from .mapper import fit_config, round_depth
+from .mapping import Mapping
 from .spec import SpikeNet
 
 MOST_ROWS = 1 << 16  # of weights in a bank, where parts with few lanes would have room for more

@@ -12,7 +12,7 @@ from ..hw.config import EngineConfig
 from ..hw.prefetch import beat_rows, head_beats, row_beats
 from .axi_read import bursts
 from .cycles import LayerCycles
-from .mapper import MappedLayer, Mapping
+from .mapping import MappedLayer, Mapping
 from .prefetch import block_beats, blocks
 
 READY_LATENCY = 2  # cycles from a part's last beat to its first possible start

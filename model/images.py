@@ -27,7 +27,7 @@ from ..hw.program import (
 )
 from ..hw.walk import column_entry, row_entry
 from .codes import SIGNED_PLUS, decode
-from .mapper import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .prefetch import ExternalImage, external_image
 from .spec import INPUT
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .affine import Builder, Value
+from .affine import Value
 from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPES, TRANSPARENT, Operations
+from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Graph
 

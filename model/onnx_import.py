@@ -12,7 +12,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from . import onnx_reference as reference
-from .affine import Builder, scale
+from .affine import scale
+from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Graph
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from . import affine, aten
-from .affine import Builder, Padding, Value
+from .affine import Padding, Value
+from .builder import Builder
 from .errors import OneSpikeError
 from .onnx_quant import Levels, Quantisers, Tensor
 from .spec import Pool

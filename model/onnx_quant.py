@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import affine
-from .affine import Builder, Value
+from .affine import Value
+from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Staircase
 from .onnx_reference import ROUNDING_MODES, bounds, integer_range

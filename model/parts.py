@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..hw.config import EngineConfig
 
 if TYPE_CHECKING:
-    from .mapper import MappedLayer
+    from .mapping import MappedLayer
 
 SHARE = 4  # parts that the weight memory should hold, where blocks are small enough
 BEAM = 16  # placements that are pursued at a time

@@ -10,7 +10,7 @@ from ..hw.config import EngineConfig
 from ..hw.prefetch import BLOCK, beat_rows, head_beats, row_beats
 
 if TYPE_CHECKING:
-    from .mapper import MappedLayer
+    from .mapping import MappedLayer
 
 
 class Block(NamedTuple):

@@ -20,7 +20,7 @@ from .model.choose import choose_mapping
 from .model.cycles import predict_all
 from .model.errors import OneSpikeError
 from .model.images import image_beats
-from .model.mapper import Mapping
+from .model.mapping import Mapping
 from .options import CHOOSING
 from .progress import Progress
 from .sim.engine import simulate

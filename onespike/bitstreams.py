@@ -17,7 +17,7 @@ from .fpga.boards import Board, find_board
 from .hw.config import EngineConfig
 from .model import energy
 from .model.explore import count_cycles
-from .model.mapper import Mapping
+from .model.mapping import Mapping
 from .model.spec import SpikeNet
 from .progress import Progress
 

@@ -21,7 +21,7 @@ from .model.errors import OneSpikeError
 from .model.external import ExternalMemory, with_memory
 from .model.graph import activate
 from .model.layerwise import layer_losses, occupancy, rounder
-from .model.mapper import Mapping
+from .model.mapping import Mapping
 from .model.operations import count
 from .model.prefetch import block_beats, blocks
 from .model.spec import INPUT, SpikeNet

@@ -11,7 +11,7 @@ import numpy as np
 from .model.cycles import CAUSES, LayerCycles, utilisation
 from .model.energy import Energy
 from .model.layerwise import Losses, Occupancy
-from .model.mapper import Mapping
+from .model.mapping import Mapping
 from .model.operations import Operations
 from .model.spec import SpikeNet
 

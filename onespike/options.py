@@ -18,6 +18,7 @@ from .model.choose import choose_mapping, spike_rates
 from .model.errors import OneSpikeError
 from .model.external import ExternalMemory
 from .model.files import cannot_write
+from .model.mapping import Mapping
 from .model.spec import SpikeNet
 
 CHOOSING = 2  # images that guide the choice of slices
@@ -236,7 +237,7 @@ def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
     )
 
 
-def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> mapper.Mapping:
+def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> Mapping:
     """The network on the engine that the options describe; codes: images that guide the choice of slices."""
     fixed = dict(args.fixed)
     config = engine_config(args)

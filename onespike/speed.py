@@ -13,7 +13,7 @@ import torch
 
 from .hw.emit import emit
 from .model import golden
-from .model.mapper import Mapping
+from .model.mapping import Mapping
 from .model.spec import SpikeNet
 from .sim.engine import simulate
 

@@ -26,7 +26,7 @@ from ..model.errors import OneSpikeError
 from ..model.external import ExternalMemory, beat_cycles, with_memory
 from ..model.files import write_atomically
 from ..model.images import expected_writes, image_beats, load_words, memory_images
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from ..model.prefetch import block_beats, blocks
 
 STEP = "ONESPIKE_STEP"  # set for a test bench that wakes in every cycle

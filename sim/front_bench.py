@@ -19,7 +19,7 @@ from ..hw.registers import flag, word
 from ..model import golden
 from ..model.cycles import predict
 from ..model.images import image_beats, load_words, memory_images
-from ..model.mapper import Mapping
+from ..model.mapping import Mapping
 from ..model.spec import SpikeNet
 
 CLOCK_NS = 10

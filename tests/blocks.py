@@ -10,7 +10,8 @@ from amaranth.lib.memory import Memory
 
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
-from onespike.model.mapper import Mapping, fit_config, map_network
+from onespike.model.mapper import fit_config, map_network
+from onespike.model.mapping import Mapping
 from onespike.model.spec import Image, Layer, Pool, Source, SpikeNet
 
 

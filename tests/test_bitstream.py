@@ -27,7 +27,8 @@ from onespike.model.area import Area
 from onespike.model.errors import OneSpikeError
 from onespike.model.explore import Point
 from onespike.model.images import fingerprint, memory_images
-from onespike.model.mapper import Mapping, fit_config, map_network
+from onespike.model.mapper import fit_config, map_network
+from onespike.model.mapping import Mapping
 from onespike.model.spec import SpikeNet
 
 NAMES = {"ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM"),

@@ -10,7 +10,8 @@ from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.model.codes import encode
 from onespike.model.cycles import CAUSES, predict
-from onespike.model.mapper import Mapping, fit_config, map_network
+from onespike.model.mapper import fit_config, map_network
+from onespike.model.mapping import Mapping
 from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 
 

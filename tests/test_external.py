@@ -14,7 +14,8 @@ from onespike.model.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
 from onespike.model.external import ExternalMemory
 from onespike.model.images import memory_images
-from onespike.model.mapper import Mapping, map_network, round_depth
+from onespike.model.mapper import map_network, round_depth
+from onespike.model.mapping import Mapping
 from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
 

@@ -15,7 +15,8 @@ from onespike.hw.program import layer_words
 from onespike.model.errors import OneSpikeError
 from onespike.model.fetch import fetch
 from onespike.model.images import MemoryImages, memory_images
-from onespike.model.mapper import Mapping, fit_config, map_network
+from onespike.model.mapper import fit_config, map_network
+from onespike.model.mapping import Mapping
 from onespike.model.spec import Image, Layer, Pool, Source, SpikeNet
 from onespike.model.walk import records, tables, walk
 

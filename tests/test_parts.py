@@ -10,7 +10,8 @@ from onespike.hw.config import EngineConfig
 from onespike.model import mapper
 from onespike.model.errors import OneSpikeError
 from onespike.model.images import memory_images, weight_rows
-from onespike.model.mapper import Mapping, fit_config, map_network
+from onespike.model.mapper import fit_config, map_network
+from onespike.model.mapping import Mapping
 from onespike.model.prefetch import prefetch
 from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.walk import records

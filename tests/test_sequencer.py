@@ -12,7 +12,7 @@ from onespike.hw.program import layer_fields, layout
 from onespike.hw.sequencer import SEQUENCER_LATENCY, Sequencer
 from onespike.model.fetch import Command, Stride
 from onespike.model.images import MemoryImages, memory_images
-from onespike.model.mapper import Mapping
+from onespike.model.mapping import Mapping
 from onespike.model.walk import Record, records, tables, walk
 from onespike.sim.stream import run_stream
 
