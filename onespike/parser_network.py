@@ -136,6 +136,9 @@ def add_convert(command: Command) -> None:
         "--rate", type=options.number(1e-9, 1, float), default=1e-3, metavar="R", help="of learning (default: 0.001)"
     )
     tune.add_argument(
+        "--batch", type=options.number(2, 10000), default=100, metavar="N", help="images of a step (default: 100)"
+    )
+    tune.add_argument(
         "--distil",
         type=options.number(0, 1, float),
         default=0.5,

@@ -98,8 +98,8 @@ def run_convert(args: argparse.Namespace, console: Console, progress: Progress) 
 
         with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
             conversion = finetune(
-                conversion, data, epochs=args.finetune, rate=args.rate, shift=args.shift, flip=args.flip,
-                distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
+                conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
+                flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
                 checkpoints=args.output.parent / ".onespike-cache",
             )  # fmt: skip
     conversion.net.save(args.output)
