@@ -32,7 +32,7 @@ from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
-from .synth import count_flip_flops, find_tool, run_tool, run_yosys, timing, tool_versions, utilisation
+from .synth import cells, count_flip_flops, find_tool, run_tool, run_yosys, timing, tool_versions, utilisation
 from .targets import Target
 from .top import NAME, top_verilog
 
@@ -225,7 +225,7 @@ def _attempt(
     part = board.part
     family = part.family
     files, synthesis = sources(mapping, board, clock, front), family.synthesis(NAME, "top.json")
-    key = json.dumps([files, synthesis, part.part, str(clock.mhz), seed, tools])
+    key = json.dumps([files, synthesis, family.crowded, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
     if result.is_file():
@@ -237,12 +237,13 @@ def _attempt(
         write_atomically(folder / name, text)
     run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", synthesis, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
-    options = {
+    formats = {
         "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],
         "ice40": ["--pcf", pins, "--asc", "routed.asc"],
         "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
     }[family.name]
-    command = [find_tool(family.router), *part.part, "--json", "top.json", *options]
+    crowded = part.routing(cells(folder).get(family.block_rams, 0))
+    command = [find_tool(family.router), *part.part, *crowded, "--json", "top.json", *formats]
     command += ["--freq", f"{float(clock.mhz):.6g}", "--seed", str(seed), "--timing-allow-fail"]
     command += ["--report", "report.json", "--log", "nextpnr.log", "-q"]
     failure: OneSpikeError | None = None
@@ -270,7 +271,7 @@ def _resources(folder: Path, part: Target) -> dict[str, tuple[int, int]]:
     have = {"LUTs": part.luts, "flip-flops": part.flip_flops, "block RAMs": part.block_rams}
     counted = {
         "logic cells" if family.merged else "LUTs": used[family.luts],
-        "flip-flops": (count_flip_flops(folder / "stat.json", family), part.flip_flops),
+        "flip-flops": (count_flip_flops(folder, family), part.flip_flops),
         "block RAMs": used[family.block_rams],
         "multipliers": used.get(family.multipliers, (0, 0)),
     }

@@ -41,8 +41,8 @@ from .targets import Family, Target, find_target
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family
 SAMPLES = {  # of them, how many of each block are synthesised: more for those with more quantities
-    "onespike": 6, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 6,
-    "loader": 4, "drain": 8, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
+    "onespike": 6, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 9,
+    "loader": 4, "drain": 10, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
 }  # fmt: skip
 WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
 RESOURCES = ("luts", "flip_flops")

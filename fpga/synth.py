@@ -154,15 +154,16 @@ def synthesise(
     router = find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = family.synthesis("top", "top.json")
-    key = json.dumps([to_verilog(config), script, part.part, part.pins, seed, frequency, place, tools])
+    key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
     directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
     if result.is_file():
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
-    options = write_design(config, directory)
-    run_yosys(f"read_verilog {' '.join(options)} onespike.v top.v", script, directory)
-    command = [router, *part.part, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
+    defines = write_design(config, directory)
+    run_yosys(f"read_verilog {' '.join(defines)} onespike.v top.v", script, directory)
+    options = part.routing(cells(directory).get(family.block_rams, 0))
+    command = [router, *part.part, *options, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:
         names = ("clk", "rst", "pin_in", "pin_out")
@@ -172,7 +173,7 @@ def synthesise(
     run_tool([*command, "-q", *([] if place else ["--pack-only"])], directory, "nextpnr.log")
     used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
-    flip_flops = used.get(family.flip_flops) or count_flip_flops(directory / "stat.json", family)
+    flip_flops = used.get(family.flip_flops) or count_flip_flops(directory, family)
     found = Synthesised(
         target=part.name,
         luts=used[family.luts],
@@ -212,10 +213,15 @@ def utilisation(log: str) -> dict[str, tuple[int, int]]:
     return {name: (int(used), int(available)) for name, used, available in found}
 
 
-def count_flip_flops(path: Path, family: Family) -> int:
+def cells(directory: Path) -> dict[str, int]:
+    """Number of cells by type, in the statistics that `run_yosys` left."""
+    found: dict[str, int] = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
+    return found
+
+
+def count_flip_flops(directory: Path, family: Family) -> int:
     """Registers in Yosys' statistics, where the router does not count them apart."""
-    cells = json.loads(path.read_text())["design"]["num_cells_by_type"]
-    return sum(number for name, number in cells.items() if name.startswith(family.flip_flops))
+    return sum(number for name, number in cells(directory).items() if name.startswith(family.flip_flops))
 
 
 def timing(path: Path) -> tuple[float, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Any
 from ..hw.config import EngineConfig
 from ..hw.verilog import TOP, to_verilog
 from ..model.files import write_atomically
-from .synth import find_tool, run_yosys, tool_versions, write_design
+from .synth import cells, find_tool, run_yosys, tool_versions, write_design
 
 NAME = "xc7"
 SCRIPT = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"
@@ -39,13 +39,13 @@ class Estimated:
     tools: str
 
 
-def count(cells: Mapping[str, int]) -> dict[str, Any]:
+def count(found: Mapping[str, int]) -> dict[str, Any]:
     """Resources of the cells that Yosys counts by type."""
     return {
-        "luts": sum(luts * cells.get(name, 0) for name, luts in LUTS.items()),
-        "flip_flops": sum(cells.get(name, 0) for name in FLIP_FLOPS),
-        "block_rams": sum(rams * cells.get(name, 0) for name, rams in BLOCK_RAMS.items()),
-        "multipliers": sum(cells.get(name, 0) for name in MULTIPLIERS),
+        "luts": sum(luts * found.get(name, 0) for name, luts in LUTS.items()),
+        "flip_flops": sum(found.get(name, 0) for name in FLIP_FLOPS),
+        "block_rams": sum(rams * found.get(name, 0) for name, rams in BLOCK_RAMS.items()),
+        "multipliers": sum(found.get(name, 0) for name in MULTIPLIERS),
     }
 
 
@@ -59,7 +59,6 @@ def estimate(config: EngineConfig, build_dir: Path) -> Estimated:
     if not result.is_file():
         options = write_design(config, directory)
         run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
-        cells = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
-        found = Estimated(**count(cells), tools=tools)
+        found = Estimated(**count(cells(directory)), tools=tools)
         write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return Estimated(**json.loads(result.read_text()))

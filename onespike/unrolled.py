@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .fpga.synth import run_yosys
+from .fpga.synth import cells, run_yosys
 from .model import golden
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
@@ -68,7 +68,7 @@ def _ecp5_luts(folder: Path) -> int:
         return int(json.loads(kept.read_text())["luts"])
     files = " ".join(sorted(str(path.relative_to(folder)) for path in (folder / "src").rglob("*.v")))
     run_yosys(f"read_verilog -sv {files}", "synth_ecp5 -noabc9 -top unrolled", folder)
-    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-    luts = cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+    found = cells(folder)
+    luts = found.get("LUT4", 0) + 2 * found.get("CCU2C", 0)
     kept.write_text(json.dumps({"luts": luts}))
     return luts

@@ -107,3 +107,9 @@ def test_small_engine_is_placed_and_cached(tmp_path: Path) -> None:
     kept = json.loads(result.read_text()) | {"fmax_mhz": 1.0}
     result.write_text(json.dumps(kept))
     assert synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100).fmax_mhz == 1.0  # from the cache
+
+
+def test_crowded_parts_are_routed_otherwise():
+    part = find_target("ecp5-85k")
+    assert part.routing(156) == () and part.routing(157) == part.family.crowded != ()
+    assert find_target("ice40").routing(30) == ()
