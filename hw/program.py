@@ -62,9 +62,7 @@ def layer_fields(config: EngineConfig) -> dict[str, int]:
         "dest_slices": banks,  # - 1
         "dest_slice_groups": channel,  # groups of F channels per slice - 1
         "dest_word_groups": _bits(config.word_bits),  # groups of F channels per word - 1
-        "dest_group_words": _bits(
-            config.fire_lanes
-        ),  # words per group of F channels - 1: the drain takes as many cycles for each group
+        "dest_group_words": _bits(config.fire_lanes),  # words per group of F channels, its cycles in the drain, - 1
     }
     if config.streams_weights:
         fields |= {
