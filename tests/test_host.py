@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file to an answer: `onespike run` on a simulated board, and what it says about boards that do not answer."""
 
+import functools
 import json
 import os
 import random
@@ -50,9 +51,12 @@ def board(net, tmp_path):
     command = [sys.executable, "-m", "onespike.cli", "board", str(net), "--banks", "1", "--lanes", "4"]
     command += ["-o", str(BUILD), "--pty", str(tmp_path / "ttyBoard")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # What runs in the background of a shell ignores interrupts, and so does all that it starts.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=listen,
+    ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
             line = next((text for text in process.stdout if text.startswith("Serial port: ")), "")
@@ -60,7 +64,10 @@ def board(net, tmp_path):
             yield line.removeprefix("Serial port: ").strip()
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
+            try:
+                assert process.wait(20) == 130
+            finally:
+                process.kill()
     assert not (tmp_path / "ttyBoard").is_symlink()
 
 
