@@ -93,7 +93,7 @@ ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5",
     map_luts=f"abc9 -W {WIRE_DELAY}",
-    # ResNet-20 in 172 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
+    # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours. An engine of 4 x 16 lanes in 31 of 56 is slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),
     router="nextpnr-ecp5",
