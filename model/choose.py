@@ -65,7 +65,7 @@ def choose_for(
     cost: dict[int, np.ndarray] = {}
     rows: dict[int, np.ndarray] = {}
     refused = ""
-    for slices in _slices(config):
+    for slices in slice_counts(config):
         try:
             mapping = _mapping(net, config, slices, True, options)
         except OneSpikeError as error:
@@ -98,7 +98,7 @@ def choose_for(
 def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:
     """The mapping that needs no images: as few slices for all layers as the engine's memories allow."""
     refused: OneSpikeError | None = None
-    for slices in _slices(config):
+    for slices in slice_counts(config):
         try:
             return map_network(net, config, slices=slices)
         except OneSpikeError as error:
@@ -107,7 +107,8 @@ def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:
     raise refused
 
 
-def _slices(config: EngineConfig) -> list[int]:
+def slice_counts(config: EngineConfig) -> list[int]:
+    """How many banks of the engine may share a job."""
     return [1 << i for i in range(config.banks.bit_length())]
 
 

@@ -19,7 +19,7 @@ from ..fpga.targets import TARGETS, Target
 from ..hw.config import EngineConfig
 from . import golden
 from .area import Area, estimate
-from .choose import choose_for
+from .choose import choose_for, slice_counts
 from .cycles import predict_all, utilisation
 from .errors import OneSpikeError
 from .mapper import fit_config, round_depth
@@ -138,7 +138,7 @@ def evaluate(
 ) -> Point:
     """One point: refused by the ports, or by the smallest memories that hold the network; else mapped and counted."""
     sized, refused = [], ""
-    for slices in (1 << i for i in range(config.banks.bit_length())):
+    for slices in slice_counts(config):
         try:
             sized.append(fit_config(net, config, slices=slices))
         except OneSpikeError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from .hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from .hw.front import FRONTS, Front, uart_front
 from .model import golden, mapper
-from .model.choose import choose_mapping, spike_rates
+from .model.choose import choose_for, spike_rates
 from .model.errors import OneSpikeError
 from .model.external import ExternalMemory
 from .model.files import cannot_write
@@ -247,9 +247,9 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     if args.slices != "auto" or codes is None or not len(codes):
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
     else:
-        found = choose_mapping(net, config, codes[:CHOOSING], memory=memory_of(args))
+        seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
+        found = choose_for(net, config, seen, memory=memory_of(args))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
-        seen = golden.run(net, codes[:CHOOSING], layers=True)
         chosen = {"slices": slices, "rates": spike_rates(net, seen, config.code)}
     return mapper.map_network(net, mapper.fit_config(net, config, fixed=fixed, **chosen), **chosen)
 
