@@ -32,7 +32,17 @@ from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
-from .synth import cells, count_flip_flops, find_tool, run_tool, run_yosys, timing, tool_versions, utilisation
+from .synth import (
+    NETLIST,
+    cells,
+    count_flip_flops,
+    find_tool,
+    run_tool,
+    timing,
+    tool_versions,
+    utilisation,
+    write_netlist,
+)
 from .targets import Target
 from .top import NAME, top_verilog
 
@@ -224,7 +234,8 @@ def _attempt(
 ) -> Attempt:
     part = board.part
     family = part.family
-    files, synthesis = sources(mapping, board, clock, front), family.synthesis(NAME, "top.json")
+    files = sources(mapping, board, clock, front)
+    synthesis = (family.synthesis(NAME, NETLIST), family.output_registers)
     key = json.dumps([files, synthesis, family.crowded, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
@@ -235,7 +246,8 @@ def _attempt(
         return Attempt(**(kept | {"resources": resources, "critical_path": path, "directory": str(folder)}))
     for name, text in files.items():
         write_atomically(folder / name, text)
-    run_yosys(f"read_verilog {' '.join(name for name in files if name.endswith('.v'))}", synthesis, folder)
+    verilog = " ".join(name for name in files if name.endswith(".v"))
+    write_netlist(f"read_verilog {verilog}", family, NAME, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
     formats = {
         "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],
@@ -243,7 +255,7 @@ def _attempt(
         "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
     }[family.name]
     crowded = part.routing(cells(folder).get(family.block_rams, 0))
-    command = [find_tool(family.router), *part.part, *crowded, "--json", "top.json", *formats]
+    command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, *formats]
     command += ["--freq", f"{float(clock.mhz):.6g}", "--seed", str(seed), "--timing-allow-fail"]
     command += ["--report", "report.json", "--log", "nextpnr.log", "-q"]
     failure: OneSpikeError | None = None

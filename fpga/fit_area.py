@@ -35,7 +35,7 @@ from ..hw.verilog import BANK, TOP, to_verilog
 from ..model import area
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import run_yosys, synthesise, tool_versions
+from .synth import NETLIST, synthesise, tool_versions, write_netlist
 from .targets import Family, Target, find_target
 
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
@@ -122,14 +122,15 @@ def black_box(text: str) -> str:
 
 def synthesise_block(module: str, text: str, family: Family, cache: Path, tools: str) -> dict[str, int]:
     """LUTs and registers of one block, synthesised alone, or from the cache."""
-    synthesis = family.synthesis(f"\\{module}", "top.json")
-    digest = hashlib.sha256("\n".join((synthesis, tools, text)).encode()).hexdigest()[:24]
+    top = f"\\{module}"
+    steps = (family.synthesis(top, NETLIST), *(["output registers"] if family.output_registers else []))
+    digest = hashlib.sha256("\n".join((*steps, tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
     if not result.is_file():
         directory = cache / "work" / digest
         write_atomically(directory / "block.v", text)
-        run_yosys("read_verilog -DONESPIKE_BLANK block.v", synthesis, directory)
-        netlist = json.loads((directory / "top.json").read_text())
+        write_netlist("read_verilog -DONESPIKE_BLANK block.v", family, top, directory)
+        netlist = json.loads((directory / NETLIST).read_text())
         write_atomically(result, json.dumps(packed(netlist, family)))
         shutil.rmtree(directory)
     return json.loads(result.read_text())

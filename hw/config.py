@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..model.errors import OneSpikeError
+from .memory import page_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
 AXI_BITS = (32, 64, 128)
@@ -128,6 +129,11 @@ class EngineConfig:
     def drain_steps(self) -> int:
         """Cycles to drain one bank: L / F."""
         return self.lanes // self.fire_lanes
+
+    @property
+    def weight_pages(self) -> tuple[int, ...]:
+        """Rows of each page of a weight memory, see `onespike.hw.memory.page_depths`."""
+        return page_depths(self.lanes * self.weight_bits, self.weight_depth)
 
     @property
     def spike_addr_bits(self) -> int:

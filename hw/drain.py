@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..model.codes import MAX_FIELD
-from .bank import CAPTURE_LATENCY
+from .bank import capture_latency
 from .config import EngineConfig
 from .loop import add_loop
 from .memory import plain_memory
@@ -49,8 +49,8 @@ def group_parts(config: EngineConfig) -> int:
 
 
 def release_step(config: EngineConfig) -> int:
-    """The step at which a bank may end its next job: that job's sums come CAPTURE_LATENCY cycles later."""
-    return max(0, config.drain_steps - CAPTURE_LATENCY)
+    """The step at which a bank may end its next job: that job's sums come `capture_latency` cycles later."""
+    return max(0, config.drain_steps - capture_latency(config))
 
 
 class Drain(wiring.Component):

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping as Map
@@ -36,10 +37,11 @@ from .drain import channel_layout
 from .front import Front, front_verilog
 from .load import target_widths
 from .logits import logit_layout
+from .memory import page_names
 from .prefetch import BLOCK
 from .program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .registers import REGISTERS
-from .verilog import IMAGE_FILES, TOP, to_verilog, weight_file
+from .verilog import IMAGE_FILES, TOP, to_verilog, weight_files
 from .walk import column_entry, row_entry
 
 MANIFEST_VERSION = 1
@@ -88,8 +90,16 @@ def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     names = ("program", "rows", "columns", "channels")
     assert list(IMAGE_FILES.values()) == [f"{name}.hex" for name in names]
     files = {f"{name}.hex": hex_lines(getattr(images, name), widths[name]) for name in names}
-    files |= {weight_file(b): hex_lines(rows, widths["weights"]) for b, rows in enumerate(images.weights)}
+    for bank, rows in enumerate(images.weights):
+        pages = zip(weight_files(config, bank), weight_pages(rows, config), strict=True)
+        files |= {file: hex_lines(page, widths["weights"]) for file, page in pages}
     return files
+
+
+def weight_pages(rows: Sequence[int], config: EngineConfig) -> list[Sequence[int]]:
+    """The rows of each page of a bank's weight memory, as far as they are used; one row of zeros where none is."""
+    ends = list(itertools.accumulate(config.weight_pages, initial=0))
+    return [rows[first:end] or [0] for first, end in itertools.pairwise(ends)]
 
 
 def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None) -> Manifest:
@@ -290,18 +300,24 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
         for memory, name, depth, holds, fields in entries
     ]
     for bank, rows in enumerate(images.weights):
-        memories.append(
-            {
-                "memory": f"bank{bank}.weight_memory",
-                "file": weight_file(bank),
-                "rows": len(rows),
-                "depth": config.weight_depth,
-                "bits": widths["weights"],
-                "holds": f"weights of bank {bank}, {config.lanes} output channels a row, in the order layer, source, "
-                "output block, tap row, tap, input channel",
-                "fields": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],
-            }
-        )
+        names = page_names(f"bank{bank}.weight_memory", len(config.weight_pages))
+        pages = zip(names, weight_files(config, bank), weight_pages(rows, config), config.weight_pages, strict=True)
+        first = 0
+        for memory, file, used, depth in pages:
+            memories.append(
+                {
+                    "memory": memory,
+                    "file": file,
+                    "first_row": first,
+                    "rows": len(used),
+                    "depth": depth,
+                    "bits": widths["weights"],
+                    "holds": f"weights of bank {bank}, {config.lanes} output channels a row, in the order layer, "
+                    "source, output block, tap row, tap, input channel",
+                    "fields": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],
+                }
+            )
+            first += depth
     return memories
 
 

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 from .extract import at_most_one, chunk_count, word_chunks, word_layout
-from .memory import plain_memory
+from .memory import PagedMemory
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
 
@@ -93,10 +93,8 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        m.submodules.spike_memory = spikes = plain_memory(config.word_bits, config.spike_depth)
-        write = spikes.write_port()
-        read = spikes.read_port()
-        m.d.comb += [write.en.eq(self.write.enable), write.addr.eq(self.write.address), write.data.eq(self.write.data)]
+        spikes = PagedMemory(m, "spike_memory", config.word_bits, config.spike_depth)
+        spikes.write(m, enable=self.write.enable, address=self.write.address, data=self.write.data)
 
         # The walk: one command at a time, one word a cycle. What is left counts down to below zero, so that a sign bit
         # tells the last word of a row and the last row; where the next row begins is known before it is needed.
@@ -118,8 +116,6 @@ class Fetch(wiring.Component):
             begins.eq(Mux(fresh, Value.cast(self.commands.payload), Value.cast(command))),
             codes_per_word.eq(config.word_bits >> self.strides[command.segment].field),
             self.commands.ready.eq(~active | (issue_ready & ends)),
-            read.addr.eq(address),
-            read.en.eq(issue_ready),
         ]
         with m.If(~active | issue_ready):
             m.d.sync += [address.eq(address + 1), weight.eq(weight + codes_per_word), words_left.eq(words_left - 1)]
@@ -143,7 +139,7 @@ class Fetch(wiring.Component):
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
         valid = [Signal(name=f"valid{i}") for i in range(2)]
         offered = Signal()
-        words = [Signal(config.word_bits, name=f"word{i}", reset_less=True) for i in (1, 2)]
+        word = Signal(config.word_bits, reset_less=True)
         chunks = Signal(chunk_count(config.word_bits), reset_less=True)
         # Kept as they are: each is one LUT that looks at registers, and synthesis would chain them to save one.
         moves = [Signal(name=f"moves{i}", attrs={"keep": 1}) for i in range(3)]
@@ -161,15 +157,16 @@ class Fetch(wiring.Component):
                 tags[0].meta.segment.eq(command.segment),
             ]
         with m.If(moves[1]):
-            m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0]), words[0].eq(read.data)]
+            m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
+        arrived = spikes.read(m, address, first=moves[0], second=moves[1])
         with m.If(moves[2]):
-            found = word_chunks(words[0])
+            found = word_chunks(arrived)
             m.d.sync += [offered.eq(valid[1] & (found.any() | tags[1].last)), tags[2].eq(tags[1])]
-            m.d.sync += [words[1].eq(words[0]), chunks.eq(found)]
+            m.d.sync += [word.eq(arrived), chunks.eq(found)]
 
         m.d.comb += [
             self.words.valid.eq(offered),
-            self.words.payload.word.eq(words[1]),
+            self.words.payload.word.eq(word),
             self.words.payload.chunks.eq(chunks),
             self.words.payload.single.eq(at_most_one(chunks)),
             self.words.payload.last.eq(tags[2].last),

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memories whose reads and writes never meet."""
+"""Memories whose reads and writes never meet; deep ones in pages, with a register behind every block RAM."""
 
 from __future__ import annotations
 
-from amaranth.hdl import ShapeLike
+import functools
+
+from amaranth.hdl import Const, Module, ShapeLike, Signal, Value
 from amaranth.lib.memory import Memory
+
+PAGE_BITS = {16384: 1, 8192: 2, 4096: 4, 2048: 9, 1024: 18, 512: 36}  # words of a block RAM of 18 Kbit -> their width
 
 
 def plain_memory(shape: ShapeLike, depth: int) -> Memory:
@@ -15,3 +19,90 @@ def plain_memory(shape: ShapeLike, depth: int) -> Memory:
     multiplexer as wide as the memory to keep that promise: 76 registers and 200 LUTs at each bank's spike memory.
     """
     return Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+
+
+@functools.cache
+def page_depths(width: int, depth: int) -> tuple[int, ...]:
+    """Words of each page of a deep memory, the largest first: as few block RAMs as can be, then as few pages.
+
+    A page is as deep as the block RAMs that lie side by side in it, so nothing is chosen inside a page. All but the
+    last hold a power of two of words, so that every page begins at a multiple of its size.
+    """
+
+    def best(left: int, sizes: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        found = []
+        for index, words in enumerate(sizes):
+            rams = -(-width // PAGE_BITS[words])
+            whole, last = divmod(left - 1, words)
+            found.append(((whole + 1) * rams, (words,) * whole + (last + 1,)))
+            smaller = sizes[index + 1 :]
+            if whole and smaller:
+                rest, pages = best(last + 1, smaller)
+                found.append((whole * rams + rest, (words,) * whole + pages))
+        return min(found, key=lambda pages: (pages[0], len(pages[1])))
+
+    return best(depth, tuple(PAGE_BITS))[1]
+
+
+class PagedMemory:
+    """A `plain_memory` whose words arrive two cycles after their address: from block RAM, from a register behind it.
+
+    A memory deeper than its block RAMs is cut into pages (`page_depths`). Each has its own register, which the tools
+    can take into the block RAM, and the multiplexer that chooses the page lies behind them: in one cycle together, the
+    two would set the clock of a large engine.
+
+    Parameters
+    ----------
+    m : the module that the pages join, as submodules: `name` where there is one, else `name` with a number.
+    """
+
+    def __init__(self, m: Module, name: str, width: int, depth: int):
+        self.name, self.width, self.depth = name, width, depth
+        self.pages = [plain_memory(width, words) for words in page_depths(width, depth)]
+        for page, memory in zip(self.names, self.pages, strict=True):
+            m.submodules[page] = memory
+
+    @property
+    def names(self) -> list[str]:
+        """Name of every page."""
+        return page_names(self.name, len(self.pages))
+
+    def _lies_in(self, address: Value) -> list[Value]:
+        """For each page, whether the address lies in it."""
+        found, first = [], 0
+        for page in self.pages:
+            bits = (page.depth - 1).bit_length()
+            found.append(address[bits:] == first >> bits)
+            first += page.depth
+        return found if len(found) > 1 else [Const(1)]
+
+    def write(self, m: Module, *, enable: Value, address: Value, data: Value) -> None:
+        """Connect the write port."""
+        for page, here in zip(self.pages, self._lies_in(address), strict=True):
+            port = page.write_port()
+            m.d.comb += [port.en.eq(enable & here), port.addr.eq(address), port.data.eq(data)]
+
+    def read(self, m: Module, address: Value, *, first: Value | None = None, second: Value | None = None) -> Value:
+        """The word at `address`, two cycles later; first, second: whether the first and the second step are taken."""
+        first, second = Const(1) if first is None else first, Const(1) if second is None else second
+        words = []
+        for name, page, here in zip(self.names, self.pages, self._lies_in(address), strict=True):
+            port = page.read_port()
+            word = Signal(self.width, name=f"{name}_word", reset_less=True)
+            m.d.comb += [port.addr.eq(address), port.en.eq(first)]
+            with m.If(second):
+                m.d.sync += word.eq(port.data)
+            if len(self.pages) > 1:
+                read, chosen = (Signal(name=f"{name}_{n}", reset_less=True) for n in ("read", "chosen"))
+                with m.If(first):
+                    m.d.sync += read.eq(here)
+                with m.If(second):
+                    m.d.sync += chosen.eq(read)
+                word = word & chosen.replicate(self.width)
+            words.append(word)
+        return functools.reduce(lambda a, b: a | b, words)
+
+
+def page_names(name: str, pages: int) -> list[str]:
+    """Names of the pages of a memory."""
+    return [name] if pages == 1 else [f"{name}{page}" for page in range(pages)]

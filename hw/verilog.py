@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 from .bank import Bank, bank_signature
 from .config import EngineConfig
 from .engine import Engine
+from .memory import page_names
 
 TOP = "onespike"
 BANK = "onespike_bank"
@@ -28,25 +29,31 @@ IMAGE_FILES = {
 }
 
 
-def weight_file(bank: int) -> str:
-    """Name of the memory image of one bank's weights."""
-    return f"weights{bank}.hex"
+def weight_files(config: EngineConfig, bank: int) -> tuple[str, ...]:
+    """Name of the memory image of every page of one bank's weights."""
+    pages = len(config.weight_pages)
+    return tuple(f"weights{bank}{f'_{page}' if pages > 1 else ''}.hex" for page in range(pages))
+
+
+def _weight_parameters(config: EngineConfig) -> list[str]:
+    """The bank module's parameters that name these images."""
+    return page_names("WEIGHTS", len(config.weight_pages))
 
 
 class _BankInstance(Elaboratable):
     """A bank as an instance of one Verilog module that all banks share."""
 
     def __init__(self, config: EngineConfig, index: int):
-        self.index = index
-        self.streamed = config.streams_weights
+        self.images = {}
+        if not config.streams_weights:
+            names = (f"p_{name}" for name in _weight_parameters(config))
+            self.images = dict(zip(names, weight_files(config, index), strict=True))
         self.interface = bank_signature(config).create(path=(f"bank{index}",))
         for name in self.interface.signature.members:
             setattr(self, name, getattr(self.interface, name))
 
     def elaborate(self, platform: Any) -> Instance:
-        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-        if not self.streamed:
-            ports["p_WEIGHTS"] = weight_file(self.index)
+        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal(), **self.images}
         for path, member, value in self.interface.signature.flatten(self.interface):
             direction = "o_" if member.flow is wiring.Out else "i_"
             ports[direction + "__".join(map(str, path))] = Value.cast(value)
@@ -56,17 +63,22 @@ class _BankInstance(Elaboratable):
 def bank_verilog(config: EngineConfig) -> str:
     """Verilog of `Bank(config)`, module `onespike_bank`; its parameter WEIGHTS names the memory image.
 
-    Where weights are streamed, there is no such image.
+    Where the weight memory has pages, there is an image for each, and the parameters are WEIGHTS0, WEIGHTS1 ..; where
+    weights are streamed, there is none.
     """
     if config.streams_weights:
         return convert(Bank(config), BANK)
-    text = convert(Bank(config), BANK, {"weight_memory": "WEIGHTS"})
-    return re.sub(rf"(?m)^module {BANK}\(", f'module {BANK} #(parameter WEIGHTS = "{weight_file(0)}") (', text)
+    names = _weight_parameters(config)
+    memories = page_names("weight_memory", len(names))
+    text = convert(Bank(config), BANK, dict(zip(memories, names, strict=True)))
+    files = weight_files(config, 0)
+    parameters = ", ".join(f'parameter {name} = "{file}"' for name, file in zip(names, files, strict=True))
+    return re.sub(rf"(?m)^module {BANK}\(", f"module {BANK} #({parameters}) (", text)
 
 
 @functools.lru_cache(maxsize=8)
 def to_verilog(config: EngineConfig) -> str:
-    """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_file`s.
+    """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_files`.
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
     """

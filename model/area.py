@@ -24,6 +24,7 @@ from ..hw.extract import word_layout
 from ..hw.fetch import command_layout, meta_layout, segment_bits
 from ..hw.fire import code_width
 from ..hw.load import target_widths
+from ..hw.memory import page_depths
 from ..hw.program import WORD, layer_words
 from ..hw.walk import DISPATCH_DEPTH, column_entry, row_entry
 from .errors import OneSpikeError
@@ -75,9 +76,10 @@ def memories(config: EngineConfig) -> list[Memory]:
     counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
     counters = counters if config.counters else []
     return [
-        Memory(name="fetch.spike_memory", width=config.word_bits, depth=config.spike_depth, number=banks),
-        Memory(name="bank.weight_memory", width=widths["weights"], depth=config.weight_depth, number=banks,
-               written=loaded),
+        *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
+          for depth in page_depths(config.word_bits, config.spike_depth)),
+        *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded)
+          for depth in config.weight_pages),
         Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
         Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
         Memory(name="sequencer.program_memory", width=WORD, depth=config.program_depth, written=loaded),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..hw.bank import CAPTURE_LATENCY
+from ..hw.bank import capture_latency
 from ..hw.drain import DRAIN_LATENCY, release_step
 from ..hw.extract import EXTRACT_LATENCY
 from ..hw.fetch import READ_LATENCY
@@ -149,6 +149,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     released = [-9] * banks  # the shadow set is free from the next cycle on
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
+    latency = capture_latency(config)
     release = release_step(config) if interval == 1 else (steps - 1) * interval
     drained = 0
     empty = waiting = starved = 0
@@ -200,7 +201,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                         if released[b] >= z:
                             waiting += released[b] + 1 - z
                             z = released[b] + 1
-                        begin[s] = z + CAPTURE_LATENCY
+                        begin[s] = z + latency
                     left[b] = z
                     del times[:-4], held[:-depth]
                 at += length

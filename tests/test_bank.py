@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import pattern, preload, random_bits, random_mapping
 
-from onespike.hw.bank import CAPTURE_LATENCY, Bank
+from onespike.hw.bank import Bank, capture_latency
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import DRAIN_LATENCY, release_step
 from onespike.hw.fetch import command_layout, stride_layout
@@ -134,7 +134,8 @@ def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: floa
         parts = rng.randint(1, 2)
         for part in range(parts):
             address, run, rows = rng.randrange(config.spike_depth - 30), rng.choice([0, 1, 3]), rng.randrange(3)
-            commands.append(Command(address, rng.randrange(20), run, rows, rng.randrange(2), part == parts - 1))
+            weight = rng.randrange(config.weight_depth - 172)
+            commands.append(Command(address, weight, run, rows, rng.randrange(2), part == parts - 1))
     return commands, strides, memory, weights
 
 
@@ -159,9 +160,11 @@ def test_golden_range():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random(seed):
-    """Commands with gaps, a drain that lets jobs wait: all sums, all events, and CAPTURE_LATENCY for every job."""
+    """Commands with gaps, a drain that lets jobs wait: all sums, all events, and `capture_latency` for every job."""
     rng = random.Random(seed)
-    config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]))
+    deep = {"weight_depth": 1100, "spike_depth": 2100} if seed % 2 else {}  # two pages each
+    config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]), **deep)
+    assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
     golden = bank(config, *case)
     grants = random_bits(rng, 2500, rng.choice([0.02, 0.2, 1]))
@@ -173,7 +176,7 @@ def test_random(seed):
     # `event` and `empty` come one cycle after the event left the extractor.
     last = np.cumsum([job.events + job.empty for job in golden]) - 1
     ends = [stamps["events"][index].cycle for index in last]
-    assert [t.cycle for t in stamps["fulls"]] == [end - 1 + CAPTURE_LATENCY for end in ends]
+    assert [t.cycle for t in stamps["fulls"]] == [end - 1 + capture_latency(config) for end in ends]
     assert [stamps["events"][index].payload for index in last] == [job.empty for job in golden]
     assert all(end - 1 > t.cycle for end, t in zip(ends[1:], stamps["releases"], strict=False))
 

@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from onespike.hw.bank import CAPTURE_LATENCY
+from onespike.hw.bank import capture_latency
 from onespike.hw.config import EngineConfig
 from onespike.hw.drain import DRAIN_LATENCY, Drain, channel_layout
 from onespike.hw.program import layer_fields
@@ -15,7 +15,7 @@ from onespike.model.drain import Row, drain
 
 @dataclass
 class FakeBank:
-    """Shows shadow sets as a Bank does: one waits in `full`, the next comes CAPTURE_LATENCY after its release."""
+    """Shows shadow sets as a Bank does: one waits in `full`, the next comes `capture_latency` after its release."""
 
     jobs: list[list[int]]
     rng: random.Random
@@ -31,7 +31,7 @@ class FakeBank:
     def after(self, cycle: int, release: int) -> None:
         if release:
             assert self.full, f"released in cycle {cycle} while no job waits"
-            self.full, self.free_from = False, cycle + CAPTURE_LATENCY
+            self.full, self.free_from = False, cycle + capture_latency(EngineConfig())
 
 
 @dataclass
@@ -186,15 +186,15 @@ def test_cycles(banks, slices, lanes, fire_lanes):
     phase = random_phase(rng, config, slices)
     ((rows, releases),) = rtl(config, random_channels(rng, config), [phase])
     steps, interval = config.drain_steps, phase.layer["dest_group_words"] + 1
-    # A bank is released as early as its next sums, CAPTURE_LATENCY later, cannot disturb the steps that are left.
-    release = max(0, steps - CAPTURE_LATENCY) if interval == 1 else (steps - 1) * interval
+    # A bank is released as early as its next sums, `capture_latency` later, cannot disturb the steps that are left.
+    release = max(0, steps - capture_latency(config)) if interval == 1 else (steps - 1) * interval
     cycle, free, expected_releases, expected_rows = 0, [0] * banks, [], []
     for job in range(len(releases) // slices):
         for s in range(slices):
             bank = (job * slices + s) % banks
             cycle = max(cycle, free[bank])
             expected_releases.append((cycle + release, bank))
-            free[bank] = cycle + release + CAPTURE_LATENCY
+            free[bank] = cycle + release + capture_latency(config)
             if s == slices - 1:
                 expected_rows += [cycle + step * interval + DRAIN_LATENCY for step in range(steps)]
             cycle += steps * interval

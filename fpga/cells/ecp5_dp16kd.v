@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lattice ECP5 block RAM for simulation of netlists: Yosys has its ports only. Written from the ECP5 memory usage guide
 // (FPGA-TN-02204) and from how Yosys connects it: 2048 bytes of 9 bits, two ports of 1, 2, 4, 9, 18 or (with both halves
-// of the data pins) 36 bits, no output registers. A read of a row that the other port writes in the same cycle has no
+// of the data pins) 36 bits, each with its output register, if REGMODE asks for it. A read of a row that the other port writes in the same cycle has no
 // defined value in silicon: here it gives the complement of the old one, so that a design that depends on it fails.
 module DP16KD #(
   parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18,
@@ -31,8 +31,10 @@ module DP16KD #(
   wire [35:0] data_a = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
                         DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
   wire [35:0] data_b = {18'b0, DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0};
-  reg [35:0] read_a, read_b;
-  wire [35:0] out = DATA_WIDTH_B == 36 ? read_b : {read_b[17:0], read_a[17:0]};
+  reg [35:0] read_a, read_b, register_a, register_b;
+  wire [35:0] out_a = REGMODE_A == "OUTREG" ? register_a : read_a;
+  wire [35:0] out_b = REGMODE_B == "OUTREG" ? register_b : read_b;
+  wire [35:0] out = DATA_WIDTH_B == 36 ? out_b : {out_b[17:0], out_a[17:0]};
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0,
           DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = out;
 
@@ -51,6 +53,8 @@ module DP16KD #(
     for (i = 0; i < 2048; i = i + 1) bytes[i] = contents[(i / 32) * 320 + (i / 2 % 16) * 20 + (i % 2) * 9 +: 9];
     read_a = 0;
     read_b = 0;
+    register_a = 0;
+    register_b = 0;
   end
 
   // The bytes of a row, as the pins show it.
@@ -90,12 +94,16 @@ module DP16KD #(
   endtask
 
   always @(posedge CLKA) begin
+    if (RSTA) register_a <= 0;
+    else if (OCEA) register_a <= read_a;
     if (writes_a) write(DATA_WIDTH_A, address_a, data_a);
     if (RSTA) read_a <= 0;
     else if (CEA && !writes_a)
       read_a <= writes_b && overlap ? ~row(DATA_WIDTH_A, address_a) : row(DATA_WIDTH_A, address_a);
   end
   always @(posedge CLKB) begin
+    if (RSTB) register_b <= 0;
+    else if (OCEB) register_b <= read_b;
     if (writes_b) write(DATA_WIDTH_B, address_b, data_b);
     if (RSTB) read_b <= 0;
     else if (CEB && !writes_b)

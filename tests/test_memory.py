@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paged memories: every word, whatever its page, two steps after its address, and no more block RAMs than needed."""
+
+import itertools
+import random
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from blocks import pattern, random_bits
+
+from onespike.hw.memory import PAGE_BITS, PagedMemory, page_depths
+from onespike.sim.stream import run_stream
+
+
+class Harness(wiring.Component):
+    """Writes and reads as streams; the word that arrives, whenever a pattern lets the second step be taken."""
+
+    def __init__(self, width: int, depth: int, steps: list[int]):
+        self.width, self.depth, self.steps = width, depth, steps
+        address = range(depth)
+        super().__init__(
+            {
+                "write": In(stream.Signature(data.StructLayout({"address": address, "data": width}))),
+                "read": In(stream.Signature(address)),
+                "word": Out(stream.Signature(width, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        memory = PagedMemory(m, "memory", self.width, self.depth)
+        step = pattern(m, "steps", self.steps)
+        memory.write(m, enable=self.write.valid, address=self.write.payload.address, data=self.write.payload.data)
+        m.d.comb += [self.write.ready.eq(1), self.read.ready.eq(step)]
+        m.d.comb += self.word.payload.eq(memory.read(m, self.read.payload, first=step, second=step))
+        stages = [self.read.valid, *(Signal(name=f"stage{i}") for i in range(2))]
+        for earlier, later in itertools.pairwise(stages):
+            with m.If(step):
+                m.d.sync += later.eq(earlier)
+        m.d.comb += self.word.valid.eq(stages[-1] & step)
+        return m
+
+
+@pytest.mark.parametrize(
+    ("width", "depth"), [(8, 40), (40, 512), (30, 1100), (16, 3072), (256, 2560), (72, 1), (36, 5000)]
+)
+def test_words(width: int, depth: int) -> None:
+    rng = random.Random(depth)
+    ends = list(itertools.accumulate(page_depths(width, depth)))
+    edges = {0, *(place for end in ends for place in (end - 1, end) if place < depth)}
+    places = sorted(edges | {rng.randrange(depth) for _ in range(60)})
+    contents = {place: rng.getrandbits(width) for place in places}
+    writes = [{"address": place, "data": contents[place]} for place in rng.sample(places, len(places))]
+    reads = rng.choices(places, k=100)
+    # Reads begin when all is written: a word that is read and written in one cycle has no value.
+    steps = [0] * (3 * len(writes)) + random_bits(rng, 400, 0.7)
+    harness = Harness(width, depth, steps)
+    words = run_stream(harness, {"write": writes, "read": reads}, {"word": len(reads)}, seed=depth, stall=0.1)["word"]
+    assert words == [contents[place] for place in reads]
+
+
+@pytest.mark.parametrize("width", [1, 9, 16, 36, 64, 128, 256, 300])
+def test_pages(width: int) -> None:
+    """They hold every word, begin at multiples of their size, and take the fewest block RAMs that any cut takes."""
+
+    def rams(words: int) -> int:
+        return min(-(-width // bits) for size, bits in PAGE_BITS.items() if size >= words)
+
+    for depth in (1, 100, 512, 513, 1536, 2048, 2560, 4096, 5000, 7168, 16384, 16385, 40000, 65536):
+        pages = page_depths(width, depth)
+        starts = list(itertools.accumulate(pages, initial=0))
+        assert starts.pop() == depth
+        assert all(start % (1 << (words - 1).bit_length()) == 0 for start, words in zip(starts, pages, strict=True))
+        found = sum(rams(words) for words in pages)
+        assert all(
+            found <= (depth - 1) // size * rams(size) + rams((depth - 1) % size + 1) for size in PAGE_BITS
+        ), (depth, pages)
+        assert len(pages) == 1 or found < rams(depth) if depth <= max(PAGE_BITS) else True
