@@ -40,7 +40,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         ),
         "full": Out(1),
         "release": In(1),
-        "step": In(range(max(2, config.drain_steps))),
+        "take": In(1),
         "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
         "event": Out(1),
         "empty": Out(1),
@@ -79,7 +79,7 @@ class Bank(wiring.Component):
         address, data.
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
-    step, drain : In, Out which F of L sums to show, one cycle later.
+    take, drain : In(1), Out show the next F of L sums, one cycle later.
     event, empty, waiting : Out(1) an event leaves in this cycle; a job ends in it, with no event; a job's end waits in
         it for `release`.
     """
@@ -181,7 +181,10 @@ class Bank(wiring.Component):
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row
 
-        # The accumulators.
+        # The accumulators. Every bank counts its own steps: those of all would be slow to reach so many lanes.
+        step = Signal(range(max(2, config.drain_steps)))
+        with m.If(self.take):
+            m.d.sync += step.eq(Mux(step == config.drain_steps - 1, 0, step + 1))
         m.submodules.lanes = lanes = Lanes(config)
         m.d.comb += [
             lanes.add.eq(valid[-1]),
@@ -189,7 +192,7 @@ class Bank(wiring.Component):
             Value.cast(lanes.weights).eq(weight_row),
             lanes.shift.eq(shift[-1]),
             lanes.negative.eq(minus[-1]),
-            lanes.step.eq(self.step),
+            lanes.step.eq(step),
             self.drain.eq(lanes.drain),
         ]
         # `full` rises with the capture and falls when the drain begins.

@@ -72,9 +72,8 @@ class Drain(wiring.Component):
     -------
     layer : In the current layer's record.
     start : In(1) the layer begins.
-    full, release : In, Out, one bit per bank, see Bank.
-    step : Out which F lanes the banks show.
-    banks : In(B x F x acc_bits) what they show, one cycle later.
+    full, take, release : In, Out, Out, one bit per bank, see Bank.
+    banks : In(B x F x acc_bits) what they show.
     load : In write port of the channel memory (only if `config.loadable`).
     valid, sums, shift, tag : Out F sums [signed], their channels' shifts, their place.
     """
@@ -86,8 +85,8 @@ class Drain(wiring.Component):
             "layer": In(layout(layer_fields(config))),
             "start": In(1),
             "full": In(config.banks),
+            "take": Out(config.banks),
             "release": Out(config.banks),
-            "step": Out(range(max(2, config.drain_steps))),
             "banks": In(data.ArrayLayout(row, config.banks)),
             "valid": Out(1),
             "sums": Out(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
@@ -111,6 +110,7 @@ class Drain(wiring.Component):
         # loops are an odometer with registers between its digits: steps and slices turn as the bank is chosen, the
         # blocks one cycle later, window and pixels another one. After a layer's last job all stand at their start.
         bank = Signal(range(max(2, config.banks)))
+        turn = Signal(config.banks, init=1)  # the same, one bit per bank
         step = Signal(range(max(2, steps)))
         take = Signal()
         free = Signal(init=1)  # the pause after a step is over
@@ -121,9 +121,9 @@ class Drain(wiring.Component):
         if group_parts(config) > 1:
             release_now = Mux(layer.dest_group_words == 0, release_now, loop_steps.last)
         m.d.comb += [
-            take.eq(free & (~loop_steps.first | (self.full >> bank)[0])),
-            self.step.eq(step),
-            self.release.eq((take & release_now) << bank),
+            self.take.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
+            self.release.eq(Mux(release_now, self.take, 0)),
+            take.eq(self.take.any()),
         ]
         if group_parts(config) > 1:
             pause = Signal(range(group_parts(config)))  # cycles until the next step, less one
@@ -133,9 +133,9 @@ class Drain(wiring.Component):
         with m.If(take):
             m.d.sync += step.eq(step + 1)
             with m.If(loop_steps.last):
-                m.d.sync += [step.eq(0), bank.eq(bank + 1 if config.banks > 1 else 0)]
+                m.d.sync += [step.eq(0), bank.eq(bank + 1 if config.banks > 1 else 0), turn.eq(turn.rotate_left(1))]
         with m.If(self.start):
-            m.d.sync += bank.eq(0)
+            m.d.sync += [bank.eq(0), turn.eq(1)]
 
         # One register behind the banks' own choice of lanes, one behind the choice of the bank.
         entry = data.StructLayout(

@@ -119,7 +119,7 @@ class Engine(wiring.Component):
             m.d.comb += [
                 bank.strides.eq(sequencer.strides),
                 bank.release.eq(drain.release[b]),
-                bank.step.eq(drain.step),
+                bank.take.eq(drain.take[b]),
                 Value.cast(drain.banks[b]).eq(bank.drain),
             ]
         m.d.comb += [

@@ -48,7 +48,7 @@ async def equals_golden(dut: Any) -> None:
 
     Clock(dut.clk, 10, unit="ns").start()
     edge = RisingEdge(dut.clk)
-    for name in ("rst", "commands__valid", "release", "step", "write__enable", "load__enable"):
+    for name in ("rst", "commands__valid", "release", "take", "write__enable", "load__enable"):
         getattr(dut, name).value = 0
     dut.strides.value = bits(
         data.ArrayLayout(stride_layout(config), config.segments), [stride._asdict() for stride in strides]
@@ -80,7 +80,7 @@ async def equals_golden(dut: Any) -> None:
             dut.commands__payload.value = waiting[0]
             offered = True
         dut.commands__valid.value = int(offered)
-        dut.step.value = step or 0
+        dut.take.value = int(step is not None)
         dut.release.value = int(step == release_step(config))
 
     half = 1 << (config.acc_bits - 1)

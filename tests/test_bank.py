@@ -71,7 +71,7 @@ class Harness(wiring.Component):
             dut.commands.payload.eq(self.commands.payload),
             dut.commands.valid.eq(self.commands.valid & filled),
             self.commands.ready.eq(dut.commands.ready & filled),
-            dut.step.eq(step),
+            dut.take.eq(take),
             dut.release.eq(take & (step == release)),
             self.shown.valid.eq(shows),
             Value.cast(self.shown.payload).eq(Value.cast(dut.drain)),

@@ -23,15 +23,21 @@ class FakeBank:
     shadow: list[int] = field(default_factory=list)
     full: bool = False
     free_from: int = 0
+    step: int = 0
+    steps: int = 1
 
     def before(self, cycle: int) -> None:
         if self.jobs and not self.full and cycle >= self.free_from and self.rng.random() < self.share:
             self.shadow, self.full = self.jobs.pop(0), True
 
-    def after(self, cycle: int, release: int) -> None:
+    def after(self, cycle: int, take: int, release: int) -> int:
+        """The step that is shown next."""
+        shown = self.step
+        self.step = (self.step + take) % self.steps
         if release:
             assert self.full, f"released in cycle {cycle} while no job waits"
             self.full, self.free_from = False, cycle + capture_latency(EngineConfig())
+        return shown
 
 
 @dataclass
@@ -65,7 +71,9 @@ def rtl(config: EngineConfig, channels, phases: list[Phase], *, share: float = 1
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            banks = [FakeBank([list(job) for job in jobs], rng, share) for jobs in phase.banks]
+            banks = [
+                FakeBank([list(job) for job in jobs], rng, share, steps=config.drain_steps) for jobs in phase.banks
+            ]
             shown = [[0] * config.fire_lanes] * config.banks
             rows, releases, quiet = [], [], 0
             for cycle in range(20000):
@@ -73,14 +81,15 @@ def rtl(config: EngineConfig, channels, phases: list[Phase], *, share: float = 1
                     bank.before(cycle)
                 ctx.set(dut.full, sum(bank.full << b for b, bank in enumerate(banks)))
                 ctx.set(dut.banks, shown)
-                ports = (dut.release, dut.step, dut.valid, dut.sums, dut.shift, dut.tag)
-                _, _, release, step, valid, sums, shift, tag = await ctx.tick().sample(*ports)
+                ports = (dut.release, dut.take, dut.valid, dut.sums, dut.shift, dut.tag)
+                _, _, release, take, valid, sums, shift, tag = await ctx.tick().sample(*ports)
+                assert take.bit_count() <= 1
                 for b, bank in enumerate(banks):
-                    bank.after(cycle, release >> b & 1)
+                    step = bank.after(cycle, take >> b & 1, release >> b & 1)
+                    lanes = slice(step * config.fire_lanes, (step + 1) * config.fire_lanes)
+                    shown[b] = bank.shadow[lanes] or [0] * config.fire_lanes
                     if release >> b & 1:
                         releases.append((cycle, b))
-                lanes = slice(step * config.fire_lanes, (step + 1) * config.fire_lanes)
-                shown = [bank.shadow[lanes] or [0] * config.fire_lanes for bank in banks]
                 if valid:
                     flags = (bool(tag.first), bool(tag.last), bool(tag.row_last), bool(tag.layer_last))
                     places = range(config.fire_lanes)

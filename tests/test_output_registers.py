@@ -2,7 +2,6 @@
 """Registers that move into block RAMs: those that may, those that must not, and what is left of the netlist."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,8 +39,8 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             f"(* no_rw_check *) reg [{width - 1}:0] memory [511:0]; reg [{width - 1}:0] r;\n"
             f"always @(posedge clk) begin if (write) memory[a] <= d; if (read) r <= memory[b]; end\n{reader}\nendmodule"
         )
-        ports = f".clk(clk), .other(other), .enable(enable), .read(read), .write(write), .a(a), .b(b), .d(d[{width}-1:0])"
-        names.append(f"(* keep *) m{index} i{index}({ports});")
+        same = ", ".join(f".{name}({name})" for name in ("clk", "other", "enable", "read", "write", "a", "b"))
+        names.append(f"(* keep *) m{index} i{index}({same}, .d(d[{width - 1}:0]));")
     text.append("module top(input clk, other, enable, read, write, input [8:0] a, b, input [35:0] d);")
     (folder / "top.v").write_text("\n".join([*text, *names, "endmodule"]))
     run_yosys("read_verilog top.v", ECP5.synthesis("top", NETLIST).replace("-top top", "-top top -noflatten"), folder)
