@@ -34,9 +34,9 @@ from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
 from .synth import (
     NETLIST,
-    cells,
     count_flip_flops,
     find_tool,
+    routing,
     run_tool,
     timing,
     tool_versions,
@@ -254,10 +254,7 @@ def _attempt(
         "ice40": ["--pcf", pins, "--asc", "routed.asc"],
         "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
     }[family.name]
-    crowded = part.routing(cells(folder).get(family.block_rams, 0))
-    command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, *formats]
-    command += ["--freq", f"{float(clock.mhz):.6g}", "--seed", str(seed), "--timing-allow-fail"]
-    command += ["--report", "report.json", "--log", "nextpnr.log", "-q"]
+    command = [*routing(part, folder, float(clock.mhz), seed), *formats]
     failure: OneSpikeError | None = None
     try:
         run_tool(command, folder, "nextpnr.log")

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..model.files import write_atomically
 
-WIDE = 36  # at this width, both ports' outputs belong to port B's address
+WIDE = 36  # at this width port A writes and port B reads, with the outputs of both
 
 # What a TRELLIS_FF is that follows its input: parameter -> values; it may have an enable.
 FOLLOWS = {
@@ -69,16 +69,13 @@ def _merge(module: dict[str, Any]) -> int:
                 for i in range(18)
                 if readers.get(pins.get(f"DO{port}{i}", [None])[0])
             }
-            clocks = {tuple(pins[f"CLK{port}"]) for port in ports}
-            plain = all(
-                parameters[f"REGMODE_{port}"] == "NOREG"
-                and parameters[f"CLK{port}MUX"] == f"CLK{port}"
-                and pins[f"RST{port}"] == ["0"]
-                for port in ports
+            clock = f"CLK{ports[-1]}"
+            plain = parameters[f"{clock}MUX"] == clock and all(
+                parameters[f"REGMODE_{port}"] == "NOREG" and pins[f"RST{port}"] == ["0"] for port in ports
             )
-            if not used or not plain or len(clocks) > 1 or any(len(by) > 1 or by == [""] for by in used.values()):
+            if not used or not plain or any(len(by) > 1 or by == [""] for by in used.values()):
                 continue
-            enables = {_enable(cells[by[0]], *clocks) for by in used.values()}
+            enables = {_enable(cells[by[0]], pins[clock]) for by in used.values()}
             if len(enables) > 1 or None in enables:
                 continue
             (enable,) = enables
@@ -91,10 +88,10 @@ def _merge(module: dict[str, Any]) -> int:
     return merged
 
 
-def _enable(cell: Mapping[str, Any], clock: tuple[Any, ...]) -> Any:
+def _enable(cell: Mapping[str, Any], clock: list[Any]) -> Any:
     """What lets a register take its input at the clock's edge, "1" for always; None if it is no such register."""
     pins, parameters = cell["connections"], cell["parameters"]
-    if cell["type"] != "TRELLIS_FF" or tuple(pins["CLK"]) != clock or pins.get("LSR", ["0"]) != ["0"]:
+    if cell["type"] != "TRELLIS_FF" or pins["CLK"] != clock or pins.get("LSR", ["0"]) != ["0"]:
         return None
     if any(parameters.get(name, values[0]) not in values for name, values in FOLLOWS.items()):
         return None

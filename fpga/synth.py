@@ -26,7 +26,7 @@ from ..hw.verilog import TOP, to_verilog, weight_files
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from .output_registers import merge_file
-from .targets import Family, find_target
+from .targets import Family, Target, find_target
 
 NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"
@@ -155,7 +155,7 @@ def synthesise(
     part = find_target(target)
     family = part.family
     find_tool("yosys")
-    router = find_tool(family.router)
+    find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = (family.synthesis("top", NETLIST), family.output_registers)
     key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
@@ -166,15 +166,13 @@ def synthesise(
         return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
     defines = write_design(config, directory)
     write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
-    options = part.routing(cells(directory).get(family.block_rams, 0))
-    command = [router, *part.part, *options, "--json", NETLIST, "--freq", str(frequency), "--seed", str(seed)]
-    command += ["--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log"]
+    command = routing(part, directory, frequency, seed)
     if part.pins:
         names = ("clk", "rst", "pin_in", "pin_out")
         constraints = "".join(f'IO_LOC "{n}" {pin};\n' for n, pin in zip(names, part.pins, strict=True))
         write_atomically(directory / "top.cst", constraints)
         command += ["--vopt", "cst=top.cst"]
-    run_tool([*command, "-q", *([] if place else ["--pack-only"])], directory, "nextpnr.log")
+    run_tool([*command, *([] if place else ["--pack-only"])], directory, "nextpnr.log")
     used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
     flip_flops = used.get(family.flip_flops) or count_flip_flops(directory, family)
@@ -215,6 +213,15 @@ def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
     run_yosys(read, family.synthesis(top, NETLIST), directory)
     if family.output_registers:
         merge_file(directory / NETLIST)
+
+
+def routing(part: Target, directory: Path, frequency: float, seed: int) -> list[str]:
+    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json."""
+    family = part.family
+    crowded = part.routing(cells(directory).get(family.block_rams, 0))
+    command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, "--freq", f"{frequency:.6g}"]
+    command += ["--seed", str(seed), "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "-q"]
+    return command
 
 
 def utilisation(log: str) -> dict[str, tuple[int, int]]:

@@ -14,6 +14,7 @@ from onespike.fpga.targets import ECP5
 READERS = {
     "register": ("always @(posedge clk) q <= r;", 18, True),
     "wide": ("always @(posedge clk) q <= r;", 36, True),
+    "read only": ('initial $readmemh("rows.hex", memory); always @(posedge clk) q <= r;', 36, True),
     "enable": ("always @(posedge clk) if (enable) q <= r;", 18, True),
     "reset": ("always @(posedge clk) if (enable) q <= 0; else q <= r;", 18, False),
     "two readers": ("always @(posedge clk) q <= r ^ r >> 1;", 18, False),
@@ -32,12 +33,14 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A module for every reader."""
     folder = tmp_path_factory.mktemp("readers")
     text, names = [], []
-    for index, (reader, width, _) in enumerate(READERS.values()):
+    (folder / "rows.hex").write_text("".join(f"{row * 0x9E3779B97 % (1 << 36):09x}\n" for row in range(512)))
+    for index, (name, (reader, width, _)) in enumerate(READERS.items()):
+        write = "" if name == "read only" else "if (write) memory[a] <= d;"
         text.append(
             f"module m{index}(input clk, other, enable, read, write, input [8:0] a, b, input [{width - 1}:0] d,"
             f" output reg [{width - 1}:0] q, output seen);\n"
             f"(* no_rw_check *) reg [{width - 1}:0] memory [511:0]; reg [{width - 1}:0] r;\n"
-            f"always @(posedge clk) begin if (write) memory[a] <= d; if (read) r <= memory[b]; end\n{reader}\nendmodule"
+            f"always @(posedge clk) begin {write} if (read) r <= memory[b]; end\n{reader}\nendmodule"
         )
         same = ", ".join(f".{name}({name})" for name in ("clk", "other", "enable", "read", "write", "a", "b"))
         names.append(f"(* keep *) m{index} i{index}({same}, .d(d[{width - 1}:0]));")
@@ -70,6 +73,6 @@ def test_register_moves(netlist: dict[str, Any], index: int, name: str) -> None:
     enable = module["ports"]["enable"]["bits"] if name == "enable" else ["1"]
     ports = [port for port in "AB" if ram["parameters"][f"REGMODE_{port}"] == "OUTREG"]
     assert all(ram["connections"][f"OCE{port}"] == enable for port in ports)
-    assert len(ports) == (2 if name == "wide" else 1)
+    assert len(ports) == (2 if width == 36 else 1)
     # Nothing is left to move.
     assert merge_output_registers({"modules": {"m": module}}) == 0
