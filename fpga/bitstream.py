@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bitstream: a mapped network behind a UART on a board, placed, routed and packed with open tools.
 
-Every attempt has a folder of its own, named by the hash of its inputs, that keeps its logs and its result: the clock is
-lowered until timing is met. The network lies in the block RAMs' initial contents.
+Every attempt has a folder of its own, named by the hash of its inputs, that keeps its logs and its result. The clock is
+then set to what was reached (`retune`), or, where the family's tools cannot do that, lowered until timing is met. The
+network lies in the block RAMs' initial contents.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from ..hw.bit_time import bit_time_window
 from ..hw.config import EngineConfig
 from ..hw.emit import memory_files
 from ..hw.front import Front, front_verilog, uart_front
@@ -32,6 +35,7 @@ from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
+from .retune import RETUNE
 from .synth import (
     NETLIST,
     count_flip_flops,
@@ -53,6 +57,7 @@ SLOWER = 0.98  # the next clock, of what place and route reached
 FRONT_LUTS = {"ecp5": 1020, "ice40": 890, "gowin": 880}  # on iCE40, logic cells
 FRONT_FLIP_FLOPS, FRONT_BLOCK_RAMS = 410, 1
 SUFFIXES = {"ecp5": "bit", "ice40": "bin", "gowin": "fs"}
+ROUTED = {"ecp5": "routed.config", "ice40": "routed.asc", "gowin": "routed.json"}
 
 Tell = Callable[[str], None]
 
@@ -120,30 +125,38 @@ def build(
 ) -> Bitstream:
     """Make the bitstream of a network on a board; minutes for each attempt, then from the cache.
 
-    frequency: the clock in MHz of the first attempt, by default the board's `aim`; where timing is not met, the next
-    attempt takes a clock just below what was reached. tell: told about every attempt. Raises DoesNotFit.
+    frequency: the clock in MHz that the first attempt aims for and the design runs at, at most; by default the board's
+    `aim`, and as fast as it can. Where timing is not met and the PLL cannot be set afterwards, the next attempt takes a
+    clock just below what was reached. tell: told about every attempt. Raises DoesNotFit.
     """
     tools = _find_tools(board)
     wanted = board.aim if frequency is None else frequency
+    retunes = board.part.family.name in RETUNE
     attempts: list[Attempt] = []
     network = fingerprint(memory_images(mapping), mapping.config)
     for _ in range(MOST_CLOCKS):
         clock = best_clock(board.pll, board.source(), wanted)
         mhz = float(clock.mhz)
-        front = replace(uart_front(mhz, baud), network=network)
-        attempt = _attempt(mapping, board, clock, front, directory, seed, tools)
+        front = replace(uart_front(mhz, baud, measured=retunes), network=network)
+        attempt = _attempt(mapping, board, clock, front, baud, directory, seed, tools)
         attempts.append(attempt)
         if attempt.over is not None:
             tell(f"at {mhz:.4g} MHz: does not fit")
             raise DoesNotFit(board, mapping.config, attempt)
-        met = attempt.reached_mhz >= mhz
-        tell(f"at {mhz:.4g} MHz: {attempt.reached_mhz:.4g} MHz reached, timing {'met' if met else 'not met'}")
-        if met:
+        reached = attempt.reached_mhz
+        met = clock if reached >= mhz else None
+        if retunes and clock.primitive:
+            most = reached if frequency is None else min(reached, frequency)
+            met = board.pll(board.source(), Fraction(most)) or met
+        outcome = "timing not met" if met is None else f"runs at {float(met.mhz):.4g} MHz"
+        tell(f"at {mhz:.4g} MHz: {reached:.4g} MHz reached, {outcome}")
+        if met is not None:
+            uart_front(float(met.mhz), baud)  # refuses a baud rate that this clock cannot make
             return Bitstream(
-                file=_pack(board, attempt, directory), board=board.name, config=mapping.config, clock_mhz=mhz,
-                baud=baud, attempts=tuple(attempts), tools=tools,
+                file=_pack(board, attempt, clock, met, directory), board=board.name, config=mapping.config,
+                clock_mhz=float(met.mhz), baud=baud, attempts=tuple(attempts), tools=tools,
             )  # fmt: skip
-        wanted = SLOWER * min(attempt.reached_mhz, mhz)
+        wanted = SLOWER * min(reached, mhz)
     raise OneSpikeError(
         f"Timing was not met in {MOST_CLOCKS} attempts, the last at {attempts[-1].clock_mhz:.4g} MHz; name a lower "
         f"--frequency (logs: {attempts[-1].directory})."
@@ -216,25 +229,26 @@ def find_packer(family: str) -> str:
     return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family], f"yowasp-nextpnr-{family}")
 
 
-def sources(mapping: Mapping, board: Board, clock: Clock, front: Front) -> dict[str, str]:
+def sources(mapping: Mapping, board: Board, clock: Clock, front: Front, baud: int) -> dict[str, str]:
     """File name -> text of everything that Yosys and the router read; the memory images hold the network."""
     config = mapping.config
+    window = bit_time_window(float(board.source()) * 1e6, baud) if front.divisor is None else None
     name, pins = constraints(board)
     return {
         f"{TOP}.v": to_verilog(config),
         f"{front.top}.v": front_verilog(config, front),
-        f"{NAME}.v": top_verilog(front.top, clock, high=len(board.high)),
+        f"{NAME}.v": top_verilog(front.top, clock, window=window, high=len(board.high)),
         name: pins,
         **memory_files(memory_images(mapping), config),
     }
 
 
 def _attempt(
-    mapping: Mapping, board: Board, clock: Clock, front: Front, directory: Path, seed: int, tools: str
+    mapping: Mapping, board: Board, clock: Clock, front: Front, baud: int, directory: Path, seed: int, tools: str
 ) -> Attempt:
     part = board.part
     family = part.family
-    files = sources(mapping, board, clock, front)
+    files = sources(mapping, board, clock, front, baud)
     synthesis = (family.synthesis(NAME, NETLIST), family.output_registers)
     key = json.dumps([files, synthesis, family.crowded, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -250,10 +264,10 @@ def _attempt(
     write_netlist(f"read_verilog {verilog}", family, NAME, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
     formats = {
-        "ecp5": ["--lpf", pins, "--textcfg", "routed.config"],
-        "ice40": ["--pcf", pins, "--asc", "routed.asc"],
-        "gowin": ["--vopt", f"cst={pins}", "--write", "routed.json"],
-    }[family.name]
+        "ecp5": ["--lpf", pins, "--textcfg"],
+        "ice40": ["--pcf", pins, "--asc"],
+        "gowin": ["--vopt", f"cst={pins}", "--write"],
+    }[family.name] + [ROUTED[family.name]]
     command = [*routing(part, folder, float(clock.mhz), seed), *formats]
     failure: OneSpikeError | None = None
     try:
@@ -289,15 +303,19 @@ def _resources(folder: Path, part: Target) -> dict[str, tuple[int, int]]:
     return {name: (number, have.get(name, most)) for name, (number, most) in counted.items()}
 
 
-def _pack(board: Board, attempt: Attempt, directory: Path) -> Path:
-    """The bitstream of a routed design, whole or not at all."""
+def _pack(board: Board, attempt: Attempt, clock: Clock, runs_at: Clock, directory: Path) -> Path:
+    """The bitstream of a design that was routed for one clock and runs at another, whole or not at all."""
     family = board.part.family.name
     folder = Path(attempt.directory)
-    packed = f"packed.{SUFFIXES[family]}"
+    routed, packed = ROUTED[family], f"packed.{SUFFIXES[family]}"
+    if runs_at.mhz != clock.mhz:
+        name = f"{float(runs_at.mhz):.4f}"
+        write_atomically(folder / f"{name}-{routed}", RETUNE[family]((folder / routed).read_text(), runs_at))
+        routed, packed = f"{name}-{routed}", f"{name}-{packed}"
     command = {
-        "ecp5": ["--compress", "--input", "routed.config", "--bit", packed],
-        "ice40": ["routed.asc", packed],
-        "gowin": ["-d", board.device, "-o", packed, "routed.json"],
+        "ecp5": ["--compress", "--input", routed, "--bit", packed],
+        "ice40": [routed, packed],
+        "gowin": ["-d", board.device, "-o", packed, routed],
     }[family]
     if not (folder / packed).is_file():
         run_tool([find_packer(family), *command], folder, "pack.log")

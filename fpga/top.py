@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from amaranth.hdl import ClockDomain, Const, Instance, Module, Signal
@@ -11,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ..hw.bit_time import BitTime
 from ..hw.verilog import convert
 from .clocks import Clock
 
@@ -25,6 +25,7 @@ class Top(wiring.Component):
     ----------
     front : name of the UART front's Verilog module.
     clock : how the oscillator becomes the design's clock.
+    window : cycles of the oscillator that time the front's bits, see BitTime; None: the front knows them.
     high : how many outputs stay high.
 
     Members
@@ -32,8 +33,8 @@ class Top(wiring.Component):
     clk : In(1) the oscillator. rx : In(1), tx : Out(1) the serial line. high0 .. : Out(1) constant one.
     """
 
-    def __init__(self, front: str, clock: Clock, *, high: int = 0):
-        self.front, self.clock, self.constant = front, clock, high
+    def __init__(self, front: str, clock: Clock, *, window: int | None = None, high: int = 0):
+        self.front, self.clock, self.window, self.constant = front, clock, window, high
         members: dict[str, Any] = {"clk": In(1), "rx": In(1), "tx": Out(1)}
         super().__init__(members | {f"high{i}": Out(1) for i in range(high)})
 
@@ -56,9 +57,14 @@ class Top(wiring.Component):
         m.d.settle += ready.eq(steady & cycles[-1])
         m.d.comb += sync.rst.eq(~ready)
 
-        ports: Mapping[str, Any] = {
+        ports: dict[str, Any] = {
             "i_clk": sync.clk, "i_rst": sync.rst, "i_rx": self.rx, "o_tx": self.tx, "o_irq": Signal(name="irq"),
         }  # fmt: skip
+        if self.window is not None:
+            m.domains.reference = reference = ClockDomain(reset_less=True)
+            m.submodules.bit_time = bit_time = BitTime(self.window)
+            m.d.comb += reference.clk.eq(self.clk)
+            ports |= {"i_bit_time": bit_time.cycles}
         m.submodules.front = Instance(self.front, **ports)
         m.d.comb += [getattr(self, f"high{i}").eq(1) for i in range(self.constant)]
         return m
@@ -77,6 +83,6 @@ class Top(wiring.Component):
         m.submodules.pll = Instance(clock.primitive, **arguments)
 
 
-def top_verilog(front: str, clock: Clock, *, high: int = 0) -> str:
+def top_verilog(front: str, clock: Clock, *, window: int | None = None, high: int = 0) -> str:
     """Verilog of `Top`, module `top`."""
-    return "// SPDX-License-Identifier: Apache-2.0\n" + convert(Top(front, clock, high=high), NAME)
+    return "// SPDX-License-Identifier: Apache-2.0\n" + convert(Top(front, clock, window=window, high=high), NAME)

@@ -46,7 +46,8 @@ class Control(wiring.Component):
     -------
     bus : In the register bus.
     irq : Out(1) an enabled event has happened.
-    run : Out(1) the engine's `enable`. reset : Out(1) reset the engine.
+    run : Out(1) the engine's `enable`. reset : Out(1) reset the engine; also in the cycle after Control's own reset, so
+        that the engine needs no other.
     beats : Out(24) see Frame. running : Out(1) images may be taken: `run`, and `beats` is known.
     inside, began, short, long : In what Frame says.
     image : Out(stream) a frame from the registers. logits : In(stream) results to the registers.
@@ -62,7 +63,7 @@ class Control(wiring.Component):
             "bus": In(bus_signature()),
             "irq": Out(1),
             "run": Out(1),
-            "reset": Out(1),
+            "reset": Out(1, init=1),
             "beats": Out(BEATS_BITS),
             "running": Out(1),
             "inside": In(1),

@@ -24,13 +24,14 @@ FRONTS = ("axi", "wishbone", "uart", "spi")
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """An interface in front of an engine: its kind, one of FRONTS, and for a UART the cycles per bit and of silence.
+    """An interface in front of an engine: its kind, one of FRONTS.
 
-    network: the built-in network, see Control.
+    divisor, silence: of a UART, its cycles per bit (None: they come in at the port `bit_time`, see BitTime), and the
+    log2 of the cycles of silence that end a frame. network: the built-in network, see Control.
     """
 
     kind: str
-    divisor: int = 104
+    divisor: int | None = 104
     silence: int = SILENCE
     network: int = 0
 
@@ -56,8 +57,8 @@ class Front:
         return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)
 
 
-def uart_front(clock_mhz: float, baud: int) -> Front:
-    """The UART front for a clock and a baud rate; silence is about 20 ms."""
+def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:
+    """The UART front for a clock and a baud rate; silence is about 20 ms. measured: its cycles per bit come in."""
     clock = clock_mhz * 1e6
     divisor = round(clock / baud)
     if divisor < 4 or abs(clock / divisor / baud - 1) > 0.02:
@@ -65,7 +66,7 @@ def uart_front(clock_mhz: float, baud: int) -> Front:
             f"A clock of {clock_mhz:g} MHz cannot make {baud} baud within 2 %; choose a baud rate well below "
             f"{clock / 4:.0f}, or another clock."
         )
-    return Front(kind="uart", divisor=divisor, silence=max(10, round(math.log2(clock * 0.02))))
+    return Front(kind="uart", divisor=None if measured else divisor, silence=max(10, round(math.log2(clock * 0.02))))
 
 
 class _EngineInstance(Engine):
@@ -77,8 +78,10 @@ class _EngineInstance(Engine):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        # One register alone resets the engine, or half the clock's period would go by before its wires begin. Where the
+        # engine speaks to a bus of its own, it must be silent in the cycle of the reset, too.
         reset = Signal()
-        m.d.comb += reset.eq(self.reset | ResetSignal())
+        m.d.comb += reset.eq(self.reset | ResetSignal() if self.config.streams_weights else self.reset)
         ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": reset}
         for path, member, value in self.signature.flatten(self):
             direction = "o_" if member.flow is wiring.Out else "i_"
@@ -92,5 +95,6 @@ def front_verilog(config: EngineConfig, front: Front) -> str:
     text = "// SPDX-License-Identifier: Apache-2.0\n"
     text += f"// OneSpike {front.kind} front around the engine in {TOP}.v. Generated; change the generator instead.\n"
     if front.kind == "uart":
-        text += f"// {front.divisor} clock cycles per bit; silence after 2**{front.silence} cycles.\n"
+        cycles = "bit_time" if front.divisor is None else front.divisor
+        text += f"// {cycles} clock cycles per bit; silence after 2**{front.silence} cycles.\n"
     return text + convert(front.component(config, make_engine=_EngineInstance), front.top)

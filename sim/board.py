@@ -14,7 +14,8 @@ from ..hw.config import EngineConfig
 from ..hw.front import Front
 from .front import build_front
 
-FRONT = Front(kind="uart", divisor=4, silence=14)  # fast enough for a simulation; the pty has no baud rate
+DIVISOR = 4  # fast enough for a simulation; the pty has no baud rate
+FRONT = Front(kind="uart", divisor=DIVISOR, silence=14)
 
 
 def serve_board(

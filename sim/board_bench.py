@@ -13,10 +13,10 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, Timer
 
-from .board import FRONT
+from .board import DIVISOR
 from .front_bench import CLOCK_NS
 
-BIT = FRONT.divisor * CLOCK_NS
+BIT = DIVISOR * CLOCK_NS
 IDLE_CYCLES = 2000  # simulated between two looks at the terminal
 PATIENT = 2000  # idle looks after which the simulation slows down
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from onespike.fpga import bitstream, synth
 from onespike.fpga import fit as fitting
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
 from onespike.fpga.boards import BOARDS, find_board
+from onespike.fpga.clocks import best_clock, ecp5_clock
 from onespike.fpga.host import Board as HostBoard
 from onespike.fpga.link import SpiLink
+from onespike.fpga.retune import retune_ecp5
 from onespike.hw.config import EngineConfig
 from onespike.hw.registers import word
 from onespike.model.area import Area
@@ -33,6 +36,25 @@ from onespike.model.spec import SpikeNet
 
 NAMES = {"ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM"),
          "gowin": ("LUT4", "DFF", "BSRAM")}  # fmt: skip
+
+ROUTED = {
+    "ecp5": """.tile R1C1:PLC2
+enum: SLICEA.MODE LOGIC
+
+.tile_group MIB_R50C2:PLL0_LL MIB_R50C3:BANKREF8
+word: CLKI_DIV 0000000
+word: CLKFB_DIV 0000011
+word: CLKOP_DIV 0000101
+word: CLKOP_CPHASE 0000011
+word: CLKOS_DIV 0000111
+enum: MODE EHXPLLL
+
+.tile_group EBR
+word: CLKI_DIV 0000000
+""",
+    "gowin": json.dumps({"modules": {"top": {"cells": {"pll": {
+        "type": "rPLL", "parameters": {"FCLKIN": "27", "IDIV_SEL": "0" * 32, "CLKFB_SEL": "internal"}}}}}}),
+}  # fmt: skip
 
 
 class Tools:
@@ -48,6 +70,7 @@ class Tools:
             (folder / "stat.json").write_text(
                 json.dumps({"design": {"num_cells_by_type": {"SB_DFF": 70, "SB_DFFE": 8}}})
             )
+            (folder / "top.json").write_text('{"modules": {}}')
         elif "nextpnr" in name:
             family = {"ecp5": "ecp5", "ice40": "ice40"}.get(name.split("-")[-1], "gowin")
             luts, registers, rams = NAMES[family]
@@ -57,10 +80,14 @@ class Tools:
             (folder / log).write_text("\n".join(["Info: Device utilisation:", *lines, ""]))
             if used > 24288:
                 raise OneSpikeError("the placer found no place")
-            report = {"fmax": {"clk": {"achieved": self.reached.pop(0)}}, "critical_paths": []}
-            (folder / "report.json").write_text(json.dumps(report))
+            clocks = {"reference": {"achieved": 300.0, "constraint": 25.0}}
+            aim = float(command[command.index("--freq") + 1])
+            clocks["clk"] = {"achieved": self.reached.pop(0), "constraint": aim}
+            (folder / "report.json").write_text(json.dumps({"fmax": clocks, "critical_paths": []}))
+            if family != "ice40":
+                (folder / bitstream.ROUTED[family]).write_text(ROUTED[family])
         else:
-            packed = next(a for a in command if a.startswith("packed"))
+            packed = next(a for a in command if re.search(r"packed\.\w+$", a))
             (folder / packed).write_bytes(b"bits")
         return ""
 
@@ -87,18 +114,17 @@ def mapping(net: SpikeNet) -> Mapping:
 
 
 def test_clock_is_lowered_until_timing_is_met(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
-    pretended = tools(70.0, 66.0, 67.5)
+    """Where the PLL cannot be set afterwards."""
+    pretended = tools(40.0, 36.0, 37.0)
     told: list[str] = []
-    found = build(mapping, find_board("ulx3s-25f"), tmp_path, frequency=100, tell=told.append)
+    found = build(mapping, find_board("icebreaker"), tmp_path, frequency=50, tell=told.append)
     clocks = [attempt.clock_mhz for attempt in found.attempts]
-    assert clocks[0] == 100 and clocks[1] == pytest.approx(25 * 19 / 7) and clocks[1] <= 0.98 * 70
-    assert clocks[2] <= 0.98 * 66 and found.clock_mhz == clocks[2] <= 67.5
-    assert [text.rsplit(", ", 1)[1] for text in told] == ["timing not met", "timing not met", "timing met"]
-    assert found.file == tmp_path / "ulx3s-25f.bit" and found.file.read_bytes() == b"bits"
-    assert found.resources == {
-        "LUTs": (900, 24288), "flip-flops": (80, 24288), "block RAMs": (5, 56), "multipliers": (0, 0)
-    }  # fmt: skip
-    # The UART follows the clock, and what the host is told stays.
+    assert clocks[0] == 49.5 and clocks[1] == 39 and clocks[2] == 35.25  # <= 0.98 x 40, 0.98 x 36
+    assert found.clock_mhz == clocks[2]
+    outcomes = [text.rsplit(", ", 1)[1] for text in told]
+    assert outcomes == ["timing not met", "timing not met", "runs at 35.25 MHz"]
+    assert found.file == tmp_path / "icebreaker.bin" and found.file.read_bytes() == b"bits"
+    # The UART follows the clock.
     folders = [Path(attempt.directory) for attempt in found.attempts]
     divisors = [
         int(re.findall(r"// (\d+) clock cycles per bit", (f / "onespike_uart.v").read_text())[0]) for f in folders
@@ -106,7 +132,47 @@ def test_clock_is_lowered_until_timing_is_met(mapping: Mapping, tools: Any, tmp_
     assert divisors == [round(clock * 1e6 / 115200) for clock in clocks]
     for folder, clock in zip(folders, clocks, strict=True):
         router = next(c for c in pretended.commands if f"{clock:.6g}" in c)
-        assert "--lpf" in router and (folder / "nextpnr.log").is_file() and (folder / "result.json").is_file()
+        assert "--pcf" in router and (folder / "nextpnr.log").is_file() and (folder / "result.json").is_file()
+
+
+@pytest.mark.parametrize(("reached", "frequency", "runs_at"), [(70.0, 100, 70), (145, None, 145), (105, 110, 105)])
+def test_pll_is_set_to_what_was_reached(
+    mapping: Mapping, tools: Any, tmp_path: Path, reached: float, frequency: float | None, runs_at: float
+) -> None:
+    """One run of place and route, whatever it reaches; the design does not change, the PLL's dividers do."""
+    pretended = tools(reached)
+    told: list[str] = []
+    found = build(mapping, find_board("ulx3s-25f"), tmp_path, frequency=frequency, tell=told.append)
+    assert len(found.attempts) == 1 and found.attempts[0].clock_mhz == (frequency or 100)
+    assert found.clock_mhz == runs_at and told[0].endswith(f"runs at {runs_at:.4g} MHz")
+    folder = Path(found.attempts[0].directory)
+    assert "// bit_time clock cycles per bit" in (folder / "onespike_uart.v").read_text()
+    assert found.resources == {
+        "LUTs": (900, 24288), "flip-flops": (80, 24288), "block RAMs": (5, 56), "multipliers": (0, 0)
+    }  # fmt: skip
+    packer = pretended.commands[-1]
+    text = (folder / packer[packer.index("--input") + 1]).read_text()
+    before, after = ROUTED["ecp5"].splitlines(), text.splitlines()
+    words = {line.split()[1]: int(line.split()[2], 2) + 1 for line in after[4:7]}
+    assert 25 * words["CLKFB_DIV"] / words["CLKI_DIV"] == runs_at
+    assert 400 <= runs_at * words["CLKOP_DIV"] <= 800
+    assert int(after[7].split()[2], 2) == words["CLKOP_DIV"] // 2
+    assert before[:4] == after[:4] and before != after and before[8:] == after[8:]
+    assert found.file == tmp_path / "ulx3s-25f.bit" and found.file.read_bytes() == b"bits"
+
+
+def test_gowin_pll_is_set(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
+    tools(135.5)
+    found = build(mapping, find_board("tangnano20k"), tmp_path)
+    (routed,) = Path(found.attempts[0].directory).glob("*-routed.json")
+    parameters = json.loads(routed.read_text())["modules"]["top"]["cells"]["pll"]["parameters"]
+    assert found.clock_mhz == 135 and parameters["FCLKIN"] == "27" and parameters["CLKFB_SEL"] == "internal"
+    assert 27 * (int(parameters["FBDIV_SEL"], 2) + 1) / (int(parameters["IDIV_SEL"], 2) + 1) == 135
+
+
+def test_routed_design_without_a_pll() -> None:
+    with pytest.raises(OneSpikeError, match=r"^The routed design should have one PLL, not 0; report this\.$"):
+        retune_ecp5(".tile_group A\nenum: MODE LOGIC\n", best_clock(ecp5_clock, Fraction(25), 100))
 
 
 def test_everything_comes_from_the_cache(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
@@ -121,12 +187,12 @@ def test_everything_comes_from_the_cache(mapping: Mapping, tools: Any, tmp_path:
 
 
 def test_timing_is_never_met(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
-    tools(70.0, 60.0, 50.0, 40.0, 30.0)
+    tools(40.0, 36.0, 32.0, 28.0, 24.0)
     with pytest.raises(
         OneSpikeError, match=r"^Timing was not met in 5 attempts, the last at .* name a lower --frequency"
     ):
-        build(mapping, find_board("ulx3s-25f"), tmp_path, frequency=100)
-    assert not list(tmp_path.glob("*.bit"))
+        build(mapping, find_board("icebreaker"), tmp_path, frequency=100)
+    assert not list(tmp_path.glob("*.bin"))
 
 
 def test_what_does_not_fit(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
@@ -235,7 +301,7 @@ def test_command(net: SpikeNet, tools: Any, tmp_path: Path, capsys: pytest.Captu
     tools(99.0)
     assert main([*arguments, "--json", str(figures), "--frequency", "54", "--set", "loadable=0"]) == 0
     out = capsys.readouterr()
-    assert "openFPGALoader -b tangnano20k" in out.out and "timing met at 54 MHz" in out.err
+    assert "openFPGALoader -b tangnano20k" in out.out and "runs at 54 MHz" in out.err
     found = json.loads(figures.read_text())
     assert found["bitstream"]["clock_mhz"] == 54 and found["hardware"]["loadable"] is False
     assert found["latency_ms"] == pytest.approx(found["cycles"] / 54000) and found["energy_uj"] > 0

@@ -148,12 +148,16 @@ def test_missing_amaranth_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_board("tangnano20k").pins()
 
 
-@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker", "tangnano9k"])
-def test_top_connects_the_pll(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "window"), [("ulx3s-25f", None), ("ulx3s-25f", 3472), ("icebreaker", None), ("tangnano9k", 3750)]
+)
+def test_top_connects_the_pll(name: str, window: int | None, tmp_path: Path) -> None:
     """Yosys knows every cell, port and parameter of the top."""
     board = find_board(name)
-    text = top_verilog("onespike_uart", best_clock(board.pll, board.source(), board.aim), high=len(board.high))
-    stub = "(* blackbox *) module onespike_uart(input clk, rst, rx, output tx, irq); endmodule\n"
+    clock = best_clock(board.pll, board.source(), board.aim)
+    text = top_verilog("onespike_uart", clock, window=window, high=len(board.high))
+    measured = "" if window is None else "input [15:0] bit_time, "
+    stub = f"(* blackbox *) module onespike_uart({measured}input clk, rst, rx, output tx, irq); endmodule\n"
     (tmp_path / "top.v").write_text(stub + text)
     cells = {"ecp5": "+/ecp5/cells_bb.v", "ice40": "+/ice40/cells_sim.v", "gowin": "+/gowin/cells_sim.v"}
     script = f"read_verilog -lib {cells[board.part.family.name]}; read_verilog top.v; hierarchy -check -top top; " \
@@ -162,17 +166,19 @@ def test_top_connects_the_pll(name: str, tmp_path: Path) -> None:
     done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
-    assert found[best_clock(board.pll, board.source(), board.aim).primitive] == 1
+    assert found[clock.primitive] == 1
 
 
-def test_board_answers_with_its_built_in_network(tmp_path: Path) -> None:
-    """The whole top in Verilator, driven by the host's Board over the serial line."""
+@pytest.mark.parametrize("measured", [False, True])
+def test_board_answers_with_its_built_in_network(measured: bool, tmp_path: Path) -> None:
+    """The whole top in Verilator, driven by the host's Board over the serial line; four cycles a bit, known or not."""
     config = SMALL
     board = find_board("icebreaker")
     nets = {"one": small_net(1, 7, 5, 7, 8), "two": small_net(2, 5, 3, 4, 4)}
     mapping = map_network(nets["one"], config)
-    front = Front(kind="uart", divisor=4, silence=8, network=fingerprint(memory_images(mapping), config))
-    files = sources(mapping, board, best_clock(board.pll, board.source(), 12), front)
+    network = fingerprint(memory_images(mapping), config)
+    front = Front(kind="uart", divisor=None if measured else 4, silence=8, network=network)
+    files = sources(mapping, board, best_clock(board.pll, board.source(), 12), front, 3_000_000)
     (tmp_path / "verilog").mkdir()
     for name, text in files.items():
         (tmp_path / ("verilog" if name.endswith(".v") else ".") / name).write_text(text)
