@@ -218,7 +218,9 @@ def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
 def routing(part: Target, directory: Path, frequency: float, seed: int) -> list[str]:
     """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json."""
     family = part.family
-    crowded = part.routing(cells(directory).get(family.block_rams, 0))
+    found = cells(directory)
+    luts = sum(number * family.cells.get(name, (0, 0))[0] for name, number in found.items())
+    crowded = part.routing(found.get(family.block_rams, 0), luts)
     command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, "--freq", f"{frequency:.6g}"]
     command += ["--seed", str(seed), "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "-q"]
     return command

@@ -33,7 +33,7 @@ class Family:
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
     luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
-    crowded: the router's options where block RAMs fill most of the part. output_registers: whether registers move into
+    crowded: the router's options where a design fills most of the part. output_registers: whether registers move into
     block RAMs before the netlist is placed (`onespike.fpga.output_registers`).
     """
 
@@ -64,7 +64,7 @@ class Family:
         )
 
 
-CROWDED = 0.75  # of the block RAMs of a part
+CROWDED = (0.75, 0.55)  # of the block RAMs of a part, or of its LUTs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,11 @@ class Target:
     block_rams: int
     pins: tuple[str, ...] = ()
 
-    def routing(self, block_rams: int) -> tuple[str, ...]:
-        """The router's options for a design with so many block RAMs."""
-        return self.family.crowded if block_rams > CROWDED * self.block_rams else ()
+    def routing(self, block_rams: int, luts: int) -> tuple[str, ...]:
+        """The router's options for a design with so many block RAMs and LUTs."""
+        shares = (block_rams / self.block_rams, luts / self.luts)
+        full = any(share > most for share, most in zip(shares, CROWDED, strict=True))
+        return self.family.crowded if full else ()
 
 
 # Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
@@ -96,7 +98,7 @@ ECP5 = Family(
     synth="synth_lattice -family ecp5",
     map_luts=f"abc9 -W {WIRE_DELAY}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
-    # hours. An engine of 4 x 16 lanes in 31 of 56 is slower that way: 73 MHz for 124.
+    # hours, as are 512 lanes in 63 % of the LUTs. 4 x 16 lanes in half of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),
     output_registers=True,
     router="nextpnr-ecp5",

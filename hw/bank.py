@@ -181,12 +181,19 @@ class Bank(wiring.Component):
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row
 
-        # The accumulators. Every bank counts its own steps: those of all would be slow to reach so many lanes.
+        # The accumulators start from 0 after a reset. Each bank remembers it until its first event: the reset itself would
+        # be slow to reach so many registers.
+        clear = Signal(init=1)
+        with m.If(valid[0]):
+            m.d.sync += clear.eq(0)
+
+        # Every bank counts its own steps: those of all would be slow to reach so many lanes.
         step = Signal(range(max(2, config.drain_steps)))
         with m.If(self.take):
             m.d.sync += step.eq(Mux(step == config.drain_steps - 1, 0, step + 1))
         m.submodules.lanes = lanes = Lanes(config)
         m.d.comb += [
+            lanes.clear.eq(clear),
             lanes.add.eq(valid[-1]),
             lanes.end.eq(end[-1]),
             Value.cast(lanes.weights).eq(weight_row),

@@ -18,9 +18,9 @@ class Lanes(wiring.Component):
     acc[l] <- acc[l] +- (weights[l] << shift)        when `add`
     shadow[l] <- acc[l]                              one cycle after `end`
 
-    Accumulators are never cleared: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
+    Jobs never clear the accumulators: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
     difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
-    neither a clear nor a bias input.
+    no bias input. `clear` is for resets.
 
     Latency: `weights` to accumulator three cycles, `end` to shadow four. Throughput: one row a cycle. No back-pressure.
 
@@ -37,6 +37,7 @@ class Lanes(wiring.Component):
     weights : In(L x weight_bits) one weight row.
     shift : In power of two of the spike.
     negative : In(1) subtract.
+    clear : In(1) the accumulators are 0 after this cycle.
     captures : Out(1) the shadow is written at the end of this cycle.
     step : In which F lanes of the shadow to show.
     drain : Out(F x acc_bits) those lanes, one cycle later.
@@ -51,6 +52,7 @@ class Lanes(wiring.Component):
                 "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
                 "shift": In(range(config.max_shift + 1)),
                 "negative": In(1),
+                "clear": In(1),
                 "captures": Out(1),
                 "step": In(range(max(2, config.drain_steps))),
                 "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
@@ -66,7 +68,7 @@ class Lanes(wiring.Component):
         wide = min(config.acc_bits, config.weight_bits + config.max_shift)
         moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in range(config.lanes)]
         shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in range(config.lanes)]
-        acc = [Signal(config.acc_bits, name=f"acc{i}") for i in range(config.lanes)]
+        acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in range(config.lanes)]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in range(config.lanes)]
         add, end = Signal(2), Signal(2)
         negative = Signal(2, reset_less=True)
@@ -85,6 +87,8 @@ class Lanes(wiring.Component):
                 operand = Signal(config.acc_bits, name=f"operand{i}")
                 m.d.comb += operand.eq(shifted[i])
                 m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[1], operand))[1:])
+            with m.If(self.clear):
+                m.d.sync += acc[i].eq(0)
             with m.If(self.captures):
                 m.d.sync += shadow[i].eq(acc[i])
         for f in range(config.fire_lanes):

@@ -115,3 +115,20 @@ def test_back_to_back_jobs():
     config = EngineConfig(**SMALL)
     case = cases(config, random.Random(3), 60) | {"add": [True] * 60, "end": [True] * 60}
     check(config, case)
+
+
+def test_clear():
+    """After a clear, sums start from 0; rows added before it are gone, those after it count."""
+    config = EngineConfig(**SMALL)
+    rng = random.Random(5)
+    before, after = cases(config, rng, 30), cases(config, rng, 30)
+    idle = {"add": [0] * 8, "end": [0] * 8, "shift": [0] * 8, "negative": [0] * 8, "weights": [[0] * config.lanes] * 8}
+    after["end"][-1] = True
+    case = {name: [*before[name], *idle[name], *after[name], *idle[name]] for name in idle}
+    clear = [int(cycle == len(before["add"]) + 5) for cycle in range(len(case["add"]))]
+    (last,) = lanes(config, **after)[-1:]
+    drains = []
+    for step in range(config.drain_steps):
+        _, drain = rtl(config, case | {"clear": clear}, [step] * len(clear))
+        drains += drain[-1]
+    assert drains == last
