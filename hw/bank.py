@@ -181,8 +181,8 @@ class Bank(wiring.Component):
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row
 
-        # The accumulators start from 0 after a reset. Each bank remembers it until its first event: the reset itself would
-        # be slow to reach so many registers.
+        # The accumulators start from 0 after a reset. Each bank remembers it until its first event: the reset itself
+        # would be slow to reach so many registers.
         clear = Signal(init=1)
         with m.If(valid[0]):
             m.d.sync += clear.eq(0)
