@@ -83,9 +83,9 @@ class Lanes(wiring.Component):
             fill = negative[0].replicate(4 * (config.max_shift // 4))
             steps = [Cat(fill[: 4 * j], moved[i]).as_signed() for j in range(config.max_shift // 4 + 1)]
             m.d.sync += shifted[i].eq(Array(steps)[far])
+            operand = Signal(config.acc_bits, name=f"operand{i}")
+            m.d.comb += operand.eq(shifted[i])
             with m.If(add[1]):
-                operand = Signal(config.acc_bits, name=f"operand{i}")
-                m.d.comb += operand.eq(shifted[i])
                 m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[1], operand))[1:])
             with m.If(self.clear):
                 m.d.sync += acc[i].eq(0)
