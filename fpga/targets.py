@@ -90,13 +90,13 @@ class Target:
 
 
 # Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
-# take deep trees of LUTs for fast ones.
-WIRE_DELAY = 1000
+# take deep trees of LUTs for fast ones. Paths shorter than the clock's period may become longer where that saves LUTs.
+WIRE_DELAY, PERIOD = 1000, 7500
 
 ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5",
-    map_luts=f"abc9 -W {WIRE_DELAY}",
+    map_luts=f"abc9 -W {WIRE_DELAY} -D {PERIOD}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in 63 % of the LUTs. 4 x 16 lanes in half of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),

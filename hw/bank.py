@@ -26,8 +26,8 @@ def capture_latency(config: EngineConfig) -> int:
 
 
 def choice_latency(config: EngineConfig) -> int:
-    """Cycles to choose a page of the weight memory."""
-    return int(len(config.weight_pages) > 1)
+    """Cycles more that a weight memory with pages takes: one to the page that is read, one to choose it."""
+    return 2 * (len(config.weight_pages) > 1)
 
 
 def bank_signature(config: EngineConfig) -> wiring.Signature:
@@ -175,7 +175,7 @@ class Bank(wiring.Component):
         weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
         if config.loadable or config.streams_weights:
             weights.write(m, enable=self.load.enable, address=self.load.address, data=self.load.data)
-        weight_row = weights.read(m, row)
+        weight_row = weights.read(m, row, hop=True)
         if choice_latency(config):
             chosen_row = Signal(row_bits, reset_less=True)
             m.d.sync += chosen_row.eq(weight_row)

@@ -82,14 +82,28 @@ class PagedMemory:
             port = page.write_port()
             m.d.comb += [port.en.eq(enable & here), port.addr.eq(address), port.data.eq(data)]
 
-    def read(self, m: Module, address: Value, *, first: Value | None = None, second: Value | None = None) -> Value:
-        """The word at `address`, two cycles later; first, second: whether the first and the second step are taken."""
+    def read(
+        self, m: Module, address: Value, *, first: Value | None = None, second: Value | None = None, hop: bool = False
+    ) -> Value:
+        """The word at `address`, two cycles later; first, second: whether the first and the second step are taken.
+
+        hop: where there are pages, each gets a register of its own for the address, one cycle earlier: one register
+        would be slow to reach all of a deep memory's block RAMs. Only the page that is read takes the address.
+        """
         first, second = Const(1) if first is None else first, Const(1) if second is None else second
         words = []
         for name, page, here in zip(self.names, self.pages, self._lies_in(address), strict=True):
             port = page.read_port()
+            place: Value = address
+            if hop and len(self.pages) > 1:
+                place = Signal(len(port.addr), name=f"{name}_place", reset_less=True)
+                with m.If(here):
+                    m.d.sync += place.eq(address)
+                reached = Signal(name=f"{name}_reached", reset_less=True)
+                m.d.sync += reached.eq(here)
+                here = reached
             word = Signal(self.width, name=f"{name}_word", reset_less=True)
-            m.d.comb += [port.addr.eq(address), port.en.eq(first)]
+            m.d.comb += [port.addr.eq(place), port.en.eq(first)]
             with m.If(second):
                 m.d.sync += word.eq(port.data)
             if len(self.pages) > 1:

@@ -17,8 +17,8 @@ from onespike.sim.stream import run_stream
 class Harness(wiring.Component):
     """Writes and reads as streams; the word that arrives, whenever a pattern lets the second step be taken."""
 
-    def __init__(self, width: int, depth: int, steps: list[int]):
-        self.width, self.depth, self.steps = width, depth, steps
+    def __init__(self, width: int, depth: int, steps: list[int], hop: bool):
+        self.width, self.depth, self.steps, self.hop = width, depth, steps, hop
         address = range(depth)
         super().__init__(
             {
@@ -34,8 +34,9 @@ class Harness(wiring.Component):
         step = pattern(m, "steps", self.steps)
         memory.write(m, enable=self.write.valid, address=self.write.payload.address, data=self.write.payload.data)
         m.d.comb += [self.write.ready.eq(1), self.read.ready.eq(step)]
-        m.d.comb += self.word.payload.eq(memory.read(m, self.read.payload, first=step, second=step))
-        stages = [self.read.valid, *(Signal(name=f"stage{i}") for i in range(2))]
+        m.d.comb += self.word.payload.eq(memory.read(m, self.read.payload, first=step, second=step, hop=self.hop))
+        latency = 2 + (self.hop and len(page_depths(self.width, self.depth)) > 1)
+        stages = [self.read.valid, *(Signal(name=f"stage{i}") for i in range(latency))]
         for earlier, later in itertools.pairwise(stages):
             with m.If(step):
                 m.d.sync += later.eq(earlier)
@@ -46,7 +47,8 @@ class Harness(wiring.Component):
 @pytest.mark.parametrize(
     ("width", "depth"), [(8, 40), (40, 512), (30, 1100), (16, 3072), (256, 2560), (72, 1), (36, 5000)]
 )
-def test_words(width: int, depth: int) -> None:
+@pytest.mark.parametrize("hop", [False, True])
+def test_words(width: int, depth: int, hop: bool) -> None:
     rng = random.Random(depth)
     ends = list(itertools.accumulate(page_depths(width, depth)))
     edges = {0, *(place for end in ends for place in (end - 1, end) if place < depth)}
@@ -55,8 +57,8 @@ def test_words(width: int, depth: int) -> None:
     writes = [{"address": place, "data": contents[place]} for place in rng.sample(places, len(places))]
     reads = rng.choices(places, k=100)
     # Reads begin when all is written: a word that is read and written in one cycle has no value.
-    steps = [0] * (3 * len(writes)) + random_bits(rng, 400, 0.7)
-    harness = Harness(width, depth, steps)
+    steps = [0] * (3 * len(writes)) + ([] if hop else random_bits(rng, 400, 0.7))  # a hop does not wait
+    harness = Harness(width, depth, steps, hop)
     words = run_stream(harness, {"write": writes, "read": reads}, {"word": len(reads)}, seed=depth, stall=0.1)["word"]
     assert words == [contents[place] for place in reads]
 
