@@ -64,7 +64,7 @@ class Family:
         )
 
 
-CROWDED = (0.75, 0.55)  # of the block RAMs of a part, or of its LUTs
+CROWDED = (0.75, 0.5)  # of the block RAMs of a part, or of its LUTs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ ECP5 = Family(
     synth="synth_lattice -family ecp5",
     map_luts=f"abc9 -W {WIRE_DELAY} -D {PERIOD}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
-    # hours, as are 512 lanes in 63 % of the LUTs. 4 x 16 lanes in half of a 25k are slower that way: 73 MHz for 124.
+    # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),
     output_registers=True,
     router="nextpnr-ecp5",
