@@ -38,7 +38,7 @@ HEAD = data.StructLayout({"target": 8, "bank": 8, "rows": 16})  # rows - 1
 class Load(wiring.Component):
     """Takes blocks of rows: a head word, the first address, then the rows, each little-endian in whole words.
 
-    Latency: two cycles from a row's last word to its write. Throughput: one word a cycle. Back-pressure: never.
+    Latency: one cycle from a row's last word to its write. Throughput: one word a cycle. Back-pressure: never.
 
     Golden function: `onespike.model.images.load_words`.
 

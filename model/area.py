@@ -205,10 +205,25 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
     found = {}
     for block, (number, values) in terms(config).items():
         placed = [place_memory(m, family) for m in memories(config) if m.name.split(".", 1)[0] == block]
+        placed += [paged for name, paged in _pages(config, family) if name == block]
         of_memories = {"chosen bits": sum(p.chosen for p in placed), "stored bits": sum(p.registers for p in placed)}
         rams = sum(p.lut_rams for p in placed)
         fitted_ones = {**values, **(of_memories if placed else {})}
         found[block] = Quantities(number=number, fitted=fitted_ones, luts=rams * ram[0], flip_flops=rams * ram[1])
+    return found
+
+
+def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
+    """By block, what choosing the page of a deep memory takes: registers behind and in front of the choice."""
+    found = []
+    for block, width, depth in (
+        ("fetch", config.word_bits, config.spike_depth),
+        ("bank", config.lanes * config.weight_bits, config.weight_depth),
+    ):
+        pages = len(page_depths(width, depth))
+        if pages > 1:
+            behind = 0 if family.output_registers else (pages - 1) * width
+            found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=(pages - 1) * width)))
     return found
 
 
