@@ -174,7 +174,7 @@ class Bank(wiring.Component):
 
         weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
         if config.loadable or config.streams_weights:
-            weights.write(m, enable=self.load.enable, address=self.load.address, data=self.load.data)
+            weights.write(m, enable=self.load.enable, address=self.load.address, data=self.load.data, hop=True)
         weight_row = weights.read(m, row, hop=True)
         if choice_latency(config):
             chosen_row = Signal(row_bits, reset_less=True)

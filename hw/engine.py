@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -145,16 +145,15 @@ class Engine(wiring.Component):
             slice_mask(config.banks, pack.slice, layer.dest_slices),
             slice_mask(config.banks, loader.slice, sequencer.header.image_slices),
         )
-        selected = Signal(config.banks)
-        address = Signal(config.spike_addr_bits, reset_less=True)
-        word = Signal(config.word_bits, reset_less=True)
-        m.d.sync += [
-            selected.eq(Mux(enable, mask, 0)),
-            address.eq(Mux(pack.enable, pack.address, loader.address)),
-            word.eq(Mux(pack.enable, pack.data, loader.data)),
-        ]
+        # A register in front of each memory takes what is meant for it. Registers that took all would be equal, and
+        # synthesis would make them one, which is slow to reach memories all over a large part.
         for b, bank in enumerate(banks):
-            m.d.comb += [bank.write.enable.eq(selected[b]), bank.write.address.eq(address), bank.write.data.eq(word)]
+            write = bank.write
+            chosen = enable & mask[b]
+            m.d.sync += write.enable.eq(chosen)
+            with m.If(chosen):
+                m.d.sync += write.address.eq(Mux(pack.enable, pack.address, loader.address))
+                m.d.sync += write.data.eq(Mux(pack.enable, pack.data, loader.data))
         m.d.comb += [
             self.write.enable.eq(pack.enable),
             self.write.address.eq(pack.address),
@@ -197,11 +196,11 @@ class Engine(wiring.Component):
             m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
         if self.config.streams_weights:
             return
-        # Weight memories lie all over a large part: a register in front of each bank halves the way.
-        for b, bank in enumerate(banks):
+        for b, bank in enumerate(banks):  # as for spikes
             chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
-            m.d.sync += [bank.load.enable.eq(chosen)]
-            m.d.sync += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
+            m.d.sync += bank.load.enable.eq(chosen)
+            with m.If(chosen):
+                m.d.sync += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
 
     def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
         m.submodules.axi_read = read = AxiRead(self.config)

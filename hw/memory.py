@@ -76,11 +76,22 @@ class PagedMemory:
             first += page.depth
         return found if len(found) > 1 else [Const(1)]
 
-    def write(self, m: Module, *, enable: Value, address: Value, data: Value) -> None:
-        """Connect the write port."""
+    def write(self, m: Module, *, enable: Value, address: Value, data: Value, hop: bool = False) -> None:
+        """Connect the write port; hop: where there are pages, a word is written one cycle later, as in `read`."""
+        hops = hop and len(self.pages) > 1
+        if hops:
+            later = Signal(self.width, name=f"{self.name}_later", reset_less=True)
+            m.d.sync += later.eq(data)
+            data = later
         for page, here in zip(self.pages, self._lies_in(address), strict=True):
             port = page.write_port()
-            m.d.comb += [port.en.eq(enable & here), port.addr.eq(address), port.data.eq(data)]
+            m.d.comb += port.data.eq(data)
+            if hops:
+                m.d.sync += port.en.eq(enable & here)
+                with m.If(enable & here):
+                    m.d.sync += port.addr.eq(address)
+            else:
+                m.d.comb += [port.en.eq(enable & here), port.addr.eq(address)]
 
     def read(
         self, m: Module, address: Value, *, first: Value | None = None, second: Value | None = None, hop: bool = False

@@ -32,7 +32,8 @@ class Harness(wiring.Component):
         m = Module()
         memory = PagedMemory(m, "memory", self.width, self.depth)
         step = pattern(m, "steps", self.steps)
-        memory.write(m, enable=self.write.valid, address=self.write.payload.address, data=self.write.payload.data)
+        write = self.write.payload
+        memory.write(m, enable=self.write.valid, address=write.address, data=write.data, hop=self.hop)
         m.d.comb += [self.write.ready.eq(1), self.read.ready.eq(step)]
         m.d.comb += self.word.payload.eq(memory.read(m, self.read.payload, first=step, second=step, hop=self.hop))
         latency = 2 + (self.hop and len(page_depths(self.width, self.depth)) > 1)
