@@ -48,10 +48,12 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """What one memory becomes: block RAMs, LUT RAMs or registers, and the bits that multiplexers behind them choose."""
+    """What one memory becomes: block RAMs, LUT RAMs, LUTs (a table) or registers, and the bits that multiplexers behind
+    them choose."""
 
     block_rams: int = 0
     lut_rams: int = 0
+    luts: int = 0
     registers: int = 0
     chosen: int = 0
 
@@ -103,7 +105,7 @@ def place_memory(memory: Memory, family: Family) -> Placed:
     if memory.written:
         best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
     else:  # a table of contents that never change, in LUTs of 16 bits
-        best, found = width * depth / 16, Placed(chosen=width * depth // 16)
+        best, found = width * depth / 16, Placed(luts=width * depth // 16)
     if memory.clocked:
         for kind in family.block:
             cost, number, deep = _cheapest(kind, memory)
@@ -207,9 +209,9 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
         placed = [place_memory(m, family) for m in memories(config) if m.name.split(".", 1)[0] == block]
         placed += [paged for name, paged in _pages(config, family) if name == block]
         of_memories = {"chosen bits": sum(p.chosen for p in placed), "stored bits": sum(p.registers for p in placed)}
-        rams = sum(p.lut_rams for p in placed)
+        rams, tables = sum(p.lut_rams for p in placed), sum(p.luts for p in placed)
         fitted_ones = {**values, **(of_memories if placed else {})}
-        found[block] = Quantities(number=number, fitted=fitted_ones, luts=rams * ram[0], flip_flops=rams * ram[1])
+        found[block] = Quantities(number=number, fitted=fitted_ones, luts=rams * ram[0] + tables, flip_flops=rams * ram[1])
     return found
 
 
