@@ -211,7 +211,8 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
         of_memories = {"chosen bits": sum(p.chosen for p in placed), "stored bits": sum(p.registers for p in placed)}
         rams, tables = sum(p.lut_rams for p in placed), sum(p.luts for p in placed)
         fitted_ones = {**values, **(of_memories if placed else {})}
-        found[block] = Quantities(number=number, fitted=fitted_ones, luts=rams * ram[0] + tables, flip_flops=rams * ram[1])
+        luts, flip_flops = rams * ram[0] + tables, rams * ram[1]
+        found[block] = Quantities(number=number, fitted=fitted_ones, luts=luts, flip_flops=flip_flops)
     return found
 
 

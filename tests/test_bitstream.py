@@ -19,11 +19,12 @@ from onespike.cli import main
 from onespike.fpga import bitstream, synth
 from onespike.fpga import fit as fitting
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
-from onespike.fpga.boards import BOARDS, find_board
-from onespike.fpga.clocks import best_clock, ecp5_clock
+from onespike.fpga.boards import BOARDS, constraints, find_board
+from onespike.fpga.clocks import Clock, best_clock, ecp5_clock
 from onespike.fpga.host import Board as HostBoard
 from onespike.fpga.link import SpiLink
 from onespike.fpga.retune import retune_ecp5
+from onespike.fpga.top import top_verilog
 from onespike.hw.config import EngineConfig
 from onespike.hw.registers import word
 from onespike.model.area import Area
@@ -340,3 +341,29 @@ def test_real_bitstream(name: str, magic: bytes, net: SpikeNet, tmp_path: Path) 
     assert found.attempts[-1].reached_mhz >= found.clock_mhz and magic in found.file.read_bytes()[:4000]
     assert all(used <= have for used, have in found.resources.values() if have)
     assert shutil.which("openFPGALoader") is None or found.file.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_retuned_pll_is_what_the_router_writes(tmp_path: Path) -> None:
+    """A design routed for 100 MHz and set to another clock has the PLL bits of one that is routed for that clock."""
+    front = "module front(input clk, rst, rx, output reg tx, output irq); always @(posedge clk) tx <= rx; endmodule\n"
+    board = find_board("ulx3s-25f")
+    name, pins = constraints(board)
+    (tmp_path / name).write_text(pins)
+
+    def routed(clock: Clock) -> str:
+        (tmp_path / "top.v").write_text(front + top_verilog("front", clock, high=len(board.high)))
+        synth.write_netlist("read_verilog top.v", board.part.family, "top", tmp_path)
+        command = synth.routing(board.part, tmp_path, float(clock.mhz), 1)
+        synth.run_tool([*command, "--lpf", name, "--textcfg", "routed.config"], tmp_path, "nextpnr.log")
+        return (tmp_path / "routed.config").read_text()
+
+    def bits(text: str) -> str:
+        (group,) = [part for part in re.split(r"(?m)^(?=\.)", text) if "EHXPLLL" in part]
+        return group
+
+    clocks = [best_clock(ecp5_clock, Fraction(25), mhz) for mhz in (100, 94.32, 131.4)]
+    texts = [routed(clock) for clock in clocks]
+    assert len(set(map(bits, texts))) == 3
+    for clock, text in zip(clocks[1:], texts[1:], strict=True):
+        assert bits(retune_ecp5(texts[0], clock)) == bits(text)
