@@ -58,7 +58,10 @@ class Front:
 
 
 def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:
-    """The UART front for a clock and a baud rate; silence is about 20 ms. measured: its cycles per bit come in."""
+    """The UART front for a clock and a baud rate; silence is about 20 ms.
+
+    measured: its cycles per bit come in, since the clock may become another one: silence is 40 ms at this one.
+    """
     clock = clock_mhz * 1e6
     divisor = round(clock / baud)
     if divisor < 4 or abs(clock / divisor / baud - 1) > 0.02:
@@ -66,7 +69,8 @@ def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:
             f"A clock of {clock_mhz:g} MHz cannot make {baud} baud within 2 %; choose a baud rate well below "
             f"{clock / 4:.0f}, or another clock."
         )
-    return Front(kind="uart", divisor=None if measured else divisor, silence=max(10, round(math.log2(clock * 0.02))))
+    silence = max(10, round(math.log2(clock * (0.04 if measured else 0.02))))
+    return Front(kind="uart", divisor=None if measured else divisor, silence=silence)
 
 
 class _EngineInstance(Engine):
