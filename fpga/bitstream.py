@@ -37,9 +37,9 @@ from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
 from .retune import RETUNE
 from .synth import (
-    NETLIST,
     count_flip_flops,
     find_tool,
+    recipe,
     routing,
     run_tool,
     timing,
@@ -249,8 +249,7 @@ def _attempt(
     part = board.part
     family = part.family
     files = sources(mapping, board, clock, front, baud)
-    synthesis = (family.synthesis(NAME, NETLIST), family.output_registers)
-    key = json.dumps([files, synthesis, family.crowded, part.part, str(clock.mhz), seed, tools])
+    key = json.dumps([files, recipe(family, NAME), family.crowded, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
     if result.is_file():

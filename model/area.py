@@ -24,7 +24,6 @@ from ..hw.extract import word_layout
 from ..hw.fetch import command_layout, meta_layout, segment_bits
 from ..hw.fire import code_width
 from ..hw.load import target_widths
-from ..hw.memory import page_depths
 from ..hw.program import WORD, layer_words
 from ..hw.walk import DISPATCH_DEPTH, column_entry, row_entry
 from .errors import OneSpikeError
@@ -79,7 +78,7 @@ def memories(config: EngineConfig) -> list[Memory]:
     counters = counters if config.counters else []
     return [
         *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
-          for depth in page_depths(config.word_bits, config.spike_depth)),
+          for depth in config.spike_pages),
         *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded)
           for depth in config.weight_pages),
         Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
@@ -219,14 +218,14 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
 def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
     """By block, what choosing the page of a deep memory takes: registers behind and in front of the choice."""
     found = []
-    for block, width, depth in (
-        ("fetch", config.word_bits, config.spike_depth),
-        ("bank", config.lanes * config.weight_bits, config.weight_depth),
+    for block, width, pages in (
+        ("fetch", config.word_bits, config.spike_pages),
+        ("bank", config.lanes * config.weight_bits, config.weight_pages),
     ):
-        pages = len(page_depths(width, depth))
-        if pages > 1:
-            behind = 0 if family.output_registers else (pages - 1) * width
-            found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=(pages - 1) * width)))
+        more = (len(pages) - 1) * width
+        if more:
+            behind = 0 if family.output_registers else more
+            found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=more)))
     return found
 
 

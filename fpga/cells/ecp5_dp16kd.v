@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lattice ECP5 block RAM for simulation of netlists: Yosys has its ports only. Written from the ECP5 memory usage guide
 // (FPGA-TN-02204) and from how Yosys connects it: 2048 bytes of 9 bits, two ports of 1, 2, 4, 9, 18 or (with both halves
-// of the data pins) 36 bits, each with its output register, if REGMODE asks for it. A read of a row that the other port writes in the same cycle has no
-// defined value in silicon: here it gives the complement of the old one, so that a design that depends on it fails.
+// of the data pins) 36 bits, each with its output register, if REGMODE asks for it. A read of a row that the other port
+// writes in the same cycle has no defined value in silicon: here it gives the complement of the old one, so that a design
+// that depends on it fails.
 module DP16KD #(
   parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18,
   parameter REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC", ASYNC_RESET_RELEASE = "SYNC",
