@@ -245,6 +245,8 @@ def build(
                 )
             except RuntimeError as error:
                 raise OneSpikeError(f"Verilator could not build `{top}`: {error}\n{_tail(log)}") from error
+            for path in (p for suffix in ("gch", "o", "a") for p in directory.glob(f"*.{suffix}")):
+                path.unlink()  # only the program is run; the precompiled headers alone are 190 MB
             (directory / "built").touch()
     return Built(top=top, directory=directory, waves=wave_format)
 
