@@ -58,9 +58,12 @@ class Family:
         command = f"{self.synth} -top {top}"
         if not self.map_luts:
             return f"{command} -json {output}"
+        apart = f"keep_hierarchy {' '.join(APART)}"
         return (
+            f"hierarchy -top {top}; setattr -mod -set {apart.replace(' ', ' 1 ', 1)}; "
             f"{command} -run begin:map_luts; check -latchonly -assert; {self.map_luts}; clean; "
-            f"{self.synth} -top {top} -run map_cells: -json {output}"
+            f"setattr -mod -unset {apart}; flatten; clean; "
+            f"{command} -run map_cells: -json {output}"
         )
 
 
@@ -89,13 +92,17 @@ class Target:
         return self.family.crowded if full else ()
 
 
+# Modules that are synthesised apart and put together at the end: equal registers of two banks, or of two groups of
+# lanes, would become one otherwise, and that one would be slow to reach them all.
+APART = ("*onespike_bank", "*onespike_bank.lanes.group*")
+
 # Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
 # take deep trees of LUTs for fast ones. Paths shorter than the clock's period may become longer where that saves LUTs.
 WIRE_DELAY, PERIOD = 1000, 7500
 
 ECP5 = Family(
     name="ecp5",
-    synth="synth_lattice -family ecp5",
+    synth="synth_lattice -family ecp5 -cmp2softlogic",
     map_luts=f"abc9 -W {WIRE_DELAY} -D {PERIOD}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.

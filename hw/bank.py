@@ -72,7 +72,7 @@ class Bank(wiring.Component):
 
     Members
     -------
-    commands : In(stream) parts of jobs.
+    commands : In(stream) parts of jobs; each comes `config.hops` cycles after a `ready`, as Walk gives them.
     strides : In(array) constants of each segment.
     write : In write port of the spike memory.
     load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
@@ -80,8 +80,8 @@ class Bank(wiring.Component):
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
     take, drain : In(1), Out show the next F of L sums, one cycle later.
-    event, empty, waiting : Out(1) an event leaves in this cycle; a job ends in it, with no event; a job's end waits in
-        it for `release`.
+    event, empty, waiting : Out(1) an event has left in the cycle before; a job has ended in it, with no event; a job's
+        end has waited in it for `release`.
     """
 
     def __init__(self, config: EngineConfig):
@@ -94,19 +94,22 @@ class Bank(wiring.Component):
         row_bits = config.lanes * config.weight_bits
 
         # Commands -> words with spikes -> a short queue -> set bits.
-        m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=config.command_fifo)
+        room = config.command_fifo + config.hops
+        m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
         word = Value.cast(fetch.words.payload)
+        # The layer's constants come from far away; a command spends this cycle in its queue.
+        strides = Signal(self.strides.shape(), reset_less=True)
+        m.d.sync += strides.eq(self.strides)
         m.submodules.word_fifo = queue = Queue(width=len(word), depth=config.word_fifo)
         m.d.comb += [
             commands.w_en.eq(self.commands.valid),
             commands.w_data.eq(self.commands.payload),
-            self.commands.ready.eq(commands.w_rdy),
             fetch.commands.valid.eq(commands.r_rdy),
             Value.cast(fetch.commands.payload).eq(commands.r_data),
             commands.r_en.eq(fetch.commands.ready),
-            fetch.strides.eq(self.strides),
+            fetch.strides.eq(strides),
             queue.w_en.eq(fetch.words.valid),
             queue.w_data.eq(word),
             fetch.words.ready.eq(queue.w_rdy),
@@ -114,11 +117,20 @@ class Bank(wiring.Component):
             Value.cast(extract.words.payload).eq(queue.r_data),
             queue.r_en.eq(extract.words.ready),
         ]
-        wiring.connect(m, fetch.write, wiring.flipped(self.write))
+        if config.hops:  # one more command may be on its way
+            waiting, next_waiting = Signal(range(room + 1)), Signal(range(room + 1))
+            ready = Signal(init=1)
+            m.d.comb += next_waiting.eq(waiting + self.commands.valid - (commands.r_en & commands.r_rdy))
+            m.d.sync += [waiting.eq(next_waiting), ready.eq(next_waiting <= room - 2)]
+            m.d.comb += self.commands.ready.eq(ready)
+        else:
+            m.d.comb += self.commands.ready.eq(commands.w_rdy)
+        _register_write(m, self.write, fetch.write)
 
         # A job may end while the shadow set is free; it is taken `capture_latency` cycles later.
         free = Signal(init=1)
-        m.d.comb += [extract.end_ready.eq(free), self.waiting.eq(extract.waiting)]
+        m.d.comb += extract.end_ready.eq(free)
+        m.d.sync += self.waiting.eq(extract.waiting)
         with m.If(extract.valid & extract.end):
             m.d.sync += free.eq(0)
         with m.Elif(self.release):
@@ -126,7 +138,7 @@ class Bank(wiring.Component):
 
         # Place in the word -> channel and worth, then the weight row; one register after each.
         meta = meta_layout(config)
-        stages = 4 + choice_latency(config)
+        stages = 3 + choice_latency(config)
         valid = [Signal(name=f"valid{i}") for i in range(1, stages + 1)]
         end = [Signal(name=f"end{i}") for i in range(1, stages + 1)]
         m.d.sync += [valid[0].eq(extract.valid & extract.spike), end[0].eq(extract.valid & extract.end)]
@@ -142,7 +154,7 @@ class Bank(wiring.Component):
         form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "short": 1, "shift": 4})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
-        for source, stride in zip(forms, self.strides, strict=True):
+        for source, stride in zip(forms, strides, strict=True):
             m.d.sync += [
                 source.field.eq(stride.field),
                 source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
@@ -174,7 +186,12 @@ class Bank(wiring.Component):
 
         weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
         if config.loadable or config.streams_weights:
-            weights.write(m, enable=self.load.enable, address=self.load.address, data=self.load.data, hop=True)
+            load = self.load
+            for hop in range(1 + config.hops):
+                later = self.load.signature.create(path=("load", str(hop)))
+                _register_write(m, load, later)
+                load = later
+            weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
         weight_row = weights.read(m, row, hop=True)
         if choice_latency(config):
             chosen_row = Signal(row_bits, reset_less=True)
@@ -189,8 +206,9 @@ class Bank(wiring.Component):
 
         # Every bank counts its own steps: those of all would be slow to reach so many lanes.
         step = Signal(range(max(2, config.drain_steps)))
-        with m.If(self.take):
-            m.d.sync += step.eq(Mux(step == config.drain_steps - 1, 0, step + 1))
+        next_step = Signal.like(step)
+        m.d.comb += next_step.eq(Mux(self.take, Mux(step == config.drain_steps - 1, 0, step + 1), step))
+        m.d.sync += step.eq(next_step)
         m.submodules.lanes = lanes = Lanes(config)
         m.d.comb += [
             lanes.clear.eq(clear),
@@ -199,9 +217,16 @@ class Bank(wiring.Component):
             Value.cast(lanes.weights).eq(weight_row),
             lanes.shift.eq(shift[-1]),
             lanes.negative.eq(minus[-1]),
-            lanes.step.eq(step),
+            lanes.step.eq(next_step),
             self.drain.eq(lanes.drain),
         ]
         # `full` rises with the capture and falls when the drain begins.
         m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
         return m
+
+
+def _register_write(m: Module, port: Any, memory: Any) -> None:
+    """Write one cycle later: the data come from far away, and go on to many block RAMs."""
+    address, data = (Signal.like(Value.cast(value), reset_less=True) for value in (port.address, port.data))
+    m.d.sync += [memory.enable.eq(port.enable), address.eq(port.address), data.eq(port.data)]
+    m.d.comb += [memory.address.eq(address), memory.data.eq(data)]

@@ -126,6 +126,11 @@ class EngineConfig:
         return self.external_weights > 0
 
     @property
+    def hops(self) -> int:
+        """Registers on each way between the middle of the engine and its banks: many banks lie far apart."""
+        return int(self.banks > 4)
+
+    @property
     def drain_steps(self) -> int:
         """Cycles to drain one bank: L / F."""
         return self.lanes // self.fire_lanes

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,10 @@ from .loop import add_loop
 from .memory import plain_memory
 from .program import layer_fields, layout
 
-DRAIN_LATENCY = 4  # cycles from choosing a bank to its sum
+
+def drain_latency(config: EngineConfig) -> int:
+    """Cycles from choosing a bank to its sum."""
+    return 4 + 2 * config.hops
 
 
 def tag_layout(config: EngineConfig) -> data.StructLayout:
@@ -58,7 +61,7 @@ class Drain(wiring.Component):
 
     sum = bias + sum over the slices' banks of (shadow - previous shadow of that bank), modulo 2**acc_bits
 
-    Latency: DRAIN_LATENCY from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
+    Latency: `drain_latency` from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
     job takes slices x L / F cycles (times dest_group_words + 1, where F codes fill several words). Back-pressure:
     none; it waits for banks, nothing waits for it but they.
 
@@ -120,11 +123,14 @@ class Drain(wiring.Component):
         release_now = step == release_step(config)
         if group_parts(config) > 1:
             release_now = Mux(layer.dest_group_words == 0, release_now, loop_steps.last)
+        taken = Signal(config.banks)
         m.d.comb += [
-            self.take.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
-            self.release.eq(Mux(release_now, self.take, 0)),
-            take.eq(self.take.any()),
+            taken.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
+            take.eq(taken.any()),
         ]
+        hops = config.hops
+        to_banks = m.d.sync if hops else m.d.comb
+        to_banks += [self.take.eq(taken), self.release.eq(Mux(release_now, taken, 0))]
         if group_parts(config) > 1:
             pause = Signal(range(group_parts(config)))  # cycles until the next step, less one
             m.d.sync += [pause.eq(pause - 1), free.eq(free | (pause == 0))]
@@ -143,18 +149,13 @@ class Drain(wiring.Component):
         )
         valids = [Signal(name=f"valid{i}") for i in range(1, 5)]
         entries = [Signal(entry, name=f"entry{i}", reset_less=True) for i in range(1, 5)]
-        m.d.sync += [valids[0].eq(take), *(valids[i].eq(valids[i - 1]) for i in range(1, 4))]
+        m.d.sync += [valids[0].eq(_later(m, take, 2 * hops)), *(valids[i].eq(valids[i - 1]) for i in range(1, 4))]
         m.d.sync += [entries[i].eq(entries[i - 1]) for i in range(1, 4)]
-        m.d.sync += [
-            entries[0].bank.eq(bank),
-            entries[0].step.eq(step),
-            entries[0].first.eq(loop_slices.first),
-            entries[0].last.eq(loop_slices.last),
-            entries[0].step_last.eq(loop_steps.last),
-        ]
+        loops = Cat(bank, step, loop_slices.first, loop_slices.last, loop_steps.last)
+        m.d.sync += Value.cast(entries[0])[: len(loops)].eq(_later(m, loops, 2 * hops))
         row, channel = Signal(config.channel_addr_bits), Signal(config.channel_addr_bits)
         job_ended, place_ended = Signal(), Signal()
-        m.d.sync += job_ended.eq(slice_advances & loop_slices.last)
+        m.d.sync += job_ended.eq(_later(m, slice_advances & loop_slices.last, 2 * hops))
         loop_blocks = add_loop(
             m, "blocks", limit=layer.blocks[: len(row)], advance=job_ended, restart=self.start
         )  # fmt: skip
@@ -180,7 +181,8 @@ class Drain(wiring.Component):
         ]
         width = config.acc_bits * config.fire_lanes
         shown = Signal(width, reset_less=True)
-        m.d.sync += shown.eq(Array(Value.cast(self.banks[b]) for b in range(config.banks))[entries[0].bank])
+        arrived = [_later(m, Value.cast(self.banks[b]), hops, reset_less=True) for b in range(config.banks)]
+        m.d.sync += shown.eq(Array(arrived)[entries[0].bank])
 
         # What the bank had added before this job; nothing, the first time after a reset.
         m.submodules.previous_memory = previous = plain_memory(width, config.banks * steps)
@@ -218,7 +220,9 @@ class Drain(wiring.Component):
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         before = data.View(lanes, read.data)
         current = data.View(lanes, shown)
-        so_far = data.View(lanes, read_partial.data)
+        # Read a cycle early where that is not too early for what the slice before has written.
+        early = steps > 1
+        so_far = data.View(lanes, _later(m, read_partial.data, int(early), reset_less=True))
         difference = Signal(lanes, reset_less=True)
         total = Signal(lanes)
         sums = Signal(lanes, reset_less=True)
@@ -229,7 +233,7 @@ class Drain(wiring.Component):
             m.d.comb += total[f].eq(start + difference[f])
             m.d.sync += shifts[f].eq(parameters[f].shift)
         m.d.comb += [
-            read_partial.addr.eq(entries[2].step),
+            read_partial.addr.eq(entries[1 if early else 2].step),
             write_partial.addr.eq(entries[2].step),
             write_partial.data.eq(total),
             write_partial.en.eq(valids[2]),
@@ -242,3 +246,12 @@ class Drain(wiring.Component):
             self.tag.eq(entries[3].tag),
         ]
         return m
+
+
+def _later(m: Module, value: Value, cycles: int, *, reset_less: bool = False) -> Value:
+    """The value, so many cycles later."""
+    for _ in range(cycles):
+        held = Signal(len(value), name="later", reset_less=reset_less)
+        m.d.sync += held.eq(value)
+        value = held
+    return value

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -145,15 +145,13 @@ class Engine(wiring.Component):
             slice_mask(config.banks, pack.slice, layer.dest_slices),
             slice_mask(config.banks, loader.slice, sequencer.header.image_slices),
         )
-        # A register in front of each memory takes what is meant for it. Registers that took all would be equal, and
-        # synthesis would make them one, which is slow to reach memories all over a large part.
+        # One register here, one in every bank: the way to memories all over a large part is long.
+        address, word = Signal.like(pack.address, reset_less=True), Signal.like(pack.data, reset_less=True)
+        m.d.sync += address.eq(Mux(pack.enable, pack.address, loader.address))
+        m.d.sync += word.eq(Mux(pack.enable, pack.data, loader.data))
         for b, bank in enumerate(banks):
-            write = bank.write
-            chosen = enable & mask[b]
-            m.d.sync += write.enable.eq(chosen)
-            with m.If(chosen):
-                m.d.sync += write.address.eq(Mux(pack.enable, pack.address, loader.address))
-                m.d.sync += write.data.eq(Mux(pack.enable, pack.data, loader.data))
+            m.d.sync += bank.write.enable.eq(enable & mask[b])
+            m.d.comb += [bank.write.address.eq(address), bank.write.data.eq(word)]
         m.d.comb += [
             self.write.enable.eq(pack.enable),
             self.write.address.eq(pack.address),
@@ -196,11 +194,12 @@ class Engine(wiring.Component):
             m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
         if self.config.streams_weights:
             return
+        row = load.row("weights")
+        address, weights = Signal(self.config.weight_addr_bits, reset_less=True), Signal(len(row), reset_less=True)
+        m.d.sync += [address.eq(load.address), weights.eq(row)]
         for b, bank in enumerate(banks):  # as for spikes
-            chosen = load.target[TARGETS.index("weights")] & (load.bank == b)
-            m.d.sync += bank.load.enable.eq(chosen)
-            with m.If(chosen):
-                m.d.sync += [bank.load.address.eq(load.address), bank.load.data.eq(load.row("weights"))]
+            m.d.sync += bank.load.enable.eq(load.target[TARGETS.index("weights")] & (load.bank == b))
+            m.d.comb += [bank.load.address.eq(address), bank.load.data.eq(weights)]
 
     def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
         m.submodules.axi_read = read = AxiRead(self.config)

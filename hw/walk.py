@@ -58,7 +58,8 @@ class Walk(wiring.Component):
     plan : Out the record of the layer that is walked.
     primed : Out(1) the first command of the layer that has not begun waits.
     begin : In(1) this layer begins in the next cycle.
-    commands : Out(stream) per bank; as an exception to the rule of streams, valid waits for all of the group's readies.
+    commands : Out(stream) per bank; as an exception to the rule of streams, valid waits for all of the group's readies,
+        and comes `config.hops` cycles after them.
     load_rows, load_columns : In write ports of the tables (only if `config.loadable`).
     """
 
@@ -234,8 +235,12 @@ class Walk(wiring.Component):
         ]
         with m.If(dispatch.r_en):
             m.d.sync += [offered.eq(dispatch.r_rdy), Value.cast(head).eq(dispatch.r_data)]
+        payload = Signal(head.command.shape(), reset_less=True)
+        to_banks = m.d.sync if self.config.hops else m.d.comb
+        to_banks += payload.eq(head.command)
         for b, port in enumerate(self.commands):
-            m.d.comb += [port.valid.eq(starts & head.banks[b]), port.payload.eq(head.command)]
+            to_banks += port.valid.eq(starts & head.banks[b])
+            m.d.comb += port.payload.eq(payload)
         return m
 
     def _table(self, m: Module, name: str, entry: data.StructLayout) -> tuple[Signal, Value]:

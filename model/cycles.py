@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..hw.bank import capture_latency
-from ..hw.drain import DRAIN_LATENCY, release_step
+from ..hw.drain import drain_latency, release_step
 from ..hw.extract import EXTRACT_LATENCY
 from ..hw.fetch import READ_LATENCY
 from ..hw.fire import FIRE_LATENCY
@@ -136,10 +136,12 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     config = mapping.config
     counts, lengths = _word_counts(layer, ones)
     banks, slices = config.banks, layer.slices
-    steps, depth, room = config.drain_steps, config.word_fifo, config.command_fifo
+    steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
+    ahead = room + hops  # commands that a bank's queue holds
 
     # Times are cycles after the layer's first. Per bank:
-    popped = [[-1] * room for _ in range(banks)]  # when the last commands left the queue
+    popped = [[-1] * ahead for _ in range(banks)]  # when the last commands left the queue
+    asked = [-9] * banks  # when the last command was sent
     issued = [-1] * banks  # when the walk issued its last word
     passed = [[-9] * 3 for _ in range(banks)]  # when the last words left the read pipeline
     queue = [[-9] * depth for _ in range(banks)]  # when the last kept words left the word queue
@@ -150,7 +152,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
     latency = capture_latency(config)
-    release = release_step(config) if interval == 1 else (steps - 1) * interval
+    release = (release_step(config) if interval == 1 else (steps - 1) * interval) + config.hops
     drained = 0
     empty = waiting = starved = 0
     bank = 0
@@ -161,10 +163,18 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
             begin = [0] * slices
             at = 0
             for part, length in enumerate(lengths[place]):
-                command = max(command + 1, max(popped[b][-room] for b in group) + 1)
+                # With a register on the way, a bank is ready for one command more in the cycle after another.
+                command += 1
+                for b in group:
+                    last = popped[b][-ahead] if asked[b] == command - 1 else popped[b][-room]
+                    if last >= command:
+                        command = max(command, *(popped[b][-room] for b in group)) + 1
+                        break
+                for b in group:
+                    asked[b] = command
                 final = part == len(lengths[place]) - 1
                 for s, b in enumerate(group):
-                    pop = max(command + 1, issued[b])
+                    pop = max(command + 1 + hops, issued[b])
                     popped[b].append(pop)
                     times = passed[b]
                     x = max(times[-1], pop + READ_LATENCY)
@@ -211,9 +221,9 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 drained = start + steps * interval
     spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
     channels = sum(c >= 0 for c in layer.order)
-    cycles = drained + DRAIN_LATENCY + FIRE_LATENCY + 1
+    cycles = drained + drain_latency(config) + FIRE_LATENCY + 1
     # A word spends a cycle each in the command queue and in the word queue.
-    starting = sum(pops[room] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > room)
+    starting = sum(pops[ahead] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > ahead)
     return LayerCycles(
         name=layer.name,
         cycles=cycles,

@@ -11,7 +11,7 @@ from blocks import pattern, preload, random_bits, random_mapping
 
 from onespike.hw.bank import Bank, capture_latency
 from onespike.hw.config import EngineConfig
-from onespike.hw.drain import DRAIN_LATENCY, release_step
+from onespike.hw.drain import drain_latency, release_step
 from onespike.hw.fetch import command_layout, stride_layout
 from onespike.hw.fire import FIRE_LATENCY
 from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
@@ -239,7 +239,7 @@ def test_cycles_of_a_layer(seed):
         assert sums == [job.sums for job in bank(config, commands, record.strides, memory, weights)]
         start = stamps["commands"][0].cycle - SEQUENCER_LATENCY  # the layer's first cycle
         total = stamps["totals"][-1].payload
-        tail = DRAIN_LATENCY + FIRE_LATENCY + pace  # from the last choice of lanes to the last result
+        tail = drain_latency(config) + FIRE_LATENCY + pace  # from the last choice of lanes to the last result
         cycles = stamps["shown"][-1].cycle - 1 - start + tail + 1
         counted = (cycles, total.event, total.empty, total.waiting)
         assert counted == (expected.cycles, expected.event, expected.empty, expected.waiting), layer.layer.name

@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from onespike.hw.bank import capture_latency
 from onespike.hw.config import EngineConfig
-from onespike.hw.drain import DRAIN_LATENCY, Drain, channel_layout
+from onespike.hw.drain import Drain, channel_layout, drain_latency
 from onespike.hw.program import layer_fields
 from onespike.model.drain import Row, drain
 
@@ -189,7 +189,7 @@ def test_random(banks, slices, lanes, fire_lanes):
 
 @pytest.mark.parametrize(("banks", "slices", "lanes", "fire_lanes"), SHAPES[::3])
 def test_cycles(banks, slices, lanes, fire_lanes):
-    """Banks that are always ready: a job takes slices x L / F steps, its sums follow DRAIN_LATENCY later."""
+    """Banks that are always ready: a job takes slices x L / F steps, its sums follow `drain_latency` later."""
     config = EngineConfig(banks=banks, lanes=lanes, fire_lanes=fire_lanes, acc_bits=9, channel_depth=40, code="unary")
     rng = random.Random(str((banks, slices, lanes, fire_lanes)))
     phase = random_phase(rng, config, slices)
@@ -197,6 +197,7 @@ def test_cycles(banks, slices, lanes, fire_lanes):
     steps, interval = config.drain_steps, phase.layer["dest_group_words"] + 1
     # A bank is released as early as its next sums, `capture_latency` later, cannot disturb the steps that are left.
     release = max(0, steps - capture_latency(config)) if interval == 1 else (steps - 1) * interval
+    release += config.hops
     cycle, free, expected_releases, expected_rows = 0, [0] * banks, [], []
     for job in range(len(releases) // slices):
         for s in range(slices):
@@ -205,7 +206,7 @@ def test_cycles(banks, slices, lanes, fire_lanes):
             expected_releases.append((cycle + release, bank))
             free[bank] = cycle + release + capture_latency(config)
             if s == slices - 1:
-                expected_rows += [cycle + step * interval + DRAIN_LATENCY for step in range(steps)]
+                expected_rows += [cycle + step * interval + drain_latency(config) for step in range(steps)]
             cycle += steps * interval
     assert releases == expected_releases
     assert [cycle for cycle, _ in rows] == expected_rows

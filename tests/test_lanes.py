@@ -10,7 +10,7 @@ from onespike.model.lanes import lanes
 from onespike.sim.stream import run_pipeline
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
-END, DRAIN = 4, 1  # cycles from `end` to the shadow, from `step` to `drain`
+END, DRAIN, AHEAD = 5, 2, 1  # cycles from `end` to the shadow, from `step` to `drain`; the rest before the weights
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
@@ -30,7 +30,8 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
 
 def rtl(config: EngineConfig, case: dict[str, list], steps: list[int]) -> tuple[list[int], list[list[int]]]:
     """`captures` and `drain` in each cycle."""
-    out = run_pipeline(Lanes(config), case | {"step": steps}, ["captures", "drain"])
+    weights = [case["weights"][0]] * AHEAD + case["weights"][:-AHEAD]
+    out = run_pipeline(Lanes(config), case | {"step": steps, "weights": weights}, ["captures", "drain"])
     return out["captures"], [[drain[f] for f in range(config.fire_lanes)] for drain in out["drain"]]
 
 
@@ -44,7 +45,7 @@ def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
     assert captured == [int(cycle - END + 1 in ends) for cycle in range(cycles)]
     shadows = lanes(config, **case)
     for cycle in range(cycles - DRAIN):
-        known = sum(end + END <= cycle for end in ends)
+        known = sum(end + END < cycle + DRAIN for end in ends)
         if known:
             row = shadows[known - 1][steps[cycle] * config.fire_lanes :][: config.fire_lanes]
             assert drain[cycle + DRAIN] == row, f"cycle {cycle}, step {steps[cycle]}"
@@ -96,7 +97,7 @@ def test_weights_and_shifts_exhaustively():
     rows = [(w, s, n) for w in range(-8, 8) for s in range(9) for n in (0, 1)]
     weights, shift, negative = ([row[i] for row in rows] for i in range(3))
     count = len(rows)
-    idle = [0] * (END + DRAIN)
+    idle = [0] * (END + DRAIN - 1)
     case = {
         "add": [1] * count + idle,
         "end": [1] * count + idle,
@@ -105,7 +106,7 @@ def test_weights_and_shifts_exhaustively():
         "negative": negative + idle,
     }
     _, drain = rtl(config, case, [0] * len(case["add"]))
-    shown = [0, *(row[0] for row in drain[END + DRAIN :])]
+    shown = [0, *(row[0] for row in drain[END + DRAIN - 1 :])]
     differences = [(b - a + 4096) % 8192 - 4096 for a, b in itertools.pairwise(shown)]
     assert differences == [-(w << s) if n else w << s for w, s, n in rows]
 

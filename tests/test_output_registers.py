@@ -37,8 +37,8 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for index, (name, (reader, width, _)) in enumerate(READERS.items()):
         write = "" if name == "read only" else "if (write) memory[a] <= d;"
         text.append(
-            f"module m{index}(input clk, other, enable, read, write, input [8:0] a, b, input [{width - 1}:0] d,"
-            f" output reg [{width - 1}:0] q, output seen);\n"
+            f"(* keep_hierarchy *) module m{index}(input clk, other, enable, read, write, input [8:0] a, b,"
+            f" input [{width - 1}:0] d, output reg [{width - 1}:0] q, output seen);\n"
             f"(* no_rw_check *) reg [{width - 1}:0] memory [511:0]; reg [{width - 1}:0] r;\n"
             f"always @(posedge clk) begin {write} if (read) r <= memory[b]; end\n{reader}\nendmodule"
         )
@@ -46,7 +46,7 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         names.append(f"(* keep *) m{index} i{index}({same}, .d(d[{width - 1}:0]));")
     text.append("module top(input clk, other, enable, read, write, input [8:0] a, b, input [35:0] d);")
     (folder / "top.v").write_text("\n".join([*text, *names, "endmodule"]))
-    run_yosys("read_verilog top.v", ECP5.synthesis("top", NETLIST).replace("-top top", "-top top -noflatten"), folder)
+    run_yosys("read_verilog top.v", ECP5.synthesis("top", NETLIST), folder)
     return json.loads((folder / NETLIST).read_text())["modules"]
 
 
