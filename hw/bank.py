@@ -226,7 +226,10 @@ class Bank(wiring.Component):
 
 
 def _register_write(m: Module, port: Any, memory: Any) -> None:
-    """Write one cycle later: the data come from far away, and go on to many block RAMs."""
+    """Write one cycle later: the data come from far away, and go on to many block RAMs.
+
+    A layer's last spike word is written so two cycles after its end, and the next layer reads from the third on.
+    """
     address, data = (Signal.like(Value.cast(value), reset_less=True) for value in (port.address, port.data))
     m.d.sync += [memory.enable.eq(port.enable), address.eq(port.address), data.eq(port.data)]
     m.d.comb += [memory.address.eq(address), memory.data.eq(data)]

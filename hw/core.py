@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -63,13 +63,16 @@ class Core(wiring.Component):
         config = self.config
         m.submodules.control = control = Control(config, streams=self.streams, network=self.network)
         m.submodules.frame = frame = Frame(config.word_bits)
-        m.submodules.engine = engine = self.make_engine(config, control.reset)
+        # A register of its own resets the engine, which lies elsewhere than the bus; what is around it waits meanwhile.
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(control.reset)
+        m.submodules.engine = engine = self.make_engine(config, reset)
         connect(m, flipped(self.bus), control.bus)
         m.d.comb += [
             self.irq.eq(control.irq),
             engine.enable.eq(control.run),
             frame.run.eq(control.running),
-            frame.clear.eq(control.reset),
+            frame.clear.eq(control.reset | reset),
             frame.beats.eq(control.beats),
             engine.image.valid.eq(frame.image.valid),
             engine.image.payload.eq(frame.image.payload),
@@ -93,14 +96,14 @@ class Core(wiring.Component):
                 *connect_axi_read(config, self, engine),
             ]
 
-        self._results(m, engine.logits, control)
+        self._results(m, engine.logits, control, control.reset | reset)
         if self.streams:
             connect(m, flipped(self.image), frame.frames)
         else:
             connect(m, control.image, frame.frames)
         return m
 
-    def _results(self, m: Module, logits: Any, control: Control) -> None:
+    def _results(self, m: Module, logits: Any, control: Control, reset: Value) -> None:
         """One register behind the engine, so that an offer can stand while the engine is reset.
 
         A stop drops what waits for the registers. A stream has to see every offer and every frame to its end: what was
@@ -130,11 +133,11 @@ class Core(wiring.Component):
                 result.last.eq(logits.payload.last),
             ]
         if self.streams:
-            with m.If(control.reset):
+            with m.If(reset):
                 m.d.sync += [waiting.eq(waiting & ~taken), stale.eq(waiting & ~taken | still_inside)]
             with m.Elif(stale & (taken | ~waiting)):
                 m.d.sync += [waiting.eq(still_inside), stale.eq(still_inside)]
                 m.d.sync += [result.value.eq(0), result.last.eq(1)]
         else:
-            with m.If(control.reset):
+            with m.If(reset):
                 m.d.sync += [waiting.eq(0), inside.eq(0)]
