@@ -58,11 +58,11 @@ class Family:
         command = f"{self.synth} -top {top}"
         if not self.map_luts:
             return f"{command} -json {output}"
-        apart = f"keep_hierarchy {' '.join(APART)}"
+        apart = " ".join(APART)
         return (
-            f"hierarchy -top {top}; setattr -mod -set {apart.replace(' ', ' 1 ', 1)}; "
+            f"hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {apart}; "
             f"{command} -run begin:map_luts; check -latchonly -assert; {self.map_luts}; clean; "
-            f"setattr -mod -unset {apart}; flatten; clean; "
+            f"setattr -mod -unset keep_hierarchy {apart}; flatten; clean; "
             f"{command} -run map_cells: -json {output}"
         )
 

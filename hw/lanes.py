@@ -11,8 +11,6 @@ from amaranth.lib.wiring import In, Out
 
 from .config import EngineConfig
 
-CONTROLS = ("add", "end", "shift", "negative", "clear", "step")
-
 
 def controls(config: EngineConfig) -> dict[str, Any]:
     """What every lane is told."""
@@ -77,7 +75,7 @@ class Lanes(wiring.Component):
         for f in range(config.fire_lanes):
             group = LaneGroup(config)
             m.submodules[f"group{f}"] = group
-            m.d.comb += [getattr(group, name).eq(getattr(self, name)) for name in CONTROLS]
+            m.d.comb += [getattr(group, name).eq(getattr(self, name)) for name in controls(config)]
             for own, lane in enumerate(range(f, config.lanes, config.fire_lanes)):
                 m.d.comb += group.weights[own].eq(self.weights[lane])
             m.d.comb += self.drain[f].eq(group.drain)
