@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import golden
+from . import golden, parallel
 from .graph import Graph, Node, Staircase, activate
 from .quantise import Arithmetic, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
@@ -41,6 +41,7 @@ class Clipping:
     correct: bool = True
 
 
+@parallel.one_blas_thread()
 def calibrate(
     graph: Graph,
     image: Image,
@@ -140,11 +141,14 @@ def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clippi
 def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
     """Counts [channels, BINS] of values above zero, every channel from 0 to its top."""
     channels = values.shape[-1]
-    total = np.zeros(channels * BINS, np.int64)
     factor = (BINS / tops).astype(np.float32)
-    for part in np.array_split(values.reshape(-1, channels), max(1, values.size >> 20)):
+
+    def counted(part: np.ndarray) -> np.ndarray:
         bins = np.minimum((part * factor).astype(np.int32), BINS - 1) + np.arange(channels, dtype=np.int32) * BINS
-        total += np.bincount(bins[part > 0], minlength=channels * BINS)
+        return np.bincount(bins[part > 0], minlength=channels * BINS)
+
+    parts = np.array_split(values.reshape(-1, channels), max(1, values.size >> 20))
+    total = np.sum(parallel.each(counted, parts), axis=0)
     return total.reshape(channels, BINS).astype(np.float64)
 
 
@@ -190,4 +194,5 @@ def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
 
 def _in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
     total = len(next(iter(tensors.values())))
-    return np.concatenate([function({k: v[part] for k, v in tensors.items()}) for part in graph.chunks(total)])
+    parts = graph.chunks(total)
+    return np.concatenate(parallel.each(lambda part: function({k: v[part] for k, v in tensors.items()}), parts))

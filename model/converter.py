@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import sensitivity
+from . import parallel, sensitivity
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
 from .graph import Graph
@@ -63,6 +63,7 @@ def convert(network: Any, example: Any = None, calibration: Any = None, **settin
     return prepare(network, example, calibration, **settings).net
 
 
+@parallel.takes_threads
 def prepare(
     network: Any,
     example: Any = None,
@@ -83,6 +84,7 @@ def prepare(
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
     progress: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
@@ -95,7 +97,8 @@ def prepare(
     or "percentile". per_channel: clip levels by channel. refit: move weights so that they make up for rounding.
     bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of
     a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where
-    it does not normalise by itself.
+    it does not normalise by itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment,
+    or every core); the network is the same for any number.
     Raises OneSpikeError for whatever does not fit.
     """
     for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):

@@ -3,7 +3,8 @@
 
 The sums run through floating-point matrix multiplication, which is exact here: every partial sum of a layer lies
 within `SpikeNet.accumulator_range`, and integers below 2**24 (float32) or 2**53 (float64) are exact in any order
-of addition. Weights are scaled by 2**-shift beforehand, which changes exponents only.
+of addition. Weights are scaled by 2**-shift beforehand, which changes exponents only. Chunks of images that one core's
+cache holds run on as many threads as there are cores (`parallel`), with the same result for any number.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
+from . import parallel
 from .errors import OneSpikeError
 from .psg import psg
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
@@ -47,6 +49,7 @@ def run(
     layers: Literal[False] = False,
     trains: Literal[False] = False,
     progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
 ) -> np.ndarray: ...
 
 
@@ -58,6 +61,7 @@ def run(
     layers: Literal[True],
     trains: bool = False,
     progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
 ) -> Result: ...
 
 
@@ -69,9 +73,11 @@ def run(
     layers: bool = False,
     trains: Literal[True],
     progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
 ) -> Result: ...
 
 
+@parallel.takes_threads
 def run(
     net: SpikeNet,
     codes: np.ndarray,
@@ -79,8 +85,13 @@ def run(
     layers: bool = False,
     trains: bool = False,
     progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
 ) -> np.ndarray | Result:
-    """Logits int64 [N, classes] of image codes uint8 [N, C, H, W]; with `layers` or `trains` a `Result`."""
+    """Logits int64 [N, classes] of image codes uint8 [N, C, H, W]; with `layers` or `trains` a `Result`.
+
+    progress: gets the number of images of every chunk that is done, in order. threads: how many work, by default what
+    `parallel.count` says. Raises OneSpikeError for codes that are not the network's, and sums beyond 53 bits.
+    """
     codes = np.asarray(codes)
     if codes.shape[1:] != net.image.shape or codes.ndim != 4 or not np.issubdtype(codes.dtype, np.integer):
         raise OneSpikeError(f"Image codes must be integers (N, {net.image.shape}), not {codes.dtype} {codes.shape}.")
@@ -100,7 +111,8 @@ def run(
             if layer.groups > 64:
                 raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
             spikes[layer.name] = np.empty((len(codes), *net.conv_shapes[layer.name]), np.uint64)
-    for part in _chunks(len(codes), plan.chunk):
+
+    def chunk(part: slice) -> int:
         image: np.ndarray = np.ascontiguousarray(codes[part].transpose(0, 2, 3, 1)).astype(plan.dtype)
         tensors: dict[str, np.ndarray] = {INPUT: image}
         for layer in net.layers:
@@ -110,8 +122,9 @@ def run(
         logits[part] = tensors[net.layers[-1].name].transpose(0, 3, 1, 2).reshape(-1, net.classes)
         for name, out in kept.items():
             out[part] = tensors[name].transpose(0, 3, 1, 2)
-        if progress is not None:
-            progress(part.stop - part.start)
+        return part.stop - part.start
+
+    parallel.each(chunk, _chunks(len(codes), plan.chunk), progress)
     return Result(logits=logits, codes=kept, trains=spikes) if layers or trains else logits
 
 

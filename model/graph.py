@@ -19,7 +19,7 @@ from typing import cast
 
 import numpy as np
 
-from . import golden
+from . import golden, parallel
 from .errors import OneSpikeError
 from .spec import INPUT, Image, Pool, Source
 
@@ -178,8 +178,8 @@ class Graph:
                 f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}."
             )
         last = {tensor: names[-1] for tensor, names in self.users().items() if names}
-        results = []
-        for part in self.chunks(len(images)):
+
+        def chunk(part: slice) -> np.ndarray:
             tensors: dict[str, np.ndarray] = {
                 INPUT: np.ascontiguousarray(images[part].transpose(0, 2, 3, 1), dtype=dtype)
             }
@@ -188,8 +188,9 @@ class Graph:
                 tensors[node.name] = activation(node, value) if node.fires else value
                 for name in [name for name in tensors if last.get(name) == node.name]:
                     del tensors[name]
-            results.append(tensors[self.nodes[-1].name].transpose(0, 3, 1, 2).reshape(part.stop - part.start, -1))
-        return np.concatenate(results)
+            return tensors[self.nodes[-1].name].transpose(0, 3, 1, 2).reshape(part.stop - part.start, -1)
+
+        return np.concatenate(parallel.each(chunk, self.chunks(len(images))))
 
     def chunks(self, total: int) -> Iterator[slice]:
         """Slices of a batch of `total` images, small enough for the cache."""

@@ -23,6 +23,7 @@ from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPE
 from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Graph
+from .torch_threads import torch_threads
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
 
@@ -301,11 +302,11 @@ def _check(graph: Graph, finals: list[torch.fx.Node], reference: torch.nn.Module
     for node in finals:
         found = node.target(found, *node.args[1:], **node.kwargs)  # type: ignore[operator]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch_threads(1):
             # torch's own quantisers divide by their scale in float32.
             wanted, tolerance = reference(images), 1e-6 if stairs else TOLERANCE
     except (RuntimeError, AssertionError):  # a module that insists on float32 somewhere; there a value can fall one
-        with torch.no_grad():  # step beside
+        with torch.no_grad(), torch_threads(1):  # step beside
             wanted, tolerance = reference.float()(images.float()), 0.05 if stairs else 1e-4
     wanted = torch.utils._pytree.tree_leaves(wanted)[0].double().reshape(found.shape)
     error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-300))

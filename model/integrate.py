@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import golden
+from . import golden, parallel
 from .errors import OneSpikeError
 from .spec import INPUT, Layer, SpikeNet
 
-CHUNK = 32  # images at a time
+CHUNK = 16  # images at a time, per thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,8 @@ def constant(layer: Layer) -> bool:
 
 def run(net: SpikeNet, codes: np.ndarray, *, layers: bool = False) -> Stepped:
     """Logits of image codes uint8 [N, C, H, W], in the SpikeNet's unit; with `layers` all spikes of all steps."""
-    parts = [_run(net, codes[start : start + CHUNK], layers) for start in range(0, len(codes), CHUNK)]
+    starts = range(0, len(codes), CHUNK)
+    parts = parallel.each(lambda start: _run(net, codes[start : start + CHUNK], layers), starts)
     return Stepped(
         logits=np.concatenate([part.logits for part in parts]),
         steps=[

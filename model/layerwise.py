@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import golden
+from . import golden, parallel
 from .errors import OneSpikeError
 from .graph import Graph, Node, activate
 from .spec import INPUT, Layer, SpikeNet
@@ -74,6 +74,7 @@ def occupancy(net: SpikeNet, codes: np.ndarray) -> list[Occupancy]:
     ]
 
 
+@parallel.one_blas_thread()
 def layer_losses(
     graph: Graph,
     net: SpikeNet,
@@ -94,17 +95,22 @@ def layer_losses(
     right: dict[str, np.ndarray] = {}  # by node: alone, upto
     for real, counts, part in _tensors(graph, net, images):
         integers = {name: counts[name] * worth for name, worth in worths.items()}
-        for index, node in enumerate(graph.nodes):
-            if node.exact:
-                continue
-            if node.fires:
-                rounded = rounded_to(node, graph.sums(node, real), worths[node.name], net.layers[index].groups)
-                until = {other.name: integers[other.name] for other in graph.nodes[: index + 1]}
-                answers = [resume(graph, index, changed, real) for changed in ({node.name: rounded}, until)]
-            else:
-                answers = [real[node.name], counts[node.name]]
-            found = [(logits.reshape(len(logits), -1).argmax(1) == labels[part]).sum() for logits in answers]
-            right[node.name] = right.get(node.name, 0) + np.array(found)
+
+        def answers(
+            index: int, real: Tensors = real, counts: Tensors = counts, integers: Tensors = integers
+        ) -> list[np.ndarray]:
+            node = graph.nodes[index]
+            if not node.fires:
+                return [real[node.name], counts[node.name]]
+            rounded = rounded_to(node, graph.sums(node, real), worths[node.name], net.layers[index].groups)
+            until = {other.name: integers[other.name] for other in graph.nodes[: index + 1]}
+            return [resume(graph, index, changed, real) for changed in ({node.name: rounded}, until)]
+
+        rounding = [index for index, node in enumerate(graph.nodes) if not node.exact]
+        for index, given in zip(rounding, parallel.each(answers, rounding), strict=True):
+            found = [(logits.reshape(len(logits), -1).argmax(1) == labels[part]).sum() for logits in given]
+            name = graph.nodes[index].name
+            right[name] = right.get(name, 0) + np.array(found)
         if progress is not None:
             progress(f"{part.stop} images")
     layers = (
@@ -148,11 +154,12 @@ def float_tensors(graph: Graph, images: np.ndarray) -> Tensors:
     """Every tensor of the float network, pools included."""
     tensors: Tensors = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
     for node in graph.nodes:
-        parts = []
-        for part in graph.chunks(len(images)):
+
+        def chunk(part: slice, node: Node = node) -> np.ndarray:
             sums = graph.sums(node, {term.tensor: tensors[term.tensor][part] for term in node.terms})
-            parts.append(activate(node, sums) if node.fires else sums)
-        tensors[node.name] = np.concatenate(parts)
+            return activate(node, sums) if node.fires else sums
+
+        tensors[node.name] = np.concatenate(parallel.each(chunk, graph.chunks(len(images))))
     return tensors
 
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import codes as coding
-from . import golden
+from . import golden, parallel
 from .errors import OneSpikeError
 from .spec import INPUT, Layer, Source, SpikeNet
 
-CHUNK = 256  # images per golden run: bounds the memory that the kept tensors need
+CHUNK = 64  # images at a time, per thread: bounds the memory that the kept tensors need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +105,16 @@ def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image
         raise OneSpikeError(f"The image code must be 'signed', 'signed4' or 'radix', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
         raise OneSpikeError("There is nothing to count: give at least one image.")
-    parts: list[list[dict[str, int]]] = []
-    if isinstance(images, Mapping):
-        total = len(images[INPUT])
-        parts.append(_count(net, images, image_code))
-    else:
-        images = np.asarray(images)
-        total = len(images)
-        for start in range(0, total, CHUNK):
-            result = golden.run(net, images[start : start + CHUNK], layers=True)
-            assert isinstance(result, golden.Result)
-            parts.append(_count(net, result.codes, image_code))
+    given = {name: np.asarray(v) for name, v in (images if isinstance(images, Mapping) else {INPUT: images}).items()}
+    total = len(given[INPUT])
+
+    def part(start: int) -> list[dict[str, int]]:
+        tensors = {name: values[start : start + CHUNK] for name, values in given.items()}
+        if not isinstance(images, Mapping):
+            tensors = golden.run(net, tensors[INPUT], layers=True).codes
+        return _count(net, tensors, image_code)
+
+    parts = parallel.each(part, range(0, total, CHUNK))
     layers = []
     for index, layer in enumerate(net.layers):
         sums = {name: sum(part[index][name] for part in parts) for name in parts[0][index]}

@@ -18,11 +18,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from . import parallel
 from .graph import Graph, Node, Term
 from .quantise import Arithmetic, Scale, grid
 from .spec import INPUT
 
 ROWS = 1 << 16  # output places that the Gram matrix is summed over
+BLOCK = 1 << 12  # of them at a time, per thread
 CELLS = 1 << 26  # and inputs times places, at most
 LARGEST = 4608  # inputs of a node; those of larger ones stay as they are
 RIDGE = 0.1  # of every input's own square sum: weights move only where that pays
@@ -58,9 +60,8 @@ def refit(
         pad = (np.array(graph.pad) - scale.offset) / scale.step if term.tensor == INPUT else np.zeros(1)
         read = patches(term, codes[term.tensor], np.rint(pad).astype(np.float32), chosen)
         kernel = (term.weights * scale.step[:, None, None]).reshape(node.channels, -1)
-        found = (
-            found + read @ kernel.T.astype(np.float32) + (term.weights.sum((2, 3)) @ scale.offset).astype(np.float32)
-        )
+        offset = (term.weights.sum((2, 3)) @ scale.offset).astype(np.float32)
+        found = found + _product(read, kernel.T.astype(np.float32)) + offset
         if index in dense:
             parts.append(read)
             kernels.append(kernel)
@@ -71,12 +72,12 @@ def refit(
         error *= np.where(quiet, np.float32(QUIET), np.float32(1))
     read, kernel = np.concatenate(parts, 1), np.concatenate(kernels, 1)
     read -= read.mean(0)
-    gram = (read.T @ read).astype(np.float64)
+    gram = _inner(read, read)
     own = gram.diagonal()
     if not own.any():  # nothing ever reaches this node
         return node
     gram[np.diag_indices(inputs)] += RIDGE * own + 1e-6 * own.mean()
-    kernel += np.linalg.solve(gram, (read.T @ (error - error.mean(0))).astype(np.float64)).T
+    kernel += np.linalg.solve(gram, _inner(read, error - error.mean(0))).T
     moved = _with(node, dense, kernel, scales)
     unit = (grid(moved, scales, step, groups, arithmetic) / step)[:, None]
     return _with(node, dense, round_in_turn(kernel * unit, gram, arithmetic.limit) / unit, scales)
@@ -101,14 +102,32 @@ def patches(term: Term, codes: np.ndarray, pad: np.ndarray, chosen: np.ndarray) 
     padded[:] = pad
     padded[:, top : top + height, left : left + width] = codes
     rows, columns = term.output_shape(height, width)
-    image, place = np.divmod(chosen, rows * columns)
-    y, x = (start * step for start, step in zip(np.divmod(place, columns), term.stride, strict=True))
     kernel_h, kernel_w = term.weights.shape[2:]
     read = np.empty((len(chosen), channels, kernel_h, kernel_w), np.float32)
-    for i in range(kernel_h):
-        for j in range(kernel_w):
-            read[:, :, i, j] = padded[image, y + i * term.dilation[0], x + j * term.dilation[1]]
+
+    def fill(block: slice) -> None:
+        image, place = np.divmod(chosen[block], rows * columns)
+        y, x = (start * step for start, step in zip(np.divmod(place, columns), term.stride, strict=True))
+        for i in range(kernel_h):
+            for j in range(kernel_w):
+                read[block, :, i, j] = padded[image, y + i * term.dilation[0], x + j * term.dilation[1]]
+
+    parallel.each(fill, _blocks(len(chosen)))
     return read.reshape(len(chosen), -1)
+
+
+def _blocks(places: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, places, BLOCK)]
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, for many rows of `left`."""
+    return np.concatenate(parallel.each(lambda block: left[block] @ right, _blocks(len(left))))
+
+
+def _inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left.T @ right over many rows, in float64; always summed in the same order."""
+    return sum(parallel.each(lambda block: (left[block].T @ right[block]).astype(np.float64), _blocks(len(left))))  # type: ignore[return-value]
 
 
 def _with(node: Node, dense: list[int], kernel: np.ndarray, scales: Mapping[str, Scale]) -> Node:

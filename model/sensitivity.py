@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import quantise
+from . import parallel, quantise
 from .calibrate import Clipping, clip_levels
 from .codes import spikes
 from .errors import OneSpikeError
@@ -34,6 +34,7 @@ class Sensitivity:
     additions: dict[int, float]
 
 
+@parallel.one_blas_thread()
 def sensitivities(
     graph: Graph,
     images: np.ndarray,
@@ -50,13 +51,17 @@ def sensitivities(
         if node.exact or not node.fires or node.staircase is not None:
             continue
         sums = graph.sums(node, real)
-        errors, additions = {}, {}
-        for groups in choices:
+
+        def cost(groups: int, index: int = index, node: Node = node, sums: np.ndarray = sums) -> tuple[float, float]:
             step = clip_levels(sums, node, groups, nearest, clipping) / groups
             rounded = rounded_to(node, sums, step, groups)
             answer = resume(graph, index, {node.name: rounded}, real)
-            errors[groups] = float(((answer - logits) ** 2).mean()) / max(float(logits.var()), 1e-300)
-            additions[groups] = _additions(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
+            error = float(((answer - logits) ** 2).mean()) / max(float(logits.var()), 1e-300)
+            return error, _additions(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
+
+        costs = dict(zip(choices, parallel.each(cost, choices), strict=True))
+        errors = {groups: error for groups, (error, _) in costs.items()}
+        additions = {groups: added for groups, (_, added) in costs.items()}
         found.append(Sensitivity(name=node.name, errors=errors, additions=additions))
         if progress is not None:
             progress(node.name)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from . import parallel
 from .errors import OneSpikeError
 
 MAX_WEIGHT_BITS = 16
@@ -326,6 +327,7 @@ class SpikeNet:
             digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
         return digest.hexdigest()
 
+    @parallel.takes_threads
     def golden(
         self,
         images: np.ndarray,
@@ -334,11 +336,13 @@ class SpikeNet:
         trains: bool = False,
         operations: bool = False,
         progress: Callable[[int], None] | None = None,
+        threads: int | None = None,
     ) -> Any:
         """Integer logits int64 [N, classes] of a float batch [N, C, H, W] in the module's own input scale.
 
         With `layers` (every tensor's codes), `trains` (the literal PSG spikes of eq. 11) or `operations` (dense MACs,
-        additions and spikes, see operations.py) a `golden.Result` that holds them too.
+        additions and spikes, see operations.py) a `golden.Result` that holds them too. threads: how many work at a time
+        (by default ONESPIKE_THREADS of the environment, or every core); the result is the same for any number.
         """
         from . import golden
         from .operations import count

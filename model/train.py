@@ -19,10 +19,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 from torch.nn import functional as F
 
+from . import parallel
 from .data import Dataset
 from .errors import OneSpikeError
 from .files import write_atomically
 from .networks import build
+from .torch_threads import torch_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ def fit(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     with (
         torch.random.fork_rng(devices=[]),
+        torch_threads(parallel.chosen()),
         Progress(*columns, console=Console(file=sys.stderr), disable=not progress) as bar,
     ):
         torch.manual_seed(settings.seed)  # dropout draws from the global generator
@@ -176,7 +179,7 @@ def train(
 def accuracy(module: nn.Module, data: Dataset, batch: int = 250) -> float:
     """Share of right answers."""
     right = 0
-    with torch.no_grad():
+    with torch.no_grad(), torch_threads(parallel.chosen()):
         for start in range(0, len(data), batch):
             logits = module(torch.from_numpy(data.images[start : start + batch]))
             right += int((logits.argmax(1).numpy() == data.labels[start : start + batch]).sum())

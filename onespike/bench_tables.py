@@ -78,10 +78,10 @@ def speed(measured: Iterable[Map[str, Any]]) -> Table:
     """How fast the tool is."""
     table = tables.titled(
         "Tool speed",
-        "workload, RTL, stock, Verilog, golden, PyTorch, ratio",
+        "workload, RTL, stock, Verilog, golden, PyTorch, ratio, golden all, PyTorch all, ratio all",
         f"RTL: simulated cycles per second, with Python asleep (runs of at least {LONG:,} cycles). Stock: as cocotb's "
         f"own runner does it, one Python step per cycle (--stock). Verilog: seconds from the integer network. Golden, "
-        f"PyTorch (float): images per second, one thread, batches of 256.",
+        f"PyTorch (float): images per second, batches of 256, on one thread each, and on all cores.",
     )
     for w in measured:
         rtl, found = w["rtl"] or {}, w.get("speed", {})
@@ -91,8 +91,11 @@ def speed(measured: Iterable[Map[str, Any]]) -> Table:
             _or_dash(rate),
             _or_dash(rtl.get("stock_cycles_per_second")),
             _or_dash(found.get("verilog_seconds"), "{:.1f}"),
-            *(_or_dash(found.get(f"{key}_images_per_second")) for key in ("golden", "torch")),
-            _or_dash(found.get("ratio"), "{:.2f}"),
+            *(
+                _or_dash(found.get(name), "{:.2f}" if name.startswith("ratio") else "{:,.0f}")
+                for cores in ("", "_all")
+                for name in (f"golden{cores}_images_per_second", f"torch{cores}_images_per_second", f"ratio{cores}")
+            ),
         )
     return table
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from .hw.front import FRONTS, Front, uart_front
-from .model import golden, mapper
+from .model import golden, mapper, parallel
 from .model.choose import choose_for, spike_rates
 from .model.errors import OneSpikeError
 from .model.external import ExternalMemory
@@ -211,6 +211,13 @@ def add_common(parser: argparse.ArgumentParser, *, seed: bool = False) -> None:
         parser.add_argument(
             "--seed", type=number(0, 2**31 - 1), default=0, metavar="N", help="of everything random (default: 0)"
         )
+    parser.add_argument(
+        "--threads",
+        type=number(1, parallel.MOST),
+        metavar="N",
+        help="that compute at a time; on their number nothing depends but what training gives "
+        f"(default: {parallel.VARIABLE} of the environment, or every core)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to this file")
 
 

@@ -14,6 +14,7 @@ from .bench_tables import LONG, sentences
 from .model.errors import OneSpikeError
 from .model.files import write_atomically
 
+RATES = ("golden", "torch", "golden_all", "torch_all")  # of `speed.golden_and_torch`
 BEGIN = "<!-- results: begin; written by `make results`, do not edit -->"
 END = "<!-- results: end -->"
 
@@ -71,12 +72,13 @@ def bench_lines(bench: dict[str, Any]) -> list[str]:
         )
     lines += ["", f"The dense array has as many lanes, all of them busy in every cycle; g = T = {bench['groups']}.", ""]
     lines += [f"* {sentence}" for sentence in sentences(bench)]
-    lines += ["", "Speed of the tools, images per second on one thread and simulated cycles per second:", ""]
-    lines += ["| network | golden model | PyTorch, float | RTL simulation | RTL, stock runner |"]
-    lines += ["|---|--:|--:|--:|--:|"]
+    lines += ["", "Speed of the tools, images per second (one thread, all cores) and simulated cycles per second:", ""]
+    columns = ["golden model", "PyTorch, float", "golden, all", "PyTorch, all", "RTL simulation", "RTL, stock runner"]
+    lines += [f"| network | {' | '.join(columns)} |"]
+    lines += ["|---" + "|--:" * len(columns) + "|"]
     for found in bench["workloads"]:
         rtl = found["rtl"] or {}
-        rates = [found["speed"][f"{name}_images_per_second"] for name in ("golden", "torch")]
+        rates = [found["speed"][f"{name}_images_per_second"] for name in RATES]
         rates.append(rtl.get("cycles_per_second") if rtl.get("simulated_cycles", 0) >= LONG else None)
         rates.append(rtl.get("stock_cycles_per_second"))
         shown = " | ".join("-" if rate is None else f"{rate:,.0f}" for rate in rates)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from .hw.emit import emit
-from .model import golden
+from .model import golden, parallel
 from .model.mapping import Mapping
 from .model.spec import SpikeNet
+from .model.torch_threads import torch_threads
 from .sim.engine import simulate
 
 REPEATS = 5  # the fastest counts: what the machine can do when nothing disturbs it
@@ -27,20 +28,29 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def golden_and_torch(net: SpikeNet, module: torch.nn.Module, images: np.ndarray) -> dict[str, float]:
-    """Images per second of the golden model and of the float network in PyTorch, one thread each, in turns."""
-    codes, tensor = net.image.quantise(images), torch.from_numpy(images)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            times = [(seconds(lambda: golden.run(net, codes)), seconds(lambda: module(tensor))) for _ in range(REPEATS)]
-    finally:
-        torch.set_num_threads(threads)
-    ours, theirs = (min(column) for column in zip(*times, strict=True))
+    """Images per second of the golden model and of the float network in PyTorch, in turns: on one thread each, and
+    (`_all`) on `threads` each, as many as `parallel.count` says.
+    """
+    codes, tensor, threads = net.image.quantise(images), torch.from_numpy(images), parallel.count()
+
+    def ours(number: int) -> float:
+        return seconds(lambda: golden.run(net, codes, threads=number))
+
+    def theirs(number: int) -> float:
+        with torch_threads(number):
+            return seconds(lambda: module(tensor))
+
+    with torch.inference_mode():
+        times = [(ours(1), theirs(1), ours(threads), theirs(threads)) for _ in range(REPEATS)]
+    least = [min(column) for column in zip(*times, strict=True)]
     return {
-        "golden_images_per_second": len(images) / ours,
-        "torch_images_per_second": len(images) / theirs,
-        "ratio": theirs / ours,
+        "golden_images_per_second": len(images) / least[0],
+        "torch_images_per_second": len(images) / least[1],
+        "ratio": least[1] / least[0],
+        "threads": threads,
+        "golden_all_images_per_second": len(images) / least[2],
+        "torch_all_images_per_second": len(images) / least[3],
+        "ratio_all": least[3] / least[2],
     }
 
 
