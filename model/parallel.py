@@ -12,6 +12,7 @@ ONESPIKE_THREADS, the cores that this process may use.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import functools
@@ -19,7 +20,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,7 @@ from .errors import OneSpikeError
 
 VARIABLE = "ONESPIKE_THREADS"
 MOST = 1024
+AHEAD = 4  # pieces per thread that may be begun or done before the oldest of them is taken
 CGROUPS = Path("/sys/fs/cgroup")
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -138,8 +140,13 @@ def each(
         inside.run(_chosen.set, 1)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="onespike", initializer=_limit_blas)
         try:
-            for future in [pool.submit(inside.copy().run, function, item) for item in items]:
-                take(future.result())
+            waiting: collections.deque[Future[Found]] = collections.deque()
+            for item in items:
+                if len(waiting) == AHEAD * workers:
+                    take(waiting.popleft().result())
+                waiting.append(pool.submit(inside.copy().run, function, item))
+            while waiting:
+                take(waiting.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
     return found
