@@ -16,8 +16,8 @@ from .affine import scale
 from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Graph
+from .onnx_base import Levels, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations
-from .onnx_quant import Levels, Tensor
 from .spec import INPUT, Image
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
