@@ -15,7 +15,7 @@ import numpy as np
 from . import affine, arrange
 from .affine import Value
 from .aten_activations import Activations
-from .aten_base import per_channel, spatial
+from .aten_base import spatial
 from .aten_pools import Pools
 from .errors import OneSpikeError
 
@@ -97,6 +97,24 @@ class Operations(Activations, Pools):
 
     op_conv1d = op_conv2d
 
+    def op_convolution(
+        self,
+        x: Value,
+        weight: Any,
+        bias: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        transposed: bool,
+        output_padding: Any,
+        groups: int,
+    ) -> Value:
+        if transposed:
+            raise OneSpikeError("a transposed convolution is not supported; the nearest supported choice is Conv2d")
+        if weight.ndim > 4:
+            raise OneSpikeError("a convolution over volumes is not supported; the nearest supported choice is Conv2d")
+        return self.op_conv2d(x, weight, bias, stride, padding, dilation, groups)
+
     def op_linear(self, x: Value, weight: Any, bias: Any = None) -> Value:
         weights = np.asarray(weight, np.float64)
         offset = np.zeros(len(weights)) if bias is None else np.asarray(bias, np.float64)
@@ -117,8 +135,16 @@ class Operations(Activations, Pools):
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1)
         return arrange.seen(result, places)
 
-    def op_addmm(self, bias: Any, x: Value, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
-        return self.op_linear(x, np.asarray(weight, np.float64).T * alpha, np.asarray(bias, np.float64) * beta)
+    def op_addmm(self, bias: Any, x: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
+        if isinstance(bias, Value):
+            product = x @ weight * alpha if not isinstance(x, Value) else self.op_mm(x, weight * alpha)
+            return self.op_add(product, bias, alpha=beta)
+        offset = np.asarray(bias, np.float64) * beta
+        if offset.size not in (1, weight.shape[-1]) or offset.shape[-1:] not in ((), (offset.size,)):
+            raise OneSpikeError(f"an addend of shape {offset.shape} is not supported; only one number per output")
+        return self.op_linear(
+            x, np.asarray(weight, np.float64).T * alpha, np.broadcast_to(offset.reshape(-1), weight.shape[-1])
+        )
 
     def op_mm(self, x: Value, weight: Any) -> Value:
         return self.op_linear(x, np.asarray(weight).T)
@@ -140,8 +166,8 @@ class Operations(Activations, Pools):
             joined = affine.add(x, y)
             return joined if joined.origin else dataclasses.replace(joined, origin=self.name)
         if isinstance(x, Value):
-            return affine.scale(x, 1.0, per_channel(np.asarray(y) * alpha, x))
-        return affine.scale(y, alpha, per_channel(x, y))
+            return affine.scale(x, 1.0, self.per_channel(np.asarray(y) * alpha, x))
+        return affine.scale(y, alpha, self.per_channel(x, y))
 
     def op_sub(self, x: Any, y: Any, alpha: float = 1) -> Value:
         return self.op_add(x, y, alpha=-alpha)
@@ -156,12 +182,12 @@ class Operations(Activations, Pools):
         if isinstance(x, Value) and isinstance(y, Value):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         value, constant = (x, y) if isinstance(x, Value) else (y, x)
-        return affine.scale(value, per_channel(constant, value), 0.0)
+        return affine.scale(value, self.per_channel(constant, value), 0.0)
 
     def op_div(self, x: Any, y: Any) -> Value:
         if isinstance(y, Value):
             raise OneSpikeError("a division by an activation is not supported; only constants may be divisors")
-        return affine.scale(x, 1 / per_channel(y, x), 0.0)
+        return affine.scale(x, 1 / self.per_channel(y, x), 0.0)
 
     # -- geometry -----------------------------------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from .affine import Value
 from .aten_base import Context
+from .builder_stairs import shows_image
 from .errors import OneSpikeError
 from .graph import Staircase
-from .spec import INPUT
 
 INTEGERS = {"quint8": (0, 255), "qint8": (-128, 127), "uint8": (0, 255), "int8": (-128, 127)}
 MAX_GROUPS = 4095  # the most spikes of a value, as in `converter.groups_by_layer`
@@ -111,7 +111,7 @@ class Activations(Context):
             raise OneSpikeError(
                 f"its scale is {steps.min():g}; a scale must be a positive number, so calibrate it again"
             )
-        if all(term.tensor == INPUT for term in x.terms) and x.pointwise and zeros.size == 1:
+        if zeros.size == 1 and shows_image(x, signed=bool(zeros[0] != low)):
             return self.builder.quantise_image(x, steps, float(zeros[0]), low, high)
         if zeros.size != 1 or zeros[0] != low:
             raise OneSpikeError(

@@ -51,8 +51,8 @@ def per_channel(constant: Any, value: Value) -> np.ndarray:
 class Context:
     """The operation in hand.
 
-    where, name: for nodes and messages. ranks: axes of its sources. source_shape,
-    result_shape: of its first source and its result, the batch included; the first may be left out.
+    where, name: for nodes and messages. ranks: axes of its sources. source_shape, result_shape: of its first source and
+    its result, the batch included; the first may be left out.
     """
 
     def __init__(self, builder: Builder) -> None:
@@ -62,6 +62,13 @@ class Context:
         self.ranks: tuple[int, ...] = ()
         self.source_shape: tuple[int, ...] = ()
         self.result_shape: tuple[int, ...] = ()
+
+    def per_channel(self, constant: Any, value: Value) -> np.ndarray:
+        """`per_channel` of a constant that is added to or multiplied with `value` in hand."""
+        array = np.asarray(constant, np.float64)
+        if self.ranks[:1] == (3,) and array.ndim:  # (N, C, L) has no height of its own
+            array = np.expand_dims(array.reshape((1,) * (3 - array.ndim) + array.shape), 2)
+        return per_channel(array, value)
 
     def rearrange(
         self, x: Value, function: Callable[[np.ndarray], np.ndarray | Sequence[np.ndarray]]

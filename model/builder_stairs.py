@@ -11,7 +11,22 @@ from .affine import NO_PADDING, Rounding, Value, plain, scale
 from .builder_nodes import Nodes
 from .errors import OneSpikeError
 from .graph import Node, Staircase
-from .spec import Image
+from .spec import INPUT, Image
+
+
+def shows_image(value: Value, signed: bool) -> bool:
+    """Whether a quantiser of `value` (to `signed` numbers, or not) is one of the plain or normalised image itself.
+
+    A layer that only scales the image can be a normalisation, too; but its unsigned numbers are counts of its own.
+    """
+    term = value.terms[0]
+    if len(value.terms) != 1 or term.tensor != INPUT or not term.whole or (value.origin and not signed):
+        return False
+    matrix = term.weights[:, :, 0, 0]
+    if matrix.shape[0] != matrix.shape[1]:
+        return False
+    diagonal = np.diag(matrix)
+    return np.array_equal(matrix, np.diag(diagonal)) and bool((diagonal > 0).all())
 
 
 class Stairs(Nodes):
@@ -34,11 +49,8 @@ class Stairs(Nodes):
         return self._node(value, value.origin, where, unpooled=unpooled, staircase=staircase, pool=value.pool)
 
     def quantise_image(self, value: Value, step: np.ndarray, zero: float, low: int, high: int) -> Value:
-        """The pixels' codes, from a quantised (normalised) image: value = step * (code + low - zero)."""
-        matrix = value.terms[0].weights[:, :, 0, 0]
-        diagonal = np.diag(matrix)
-        if not value.terms[0].whole or not np.array_equal(matrix, np.diag(diagonal)) or (diagonal <= 0).any():
-            raise OneSpikeError("only the plain or normalised image can be quantised")
+        """The pixels' codes, from a quantised image (see `shows_image`): value = step * (code + low - zero)."""
+        diagonal = np.diag(value.terms[0].weights[:, :, 0, 0])
         bits = (high - low).bit_length()
         if high - low + 1 != 1 << bits or bits > 8:
             raise OneSpikeError(f"the image has {high - low + 1} levels; use 2, 4, 8 .. 256")

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import aten
 from .affine import Value
+from .aten_base import per_channel
 from .builder import Builder
 from .errors import OneSpikeError
 
@@ -32,7 +33,8 @@ class Tensor:
         channels, height, width = self.value.shape
         top, bottom, left, right = self.value.padding
         height, width = height + top + bottom, width + left + right
-        return {2: (1, channels * height * width), 3: (1, channels, width), 4: (1, channels, height, width)}[self.rank]
+        whole = {1: (1,), 2: (1, channels * height * width), 3: (1, channels, width), 4: (1, channels, height, width)}
+        return whole[self.rank]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +96,7 @@ class OnnxContext:
         array = np.asarray(values, np.float64)
         if x.rank == 3 and array.ndim:  # the map has no height of its own
             array = np.expand_dims(array.reshape((1,) * (3 - array.ndim) + array.shape), 2)
-        return aten.per_channel(array, x.value)
+        return per_channel(array, x.value)
 
     def _shaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         """`x` in another shape, batch included."""

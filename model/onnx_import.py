@@ -161,12 +161,17 @@ class _Front:
             raise _refusal(node, str(error)) from None
         except TypeError:
             raise _refusal(node, "this form of the operation is not supported") from None
+        except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
+            raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
+        made = values[node.output[0]]
+        if isinstance(made, Tensor) and not made.value.finite:
+            raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
 
     def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
         try:
             return reference.compute(node, inputs, self.model.opset_import)
         except Exception as error:
-            raise _refusal(node, f"it cannot be computed ({str(error).splitlines()[0].rstrip('.')})") from None
+            raise _refusal(node, f"it cannot be computed ({_first_line(error)})") from None
 
     def _ends(self, node: onnx.NodeProto) -> bool:
         """Whether nothing but reshapes and softmax-like operations follow."""
@@ -199,9 +204,18 @@ class _Front:
         try:
             results: Any = reference.evaluator(model).run(None, {self.input: fed.reshape(self.sizes)})
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise OneSpikeError(f"{self.path} cannot be run by onnx.reference ({reason}); export it again.") from None
-        wanted = np.asarray(results[0], np.float64).reshape(found.shape)
+            raise OneSpikeError(
+                f"{self.path} cannot be run by onnx.reference ({_first_line(error)}); export it again."
+            ) from None
+        wanted = np.asarray(results[0], np.float64)
+        if not np.isfinite(wanted).all():
+            raise OneSpikeError(f"{self.path} answers NaN or infinite values for random numbers; export it again.")
+        if wanted.size != found.size:
+            raise OneSpikeError(
+                f"{self.path} gives {list(wanted.shape)} for an input of {list(self.sizes)}, which mixes the images of a "
+                f"batch; export it with the batch first throughout."
+            )
+        wanted = wanted.reshape(found.shape)
         off = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-300))
         if not off < TOLERANCE:
             raise OneSpikeError(
@@ -213,6 +227,10 @@ class _Front:
 def _plain(value: Any) -> Any:
     """An attribute's value, texts decoded."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _label(node: onnx.NodeProto) -> str:

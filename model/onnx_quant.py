@@ -14,11 +14,11 @@ import numpy as np
 
 from . import affine
 from .affine import Value
+from .builder_stairs import shows_image
 from .errors import OneSpikeError
 from .graph import Staircase
 from .onnx_base import Levels, OnnxContext, Tensor
 from .onnx_reference import ROUNDING_MODES, bounds, integer_range
-from .spec import INPUT
 
 SPACING = 1e-6  # of a step: how far thresholds may lie from an even staircase
 
@@ -106,7 +106,7 @@ class Quantisers(OnnxContext):
         if len(offset) != 1 or offset[0] != np.rint(offset[0]):
             raise OneSpikeError(f"a zero point of {_shown(zero)} is not supported; use one whole number")
         bottom, top = int(low - offset[0]), int(high - offset[0])
-        if x.value.terms and all(term.tensor == INPUT for term in x.value.terms) and x.value.pointwise:
+        if shows_image(x.value, signed=bottom < 0):
             if rounding != "half even":
                 raise OneSpikeError("it does not round the image to nearest; the nearest supported choice is ROUND")
             return Tensor(self.builder.quantise_image(x.value, step, 0, bottom, top), x.rank)

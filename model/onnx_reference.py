@@ -19,8 +19,10 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops import op_conv
 
 from .errors import OneSpikeError
+from .network_file import existing
 
 QONNX_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+QONNX_OPERATIONS = ("Quant", "IntQuant", "BipolarQuant", "FloatQuant", "Trunc", "MultiThreshold")
 STANDARD_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET = 7  # before it, broadcasting and batch norm were written differently
 ROUNDING_MODES = {
@@ -35,8 +37,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 def read(path: Path) -> onnx.ModelProto:
     """The model of an `.onnx` file, checked; OneSpikeError where it is missing, damaged or too new."""
-    if not path.is_file():
-        raise OneSpikeError(f"Cannot read {path}: no such file.")
+    path = existing(path)
     broken = f"{path} is not a complete ONNX file; export the network again"
     try:
         model = onnx.load(path)
@@ -53,12 +54,23 @@ def read(path: Path) -> onnx.ModelProto:
                 f"{path} is written in ONNX opset {opset.version}, but the installed onnx {onnx.__version__} reads "
                 f"{OLDEST_OPSET} to {newest}; export it with opset_version={min(newest, 18)}."
             )
+    _name_quantisers(model)
     try:
         onnx.checker.check_model(model)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise OneSpikeError(f"{broken} ({lines[0].rstrip('.')}).") from None
     return model
+
+
+def _name_quantisers(model: onnx.ModelProto) -> None:
+    """QONNX's operations get their domain, and every domain of QONNX its opset: tools leave out either."""
+    for node in model.graph.node:
+        if node.domain in STANDARD_DOMAINS and node.op_type in QONNX_OPERATIONS:
+            node.domain = QONNX_DOMAINS[0]
+    known = {opset.domain for opset in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} & set(QONNX_DOMAINS) - known):
+        model.opset_import.append(helper.make_opsetid(domain, 1))
 
 
 def in_double(model: onnx.ModelProto) -> onnx.ModelProto:
