@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from .errors import OneSpikeError
 from .graph import Node, Staircase, Term
 from .spec import INPUT, Image, Pool
 
+MAX_CHANNELS, MAX_PLACES = 1 << 14, 1 << 26  # of a map; beyond, nothing that we make could hold it
 MAX_TERMS = 16  # tensors that one layer can read: `EngineConfig.segments`
 
 
@@ -35,6 +37,11 @@ class Nodes:
     image: Image | None = None
 
     def __post_init__(self) -> None:
+        if self.shape[0] > MAX_CHANNELS or math.prod(self.shape) > MAX_PLACES or min(self.shape) < 1:
+            raise OneSpikeError(
+                f"The network takes images of {'x'.join(map(str, self.shape))} (channels, height, width); up to "
+                f"{MAX_CHANNELS:,} channels or features and {MAX_PLACES:,} numbers are supported."
+            )
         self.shapes[INPUT] = self.shape
 
     def read(self, tensor: str, origin: str = "") -> Value:
@@ -45,6 +52,11 @@ class Nodes:
         return Value(shape=self.shapes[tensor], terms=(term,), bias=np.zeros(channels), origin=origin)
 
     def _node(self, value: Value, name: str, where: str, *, unpooled: tuple[int, int], **options: object) -> Value:
+        if value.shape[0] * math.prod(unpooled) > MAX_PLACES or min(unpooled) < 1:
+            raise OneSpikeError(
+                f"its map of {'x'.join(map(str, (value.shape[0], *unpooled)))} (channels, height, width) is empty or "
+                f"holds more than {MAX_PLACES:,} numbers; mend kernel, stride and padding"
+            )
         name, stem, count = name or "layer", name or "layer", 1
         while name in self.shapes:
             count += 1

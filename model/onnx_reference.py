@@ -97,7 +97,18 @@ def in_double(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _widen(tensor: TensorProto) -> None:
     if tensor.data_type in FLOATS:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(array_of(tensor).astype(np.float64), tensor.name))
+
+
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """The numbers of a tensor."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:  # too few numbers, a type that NumPy lacks, data that are kept elsewhere
+        raise OneSpikeError(
+            f"The parameter {tensor.name!r} does not hold the numbers of its shape {list(tensor.dims)} "
+            f"({type(error).__name__}); export the network again."
+        ) from None
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
@@ -186,7 +197,7 @@ class _BatchNormalization(OpRun):
 
     def _run(self, x, scale, bias, mean, var, **options):  # type: ignore[no-untyped-def]
         column = (-1, *[1] * (x.ndim - 2))
-        factor = scale / np.sqrt(var + getattr(self, "epsilon", 1e-5))
+        factor = scale / np.sqrt(np.float64(var) + float(getattr(self, "epsilon", 1e-5)))
         return (x * factor.reshape(column) + (bias - mean * factor).reshape(column),)
 
 
