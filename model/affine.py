@@ -67,6 +67,11 @@ class Value:
         return not self.pointwise or bool(np.max(sum((t.weights[:, :, 0, 0] != 0).sum(1) for t in self.terms)) > 1)
 
     @property
+    def finite(self) -> bool:
+        """Whether no number of it is NaN or infinite."""
+        return bool(np.isfinite(self.bias).all()) and all(bool(np.isfinite(t.weights).all()) for t in self.terms)
+
+    @property
     def unsigned(self) -> bool:
         """Whether the value cannot be negative: non-negative mixtures of activations."""
         return (

@@ -52,6 +52,8 @@ def seen(value: Value, view: np.ndarray) -> Value:
     """The value whose user sees the places `view`, as a map where that is possible."""
     plain = dataclasses.replace(value, view=None, flat=False)
     channels, height, width = value.shape
+    if not view.ndim:  # one number for every image
+        view = view.reshape(1)
     if view.ndim == 1 and view.size == math.prod(value.shape) and np.array_equal(view, np.arange(view.size)):
         return dataclasses.replace(plain, flat=(height, width) != (1, 1))
     shape = {1: (*view.shape, 1, 1), 2: (view.shape[0], 1, view.shape[-1]), 3: view.shape}.get(view.ndim)

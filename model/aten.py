@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The meaning of each torch operation that the importer knows, in terms of `affine.Value`."""
+"""The meaning of each torch operation that the importer knows, in terms of `affine.Value`: sums and geometry here,
+activations and pools in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,10 @@ import numpy as np
 
 from . import affine, arrange
 from .affine import Value
-from .builder import Builder
+from .aten_activations import Activations
+from .aten_base import spatial
+from .aten_pools import Pools
 from .errors import OneSpikeError
-from .graph import Staircase
-from .spec import INPUT, Pool
-
-INTEGERS = {"quint8": (0, 255), "qint8": (-128, 127), "uint8": (0, 255), "int8": (-128, 127)}
-MAX_GROUPS = 4095  # the most spikes of a value, as in `converter.groups_by_layer`
 
 # Operations that do not change values: `dropout` in eval mode becomes a clone.
 TRANSPARENT = {"alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "_to_copy", "to", "type_as"}
@@ -54,62 +53,8 @@ NEAREST = {
 }  # fmt: skip
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """(height, width) of torch's int, [a] or [a, b]; one axis (Conv1d) lies along the width."""
-    values = [value, value] if isinstance(value, int) else list(value)
-    return (int(values[0]), int(values[-1])) if len(values) == 2 else (1, int(values[0]))
-
-
-def spatial(value: Any, rank: int, one: int) -> tuple[int, int]:
-    """As `pair`; where the tensor has three axes an int counts for the width alone and the height takes `one`."""
-    if rank == 3:
-        return one, int(value if isinstance(value, int) else value[-1])
-    return pair(value * 2 if isinstance(value, (list, tuple)) and len(value) == 1 else value)
-
-
-def per_channel(constant: Any, value: Value) -> np.ndarray:
-    """A constant that torch would broadcast over (N, C, H, W), or (N, F), as one float64 per channel."""
-    array = np.asarray(constant, np.float64)
-    if array.size == 1:
-        return np.full(value.shape[0], array.reshape(()))
-    channels, height, width = value.shape
-    flat = value.flat or ((height, width) == (1, 1) and array.shape[-1] == channels)
-    if flat and array.shape[-1] == channels * height * width and array.size == array.shape[-1]:
-        table = array.reshape(channels, -1)
-        if (table == table[:, :1]).all():
-            return table[:, 0]
-    else:
-        full = array.reshape((1,) * (4 - array.ndim) + array.shape) if array.ndim < 4 else array
-        if full.shape[0] == 1 and full.shape[1] in (1, channels):
-            table = np.broadcast_to(full[0], value.shape).reshape(channels, -1)
-            if (table == table[:, :1]).all():
-                return table[:, 0].copy()
-    raise OneSpikeError("a constant that differs from place to place is not supported; only one number per channel")
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Whether `value` lies above (else below) `limit`; at the limit both sides of the choice are equal."""
-
-    value: Value
-    limit: float
-    above: bool
-
-
-class Operations:
-    """One method per torch operation: arguments are `Value`s and constants (float64 tensors, numbers, lists).
-
-    where, name: of the operation in hand, for nodes and messages. ranks: axes of its sources. source_shape,
-    result_shape: of its first source and its result, the batch included; the first may be left out.
-    """
-
-    def __init__(self, builder: Builder) -> None:
-        self.builder = builder
-        self.where = ""
-        self.name = ""
-        self.ranks: tuple[int, ...] = ()
-        self.source_shape: tuple[int, ...] = ()
-        self.result_shape: tuple[int, ...] = ()
+class Operations(Activations, Pools):
+    """One method per torch operation: arguments are `Value`s and constants (float64 tensors, numbers, lists)."""
 
     def find(self, kind: str) -> Callable[..., Value] | None:
         """The method for an operation, or None."""
@@ -152,6 +97,24 @@ class Operations:
 
     op_conv1d = op_conv2d
 
+    def op_convolution(
+        self,
+        x: Value,
+        weight: Any,
+        bias: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        transposed: bool,
+        output_padding: Any,
+        groups: int,
+    ) -> Value:
+        if transposed:
+            raise OneSpikeError("a transposed convolution is not supported; the nearest supported choice is Conv2d")
+        if weight.ndim > 4:
+            raise OneSpikeError("a convolution over volumes is not supported; the nearest supported choice is Conv2d")
+        return self.op_conv2d(x, weight, bias, stride, padding, dilation, groups)
+
     def op_linear(self, x: Value, weight: Any, bias: Any = None) -> Value:
         weights = np.asarray(weight, np.float64)
         offset = np.zeros(len(weights)) if bias is None else np.asarray(bias, np.float64)
@@ -172,8 +135,16 @@ class Operations:
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1)
         return arrange.seen(result, places)
 
-    def op_addmm(self, bias: Any, x: Value, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
-        return self.op_linear(x, np.asarray(weight, np.float64).T * alpha, np.asarray(bias, np.float64) * beta)
+    def op_addmm(self, bias: Any, x: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
+        if isinstance(bias, Value):
+            product = x @ weight * alpha if not isinstance(x, Value) else self.op_mm(x, weight * alpha)
+            return self.op_add(product, bias, alpha=beta)
+        offset = np.asarray(bias, np.float64) * beta
+        if offset.size not in (1, weight.shape[-1]) or offset.shape[-1:] not in ((), (offset.size,)):
+            raise OneSpikeError(f"an addend of shape {offset.shape} is not supported; only one number per output")
+        return self.op_linear(
+            x, np.asarray(weight, np.float64).T * alpha, np.broadcast_to(offset.reshape(-1), weight.shape[-1])
+        )
 
     def op_mm(self, x: Value, weight: Any) -> Value:
         return self.op_linear(x, np.asarray(weight).T)
@@ -195,8 +166,8 @@ class Operations:
             joined = affine.add(x, y)
             return joined if joined.origin else dataclasses.replace(joined, origin=self.name)
         if isinstance(x, Value):
-            return affine.scale(x, 1.0, per_channel(np.asarray(y) * alpha, x))
-        return affine.scale(y, alpha, per_channel(x, y))
+            return affine.scale(x, 1.0, self.per_channel(np.asarray(y) * alpha, x))
+        return affine.scale(y, alpha, self.per_channel(x, y))
 
     def op_sub(self, x: Any, y: Any, alpha: float = 1) -> Value:
         return self.op_add(x, y, alpha=-alpha)
@@ -211,252 +182,12 @@ class Operations:
         if isinstance(x, Value) and isinstance(y, Value):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         value, constant = (x, y) if isinstance(x, Value) else (y, x)
-        return affine.scale(value, per_channel(constant, value), 0.0)
+        return affine.scale(value, self.per_channel(constant, value), 0.0)
 
     def op_div(self, x: Any, y: Any) -> Value:
         if isinstance(y, Value):
             raise OneSpikeError("a division by an activation is not supported; only constants may be divisors")
-        return affine.scale(x, 1 / per_channel(y, x), 0.0)
-
-    # -- activations --------------------------------------------------------------------------------------------
-
-    def op_relu(self, x: Value) -> Value:
-        return self._clip(x, None)
-
-    def op_relu6(self, x: Value) -> Value:
-        return self._clip(x, 6.0)
-
-    def op_hardtanh(self, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
-        return self.op_clamp(x, low, high)
-
-    def op_clamp(self, x: Value, min: Any = None, max: Any = None) -> Value:
-        if max is not None and min is None and (x.unsigned or (x.rounding is not None and x.rounding.positive)):
-            min = 0
-        if min is None or float(min) != 0:
-            raise OneSpikeError(f"it clamps from {min}; only from 0 is a spike count, so use clamp(0, ceiling) or ReLU")
-        if max is not None and not float(max) > 0:
-            raise OneSpikeError(f"it clamps to {max}, which leaves nothing; the ceiling must be positive")
-        return self._clip(x, None if max is None or math.isinf(float(max)) else float(max))
-
-    def op_threshold(self, x: Value, threshold: float, value: float) -> Value:
-        if (threshold, value) != (0, 0):
-            raise OneSpikeError("a threshold other than (0, 0) is not supported; use ReLU")
-        return self._clip(x, None)
-
-    def op_clamp_min(self, x: Value, min: Any) -> Value:
-        return self.op_clamp(x, min)
-
-    def op_clamp_max(self, x: Value, max: Any) -> Value:
-        if isinstance(x, Value) and not x.unsigned and (x.rounding is None or not x.rounding.positive):
-            raise OneSpikeError("it clamps from above only; use clamp(0, ceiling) or ReLU first")
-        return self.op_clamp(x, 0, max)
-
-    def op_minimum(self, x: Any, y: Any) -> Value:
-        return self.op_clamp_max(*self._with_number(x, y))
-
-    def op_maximum(self, x: Any, y: Any) -> Value:
-        return self.op_clamp(*self._with_number(x, y))
-
-    def _with_number(self, x: Any, y: Any) -> tuple[Value, float]:
-        value, constant = (x, y) if isinstance(x, Value) else (y, x)
-        if isinstance(constant, Value) or np.unique(np.asarray(constant)).size != 1:
-            raise OneSpikeError("only one number can be the other side of a minimum or maximum; use a max pool")
-        return value, float(np.asarray(constant).reshape(-1)[0])
-
-    def op_gt(self, x: Any, y: Any) -> Comparison:
-        return Comparison(*self._with_number(x, y), above=isinstance(x, Value))
-
-    def op_lt(self, x: Any, y: Any) -> Comparison:
-        return Comparison(*self._with_number(x, y), above=not isinstance(x, Value))
-
-    op_ge, op_le = op_gt, op_lt
-
-    def op_where(self, condition: Any, x: Any, y: Any) -> Value:
-        """where(v > c, c, v) and the like: a clamp."""
-        if isinstance(condition, Comparison):
-            value, limit = condition.value, condition.limit
-            high, low = (x, y) if condition.above else (y, x)
-            for kept, other, bounded in ((low, high, self.op_clamp_max), (high, low, self.op_clamp_min)):
-                if kept is value and not isinstance(other, Value) and (np.asarray(other) == limit).all():
-                    return bounded(value, limit)
-        raise OneSpikeError(
-            "only the choice between an activation and one number is supported, as in a clamp; use clamp"
-        )
-
-    def op_floor(self, x: Value) -> Value:
-        return self.builder.round(x, "floor")
-
-    def op_round(self, x: Value, decimals: int = 0) -> Value:
-        if decimals:
-            raise OneSpikeError("rounding to decimals is not supported; scale, round to whole numbers and scale back")
-        return self.builder.round(x, "half even")
-
-    def _quantised(self, x: Value, step: Any, zero: Any, low: int, high: int) -> Value:
-        """step * (clip(round(x / step) + zero, low, high) - zero)."""
-        x = self.builder.clamped(x, self.where)
-        steps = np.asarray(step, np.float64).reshape(-1)
-        zeros = np.unique(np.asarray(zero, np.float64))
-        if not (np.isfinite(steps).all() and (steps > 0).all()):
-            raise OneSpikeError(
-                f"its scale is {steps.min():g}; a scale must be a positive number, so calibrate it again"
-            )
-        if all(term.tensor == INPUT for term in x.terms) and x.pointwise and zeros.size == 1:
-            return self.builder.quantise_image(x, steps, float(zeros[0]), low, high)
-        if zeros.size != 1 or zeros[0] != low:
-            raise OneSpikeError(
-                f"its activation is signed (zero point {zeros[0]:g} in {low}..{high}), but a spike count is not; "
-                f"quantise behind a ReLU with zero point {low}"
-            )
-        if steps.size not in (1, x.shape[0]):
-            raise OneSpikeError(f"it has {steps.size} scales for {x.shape[0]} channels; use one, or one per channel")
-        if high - low > MAX_GROUPS:
-            raise OneSpikeError(
-                f"it has {high - low + 1} levels, more than the {MAX_GROUPS + 1} of a spike count; use 12 bits or fewer"
-            )
-        x = x if x.origin else dataclasses.replace(x, origin=self.name)
-        stairs = Staircase(step=np.broadcast_to(steps, x.shape[:1]).copy(), groups=int(high - low))
-        return self.builder.quantise(x, stairs, self.where)
-
-    def op_quantize_per_tensor(self, x: Value, scale: Any, zero: Any, *span: Any, dtype: Any = None) -> Value:
-        low, high = span[:2] if len(span) > 1 else INTEGERS[str(span[0] if span else dtype).removeprefix("torch.")]
-        return self._quantised(x, scale, zero, int(low), int(high))
-
-    def op_quantize_affine(
-        self, x: Value, block: Any, scale: Any, zero: Any, dtype: Any, low: Any = None, high: Any = None
-    ) -> Value:
-        least, most = INTEGERS[str(dtype).removeprefix("torch.")]
-        return self._quantised(x, scale, zero, int(least if low is None else low), int(most if high is None else high))
-
-    def op_dequantize(self, x: Value, *options: Any, **settings: Any) -> Value:
-        return x
-
-    op_dequantize_per_tensor = op_dequantize_affine = op_dequantize
-
-    def op_fake_quantize_per_tensor_affine(self, x: Value, scale: Any, zero: Any, low: int, high: int) -> Value:
-        return self._quantised(x, scale, zero, low, high)
-
-    def op_fake_quantize_per_tensor_affine_cachemask(self, x: Value, *settings: Any) -> tuple[Value]:
-        return (self._quantised(x, *settings),)
-
-    def op__fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
-        self, x: Value, scale: Any, zero: Any, enabled: Any, low: int, high: int
-    ) -> tuple[Value]:
-        return (self._quantised(x, scale, zero, low, high),)
-
-    def op_fake_quantize_per_channel_affine(
-        self, x: Value, scale: Any, zero: Any, axis: int, low: int, high: int
-    ) -> Value:
-        if axis != 1:
-            raise OneSpikeError(
-                f"it has a scale for every place of axis {axis}; only channels (axis 1) can have their own"
-            )
-        return self._quantised(x, scale, zero, low, high)
-
-    def _clip(self, x: Value, ceiling: float | None) -> Value:
-        if x.rounding is not None:
-            return self.builder.clamp_rounded(x, ceiling, self.where)
-        return self.builder.activate(x if x.origin else dataclasses.replace(x, origin=self.name), ceiling, self.where)
-
-    # -- pools --------------------------------------------------------------------------------------------------
-
-    def _pool(self, kind: str, x: Value, kernel: Any, stride: Any, padding: Any) -> Pool:
-        """A pool with the size torch computed, which `ceil_mode` rounds up: further padding at the end says so."""
-        rank = self.ranks[0]
-        sides = spatial(kernel, rank, 1)
-        steps = sides if stride in (None, [], ()) else spatial(stride, rank, 1)
-        before = spatial(padding, rank, 0)
-        out = (self.result_shape[-2] if rank == 4 else 1, self.result_shape[-1])
-        extra = [
-            max(0, (out[axis] - 1) * steps[axis] + sides[axis] - x.shape[1 + axis] - before[axis]) for axis in (0, 1)
-        ]
-        return Pool(kind=kind, kernel=sides, stride=steps, padding=(before[0], extra[0], before[1], extra[1]))
-
-    def op_max_pool2d(
-        self, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
-    ) -> Value:
-        if pair(dilation) != (1, 1):
-            raise OneSpikeError("a dilated max pool is not supported; use dilation 1")
-        return self.builder.max_pool(x, self._pool("max", x, kernel, stride, padding), self.where)
-
-    op_max_pool1d = op_max_pool2d
-
-    def op_max_pool2d_with_indices(self, *args: Any, **options: Any) -> tuple[Value]:
-        return (self.op_max_pool2d(*args, **options),)
-
-    def op_avg_pool2d(
-        self,
-        x: Value,
-        kernel: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> Value:
-        pool = self._pool("sum", x, kernel, stride, padding)
-        before = spatial(padding, self.ranks[0], 0)
-        shares = []
-        for axis in (0, 1):
-            size, edge = x.shape[1 + axis], before[axis] if count_include_pad else 0
-            count = (size + before[axis] + pool.padding[2 * axis + 1] - pool.kernel[axis]) // pool.stride[axis] + 1
-            starts = [i * pool.stride[axis] - before[axis] for i in range(count)]
-            windows = [(max(s, -edge), min(s + pool.kernel[axis], size + edge)) for s in starts]
-            shares.append(_shares(size, windows))
-        places = [np.unique([1 / row[row > 0][0] for row in table]) for table in shares]
-        if divisor_override is not None:
-            return self.builder.average_pool(x, pool, divisor_override, self.where)
-        if all(found.size == 1 for found in places):
-            return self.builder.average_pool(x, pool, float(places[0][0] * places[1][0]), self.where)
-        return self.builder.uneven_pool(x, *shares)
-
-    op_avg_pool1d = op_avg_pool2d
-
-    def _adaptive(self, x: Value, size: Any) -> tuple[int, int] | None:
-        """The kernel of an adaptive pool, or None where its windows differ."""
-        out = spatial(size, self.ranks[0], 1)
-        if x.shape[1] % out[0] or x.shape[2] % out[1]:
-            return None
-        return x.shape[1] // out[0], x.shape[2] // out[1]
-
-    def op_adaptive_avg_pool2d(self, x: Value, size: Any) -> Value:
-        kernel = self._adaptive(x, size)
-        if kernel is not None:
-            pool = Pool(kind="sum", kernel=kernel, stride=kernel)
-            return self.builder.average_pool(x, pool, math.prod(kernel), self.where)
-        shares = []
-        for whole, out in zip(x.shape[1:], spatial(size, self.ranks[0], 1), strict=True):
-            shares.append(_shares(whole, [(i * whole // out, -(-(i + 1) * whole // out)) for i in range(out)]))
-        return self.builder.uneven_pool(x, *shares)
-
-    op_adaptive_avg_pool1d = op__adaptive_avg_pool2d = op_adaptive_avg_pool2d
-
-    def op_adaptive_max_pool2d(self, x: Value, size: Any) -> tuple[Value]:
-        kernel = self._adaptive(x, size)
-        if kernel is None:
-            raise OneSpikeError(
-                f"an adaptive max pool from {x.shape[1]}x{x.shape[2]} to {'x'.join(map(str, self.result_shape[-2:]))} "
-                f"has uneven windows; use MaxPool2d"
-            )
-        return (self.builder.max_pool(x, Pool(kind="max", kernel=kernel, stride=kernel), self.where),)
-
-    def op_mean(self, x: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
-        pool = self._global("sum", "a mean", x, dim)
-        return self.builder.average_pool(x, pool, math.prod(pool.kernel), self.where)
-
-    def op_sum(self, x: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
-        return self.builder.average_pool(x, self._global("sum", "a sum", x, dim), 1.0, self.where)
-
-    def op_amax(self, x: Value, dim: Any = (), keepdim: bool = False) -> Value:
-        return self.builder.max_pool(x, self._global("max", "a maximum", x, dim), self.where)
-
-    def _global(self, kind: str, what: str, x: Value, dim: Any) -> Pool:
-        """The pool over a whole map."""
-        rank = self.ranks[0]
-        axes = {axis % rank for axis in ([dim] if isinstance(dim, int) else dim or [])}
-        if axes != set(range(2, rank)) or not axes:
-            raise OneSpikeError(f"{what} is supported over height and width together only")
-        kernel = (x.shape[1], x.shape[2])
-        return Pool(kind=kind, kernel=kernel, stride=kernel)
+        return affine.scale(x, 1 / self.per_channel(y, x), 0.0)
 
     # -- geometry -----------------------------------------------------------------------------------------------
 
@@ -491,29 +222,3 @@ class Operations:
         if dim % self.ranks[0] != 1 or not all(isinstance(value, Value) for value in values):
             raise OneSpikeError("only the channels of activations can be concatenated (dim=1)")
         return affine.concatenate(list(values))
-
-    def reshape(self, x: Value) -> Value:
-        """The value in the shape `result_shape`."""
-        result = self.rearrange(x, lambda numbers: numbers.reshape(self.result_shape))
-        assert isinstance(result, Value)
-        return result
-
-    def rearrange(
-        self, x: Value, function: Callable[[np.ndarray], np.ndarray | Sequence[np.ndarray]]
-    ) -> Value | tuple[Value, ...]:
-        """The value after `function`, which moves the numbers of an array of `source_shape` about."""
-        if any(x.padding):
-            raise OneSpikeError("reshaping or slicing after padding is not supported; pad right before a convolution")
-        shape = self.source_shape
-        if not shape:  # not told: one image, in as many axes as the operation's source has
-            size = {2: (math.prod(x.shape),), 3: (x.shape[0], x.shape[2]), 4: x.shape}[self.ranks[0]]
-            shape = (1, *(size if x.view is None else x.view.shape))
-        return arrange.rearrange(x, shape, function)
-
-
-def _shares(size: int, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The share of each of `size` places in the average of each window (first, end); places outside hold zeros."""
-    table = np.zeros((len(windows), size))
-    for row, (first, end) in zip(table, windows, strict=True):
-        row[max(0, first) : min(size, end)] = 1 / (end - first)
-    return table

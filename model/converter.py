@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
-import math
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ from . import parallel, sensitivity
 from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
 from .graph import Graph
+from .network_file import existing
 from .quantise import Arithmetic, quantise, rounded_layers
 from .spec import Image, SpikeNet
 
 Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
+SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -60,6 +63,13 @@ class Conversion:
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
     """The integer network of a trained one; `prepare` explains the arguments."""
+    known = list(inspect.signature(prepare).parameters)
+    for name in settings:
+        if name not in known:
+            begun = [other for other in known if name and other.startswith(name)]
+            near = begun or difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
+            raise OneSpikeError(f"convert takes no argument {name!r}; {hint}")
     return prepare(network, example, calibration, **settings).net
 
 
@@ -88,9 +98,9 @@ def prepare(
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, the path of a `.pt2` or `.onnx` file, or a `Graph`. example: one input batch (by
-    default the first calibration image). calibration: images float [N, C, H, W] in the scale that the module takes, a
-    few hundred; only a network that brings the steps of all its activations along can do without.
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2` or `.onnx` file, or a `Graph`. example:
+    one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
+    the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
     groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
     by sensitivity, with no more additions than `budget` groups in every layer make; layers whose steps are given have
     their own. weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error)
@@ -104,16 +114,21 @@ def prepare(
     for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
         if value not in choices:
             raise OneSpikeError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    if not 0 < percentile <= 100:
-        raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile}.")
-    if not 2 <= weight_bits <= 16:
-        raise OneSpikeError(f"weight_bits must lie in 2..16, not {weight_bits}.")
-    if not 8 <= accumulator_bits <= 48:
-        raise OneSpikeError(f"accumulator_bits must lie in 8..48, not {accumulator_bits}.")
+    if not _is_number(percentile) or not 0 < percentile <= 100:
+        raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile!r}.")
+    for name, number, low, high in (
+        ("weight_bits", weight_bits, 2, 16),
+        ("accumulator_bits", accumulator_bits, 8, 48),
+        ("input_bits", input_bits, 1, 8),
+        ("budget", budget, 1, 4095),
+    ):
+        if not _is_number(number) or number != int(number) or not low <= number <= high:
+            raise OneSpikeError(f"{name} must lie in {low}..{high}, not {number!r}.")
+    if progress is not None and not callable(progress):
+        raise OneSpikeError(f"progress must be a function that takes a layer's name, not {progress!r}.")
     images = None if calibration is None else _array(calibration)
     graph = graph_of(network, images[:1] if example is None and images is not None else example)
     image = image_of(graph, input_bits, mean, std, input_range)
-    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
@@ -124,7 +139,7 @@ def prepare(
         clipping = Clipping(
             method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
         )
-        images = check_images(images, image)
+        images = check_images(images, image, own_scale=graph.image is not None)
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
         if groups == "auto":
             seen = chosen[:: -(-len(chosen) // sensitivity.IMAGES)]
@@ -140,17 +155,38 @@ def graph_of(network: Any, example: Any = None) -> Graph:
     """The float graph of whatever `prepare` takes."""
     if isinstance(network, Graph):
         return network
-    if isinstance(network, str | Path) and Path(network).suffix == ".onnx":
+    if isinstance(network, str | Path) and Path(network).suffix.lower() == ".onnx":
         try:
             from . import onnx_import
         except ModuleNotFoundError as error:
             raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
         return onnx_import.import_onnx(network)
+    if isinstance(network, str | Path):
+        existing(network)
+    elif network is None or isinstance(network, Mapping | np.ndarray | type):
+        raise OneSpikeError(_not_a_network(network))
     from . import importer  # torch only where there is something to import
 
     if isinstance(network, str | Path):
         return importer.import_exported(network)
+    if isinstance(network, importer.ExportedProgram):
+        return importer.import_program(network)
+    if not isinstance(network, importer.Module):
+        raise OneSpikeError(_not_a_network(network))
     return importer.import_module(network, example)
+
+
+def _not_a_network(found: Any) -> str:
+    """What to give instead of `found`."""
+    wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
+    if isinstance(found, Mapping):
+        return (
+            f"{type(found).__name__} is not a network: weights alone do not say what it computes; load them into their "
+            f"module with module.load_state_dict, and {wanted}."
+        )
+    if isinstance(found, type):
+        return f"{found.__name__} is a class, not a network; {wanted}: {found.__name__}(...) with its trained weights."
+    return f"{type(found).__name__} is not a network; {wanted}."
 
 
 def _array(images: Any) -> np.ndarray:
@@ -176,19 +212,20 @@ def image_of(
     """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network itself says."""
     channels = graph.shape[0]
     if graph.image is not None:
-        if mean is not None or std is not None or tuple(input_range) != (0.0, 1.0):
+        if mean is not None or std is not None or not np.array_equal(_numbers(input_range), (0.0, 1.0)):
             raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
         return dataclasses.replace(
             graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
         )
     if not 1 <= bits <= 8:
         raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
-    low, high = map(float, input_range)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    span = _numbers(input_range)
+    if span.size != 2 or not np.isfinite(span).all() or span[0] >= span[1]:
         raise OneSpikeError(f"input_range must be (lowest, highest) of the raw pixels, not {input_range}.")
+    low, high = map(float, span)
     values = []
     for name, given, default in (("mean", mean, 0.0), ("std", std, 1.0)):
-        array = np.asarray(default if given is None else given, np.float64).reshape(-1)
+        array = _numbers(default if given is None else given)
         if array.size not in (1, channels) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
             sign = " positive" if name == "std" else ""
             raise OneSpikeError(
@@ -206,14 +243,30 @@ def image_of(
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """`values` as a row of float64; empty where they are no numbers."""
+    try:
+        return np.asarray(values, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
 def _pad_code(graph: Graph, scale: ArrayLike, offset: ArrayLike, bits: int) -> tuple[int, ...]:
     """The codes nearest to what padding of the image stands for."""
     codes = np.rint((np.array(graph.pad) - offset) / np.asarray(scale))
     return tuple(int(code) for code in np.clip(codes, 0, 2**bits - 1))
 
 
-def check_images(images: np.ndarray, image: Image) -> np.ndarray:
-    """Calibration images as float32 [N, C, H, W]; refused where shape, range or values cannot be right."""
+def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> np.ndarray:
+    """Calibration images as float32 [N, C, H, W]; refused where shape, range or values cannot be right.
+
+    What lies beyond the range of the pixels by no more than SLACK of it, as rounding and resizing leave it, is taken as
+    the end of the range. own_scale: the network quantises its input itself, and so clips what lies beyond, too.
+    """
     found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
     if found[1:] != image.shape or len(found) != 4:
         raise OneSpikeError(
@@ -225,17 +278,19 @@ def check_images(images: np.ndarray, image: Image) -> np.ndarray:
     scale, offset = np.array(image.scale), np.array(image.offset)
     low, high = offset, offset + scale * (2**image.bits - 1)
     least, most = images.min((0, 2, 3)), images.max((0, 2, 3))
-    if (least < low - scale).any() or (most > high + scale).any():
+    slack = (high - low) * (1.0 if own_scale else SLACK)
+    wanted = "images in the scale of its training" if own_scale else "input_range, mean and std as in training"
+    if (least < low - slack).any() or (most > high + slack).any():
         raise OneSpikeError(
             f"The calibration data ranges from {least.min():.4g} to {most.max():.4g}, but the network's pixels range "
-            f"from {low.min():.4g} to {high.max():.4g}; give input_range, mean and std as in training."
+            f"from {low.min():.4g} to {high.max():.4g}; give {wanted}."
         )
-    if (most - least).max() < 2 * scale.min():
+    if ((most - least) / scale).max() < min(2.0, (2**image.bits - 1) / 2):  # steps; a picture has two, or its only one
         raise OneSpikeError(
             f"The calibration data spans only {least.min():.4g} to {most.max():.4g} of pixels from {low.min():.4g} to "
-            f"{high.max():.4g}; give input_range, mean and std as in training."
+            f"{high.max():.4g}; give {wanted}."
         )
-    return images
+    return np.clip(images, *(np.float32(end).reshape(1, -1, 1, 1) for end in (low, high)))
 
 
 def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:

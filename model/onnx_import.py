@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from . import onnx_reference as reference
 from .affine import scale
 from .builder import Builder
+from .builder_nodes import MAX_PLACES
 from .errors import OneSpikeError
 from .graph import Graph
+from .onnx_base import Levels, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations
-from .onnx_quant import Levels, Tensor
 from .spec import INPUT, Image
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
@@ -44,7 +46,7 @@ class _Front:
 
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path = model, path
-        self.constants: dict[str, np.ndarray] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.constants: dict[str, np.ndarray] = {t.name: reference.array_of(t) for t in model.graph.initializer}
         for name, array in self.constants.items():
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
@@ -55,9 +57,10 @@ class _Front:
                 f"the network alone."
             )
         self.input = inputs[0].name
+        self.nodes = _needed(model.graph)
         self.sizes = self._sizes(inputs[0])
         self.users: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
+        for node in self.nodes:
             for name in node.input:
                 self.users.setdefault(name, []).append(node)
         self.skipped: list[onnx.NodeProto] = []
@@ -76,6 +79,11 @@ class _Front:
                     f"Axis {index} of the input {info.name!r} ({dim.dim_param or 'unnamed'}) is dynamic; only the "
                     f"batch may be, so export the network for one image size."
                 )
+        if dims[0].dim_value * math.prod(dim.dim_value for dim in dims[1:]) > MAX_PLACES:
+            raise OneSpikeError(
+                f"The input {info.name!r} of {[dim.dim_value for dim in dims]} holds more than {MAX_PLACES:,} numbers; "
+                f"export the network for one image."
+            )
         return max(1, dims[0].dim_value), *(dim.dim_value for dim in dims[1:])
 
     def graph(self) -> Graph:
@@ -91,12 +99,12 @@ class _Front:
             builder.image = declared
             start = scale(start, 1 / np.array(declared.scale), -np.array(declared.offset) / np.array(declared.scale))
         values[self.input] = Tensor(start, len(self.sizes))
-        for node in self.model.graph.node:
+        for node in self.nodes:
             self._apply(node, values, operations)
         final = self.model.graph.output[0].name
         if not isinstance(values.get(final), Tensor):
             raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
-        producer = {name: node for node in self.model.graph.node for name in node.output}
+        producer = {name: node for node in self.nodes for name in node.output}
         while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
             final = producer[final].input[0]
         try:
@@ -161,12 +169,17 @@ class _Front:
             raise _refusal(node, str(error)) from None
         except TypeError:
             raise _refusal(node, "this form of the operation is not supported") from None
+        except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
+            raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
+        made = values[node.output[0]]
+        if isinstance(made, Tensor) and not made.value.finite:
+            raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
 
     def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
         try:
             return reference.compute(node, inputs, self.model.opset_import)
         except Exception as error:
-            raise _refusal(node, f"it cannot be computed ({str(error).splitlines()[0].rstrip('.')})") from None
+            raise _refusal(node, f"it cannot be computed ({_first_line(error)})") from None
 
     def _ends(self, node: onnx.NodeProto) -> bool:
         """Whether nothing but reshapes and softmax-like operations follow."""
@@ -199,9 +212,18 @@ class _Front:
         try:
             results: Any = reference.evaluator(model).run(None, {self.input: fed.reshape(self.sizes)})
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise OneSpikeError(f"{self.path} cannot be run by onnx.reference ({reason}); export it again.") from None
-        wanted = np.asarray(results[0], np.float64).reshape(found.shape)
+            raise OneSpikeError(
+                f"{self.path} cannot be run by onnx.reference ({_first_line(error)}); export it again."
+            ) from None
+        wanted = np.asarray(results[0], np.float64)
+        if not np.isfinite(wanted).all():
+            raise OneSpikeError(f"{self.path} answers NaN or infinite values for random numbers; export it again.")
+        if wanted.size != found.size:
+            raise OneSpikeError(
+                f"{self.path} gives {list(wanted.shape)} for an input of {list(self.sizes)}, which mixes the images of "
+                f"a batch; export it with the batch first throughout."
+            )
+        wanted = wanted.reshape(found.shape)
         off = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-300))
         if not off < TOLERANCE:
             raise OneSpikeError(
@@ -212,7 +234,21 @@ class _Front:
 
 def _plain(value: Any) -> Any:
     """An attribute's value, texts decoded."""
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes on which the output depends, in their order."""
+    wanted, nodes = {info.name for info in graph.output}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _label(node: onnx.NodeProto) -> str:

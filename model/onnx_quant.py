@@ -8,65 +8,23 @@ each worth `scale`. One on the image itself says what the pixels' codes are.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import affine
 from .affine import Value
-from .builder import Builder
+from .builder_stairs import shows_image
 from .errors import OneSpikeError
 from .graph import Staircase
+from .onnx_base import Levels, OnnxContext, Tensor
 from .onnx_reference import ROUNDING_MODES, bounds, integer_range
-from .spec import INPUT
 
 SPACING = 1e-6  # of a step: how far thresholds may lie from an even staircase
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """An activation: its value, and how many axes ONNX sees."""
-
-    value: Value
-    rank: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As ONNX has it, with a batch of one."""
-        if self.value.view is not None:
-            return 1, *self.value.view.shape
-        channels, height, width = self.value.shape
-        top, bottom, left, right = self.value.padding
-        height, width = height + top + bottom, width + left + right
-        return {2: (1, channels * height * width), 3: (1, channels, width), 4: (1, channels, height, width)}[self.rank]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Levels:
-    """The integers clip(round(x / scale) + zero, low, high) between QuantizeLinear and DequantizeLinear."""
-
-    tensor: Tensor
-    scale: Any
-    zero: Any
-    low: float
-    high: float
-    axis: int
-
-    def clip(self, low: float | None, high: float | None) -> Levels:
-        """A narrower range, as QCDQ writes quantisers of fewer than eight bits."""
-        least = self.low if low is None else max(self.low, low)
-        most = self.high if high is None else min(self.high, high)
-        return dataclasses.replace(self, low=least, high=most)
-
-
-class Quantisers:
-    """The operations that quantise. builder: collects the nodes."""
-
-    def __init__(self, builder: Builder) -> None:
-        self.builder = builder
-        self.name = ""
-        self.where = ""
+class Quantisers(OnnxContext):
+    """The operations that quantise."""
 
     def op_Quant(
         self,
@@ -148,7 +106,7 @@ class Quantisers:
         if len(offset) != 1 or offset[0] != np.rint(offset[0]):
             raise OneSpikeError(f"a zero point of {_shown(zero)} is not supported; use one whole number")
         bottom, top = int(low - offset[0]), int(high - offset[0])
-        if x.value.terms and all(term.tensor == INPUT for term in x.value.terms) and x.value.pointwise:
+        if shows_image(x.value, signed=bottom < 0):
             if rounding != "half even":
                 raise OneSpikeError("it does not round the image to nearest; the nearest supported choice is ROUND")
             return Tensor(self.builder.quantise_image(x.value, step, 0, bottom, top), x.rank)

@@ -19,8 +19,10 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops import op_conv
 
 from .errors import OneSpikeError
+from .network_file import existing
 
 QONNX_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+QONNX_OPERATIONS = ("Quant", "IntQuant", "BipolarQuant", "FloatQuant", "Trunc", "MultiThreshold")
 STANDARD_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET = 7  # before it, broadcasting and batch norm were written differently
 ROUNDING_MODES = {
@@ -35,8 +37,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 def read(path: Path) -> onnx.ModelProto:
     """The model of an `.onnx` file, checked; OneSpikeError where it is missing, damaged or too new."""
-    if not path.is_file():
-        raise OneSpikeError(f"Cannot read {path}: no such file.")
+    path = existing(path)
     broken = f"{path} is not a complete ONNX file; export the network again"
     try:
         model = onnx.load(path)
@@ -53,12 +54,23 @@ def read(path: Path) -> onnx.ModelProto:
                 f"{path} is written in ONNX opset {opset.version}, but the installed onnx {onnx.__version__} reads "
                 f"{OLDEST_OPSET} to {newest}; export it with opset_version={min(newest, 18)}."
             )
+    _name_quantisers(model)
     try:
         onnx.checker.check_model(model)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise OneSpikeError(f"{broken} ({lines[0].rstrip('.')}).") from None
     return model
+
+
+def _name_quantisers(model: onnx.ModelProto) -> None:
+    """QONNX's operations get their domain, and every domain of QONNX its opset: tools leave out either."""
+    for node in model.graph.node:
+        if node.domain in STANDARD_DOMAINS and node.op_type in QONNX_OPERATIONS:
+            node.domain = QONNX_DOMAINS[0]
+    known = {opset.domain for opset in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} & set(QONNX_DOMAINS) - known):
+        model.opset_import.append(helper.make_opsetid(domain, 1))
 
 
 def in_double(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -85,7 +97,18 @@ def in_double(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _widen(tensor: TensorProto) -> None:
     if tensor.data_type in FLOATS:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(array_of(tensor).astype(np.float64), tensor.name))
+
+
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """The numbers of a tensor."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:  # too few numbers, a type that NumPy lacks, data that are kept elsewhere
+        raise OneSpikeError(
+            f"The parameter {tensor.name!r} does not hold the numbers of its shape {list(tensor.dims)} "
+            f"({type(error).__name__}); export the network again."
+        ) from None
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
@@ -174,7 +197,7 @@ class _BatchNormalization(OpRun):
 
     def _run(self, x, scale, bias, mean, var, **options):  # type: ignore[no-untyped-def]
         column = (-1, *[1] * (x.ndim - 2))
-        factor = scale / np.sqrt(var + getattr(self, "epsilon", 1e-5))
+        factor = scale / np.sqrt(np.float64(var) + float(getattr(self, "epsilon", 1e-5)))
         return (x * factor.reshape(column) + (bias - mean * factor).reshape(column),)
 
 
