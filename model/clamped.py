@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .converter import Conversion
+from .exact import common_factor
 from .graph import Node, Staircase, Term
-from .quantise import common_factor, image_scale, nearest, output_scale, summed, thresholds
+from .quantise import image_scale, nearest, output_scale, summed, thresholds
 from .spec import INPUT, Pool
 
 
