@@ -82,9 +82,11 @@ def calibrate(
             worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
             fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
             node = dataclasses.replace(node, bias=node.bias + fix)
-            corrected = quantise_node(node, scales, step, count, arithmetic)
-            sums += (corrected.bias - layer.bias).astype(np.float32)
-            layer = corrected
+            before, layer = layer, quantise_node(node, scales, step, count, arithmetic)
+            if _same_grid(before, layer):
+                sums += (layer.bias - before.bias).astype(np.float32)
+            else:  # another bias may leave room for more, or fewer, binary places
+                sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         nodes.append(node)
         if node.fires:
             codes[node.name] = counts(layer, sums)
@@ -98,6 +100,14 @@ def calibrate(
         sentence = f"{ties:,} of {values:,} activations lie halfway between two steps on the calibration images; the "
         notes = (*notes, sentence + "imported network rounds these to even, the spikes up.")
     return dataclasses.replace(graph, nodes=tuple(nodes), notes=notes), steps
+
+
+def _same_grid(one: Layer, other: Layer) -> bool:
+    """Whether two layers differ in their biases alone."""
+    return np.array_equal(one.shift, other.shift) and all(
+        a.shift == b.shift and np.array_equal(a.weights, b.weights)
+        for a, b in zip(one.sources, other.sources, strict=True)
+    )
 
 
 def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
