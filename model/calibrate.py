@@ -8,6 +8,7 @@ bias is moved until the channel's mean is that of the float network: rounding er
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import golden
+from .errors import OneSpikeError
 from .graph import Graph, Node, Staircase, activate
-from .quantise import Arithmetic, image_scale, lossless, nearest, output_scale, quantise_node
+from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
 from .spec import INPUT, Image, Layer
 
 BINS = 2048
 CANDIDATES = 128
 SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
+SILENT = 0.01  # share of live values below which a channel hardly ever fires
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ def calibrate(
     floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
     last = {tensor: names[-1] for tensor, names in graph.users().items() if names}
     steps: dict[str, np.ndarray] = {}
-    nodes, ties, values = [], 0, 0
+    nodes, ties, values, notes = [], 0, 0, graph.notes
     for node in graph.nodes:
         count = groups.get(node.name, 0)
         wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
@@ -71,11 +74,16 @@ def calibrate(
             ties += count_ties(wanted, node.staircase)
             values += wanted.size
         elif node.fires and not node.exact:
-            steps[node.name] = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            silent = (wanted > 0).mean((0, 1, 2)) < SILENT
+            steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
+            if grown := np.flatnonzero(steps[node.name] != asked).tolist():
+                notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
         given = node.staircase is not None or (values > 0 and not node.fires)
         if clipping.refit and not node.exact and not given:
-            node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
+            with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
+                node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
         layer = quantise_node(node, scales, step, count, arithmetic)
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
@@ -95,11 +103,19 @@ def calibrate(
             del codes[name], floats[name]
         if progress is not None:
             progress(node.name)
-    notes = graph.notes
     if ties:
         sentence = f"{ties:,} of {values:,} activations lie halfway between two steps on the calibration images; the "
         notes = (*notes, sentence + "imported network rounds these to even, the spikes up.")
     return dataclasses.replace(graph, nodes=tuple(nodes), notes=notes), steps
+
+
+def _coarse_note(name: str, channels: list[int]) -> str:
+    shown = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
+    which = f"channel {shown} hardly fires" if len(channels) == 1 else f"{len(channels)} channels ({shown}) hardly fire"
+    return (
+        f"Layer {name!r}: {which} on the calibration images, or too little for the weights; the step of a count there "
+        f"comes from the weights."
+    )
 
 
 def _same_grid(one: Layer, other: Layer) -> bool:

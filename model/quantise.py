@@ -23,6 +23,7 @@ from .graph import Graph, Node
 from .spec import INPUT, Image, Layer, Source, SpikeNet
 
 MAX_SHIFT = 40
+FARTHEST = 20  # binary places that a step may grow by; where that is not enough, no step helps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +208,30 @@ def thresholds(
             f"and a {arithmetic.accumulator_bits}-bit accumulator; allow more bits or use fewer groups."
         )
     return shift.astype(int), lifts
+
+
+def coarser(
+    node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, silent: np.ndarray, arithmetic: Arithmetic
+) -> np.ndarray:
+    """The steps [channels], larger where weights in counts of a channel fit no integers although it hardly needs them.
+
+    silent: channels that hardly ever fire, whose clip levels mean little: their count becomes worth what the largest
+    weight makes of one count of its input, but no more than the other channels' counts. Where one count of an input
+    alone takes a channel across all its counts, the step grows as far as the weights need. Others are left to
+    `thresholds`, which refuses them.
+    """
+    real, bias, tops = _per_count(node, scales, step)
+    if exact_shifts(real, bias / step, tops, arithmetic) is not None:
+        return step
+    tight = (_shifts(real, tops, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
+    if not tight.any():
+        return step
+    most = step[~silent].max(initial=0.0) or np.inf
+    found = np.where(tight & silent, np.maximum(step, np.minimum(_peak(real) * step, most)), step)
+    for _ in range(2):  # a source's shift depends on all channels
+        shift = _shifts(_per_count(node, scales, found)[0], tops, groups, arithmetic)[0]
+        found = np.where(tight & (shift < 0) & (shift > -FARTHEST), found * np.exp2(1 - shift), found)
+    return found
 
 
 def _peak(real: list[np.ndarray]) -> np.ndarray:
