@@ -18,6 +18,7 @@ import numpy as np
 from . import golden
 from .errors import OneSpikeError
 from .graph import Graph, Node, Staircase, activate
+from .outputs import split_outputs
 from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
 from .spec import INPUT, Image, Layer
@@ -80,6 +81,8 @@ def calibrate(
             if grown := np.flatnonzero(steps[node.name] != asked).tolist():
                 notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
+        if not node.fires:
+            node = split_outputs(node, scales, arithmetic)
         given = node.staircase is not None or (values > 0 and not node.fires)
         if clipping.refit and not node.exact and not given:
             with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do

@@ -73,14 +73,20 @@ def whole(weights: np.ndarray) -> np.ndarray:
     return (np.abs(weights - np.rint(weights)) < NOISE).all((1, 2, 3))
 
 
-def common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:
-    """Integer units per real unit, the same for all channels of the last layer; exact where the weights allow it."""
-    largest = max(float(np.abs(w).max()) for w in real)
+def common_factor(
+    real: list[np.ndarray], bias: np.ndarray, tops: list[int], lifts: list[int], arithmetic: Arithmetic
+) -> float:
+    """Integer units per real unit, the same for all channels of the last layer; exact where the weights allow it.
+
+    lifts: a weight of each source counts 2**lift units.
+    """
+    lowered = [np.ldexp(w, -lift) for w, lift in zip(real, lifts, strict=True)]
+    largest = max(float(np.abs(w).max()) for w in lowered)
     reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)
-    taps = sum(int(np.prod(w.shape[1:])) * top for w, top in zip(real, tops, strict=True))
+    taps = sum(int(np.prod(w.shape[1:])) * top << lift for w, top, lift in zip(real, tops, lifts, strict=True))
     room = 2.0 ** (arithmetic.accumulator_bits - 1) - taps - 1
     factor = min(arithmetic.limit / max(largest, 1e-300), room / max(float(reach.max()), 1e-300))
-    exact = exact_shifts(real, bias, tops, arithmetic)
+    exact = None if any(lifts) else exact_shifts(real, bias, tops, arithmetic)
     if exact is not None and not any(exact[1]):
         unit = 2.0 ** float(exact[0].max())
         high, low = max(w.max() for w in real) * unit, min(w.min() for w in real) * unit
@@ -88,7 +94,7 @@ def common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], ari
         if -arithmetic.limit - 1 <= low and high <= arithmetic.limit and span < 2 ** (arithmetic.accumulator_bits - 1):
             return unit
     most = (2.0 ** (arithmetic.accumulator_bits - 1) - 2) / reach_of(real, bias, tops).max()
-    if unit := _common_unit(real, largest, arithmetic.limit, most):
+    if unit := _common_unit(lowered, largest, arithmetic.limit, most):
         return unit
     if room <= 0:
         raise OneSpikeError(f"The last layer does not fit in a {arithmetic.accumulator_bits}-bit accumulator.")

@@ -108,10 +108,11 @@ def quantise_node(
                 f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
                 f"the network instead of with mean, std or input_range."
             )
-    real, bias, tops = _per_count(node, scales, step)
+    real, bias, tops = per_count(node, scales, step)
     if not node.fires:
-        factor = common_factor(real, bias, tops, arithmetic)
-        sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
+        lifts = [term.lift for term in node.terms]
+        factor = common_factor(real, bias, tops, lifts, arithmetic)
+        sources = _sources(node, real, np.full(node.channels, factor), lifts)
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
     shift, lifts = thresholds(node.name, real, bias / step, tops, groups, arithmetic)
@@ -130,13 +131,15 @@ def quantise_node(
 def grid(node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic) -> np.ndarray:
     """What a weight of the node's dense terms times a source's step is multiplied by [channels], before it is rounded,
     where its counts are worth `step`."""
-    real, bias, tops = _per_count(node, scales, step)
+    real, bias, tops = per_count(node, scales, step)
     if not node.fires:
-        return np.full(node.channels, common_factor(real, bias, tops, arithmetic))
+        lifts = [term.lift for term in node.terms]
+        lifted = [np.where(w.any((1, 2, 3)), lift, 0) for w, lift in zip(real, lifts, strict=True)]
+        return np.ldexp(common_factor(real, bias, tops, lifts, arithmetic), -np.max(lifted, axis=0))
     return np.ldexp(1.0, thresholds(node.name, real, bias / step, tops, groups, arithmetic)[0])
 
 
-def _per_count(
+def per_count(
     node: Node, scales: Mapping[str, Scale], step: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
     """Weights of every term in output counts per input count, the bias with the sources' offsets, the largest codes."""
@@ -220,7 +223,7 @@ def coarser(
     alone takes a channel across all its counts, the step grows as far as the weights need. Others are left to
     `thresholds`, which refuses them.
     """
-    real, bias, tops = _per_count(node, scales, step)
+    real, bias, tops = per_count(node, scales, step)
     if exact_shifts(real, bias / step, tops, arithmetic) is not None:
         return step
     tight = (_shifts(real, tops, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
@@ -229,7 +232,7 @@ def coarser(
     most = step[~silent].max(initial=0.0) or np.inf
     found = np.where(tight & silent, np.maximum(step, np.minimum(_peak(real) * step, most)), step)
     for _ in range(2):  # a source's shift depends on all channels
-        shift = _shifts(_per_count(node, scales, found)[0], tops, groups, arithmetic)[0]
+        shift = _shifts(per_count(node, scales, found)[0], tops, groups, arithmetic)[0]
         found = np.where(tight & (shift < 0) & (shift > -FARTHEST), found * np.exp2(1 - shift), found)
     return found
 

@@ -51,8 +51,8 @@ def test_a_channel_that_fires_once_in_a_thousand():
             "Layer 'n': channel 1 hardly fires on the calibration images, or too little for the weights; the step of a "
             "count there comes from the weights.",
         )
-        alone = dataclasses.replace(first, terms=(dataclasses.replace(first.terms[0], weights=weights[:1, :, None, None]),),
-                                    bias=bias[:1])  # fmt: skip
+        term = Term(tensor=INPUT, weights=weights[:1, :, None, None])
+        alone = dataclasses.replace(first, terms=(term,), bias=bias[:1])
         short = dataclasses.replace(last, terms=(Term(tensor="n", weights=np.ones((2, 1, 1, 1))),))
         other = prepare(Graph(shape=(16, 1, 1), nodes=(alone, short)), None, images, groups=groups, weight_bits=4)
         assert conversion.steps["n"][0] == pytest.approx(other.steps["n"][0], rel=0.03)
