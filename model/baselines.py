@@ -53,7 +53,7 @@ def parallel_cycles(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> f
     found = golden.run(net, codes, trains=True)
     spikes = {INPUT: codes}
     for layer in net.layers[:-1]:
-        any_group = (found.trains[layer.name] != 0).transpose(0, 2, 3, 1).astype(np.uint16)
+        any_group = (found.trains[layer.name] != 0).transpose(0, 2, 3, 1).astype(np.uint32)
         pooled = any_group if layer.pool is None else golden.pool(any_group, layer.pool)
         spikes[layer.name] = pooled.transpose(0, 3, 1, 2)
     result = golden.Result(logits=found.logits, codes=spikes)

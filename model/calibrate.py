@@ -8,6 +8,7 @@ bias is moved until the channel's mean is that of the float network: rounding er
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import golden, parallel
+from .errors import OneSpikeError
 from .graph import Graph, Node, Staircase, activate
-from .quantise import Arithmetic, image_scale, lossless, nearest, output_scale, quantise_node
+from .outputs import split_outputs
+from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
 from .spec import INPUT, Image, Layer
 
 BINS = 2048
 CANDIDATES = 128
 SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
+SILENT = 0.01  # share of live values below which a channel hardly ever fires
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ def calibrate(
     floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
     last = {tensor: names[-1] for tensor, names in graph.users().items() if names}
     steps: dict[str, np.ndarray] = {}
-    nodes, ties, values = [], 0, 0
+    nodes, ties, values, notes = [], 0, 0, graph.notes
     for node in graph.nodes:
         count = groups.get(node.name, 0)
         wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
@@ -72,20 +76,29 @@ def calibrate(
             ties += count_ties(wanted, node.staircase)
             values += wanted.size
         elif node.fires and not node.exact:
-            steps[node.name] = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            silent = (wanted > 0).mean((0, 1, 2)) < SILENT
+            steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
+            if grown := np.flatnonzero(steps[node.name] != asked).tolist():
+                notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
+        if not node.fires:
+            node = split_outputs(node, scales, arithmetic)
         given = node.staircase is not None or (values > 0 and not node.fires)
         if clipping.refit and not node.exact and not given:
-            node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
+            with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
+                node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
         layer = quantise_node(node, scales, step, count, arithmetic)
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
             worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
             fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
             node = dataclasses.replace(node, bias=node.bias + fix)
-            corrected = quantise_node(node, scales, step, count, arithmetic)
-            sums += (corrected.bias - layer.bias).astype(np.float32)
-            layer = corrected
+            before, layer = layer, quantise_node(node, scales, step, count, arithmetic)
+            if _same_grid(before, layer):
+                sums += (layer.bias - before.bias).astype(np.float32)
+            else:  # another bias may leave room for more, or fewer, binary places
+                sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         nodes.append(node)
         if node.fires:
             codes[node.name] = counts(layer, sums)
@@ -94,11 +107,27 @@ def calibrate(
             del codes[name], floats[name]
         if progress is not None:
             progress(node.name)
-    notes = graph.notes
     if ties:
         sentence = f"{ties:,} of {values:,} activations lie halfway between two steps on the calibration images; the "
         notes = (*notes, sentence + "imported network rounds these to even, the spikes up.")
     return dataclasses.replace(graph, nodes=tuple(nodes), notes=notes), steps
+
+
+def _coarse_note(name: str, channels: list[int]) -> str:
+    shown = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
+    which = f"channel {shown} hardly fires" if len(channels) == 1 else f"{len(channels)} channels ({shown}) hardly fire"
+    return (
+        f"Layer {name!r}: {which} on the calibration images, or too little for the weights; the step of a count there "
+        f"comes from the weights."
+    )
+
+
+def _same_grid(one: Layer, other: Layer) -> bool:
+    """Whether two layers differ in their biases alone."""
+    return np.array_equal(one.shift, other.shift) and all(
+        a.shift == b.shift and np.array_equal(a.weights, b.weights)
+        for a, b in zip(one.sources, other.sources, strict=True)
+    )
 
 
 def count_ties(sums: np.ndarray, staircase: Staircase) -> int:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .converter import Conversion
+from .exact import common_factor
 from .graph import Node, Staircase, Term
-from .quantise import common_factor, image_scale, nearest, output_scale, summed, thresholds
+from .quantise import image_scale, nearest, output_scale, summed, thresholds
 from .spec import INPUT, Pool
 
 
@@ -136,9 +137,10 @@ class ClampQuantised(nn.Module):
         arithmetic = self.conversion.arithmetic
         tops = [self.tops[term.tensor] for term in node.terms]
         if not node.fires:
-            factor = common_factor(real, bias, tops, arithmetic)
+            lifts = [term.lift for term in node.terms]
+            factor = common_factor(real, bias, tops, lifts, arithmetic)
             unit = torch.full((node.channels,), factor, dtype=torch.float64)
-            return unit, [0] * len(real), torch.zeros_like(unit)
+            return unit, lifts, torch.zeros_like(unit)
         shift, lifts = thresholds(node.name, real, bias, tops, self.conversion.groups[node.name], arithmetic)
         unit = torch.tensor(np.ldexp(1.0, shift))
         return unit, lifts, (unit / 2).floor() if nearest(node, arithmetic) else torch.zeros_like(unit)

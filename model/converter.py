@@ -20,6 +20,7 @@ from .calibrate import Clipping, calibrate
 from .errors import OneSpikeError
 from .graph import Graph
 from .network_file import existing
+from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .spec import Image, SpikeNet
 
@@ -50,15 +51,16 @@ class Conversion:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: of the import, and where a network that was quantised already had to be rounded."""
+        """Sentences for the user: of the import, and on what the integers do not keep."""
+        known = (*self.graph.notes, *lost(self.original, self.net, self.image, self.steps, self.groups))
         if all(node.staircase is None for node in self.graph.nodes):
-            return self.graph.notes
+            return known
         lossy = rounded_layers(self.graph, self.net, self.image, self.steps, self.groups)
         if not lossy:
-            return (*self.graph.notes, "All weights are exact.")
+            return (*known, "All weights are exact.")
         bits = f"{self.arithmetic.weight_bits} bits"
         sentence = f"The weights of {', '.join(lossy)} are rounded to {bits}; more weight bits come closer."
-        return (*self.graph.notes, sentence)
+        return (*known, sentence)
 
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
@@ -135,6 +137,7 @@ def prepare(
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups)
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
+        corrected = split_last(graph, image, steps, by_layer, arithmetic)
     else:
         clipping = Clipping(
             method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction

@@ -29,7 +29,8 @@ CHUNK_BYTES = 1 << 21  # of gathered inputs: what stays in the cache of one core
 
 @dataclass(kw_only=True)
 class Result:
-    """logits int64 [N, classes]; codes: per tensor uint16 [N, C, H, W], the image included, after its pool.
+    """logits int64 [N, classes]; codes: per tensor unsigned integers of `code_type` [N, C, H, W], the image included,
+    after its pool.
 
     trains: per firing layer the literal PSG spikes (eq. 11) before its pool, uint64 [N, C, H, W], bit i - 1 is s_i.
     operations: what `SpikeNet.golden(operations=True)` counted.
@@ -39,6 +40,11 @@ class Result:
     codes: dict[str, np.ndarray] = field(default_factory=dict)
     trains: dict[str, np.ndarray] = field(default_factory=dict)
     operations: Operations | None = None
+
+
+def code_type(top: int) -> type[np.unsignedinteger]:
+    """The dtype of codes 0..top: uint16, or uint32 for sums of a pool that need it."""
+    return np.uint16 if top < 1 << 16 else np.uint32
 
 
 @overload
@@ -101,7 +107,7 @@ def run(
     logits = np.empty((len(codes), net.classes), np.int64)
     empty = np.empty((0, 1, 1, 1), np.uint64)
     kept = {
-        name: np.empty((len(codes), *shape), np.uint16)
+        name: np.empty((len(codes), *shape), code_type(net.top_code[name]))
         for name, shape in net.shapes.items()
         if layers and name != net.layers[-1].name
     }

@@ -31,7 +31,8 @@ class Term:
     """One tensor under one kernel; same geometry as `spec.Source`.
 
     weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right;
-    negative where the map is cropped, until the term is part of a node.
+    negative where the map is cropped, until the term is part of a node. lift: of the last node alone, its weights count
+    2**lift times, as in `spec.Source.shift` (see `outputs.py`).
     """
 
     tensor: str
@@ -39,6 +40,7 @@ class Term:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
+    lift: int = 0
 
     @property
     def pointwise(self) -> bool:

@@ -25,7 +25,7 @@ CHUNK = 16  # images at a time, per thread
 
 @dataclass(frozen=True, kw_only=True)
 class Stepped:
-    """logits int64 [N, classes]; steps: per step and tensor uint16 [N, C, H, W], the spikes (summed by a sum pool)."""
+    """logits int64 [N, classes]; steps: per step and tensor uint32 [N, C, H, W], the spikes (summed by a sum pool)."""
 
     logits: np.ndarray
     steps: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -76,7 +76,7 @@ def _run(net: SpikeNet, codes: np.ndarray, layers: bool) -> Stepped:
                 tensors[layer.name] = spikes if layer.pool is None else golden.pool(spikes, layer.pool)
             membranes[layer.name] = membrane
         if layers:
-            found = {name: values.transpose(0, 3, 1, 2).astype(np.uint16) for name, values in tensors.items()}
+            found = {name: values.transpose(0, 3, 1, 2).astype(np.uint32) for name, values in tensors.items()}
             steps.append(found | {INPUT: codes})
     summed = membranes[net.layers[-1].name]
     assert (summed % total == 0).all(), "T steps of T-fold currents and T biases are divisible by T"

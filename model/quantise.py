@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import OneSpikeError
+from .exact import MAX_LIFT, common_factor, exact_shifts, whole
 from .graph import Graph, Node
 from .spec import INPUT, Image, Layer, Source, SpikeNet
 
 MAX_SHIFT = 40
-PLACES = 28  # binary places that are looked at for exact weights
-MAX_LIFT = 15  # of a source's weights, as in `spec.Source.shift`
+FARTHEST = 20  # binary places that a step may grow by; where that is not enough, no step helps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,11 @@ def quantise_node(
                 f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
                 f"the network instead of with mean, std or input_range."
             )
-    real, bias, tops = _per_count(node, scales, step)
+    real, bias, tops = per_count(node, scales, step)
     if not node.fires:
-        factor = common_factor(real, bias, tops, arithmetic)
-        sources = _sources(node, real, np.full(node.channels, factor), [0] * len(real))
+        lifts = [term.lift for term in node.terms]
+        factor = common_factor(real, bias, tops, lifts, arithmetic)
+        sources = _sources(node, real, np.full(node.channels, factor), lifts)
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
     shift, lifts = thresholds(node.name, real, bias / step, tops, groups, arithmetic)
@@ -130,13 +131,15 @@ def quantise_node(
 def grid(node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic) -> np.ndarray:
     """What a weight of the node's dense terms times a source's step is multiplied by [channels], before it is rounded,
     where its counts are worth `step`."""
-    real, bias, tops = _per_count(node, scales, step)
+    real, bias, tops = per_count(node, scales, step)
     if not node.fires:
-        return np.full(node.channels, common_factor(real, bias, tops, arithmetic))
+        lifts = [term.lift for term in node.terms]
+        lifted = [np.where(w.any((1, 2, 3)), lift, 0) for w, lift in zip(real, lifts, strict=True)]
+        return np.ldexp(common_factor(real, bias, tops, lifts, arithmetic), -np.max(lifted, axis=0))
     return np.ldexp(1.0, thresholds(node.name, real, bias / step, tops, groups, arithmetic)[0])
 
 
-def _per_count(
+def per_count(
     node: Node, scales: Mapping[str, Scale], step: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
     """Weights of every term in output counts per input count, the bias with the sources' offsets, the largest codes."""
@@ -197,83 +200,86 @@ def thresholds(
     often several times larger than the kernel beside it. Its source is shifted, as far as the weight keeps a precision
     of 1 in 32, so that the kernel keeps its bits.
     """
-    if (found := _exact(real, bias, tops, arithmetic)) is not None:
+    if (found := exact_shifts(real, bias, tops, arithmetic)) is not None:
         return found
+    shift, lifts = _shifts(real, tops, groups, arithmetic)
+    if shift.min() < 0:
+        channel = int(shift.argmin())
+        raise OneSpikeError(
+            f"Layer {name!r}, channel {channel}: a weight of {_peak(real)[channel]:.3g} output counts per input count "
+            f"and sums up to {_sums(real, tops)[channel]:.3g} counts do not fit {arithmetic.weight_bits}-bit weights "
+            f"and a {arithmetic.accumulator_bits}-bit accumulator; allow more bits or use fewer groups."
+        )
+    return shift.astype(int), lifts
+
+
+def coarser(
+    node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, silent: np.ndarray, arithmetic: Arithmetic
+) -> np.ndarray:
+    """The steps [channels], larger where weights in counts of a channel fit no integers although it hardly needs them.
+
+    silent: channels that hardly ever fire, whose clip levels mean little: their count becomes worth what the largest
+    weight makes of one count of its input, but no more than the other channels' counts. Where one count of an input
+    alone takes a channel across all its counts, the step grows as far as the weights need. Others are left to
+    `thresholds`, which refuses them.
+    """
+    real, bias, tops = per_count(node, scales, step)
+    if exact_shifts(real, bias / step, tops, arithmetic) is not None:
+        return step
+    tight = (_shifts(real, tops, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
+    if not tight.any():
+        return step
+    most = step[~silent].max(initial=0.0) or np.inf
+    found = np.where(tight & silent, np.maximum(step, np.minimum(_peak(real) * step, most)), step)
+    for _ in range(2):  # a source's shift depends on all channels
+        shift = _shifts(per_count(node, scales, found)[0], tops, groups, arithmetic)[0]
+        found = np.where(tight & (shift < 0) & (shift > -FARTHEST), found * np.exp2(1 - shift), found)
+    return found
+
+
+def _peak(real: list[np.ndarray]) -> np.ndarray:
+    """The largest weight of every channel [channels]."""
+    return np.max([np.abs(w).max((1, 2, 3)) for w in real], axis=0)
+
+
+def _sums(real: list[np.ndarray], tops: list[int]) -> np.ndarray:
+    """The sum of |weight| * largest code of every channel [channels]."""
+    return np.sum([np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)], axis=0)
+
+
+def _shifts(
+    real: list[np.ndarray], tops: list[int], groups: int, arithmetic: Arithmetic
+) -> tuple[np.ndarray, list[int]]:
+    """`thresholds` where weights are rounded: k [channels], below 0 where even 0 is too much; the sources' shifts."""
     light = [np.count_nonzero(w, axis=(1, 2, 3)).max() <= 1 for w in real]
     if all(light):
         light = [False] * len(real)
     peaks = [np.abs(w).max((1, 2, 3)) for w in real]
-    reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True))
-    # Every weight may round up by half: that much of the accumulator is kept free.
-    slack = sum(np.count_nonzero(w, axis=(1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) / 2
-    room = np.maximum(2.0 ** (arithmetic.accumulator_bits - 2) - slack, 1e-9)  # and as much again for the bias
+    reach = np.maximum(_sums(real, tops), 1e-300)
+    quarter = 2.0 ** (arithmetic.accumulator_bits - 2)  # and as much again for the bias
     with np.errstate(divide="ignore"):
-        shift = np.floor(np.log2(room / np.maximum(reach, 1e-300)))
         # A channel without weights is a constant: its whole range of counts stays inside the accumulator.
-        shift = np.minimum(shift, min(MAX_SHIFT, arithmetic.accumulator_bits - 2 - groups.bit_length()))
+        shift = np.full(len(reach), min(MAX_SHIFT, arithmetic.accumulator_bits - 2 - groups.bit_length()), float)
         for peak, small in zip(peaks, light, strict=True):
             if not small:
                 shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) / peak)))
+        # Every weight may round up by half: that much of the accumulator is kept free, where weights are not whole yet.
+        taps = [np.count_nonzero(w, axis=(1, 2, 3)) * top for w, top in zip(real, tops, strict=True)]
+        room = np.maximum(quarter - sum(taps) / 2, 1e-9)
+        free = np.minimum(shift, np.floor(np.log2(quarter / reach)))
+        shift = np.minimum(shift, np.floor(np.log2(room / reach)))
+        slack = [
+            np.where(whole(np.ldexp(w, free.astype(int)[:, None, None, None])), 0, most / 2)
+            for w, most in zip(real, taps, strict=True)
+        ]
+        shift = np.where(np.ldexp(reach, free.astype(int)) + sum(slack) <= quarter, free, shift)
         lifts = []
         for peak, small in zip(peaks, light, strict=True):
             least = (peak * 2.0**shift)[peak > 0].min(initial=np.inf)
             lift = int(np.clip(np.floor(np.log2(least / 32)), 0, MAX_LIFT)) if small and np.isfinite(least) else 0
             shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) * 2.0**lift / peak)))
             lifts.append(lift)
-    if shift.min() < 0:
-        channel = int(shift.argmin())
-        raise OneSpikeError(
-            f"Layer {name!r}, channel {channel}: a weight of {max(p[channel] for p in peaks):.3g} output counts per "
-            f"input count and sums up to {reach[channel]:.3g} counts do not fit {arithmetic.weight_bits}-bit weights "
-            f"and a {arithmetic.accumulator_bits}-bit accumulator; allow more bits or use fewer groups."
-        )
-    return shift.astype(int), lifts
-
-
-def _exact(
-    real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic
-) -> tuple[np.ndarray, list[int]] | None:
-    """The least k [channels] at which weights, and biases where there is room, are whole; the shift of every source.
-
-    None where the weights are not whole at any k, or need more bits than there are.
-    """
-    least = np.max([_places(weights).max((1, 2, 3)) for weights in real], axis=0)
-    if least.max() > PLACES:
-        return None
-    whole = [np.rint(np.ldexp(weights, least[:, None, None, None])) for weights in real]
-    room = (2.0 ** (arithmetic.accumulator_bits - 1) - 1) / _reach(whole, np.ldexp(bias, least), tops)
-    lifts = []
-    for weights in whole:
-        lift = 0
-        while weights.max() > arithmetic.limit or weights.min() < -arithmetic.limit - 1:
-            weights, lift = weights / 2, lift + 1
-            if lift > MAX_LIFT or (weights != np.rint(weights)).any():
-                return None
-        lifts.append(lift)
-        room = np.minimum(room, arithmetic.limit / np.maximum(weights.max((1, 2, 3)), 1e-9))
-        room = np.minimum(room, (arithmetic.limit + 1) / np.maximum(-weights.min((1, 2, 3)), 1e-9))
-    if room.min() < 1:
-        return None
-    more = np.minimum(_places(bias) - least, np.floor(np.log2(room)))
-    return (least + np.maximum(more, 0)).astype(int), lifts
-
-
-def _reach(weights: list[np.ndarray], bias: np.ndarray, tops: list[int]) -> np.ndarray:
-    """The largest magnitude of any sum [channels], partial or complete, as `SpikeNet.accumulator_range`; at least 1."""
-    low = sum(np.minimum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
-    high = sum(np.maximum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
-    return np.max([high, high + bias, -low, -low - bias, np.abs(bias), np.ones_like(bias)], axis=0)
-
-
-def _places(values: np.ndarray) -> np.ndarray:
-    """Binary places behind the point of every number, 0 of whole ones; PLACES + 1 where they do not end there.
-
-    What lies below a 64th of the last place is noise of floating-point arithmetic.
-    """
-    units = np.clip(np.ldexp(values, PLACES), -(2.0**62), 2.0**62)  # numbers above count as whole
-    whole = np.rint(units).astype(np.int64)
-    lowest = np.frexp(np.gcd(whole, 1 << PLACES))[1] - 1
-    return np.where(np.abs(units - whole) < 1 / 64, PLACES - lowest, PLACES + 1)
+    return shift, lifts
 
 
 def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list[int]) -> tuple[Source, ...]:
@@ -288,22 +294,3 @@ def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list
         )
         for term, weights, lift in zip(node.terms, real, lifts, strict=True)
     )
-
-
-def common_factor(real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic) -> float:
-    """Integer units per real unit, the same for all channels of the last layer; a power of two where that is exact."""
-    largest = max(float(np.abs(w).max()) for w in real)
-    reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)
-    taps = sum(int(np.prod(w.shape[1:])) * top for w, top in zip(real, tops, strict=True))
-    room = 2.0 ** (arithmetic.accumulator_bits - 1) - taps - 1
-    factor = min(arithmetic.limit / max(largest, 1e-300), room / max(float(reach.max()), 1e-300))
-    exact = _exact(real, bias, tops, arithmetic)
-    if exact is not None and not any(exact[1]):
-        whole = 2.0 ** float(exact[0].max())
-        high, low = max(w.max() for w in real) * whole, min(w.min() for w in real) * whole
-        span = whole * _reach(real, bias, tops).max()
-        if -arithmetic.limit - 1 <= low and high <= arithmetic.limit and span < 2 ** (arithmetic.accumulator_bits - 1):
-            return whole
-    if room <= 0:
-        raise OneSpikeError(f"The last layer does not fit in a {arithmetic.accumulator_bits}-bit accumulator.")
-    return factor if factor < 1e300 else 1.0

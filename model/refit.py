@@ -4,31 +4,46 @@
 Two steps per node, both from the Gram matrix H of its inputs over calibration images. Least squares moves the weights
 so that the sums follow the float network although the codes are rounded and clipped:
 
-    W + argmin over D of |D X - E|**2 + RIDGE |D|**2 diag(H)        E: float sums less those on the codes X
+    W + argmin over D of |D X - E|**2 + ridge |D|**2 diag(H)        E: float sums less those on the codes X
 
 Then the weights are rounded to the grid of the integers one input after the other, and the inputs still to come take
 over the error that each rounding makes (optimal brain quantisation in the order of GPTQ, Frantar et al., arXiv
 2210.17323).
+
+Weights of zero stay zero. Output channels that read no common input (depthwise, grouped) are problems of their own, and
+the inputs of a large node are taken in blocks: each moves for what those before it have left.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import parallel
+from .exact import NOISE
 from .graph import Graph, Node, Term
+from .least_squares import RIDGES, choose_ridge, fit, gram_of, inner, pieces, product, ridged, round_in_turn
 from .quantise import Arithmetic, Scale, grid
 from .spec import INPUT
 
 ROWS = 1 << 16  # output places that the Gram matrix is summed over
-BLOCK = 1 << 12  # of them at a time, per thread
 CELLS = 1 << 26  # and inputs times places, at most
-LARGEST = 4608  # inputs of a node; those of larger ones stay as they are
-RIDGE = 0.1  # of every input's own square sum: weights move only where that pays
+LARGEST = 4608  # inputs that are solved for at once; more are taken in blocks
+BLOCK = 1024
 QUIET = 0.3  # what an error counts where the outcome stays silent, or saturated, in spite of it
+TRIES = 4  # to round on a grid that the rounded weights fit
+
+
+@dataclass(kw_only=True)
+class _Block:
+    """Output channels and the columns of the kernel matrix that they share, with the ridged Gram matrix of these."""
+
+    outputs: np.ndarray
+    columns: np.ndarray
+    gram: np.ndarray
 
 
 def refit(
@@ -41,57 +56,166 @@ def refit(
     groups: int,
     arithmetic: Arithmetic,
 ) -> Node:
-    """The node with weights on the integers' grid; terms with zeros (pruned, grouped, shortcuts) stay as they are.
+    """The node with weights on the integers' grid; shortcuts, one weight per channel, stay as they are.
 
     codes: of its sources [n, H, W, C]; wanted: the float network's sums [n, H', W', channels]; step: of its counts.
     """
-    dense = [index for index, term in enumerate(node.terms) if term.weights.all() and not term.light]
+    dense = [index for index, term in enumerate(node.terms) if not term.light]
     inputs = sum(node.terms[index].weights[0].size for index in dense)
-    if not dense or inputs > LARGEST:
+    if not dense:
         return node
     target = wanted.reshape(-1, node.channels)
-    places = min(len(target), ROWS, CELLS // inputs)
+    places = min(len(target), ROWS, CELLS // min(inputs, LARGEST))
     chosen = np.sort(np.random.default_rng(0).choice(len(target), places, replace=False))
-    target = target[chosen]
-    found = node.bias.astype(np.float32)
-    parts, kernels = [], []
-    for index, term in enumerate(node.terms):
-        scale = scales[term.tensor]
-        pad = (np.array(graph.pad) - scale.offset) / scale.step if term.tensor == INPUT else np.zeros(1)
-        read = patches(term, codes[term.tensor], np.rint(pad).astype(np.float32), chosen)
-        kernel = (term.weights * scale.step[:, None, None]).reshape(node.channels, -1)
-        offset = (term.weights.sum((2, 3)) @ scale.offset).astype(np.float32)
-        found = found + _product(read, kernel.T.astype(np.float32)) + offset
-        if index in dense:
-            parts.append(read)
-            kernels.append(kernel)
-    error = target - found
+    reader = _Reader(graph, node, dense, codes, scales, chosen)
+    error = target[chosen] - reader.sums()
     if node.fires:
         top = (step * groups).astype(np.float32)
-        quiet = (np.maximum(target, found) <= 0) | (np.minimum(target, found) >= top)
+        found = target[chosen] - error
+        quiet = (np.maximum(target[chosen], found) <= 0) | (np.minimum(target[chosen], found) >= top)
         error *= np.where(quiet, np.float32(QUIET), np.float32(1))
-    read, kernel = np.concatenate(parts, 1), np.concatenate(kernels, 1)
-    read -= read.mean(0)
-    gram = _inner(read, read)
-    own = gram.diagonal()
-    if not own.any():  # nothing ever reaches this node
+    error -= error.mean(0)
+    kernel = reader.kernel.copy()
+    mask = kernel != 0
+    blocks: list[_Block] = []
+    for outputs, parts in _blocks(mask, reader.lanes):
+        for columns in parts:
+            if (block := _move(reader, kernel, mask, error, outputs, columns, len(parts) > 1)) is not None:
+                blocks.append(block)
+    if not blocks:  # nothing ever reaches this node
         return node
-    gram[np.diag_indices(inputs)] += RIDGE * own + 1e-6 * own.mean()
-    kernel += np.linalg.solve(gram, _inner(read, error - error.mean(0))).T
-    moved = _with(node, dense, kernel, scales)
-    unit = (grid(moved, scales, step, groups, arithmetic) / step)[:, None]
-    return _with(node, dense, round_in_turn(kernel * unit, gram, arithmetic.limit) / unit, scales)
-
-
-def round_in_turn(weights: np.ndarray, gram: np.ndarray, limit: int) -> np.ndarray:
-    """Whole numbers in [-limit, limit] near `weights` [channels, inputs], with little error under `gram`."""
-    weights, rounded = weights.copy(), np.empty_like(weights)
-    spread = np.linalg.cholesky(np.linalg.inv(gram)).T
-    for turn in range(weights.shape[1]):
-        rounded[:, turn] = np.clip(np.rint(weights[:, turn]), -limit, limit)
-        error = (weights[:, turn] - rounded[:, turn]) / spread[turn, turn]
-        weights[:, turn + 1 :] -= error[:, None] * spread[turn, turn + 1 :]
+    unit = grid(_with(node, dense, kernel, scales), scales, step, groups, arithmetic) / step
+    for _ in range(TRIES):
+        whole = np.rint(kernel * unit[:, None])
+        for block in blocks:
+            at = np.ix_(block.outputs, block.columns)
+            real = kernel[at] * unit[block.outputs, None]
+            whole[at] = round_in_turn(real, block.gram, arithmetic.limit, None if mask[at].all() else mask[at])
+        rounded = _with(node, dense, whole / unit[:, None], scales)
+        kept = whole * (grid(rounded, scales, step, groups, arithmetic) / step / unit)[:, None]
+        if not (lost := (np.abs(kept - np.rint(kept)) > NOISE).any(1)).any():
+            break
+        # Taking errors over has made a sum too large for this grid.
+        unit = unit * (np.where(lost, 0.5, 1.0) if node.fires else 0.95)
     return rounded
+
+
+def _move(
+    reader: _Reader,
+    kernel: np.ndarray,
+    mask: np.ndarray,
+    error: np.ndarray,
+    outputs: np.ndarray,
+    columns: np.ndarray,
+    more: bool,
+) -> _Block | None:
+    """Move the block's weights in `kernel` [channels, inputs] and, where `more` follow, take the effect off `error`."""
+    read = reader.read(columns)
+    read -= read.mean(0)
+    gram = gram_of(read)
+    if not gram.diagonal().any():
+        return None
+    wanted = error[:, outputs] if len(outputs) < len(kernel) else error
+    at = np.ix_(outputs, columns)
+    ridge = choose_ridge(read, wanted)
+    if np.isfinite(ridge):
+        move = fit(ridged(gram, ridge), inner(read, wanted), mask[at])
+        kernel[at] += move
+        if more:
+            error[:, outputs] -= product(read, move.T.astype(np.float32))
+    return _Block(outputs=outputs, columns=columns, gram=ridged(gram, RIDGES[0]))
+
+
+def _blocks(mask: np.ndarray, lanes: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Output channels that have inputs in common, and the columns of these inputs, in parts small enough to solve.
+
+    mask: weights that are not zero [channels, columns]; lanes: which input channel a column belongs to, ascending.
+    """
+    starts = np.flatnonzero(np.diff(lanes, prepend=-1))
+    reads = np.logical_or.reduceat(mask, starts, axis=1)
+    left = reads.any(1)
+    while left.any():
+        outputs = np.zeros(len(mask), bool)
+        outputs[left.argmax()] = True
+        while True:
+            wider = reads[:, reads[outputs].any(0)].any(1)
+            if (wider == outputs).all():
+                break
+            outputs = wider
+        left &= ~outputs
+        columns = np.flatnonzero(reads[outputs].any(0)[lanes])
+        size = LARGEST if len(columns) <= LARGEST else BLOCK
+        yield np.flatnonzero(outputs), np.array_split(columns, -(-len(columns) // size))
+
+
+class _Reader:
+    """What a node reads at the `chosen` output places, as columns of a matrix: its dense terms one after the other.
+
+    kernel: the weights per code [channels, columns]. lanes: a number for the input channel of every column, ascending.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        node: Node,
+        dense: list[int],
+        codes: Mapping[str, np.ndarray],
+        scales: Mapping[str, Scale],
+        chosen: np.ndarray,
+    ) -> None:
+        self.graph, self.node, self.dense, self.codes, self.scales, self.chosen = (
+            graph, node, dense, codes, scales, chosen,
+        )  # fmt: skip
+        terms = [node.terms[index] for index in dense]
+        self.kernel = np.concatenate([self._per_code(term) for term in terms], 1)
+        sizes = np.concatenate([np.full(term.weights.shape[1], term.weights[0, 0].size) for term in terms])
+        self.lanes = np.repeat(np.arange(len(sizes)), sizes)
+        self.kept: np.ndarray | None = None
+
+    def sums(self) -> np.ndarray:
+        """The node's sums float32 [places, channels] on these codes; small matrices are kept for `read`."""
+        found = self.node.bias.astype(np.float32)
+        parts = []
+        for index, term in enumerate(self.node.terms):
+            offset = (term.weights.sum((2, 3)) @ self.scales[term.tensor].offset).astype(np.float32)
+            kernel, lane = self._per_code(term), term.weights[0, 0].size
+            for channels in np.array_split(np.arange(term.weights.shape[1]), -(-kernel.shape[1] // LARGEST)):
+                read = self._patches(term, channels)
+                part = kernel[:, channels[0] * lane : (channels[-1] + 1) * lane]
+                found = found + product(read, part.T.astype(np.float32))
+                if index in self.dense and self.kernel.shape[1] <= LARGEST:
+                    parts.append(read)
+            found = found + offset
+        self.kept = np.concatenate(parts, 1) if parts else None
+        return found
+
+    def read(self, columns: np.ndarray) -> np.ndarray:
+        """These columns, float32 [places, columns]; the caller may change them."""
+        if self.kept is not None:
+            return self.kept[:, columns] if len(columns) < self.kept.shape[1] else self.kept
+        parts, first = [], 0
+        for term in (self.node.terms[index] for index in self.dense):
+            lane = term.weights[0, 0].size
+            here = columns[(columns >= first) & (columns < first + term.weights[0].size)] - first
+            if len(here):
+                channels = np.unique(here // lane)
+                read = self._patches(term, channels)
+                parts.append(read[:, np.searchsorted(channels, here // lane) * lane + here % lane])
+            first += term.weights[0].size
+        return np.concatenate(parts, 1)
+
+    def _per_code(self, term: Term) -> np.ndarray:
+        return (term.weights * self.scales[term.tensor].step[:, None, None]).reshape(self.node.channels, -1)
+
+    def _patches(self, term: Term, channels: np.ndarray) -> np.ndarray:
+        scale, codes = self.scales[term.tensor], self.codes[term.tensor]
+        pad = np.zeros(len(scale.step))
+        if term.tensor == INPUT:
+            pad = (np.array(self.graph.pad) - scale.offset) / scale.step
+        if len(channels) < codes.shape[3]:
+            term = dataclasses.replace(term, weights=term.weights[:1, channels])
+            codes, pad = codes[..., channels], pad[channels]
+        return patches(term, codes, np.rint(pad).astype(np.float32), self.chosen)
 
 
 def patches(term: Term, codes: np.ndarray, pad: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -105,29 +229,15 @@ def patches(term: Term, codes: np.ndarray, pad: np.ndarray, chosen: np.ndarray) 
     kernel_h, kernel_w = term.weights.shape[2:]
     read = np.empty((len(chosen), channels, kernel_h, kernel_w), np.float32)
 
-    def fill(block: slice) -> None:
-        image, place = np.divmod(chosen[block], rows * columns)
+    def fill(part: slice) -> None:
+        image, place = np.divmod(chosen[part], rows * columns)
         y, x = (start * step for start, step in zip(np.divmod(place, columns), term.stride, strict=True))
         for i in range(kernel_h):
             for j in range(kernel_w):
-                read[block, :, i, j] = padded[image, y + i * term.dilation[0], x + j * term.dilation[1]]
+                read[part, :, i, j] = padded[image, y + i * term.dilation[0], x + j * term.dilation[1]]
 
-    parallel.each(fill, _blocks(len(chosen)))
+    parallel.each(fill, pieces(len(chosen)))
     return read.reshape(len(chosen), -1)
-
-
-def _blocks(places: int) -> list[slice]:
-    return [slice(start, start + BLOCK) for start in range(0, places, BLOCK)]
-
-
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left @ right, for many rows of `left`."""
-    return np.concatenate(parallel.each(lambda block: left[block] @ right, _blocks(len(left))))
-
-
-def _inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left.T @ right over many rows, in float64; always summed in the same order."""
-    return sum(parallel.each(lambda block: (left[block].T @ right[block]).astype(np.float64), _blocks(len(left))))  # type: ignore[return-value]
 
 
 def _with(node: Node, dense: list[int], kernel: np.ndarray, scales: Mapping[str, Scale]) -> Node:
