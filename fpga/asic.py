@@ -90,7 +90,7 @@ class Asic:
 
 
 def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *, mhz: float = 100.0) -> Asic:
-    """Map, simulate image codes uint8 [N, C, H, W] one after the other, and analyse; minutes."""
+    """Map, simulate images, as `model/pixels.py` says, one after the other, and analyse; minutes."""
     from ..sim.engine import simulate
 
     yosys, sta = find_tool("yosys"), shutil.which("sta")

@@ -8,6 +8,7 @@ MmioLink(mmio, send, receive)       AXI, with anything that has read(offset) and
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -126,15 +127,24 @@ class SerialLink(PacketLink):
 
     @classmethod
     def open(cls, path: str, *, baud: int = 115200, timeout: float = 2.0) -> SerialLink:
-        """A link over the serial device `path`; OneSpikeError where it cannot be opened."""
+        """A link over the serial device `path`, for this program alone; OneSpikeError where it cannot be opened."""
         import serial
 
         try:
-            return cls(serial.Serial(path, baud, write_timeout=10), timeout=timeout)
+            return cls(serial.Serial(path, baud, write_timeout=10, exclusive=True), timeout=timeout)
         except (serial.SerialException, OSError, ValueError) as error:
-            reasons = {2: "there is no such device", 13: "permission denied", 16: "it is in use"}
-            reason = reasons.get(getattr(error, "errno", None) or 0, str(error))
+            code = getattr(error, "errno", None) or 0
+            if code in (errno.EAGAIN, errno.EBUSY):
+                raise OneSpikeError(
+                    f"Cannot open the serial port {path}: another program uses it; end that one first, or close its link."
+                ) from None
+            reasons = {errno.ENOENT: "there is no such device", errno.EACCES: "permission denied"}
+            reason = reasons.get(code, str(error))
             raise OneSpikeError(f"Cannot open the serial port {path}: {reason}; name the board's port.") from None
+
+    def close(self) -> None:
+        """Leave the port to others."""
+        self.port.close()
 
     def send(self, data: bytes) -> None:
         self._try(self.port.reset_input_buffer)

@@ -23,6 +23,7 @@ from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPE
 from .builder import Builder
 from .errors import OneSpikeError
 from .graph import Graph
+from .pixels import nearest_codes
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
 
@@ -294,7 +295,7 @@ def _check(graph: Graph, finals: list[torch.fx.Node], reference: torch.nn.Module
     images = torch.randn(example.shape, generator=generator, dtype=torch.float64)
     if graph.image is not None:  # pixels that its own quantisation leaves as they are
         scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
-        codes = graph.image.quantise(images.numpy().reshape(-1, *graph.shape))
+        codes = nearest_codes(graph.image, images.numpy().reshape(-1, *graph.shape))
         images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
     stairs = any(node.staircase is not None for node in graph.nodes)
     found = torch.from_numpy(graph.run(images.numpy().reshape(-1, *graph.shape)))

@@ -96,7 +96,7 @@ class Operations:
 
 
 def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image_code: str = "signed") -> Operations:
-    """Count the operations of image codes uint8 [N, C, H, W], or of all tensors' codes as `golden.run` gives them.
+    """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
 
     image_code: "signed" (digits, the engine's default for 8-bit pixels), "signed4" (the same for up to 4 bits) or
     "radix" (plain binary).
@@ -110,7 +110,7 @@ def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image
         total = len(images[INPUT])
         parts.append(_count(net, images, image_code))
     else:
-        images = np.asarray(images)
+        images = net.image.quantise(images)
         total = len(images)
         for start in range(0, total, CHUNK):
             result = golden.run(net, images[start : start + CHUNK], layers=True)
