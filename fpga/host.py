@@ -122,7 +122,7 @@ class Board:
         self._attempt(lambda: self.link.write(word("control"), [0]))
 
     def start(self) -> None:
-        """Start the engine with the network in its memories, after `stop` or a reset that has left them as they were."""
+        """Start the engine with the network in its memories, after `stop` or a reset that left them as they were."""
         mapping = self._loaded()
         self._attempt(lambda: self._begin(mapping))
 

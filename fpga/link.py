@@ -136,7 +136,7 @@ class SerialLink(PacketLink):
             code = getattr(error, "errno", None) or 0
             if code in (errno.EAGAIN, errno.EBUSY):
                 raise OneSpikeError(
-                    f"Cannot open the serial port {path}: another program uses it; end that one first, or close its link."
+                    f"Cannot open the serial port {path}: another program uses it; end that one, or close its link."
                 ) from None
             reasons = {errno.ENOENT: "there is no such device", errno.EACCES: "permission denied"}
             reason = reasons.get(code, str(error))

@@ -117,7 +117,8 @@ def engines(base: EngineConfig, axes: Map[str, Sequence[int]]) -> Iterator[Engin
 
 def count_cycles(mapping: Mapping, codes: np.ndarray) -> tuple[float, float]:
     """(cycles per image, utilisation) on images, as `pixels.py` says, by the exact cycle model."""
-    return _count(mapping, golden.run(mapping.net, mapping.net.image.quantise(codes), layers=True, trains=mapping.config.code == "psg"))
+    codes = mapping.net.image.quantise(codes)
+    return _count(mapping, golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg"))
 
 
 def _count(mapping: Mapping, result: golden.Result) -> tuple[float, float]:

@@ -61,7 +61,8 @@ def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:
     """A judge for outputs of `shape` (C, H, W); OneSpikeError where the labels are not about such outputs."""
     labels = np.asarray(labels)
     channels, height, width = shape
-    outputs = f"{channels} output{'s' * (channels > 1)}" + (f" at {height} x {width} places" if height * width > 1 else "")
+    outputs = f"{channels} output{'s' * (channels > 1)}"
+    outputs += f" at {height} x {width} places" if height * width > 1 else ""
     if labels.dtype.kind not in "iub":
         raise OneSpikeError(
             f"The labels of {name} are {labels.dtype}, not classes, so that no answer is right or wrong; compare "
@@ -78,9 +79,10 @@ def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:
             return Judge(shape, labels)
     wanted = (height, width) if height * width > 1 else ()
     if labels.shape[1:] != wanted or not labels.ndim:
+        need = ", ".join(["N", *map(str, wanted)])
         raise OneSpikeError(
-            f"The network has {outputs}, so that labels must have the shape (N{''.join(f', {s}' for s in wanted)}), but "
-            f"those of {name} have {labels.shape}."
+            f"The network has {outputs}, so that labels must have the shape ({need}), but those of {name} have "
+            f"{labels.shape}."
         )
     _within(labels, max(1, channels - 1), outputs, name)
     return Judge(shape, labels)

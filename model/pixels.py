@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images into codes: the one rule for all that takes images, `golden`, `Board.classify`, `simulate`, `count` and others.
+"""Images into codes: the one rule for all that takes images: `golden`, `Board.classify`, `simulate`, `count`, ...
 
 * Integers are codes, 0..2**bits - 1: for a network of 8-bit images the bytes of a picture, as they are.
-* Floating-point numbers are what the module itself takes, x = code * scale + offset, and are rounded to the nearest code.
+* Floating-point numbers are what the module itself takes, x = code * scale + offset; they are rounded to codes.
 * Anything else is refused.
 
 The shape is (N, C, H, W), or, as `convert` takes it, (N, C, L) for maps of height 1 and (N, F) for maps of one place.
@@ -59,7 +59,7 @@ def image_codes(image: Image, images: Any) -> np.ndarray:
 
 
 def nearest_codes(image: Image, values: np.ndarray) -> np.ndarray:
-    """Codes uint8 of floats [N, C, H, W] in the module's own scale, rounded to nearest and clipped, whatever they are."""
+    """Codes uint8 of floats [N, C, H, W] in the module's own scale, rounded to nearest and clipped, unchecked."""
     scale, offset = (np.array(numbers).reshape(1, -1, 1, 1) for numbers in (image.scale, image.offset))
     return np.clip(np.rint((values - offset) / scale), 0, 2**image.bits - 1).astype(np.uint8)
 
@@ -132,8 +132,8 @@ def _check_range(image: Image, array: np.ndarray) -> None:
         outside = float(((units < 0) | (units > 1)).mean())
         raise OneSpikeError(
             f"The images range from {array.min():.4g} to {array.max():.4g}, but the network takes {_range(image)}, so "
-            f"that {max(1, round(100 * outside))} % of their values would be clipped; give them in the scale that the module takes, "
-            f"or image codes as integers, or np.clip them first."
+            f"that {max(1, round(100 * outside))} % of their values would be clipped; give them in the scale that the "
+            f"module takes, or image codes as integers, or np.clip them first."
         )
 
 

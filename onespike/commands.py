@@ -48,7 +48,7 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
 
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:
-    """Share of right answers of the golden model; OneSpikeError where the labels are not about the network's outputs."""
+    """Share of right answers of the golden model; OneSpikeError where the labels are about other outputs."""
     return judge(net.output, data.labels, repr(data.name)).share(net.golden(data.images))
 
 

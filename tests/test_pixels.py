@@ -69,7 +69,7 @@ def test_shapes_as_for_convert(shape, flat):
     codes = net.image.quantise(images)
     assert codes.shape == maps.shape and np.array_equal(net.golden(codes.reshape(flat)), net.golden(images))
     assert net.golden(images, operations=True).operations == count(net, maps)
-    with pytest.raises(OneSpikeError, match=rf"^Images must have the shape \(N, {shape[0]}.*\) or \(N, {shape[0]}, 1, "):
+    with pytest.raises(OneSpikeError, match=rf"^Images must have the shape \(N, {shape[0]}.*\) or \(N, {shape[0]}, 1"):
         net.golden(np.zeros((3, 4)))
 
 
