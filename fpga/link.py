@@ -19,6 +19,7 @@ from ..model.errors import OneSpikeError
 from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
 
 SHOWN = 24  # bytes that an error message shows
+QUIET = 0.3  # seconds of a quiet line after which every board has forgotten a request that stopped short
 
 
 class LinkError(OneSpikeError):
@@ -60,10 +61,16 @@ class PacketLink:
         raise NotImplementedError
 
     def recover(self) -> None:
-        """Leave the board time to find the line quiet, and drop what it still sends."""
-        until = time.monotonic() + min(0.3, self.timeout)
-        while time.monotonic() < until:
-            self.receive(0.05)
+        """Wait until the line has been quiet long enough for the board to notice; drop what it still sends until then.
+
+        At most the time that an answer may take: some devices never fall silent. SPI gives 0 where the board is.
+        """
+        last = now = time.monotonic()
+        end = now + self.line_seconds + self.timeout
+        while now - last < min(QUIET, self.timeout) and now < end:
+            heard = self.receive(0.05).strip(b"\0")
+            now = time.monotonic()
+            last = now if heard else last
 
     def read(self, address: int, count: int = 1, *, fixed: bool = False) -> list[int]:
         words: list[int] = []
