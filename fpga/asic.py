@@ -69,7 +69,8 @@ report_power -digits 9
 class Asic:
     """The engine's logic in one library, and its energy on the images that were simulated.
 
-    area_um2: of all cells, and of flip-flops among them. fmax_mhz: before layout. power_mw: by kind, at clock_mhz.
+    area_um2: of all cells, and of flip-flops among them. fmax_mhz: the fastest clock before layout. clock_mhz: the one
+    asked for, or fmax_mhz where that is slower; power_mw, by kind, and logic_uj are at this clock.
     logic_uj: that power over the cycles of an image. memory_uj: all spike, weight and parameter bits of an image in
     SRAM, by `energy.estimate`. activity: transitions of a flip-flop per cycle, the mean.
     """
@@ -90,15 +91,14 @@ class Asic:
 
 
 def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *, mhz: float = 100.0) -> Asic:
-    """Map, simulate image codes uint8 [N, C, H, W] one after the other, and analyse; minutes."""
+    """Map, simulate images, as `model/pixels.py` says, one after the other, and analyse; minutes."""
     from ..sim.engine import simulate
 
     yosys, sta = find_tool("yosys"), shutil.which("sta")
     if sta is None:
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     cells = read_liberty(liberty)
-    period = 1000 / mhz
-    script = SYNTHESIS.replace("DONT_USE", DONT_USE).replace("PERIOD", f"{period * 1000:.0f}")
+    script = SYNTHESIS.replace("DONT_USE", DONT_USE).replace("PERIOD", f"{1e6 / mhz:.0f}")
     write_atomically(build_dir / "cells.lib", cells)
     write_atomically(build_dir / "onespike.v", to_verilog(mapping.config))
     write_atomically(build_dir / "load.txt", "set_load 20 [all_outputs]\n")  # fF; with a load abc buffers and resizes
@@ -110,14 +110,7 @@ def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *,
     measured = read_saif((run_dir / "dump.saif").read_text(), simulated.simulated_cycles)
     pins, found = activity_script(json.loads((build_dir / "netlist.json").read_text()), measured)
     write_atomically(build_dir / "activity.tcl", pins)
-    write_atomically(build_dir / "analysis.tcl", ANALYSIS.format(top=TOP, period=period))
-    text = run_tool([sta, "-exit", "analysis.tcl"], build_dir, "sta.log")
-    write_atomically(build_dir / "sta.log", text)
-    slack = re.search(r"onespike slack (\S+)", text)
-    total = re.search(r"(?m)^Total +(\S+) +(\S+) +(\S+) +(\S+)", text)
-    if slack is None or total is None or re.search(r"(?m)^Error", text):
-        raise OneSpikeError(f"OpenSTA could not analyse the netlist (log: {build_dir / 'sta.log'}).")
-    watts = dict(zip(("internal", "switching", "leakage", "total"), map(float, total.groups()), strict=True))
+    fmax, mhz, watts = at_reachable_clock(sta, build_dir, mhz)
     area, sequential, number, flip_flops = _stat(build_dir)
     cycles = simulated.simulated_cycles / len(codes)
     system = next(s for s in energy.estimate(mapping, codes).systems if s.name == "onespike")
@@ -128,8 +121,8 @@ def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *,
         sequential_um2=sequential,
         cells=number,
         flip_flops=flip_flops,
-        fmax_mhz=round(1000 / (period - float(slack[1]) * 1e9), 1),
-        clock_mhz=mhz,
+        fmax_mhz=round(fmax, 1),
+        clock_mhz=round(mhz, 1),
         power_mw={kind: value * 1e3 for kind, value in watts.items()},
         activity=found,
         cycles_per_image=cycles,
@@ -137,6 +130,28 @@ def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *,
         memory_uj=system.total_uj - arithmetic,
         memory_source=energy.MEMORY_TABLE,
     )
+
+
+def at_reachable_clock(sta: str, build_dir: Path, mhz: float) -> tuple[float, float, dict[str, float]]:
+    """The fastest clock, the one that power is given at, and the power: a clock out of reach has none."""
+    fmax, watts = analyse(sta, build_dir, mhz)
+    if fmax >= mhz:
+        return fmax, mhz, watts
+    return fmax, fmax, analyse(sta, build_dir, fmax)[1]
+
+
+def analyse(sta: str, build_dir: Path, mhz: float) -> tuple[float, dict[str, float]]:
+    """The fastest clock of the netlist in MHz, and its power in watts, by kind, at `mhz`."""
+    period = 1000 / mhz
+    write_atomically(build_dir / "analysis.tcl", ANALYSIS.format(top=TOP, period=period))
+    text = run_tool([sta, "-exit", "analysis.tcl"], build_dir, "sta.log")
+    write_atomically(build_dir / "sta.log", text)
+    slack = re.search(r"onespike slack (\S+)", text)
+    total = re.search(r"(?m)^Total +(\S+) +(\S+) +(\S+) +(\S+)", text)
+    if slack is None or total is None or re.search(r"(?m)^Error", text):
+        raise OneSpikeError(f"OpenSTA could not analyse the netlist (log: {build_dir / 'sta.log'}).")
+    watts = dict(zip(("internal", "switching", "leakage", "total"), map(float, total.groups()), strict=True))
+    return 1000 / (period - float(slack[1]) * 1e9), watts
 
 
 def read_liberty(path: Path) -> str:

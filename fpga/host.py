@@ -9,6 +9,7 @@ answer = board.classify(images)      # Answer(logits, classes)
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..hw.counters import counter_names, counter_stride
+from ..hw.counters import counter_names, counter_stride, layer_depth
 from ..hw.emit import weight_bytes
 from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
 from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.images import fingerprint, image_beats, load_words, memory_images
+from ..model.judge import answers
 from ..model.mapping import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .link import Link, LinkError
@@ -33,7 +35,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the board said: logits int64 [N, classes], and the class of each image."""
+    """What the board said: logits int64 [N, classes], and the class of each image.
+
+    classes: int64 [N], as `model/judge.py` says: of one output, 1 where it is at least 0; [N, H, W] of a map.
+    """
 
     logits: np.ndarray
     classes: np.ndarray
@@ -45,11 +50,18 @@ class Board:
     patience: seconds that an image may take.
 
     Members: `config`, the engine's parameters as the core states them; `mapping`, the network that was loaded.
+
+    A start leaves a random mark in the register `counter`, which every stop, load or reset clears: where it has gone,
+    another program has taken the board, whose answers may be another network's.
     """
 
     def __init__(self, link: Link, *, patience: float = 10.0):
         self.link, self.patience = link, patience
         self.mapping: Mapping | None = None
+        self._mark = 0  # what `counter` holds while the board is ours; 0 where a fault of the line leaves that open
+        self._network = 0  # what `network` reads then
+        self._place = 0  # of streamed weights in external memory
+        self._stopped = False  # by `stop`
         found, version, features = self._attempt(lambda: self.link.read(word("id"), 3))
         if found != ID:
             raise OneSpikeError(f"What answers is not a OneSpike core: it says 0x{found:08X} instead of 0x{ID:08X}.")
@@ -71,7 +83,7 @@ class Board:
     ) -> Mapping:
         """Load a network, unless it is built in; OneSpikeError, with numbers, where it is too large for the board.
 
-        guide: image codes [N, C, H, W] with which the cheapest mapping is chosen; a Mapping is loaded as it is.
+        guide: images, as for `classify`, with which the cheapest mapping is chosen; a Mapping is loaded as it is.
         store: for engines that stream their weights: puts them into memory and returns the address at which the engine
         finds them, a multiple of 4096; the engine is stopped meanwhile.
         """
@@ -89,23 +101,43 @@ class Board:
         words = [] if held and self._fingerprint(mapping) == held else load_words(images, self.config)
         if words and not self.config.loadable:
             raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
-        image = mapping.tensors[INPUT]
 
         def attempt() -> None:
             self.link.write(word("control"), [0])
             if words:
                 self.link.write(word("load"), words, fixed=True)
-            if place is not None:
-                self.link.write(word("weight_address"), [place])
-            self.link.write(word("beats"), [image.size * len(image.slices)])
-            self.link.write(word("control"), [1])
+            self._begin(mapping)
             self._check()
 
         self.mapping = None
-        place = self._store(weight_bytes(images, self.config), store) if self.config.streams_weights else None
+        if self.config.streams_weights:
+            self._place = self._store(weight_bytes(images, self.config), store)
         self._attempt(attempt)
-        self.mapping = mapping
+        self.mapping, self._network = mapping, 0 if words else held
         return mapping
+
+    def stop(self) -> None:
+        """Stop the engine: images inside are lost, the network stays in its memories."""
+        self._stopped = True
+        self._attempt(lambda: self.link.write(word("control"), [0]))
+
+    def start(self) -> None:
+        """Start the engine with the network in its memories, after `stop` or a reset that left them as they were."""
+        mapping = self._loaded()
+        self._attempt(lambda: self._begin(mapping))
+
+    def _begin(self, mapping: Mapping) -> None:
+        """Stop, and start for images of this mapping, with a mark of our own."""
+        image, marks = mapping.tensors[INPUT], counter_stride(self.config) * layer_depth(self.config)
+        self._mark = 0
+        mark = 1 + secrets.randbelow(marks - 1)
+        self.link.write(word("control"), [0])
+        if self.config.streams_weights:
+            self.link.write(word("weight_address"), [self._place])
+        self.link.write(word("beats"), [image.size * len(image.slices)])
+        self.link.write(word("counter"), [mark])
+        self.link.write(word("control"), [1])
+        self._mark, self._stopped = mark, False
 
     def _store(self, weights: bytes, store: Callable[[bytes], int] | None) -> int:
         """Where the weights lie in external memory."""
@@ -144,36 +176,37 @@ class Board:
             ) from None
 
     def classify(self, images: np.ndarray, *, progress: Callable[[], None] = lambda: None) -> Answer:
-        """Classify images [N, C, H, W]: uint8 are the network's codes, floats are quantised as the network says.
+        """Classify images: integers are codes, floats are in the module's own scale, as `model/pixels.py` says.
 
-        progress: called after every image.
+        progress: called after every image. OneSpikeError where another program has taken the board since `load`.
         """
         mapping = self._loaded()
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[1:] != mapping.net.image.shape:
-            raise OneSpikeError(
-                f"The images have the shape {images.shape}, but the network takes (N, "
-                f"{', '.join(map(str, mapping.net.image.shape))})."
-            )
-        codes = images if images.dtype == np.uint8 else mapping.net.image.quantise(images)
+        codes = mapping.net.image.quantise(images)
+        self._attempt(self._check_network)
         logits = []
         for beats in image_beats(mapping, codes):
             logits.append(self._attempt(partial(self._image, [int(beat) for beat in beats]), self._restart))
             progress()
         values = np.array(logits, np.int64).reshape(len(codes), mapping.net.classes)
-        return Answer(logits=values, classes=values.argmax(1))
+        return Answer(logits=values, classes=answers(values, mapping.net.output))
 
     def counters(self) -> np.ndarray:
         """Counters [layers, 4 or 5] of the last image, in the order of `counter_names`."""
         layers, stride = len(self._loaded().layers), counter_stride(self.config)
         if not self.config.counters:
             raise OneSpikeError("The board's engine has no counters; build its design with them.")
+        self._attempt(self._check_ours)
+
+        mark, self._mark = self._mark, 0
 
         def attempt() -> list[int]:
             self.link.write(word("counter"), [0])
-            return self.link.read(word("count"), stride * layers, fixed=True)
+            words = self.link.read(word("count"), stride * layers, fixed=True)
+            self.link.write(word("counter"), [mark])
+            return words
 
         found = np.array(self._attempt(attempt), np.int64).reshape(layers, stride)
+        self._mark = mark
         return found[:, : len(counter_names(self.config))]
 
     def status(self) -> dict[str, Any]:
@@ -207,12 +240,36 @@ class Board:
             link.write(word("image_last"), beats[-1:])
             self._wait("result")
             words = link.read(word("logit"), count, fixed=True)
-        self._check()
+        self._check(self._check_ours())
         return self._signed(words)
 
-    def _check(self) -> None:
-        if (found := self.link.read(word("events"))[0]) & ~flag("events", "done"):
+    def _check(self, found: int | None = None) -> None:
+        """LinkError where the events tell of a fault."""
+        found = self.link.read(word("events"))[0] if found is None else found
+        if found & ~flag("events", "done"):
             raise LinkError(f"The board noted a fault while it worked (events 0x{found:02X}).")
+
+    def _check_ours(self) -> int:
+        """The events; OneSpikeError where the mark has gone."""
+        if self._stopped:
+            raise OneSpikeError("The engine is stopped; call start() first.")
+        if not self._mark:
+            raise LinkError("The line failed while the engine was started again; load the network again.")
+        words = self.link.read(word("events"), word("counter") - word("events") + 1)
+        if words[-1] != self._mark:
+            raise self._taken()
+        return words[0]
+
+    def _check_network(self) -> None:
+        self._check_ours()
+        if self.link.read(word("network"))[0] != self._network:
+            raise self._taken()
+
+    def _taken(self) -> OneSpikeError:
+        return OneSpikeError(
+            "The board does not run this network any more: another program has taken it, or it has been reset; see "
+            "that one program uses it, and load the network again."
+        )
 
     def _wait(self, name: str) -> None:
         until = time.monotonic() + self.patience
@@ -228,8 +285,9 @@ class Board:
         return [value - (1 << bits) if value >> (bits - 1) else value for value in values]
 
     def _restart(self) -> None:
-        self.link.write(word("control"), [0])
-        self.link.write(word("control"), [1])
+        """After a fault of the line: the engine anew, where it is still ours."""
+        self._check_ours()
+        self._begin(self._loaded())
 
     def _attempt(self, action: Callable[[], T], before_retry: Callable[[], None] = lambda: None) -> T:
         """The action; after a fault of the line again, ATTEMPTS times in all."""

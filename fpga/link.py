@@ -8,6 +8,7 @@ MmioLink(mmio, send, receive)       AXI, with anything that has read(offset) and
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from ..model.errors import OneSpikeError
 from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
 
 SHOWN = 24  # bytes that an error message shows
+QUIET = 0.3  # seconds of a quiet line after which every board has forgotten a request that stopped short
 
 
 class LinkError(OneSpikeError):
@@ -59,10 +61,16 @@ class PacketLink:
         raise NotImplementedError
 
     def recover(self) -> None:
-        """Leave the board time to find the line quiet, and drop what it still sends."""
-        until = time.monotonic() + min(0.3, self.timeout)
-        while time.monotonic() < until:
-            self.receive(0.05)
+        """Wait until the line has been quiet long enough for the board to notice; drop what it still sends until then.
+
+        At most the time that an answer may take: some devices never fall silent. SPI gives 0 where the board is.
+        """
+        last = now = time.monotonic()
+        end = now + self.line_seconds + self.timeout
+        while now - last < min(QUIET, self.timeout) and now < end:
+            heard = self.receive(0.05).strip(b"\0")
+            now = time.monotonic()
+            last = now if heard else last
 
     def read(self, address: int, count: int = 1, *, fixed: bool = False) -> list[int]:
         words: list[int] = []
@@ -126,15 +134,24 @@ class SerialLink(PacketLink):
 
     @classmethod
     def open(cls, path: str, *, baud: int = 115200, timeout: float = 2.0) -> SerialLink:
-        """A link over the serial device `path`; OneSpikeError where it cannot be opened."""
+        """A link over the serial device `path`, for this program alone; OneSpikeError where it cannot be opened."""
         import serial
 
         try:
-            return cls(serial.Serial(path, baud, write_timeout=10), timeout=timeout)
+            return cls(serial.Serial(path, baud, write_timeout=10, exclusive=True), timeout=timeout)
         except (serial.SerialException, OSError, ValueError) as error:
-            reasons = {2: "there is no such device", 13: "permission denied", 16: "it is in use"}
-            reason = reasons.get(getattr(error, "errno", None) or 0, str(error))
+            code = getattr(error, "errno", None) or 0
+            if code in (errno.EAGAIN, errno.EBUSY):
+                raise OneSpikeError(
+                    f"Cannot open the serial port {path}: another program uses it; end that one, or close its link."
+                ) from None
+            reasons = {errno.ENOENT: "there is no such device", errno.EACCES: "permission denied"}
+            reason = reasons.get(code, str(error))
             raise OneSpikeError(f"Cannot open the serial port {path}: {reason}; name the board's port.") from None
+
+    def close(self) -> None:
+        """Leave the port to others."""
+        self.port.close()
 
     def send(self, data: bytes) -> None:
         self._try(self.port.reset_input_buffer)

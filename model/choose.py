@@ -38,8 +38,8 @@ def choose_mapping(
     image_code: str = "auto",
     memory: ExternalMemory | None = None,
 ) -> Mapping:
-    """The mapping with the fewest cycles on the images `codes` uint8 [N, C, H, W] (one or two suffice)."""
-    result = golden.run(net, codes, layers=True, trains=config.code == "psg")
+    """The mapping with the fewest cycles on images, as `pixels.py` says (one or two suffice)."""
+    result = golden.run(net, net.image.quantise(codes), layers=True, trains=config.code == "psg")
     return choose_for(net, config, result, fit=fit, image_code=image_code, memory=memory)
 
 

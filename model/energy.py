@@ -132,10 +132,10 @@ NAMES = ("dense", "quantised", "quantised_skip", "unary", "onespike")
 
 
 def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None = None) -> Energy:
-    """Energy per image of the mapped network and its rivals on image codes uint8 [N, C, H, W]."""
+    """Energy per image of the mapped network and its rivals on images, as `pixels.py` says."""
     net, config = mapping.net, mapping.config
     image_code = mapping.tensors[INPUT].code
-    result = golden.run(net, codes, layers=True)
+    result = golden.run(net, net.image.quantise(codes), layers=True)
     assert isinstance(result, golden.Result)
     operations = operations or count(net, result.codes, image_code=image_code)
     maps = {n: spike_maps(net, n, v, image_code) for n, v in result.codes.items()}

@@ -12,6 +12,8 @@ from .converter import Conversion
 from .errors import OneSpikeError
 from .golden import pool
 from .graph import Graph, Node
+from .judge import judge
+from .pixels import real_values
 from .quantise import nearest
 from .spec import SpikeNet
 
@@ -30,24 +32,21 @@ class Accuracy:
 
 
 def evaluate(conversion: Conversion, images: np.ndarray, labels: np.ndarray, net: SpikeNet | None = None) -> Accuracy:
-    """Run images [N, C, H, W] in the module's own scale through all three; labels int [N]."""
+    """Run images, as `pixels.py` says, through all three; labels int [N] or as `judge.py` says."""
     if not len(labels) or len(images) != len(labels):
         raise OneSpikeError(
             f"Evaluation needs as many labels as images, at least one: not {len(labels)}, {len(images)}."
         )
     net = conversion.net if net is None else net
-    answers = [
-        conversion.original.run(images, np.float32).argmax(1),
-        quantised_logits(conversion, images).argmax(1),
-        net.golden(images).argmax(1),
-    ]
-    right = [float((answer == labels).mean()) for answer in answers]
+    judged = judge(net.output, labels)
+    values = real_values(net.image, images)
+    real, golden = conversion.original.run(values, np.float32), net.golden(images)
     return Accuracy(
         images=len(labels),
-        real=right[0],
-        quantised=right[1],
-        golden=right[2],
-        agreement=float((answers[0] == answers[2]).mean()),
+        real=judged.share(real),
+        quantised=judged.share(quantised_logits(conversion, values)),
+        golden=judged.share(golden),
+        agreement=judged.agreement(real, golden),
     )
 
 
@@ -74,4 +73,4 @@ def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
 
 def float_accuracy(graph: Graph, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers of the float graph."""
-    return float((graph.run(images, np.float32).argmax(1) == labels).mean())
+    return judge(graph.shapes()[graph.nodes[-1].name], labels).share(graph.run(images, np.float32))

@@ -116,7 +116,8 @@ def engines(base: EngineConfig, axes: Map[str, Sequence[int]]) -> Iterator[Engin
 
 
 def count_cycles(mapping: Mapping, codes: np.ndarray) -> tuple[float, float]:
-    """(cycles per image, utilisation) on image codes, by the exact cycle model."""
+    """(cycles per image, utilisation) on images, as `pixels.py` says, by the exact cycle model."""
+    codes = mapping.net.image.quantise(codes)
     return _count(mapping, golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg"))
 
 
@@ -175,7 +176,7 @@ def explore(
     base: EngineConfig,
     axes: Map[str, Sequence[int]],
     *,
-    accuracy: Map[str, float] | None = None,
+    accuracy: Map[str, float | None] | None = None,
     workers: int = 1,
     done: Callable[[int, int], None] | None = None,
 ) -> list[Point]:

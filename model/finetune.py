@@ -21,7 +21,8 @@ from .clamped import ClampQuantised, FloatGraph
 from .converter import Conversion, check_images, prepare
 from .data import Dataset
 from .errors import OneSpikeError
-from .train import Training, fit
+from .judge import judge
+from .train import Training, fit, wrong
 
 
 def finetune(
@@ -65,13 +66,18 @@ def finetune(
     if mix and distil != 1:
         raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
     check_images(data.images, network.image)
+    judge(network.net.output, data.labels, repr(data.name))
     model, teacher = ClampQuantised(network), FloatGraph(network)
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        one = logits.shape[1] == 1
         with torch.no_grad():
-            answers = (teacher(images) / temperature).softmax(1) if distil else None
-        found = (1 - distil) * F.cross_entropy(logits, labels)
-        if answers is not None:
+            asked = teacher(images) / temperature if distil else None
+            answers = None if asked is None else asked.sigmoid() if one else asked.softmax(1)
+        found = (1 - distil) * wrong(logits, labels)
+        if answers is not None and one:
+            found = found + distil * temperature**2 * F.binary_cross_entropy_with_logits(logits / temperature, answers)
+        elif answers is not None:
             likely = (logits / temperature).log_softmax(1)
             found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
         return found

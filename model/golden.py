@@ -100,7 +100,10 @@ def run(
     """
     codes = np.asarray(codes)
     if codes.shape[1:] != net.image.shape or codes.ndim != 4 or not np.issubdtype(codes.dtype, np.integer):
-        raise OneSpikeError(f"Image codes must be integers (N, {net.image.shape}), not {codes.dtype} {codes.shape}.")
+        raise OneSpikeError(
+            f"Image codes must be integers (N, {net.image.shape}), not {codes.dtype} {codes.shape}; "
+            f"`net.image.quantise` makes them of images."
+        )
     if codes.size and (codes.min() < 0 or codes.max() > net.top_code[INPUT]):
         raise OneSpikeError(f"Image codes must lie in 0..{net.top_code[INPUT]}.")
     plan = _plan(net)

@@ -22,6 +22,7 @@ from .errors import OneSpikeError
 from .exported import Ending, input_shape, walk
 from .graph import Graph
 from .network_file import existing
+from .pixels import nearest_codes
 from .torch_threads import torch_threads
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
@@ -151,7 +152,7 @@ def _check(graph: Graph, ending: Ending, reference: Module, shape: tuple[int, ..
     images = torch.randn(shape, generator=generator, dtype=torch.float64)
     if graph.image is not None:  # pixels that its own quantisation leaves as they are
         scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
-        codes = graph.image.quantise(images.numpy().reshape(-1, *graph.shape))
+        codes = nearest_codes(graph.image, images.numpy().reshape(-1, *graph.shape))
         images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
     stairs = any(node.staircase is not None for node in graph.nodes)
     found = torch.from_numpy(graph.run(images.numpy().reshape(-1, *graph.shape)))

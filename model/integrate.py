@@ -46,7 +46,8 @@ def constant(layer: Layer) -> bool:
 
 
 def run(net: SpikeNet, codes: np.ndarray, *, layers: bool = False) -> Stepped:
-    """Logits of image codes uint8 [N, C, H, W], in the SpikeNet's unit; with `layers` all spikes of all steps."""
+    """Logits of images, as `pixels.py` says, in the SpikeNet's unit; with `layers` all spikes of all steps."""
+    codes = net.image.quantise(codes)
     starts = range(0, len(codes), CHUNK)
     parts = parallel.each(lambda start: _run(net, codes[start : start + CHUNK], layers), starts)
     return Stepped(

@@ -15,6 +15,8 @@ import numpy as np
 from . import golden, parallel
 from .errors import OneSpikeError
 from .graph import Graph, Node, activate
+from .judge import judge
+from .pixels import real_values
 from .spec import INPUT, Layer, SpikeNet
 
 CHUNK = 100  # images whose tensors are held at once
@@ -82,7 +84,7 @@ def layer_losses(
     labels: np.ndarray,
     progress: Callable[[str], None] | None = None,
 ) -> Losses:
-    """Every layer that rounds, and the last, on images [N, C, H, W] in the module's own scale; labels int [N].
+    """Every layer that rounds, and the last, on images, as `pixels.py` says; labels int [N] or as `judge.py` says.
 
     Raises OneSpikeError where the networks do not have the same layers.
     """
@@ -91,6 +93,7 @@ def layer_losses(
             f"The layers of the integer network ({_names(net.layers)}) are not those of the float network "
             f"({_names(graph.nodes)}); give the model that it was converted from."
         )
+    judged, images = judge(net.output, labels), real_values(net.image, images)
     worths, errors = _fit(graph, net, images)
     right: dict[str, np.ndarray] = {}  # by node: alone, upto
     for real, counts, part in _tensors(graph, net, images):
@@ -108,7 +111,7 @@ def layer_losses(
 
         rounding = [index for index, node in enumerate(graph.nodes) if not node.exact]
         for index, given in zip(rounding, parallel.each(answers, rounding), strict=True):
-            found = [(logits.reshape(len(logits), -1).argmax(1) == labels[part]).sum() for logits in given]
+            found = [judged.right(logits.transpose(0, 3, 1, 2), part).sum() for logits in given]
             name = graph.nodes[index].name
             right[name] = right.get(name, 0) + np.array(found)
         if progress is not None:
@@ -169,7 +172,8 @@ def _tensors(graph: Graph, net: SpikeNet, images: np.ndarray) -> Iterator[tuple[
         part = slice(start, min(start + CHUNK, len(images)))
         result = golden.run(net, net.image.quantise(images[part]), layers=True)
         counts = {name: codes.transpose(0, 2, 3, 1).astype(np.float32) for name, codes in result.codes.items()}
-        counts[net.layers[-1].name] = result.logits[:, None, None, :].astype(np.float32)
+        logits = result.logits.reshape(-1, *net.output).transpose(0, 2, 3, 1)
+        counts[net.layers[-1].name] = logits.astype(np.float32)
         yield float_tensors(graph, images[part]), counts, part
 
 

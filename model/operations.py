@@ -96,7 +96,7 @@ class Operations:
 
 
 def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image_code: str = "signed") -> Operations:
-    """Count the operations of image codes uint8 [N, C, H, W], or of all tensors' codes as `golden.run` gives them.
+    """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
 
     image_code: "signed" (digits, the engine's default for 8-bit pixels), "signed4" (the same for up to 4 bits) or
     "radix" (plain binary).
@@ -105,7 +105,10 @@ def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image
         raise OneSpikeError(f"The image code must be 'signed', 'signed4' or 'radix', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
         raise OneSpikeError("There is nothing to count: give at least one image.")
-    given = {name: np.asarray(v) for name, v in (images if isinstance(images, Mapping) else {INPUT: images}).items()}
+    if isinstance(images, Mapping):
+        given = {name: np.asarray(values) for name, values in images.items()}
+    else:
+        given = {INPUT: net.image.quantise(images)}
     total = len(given[INPUT])
 
     def part(start: int) -> list[dict[str, int]]:

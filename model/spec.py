@@ -196,18 +196,11 @@ class Image:
         if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
             raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
 
-    def quantise(self, images: np.ndarray) -> np.ndarray:
-        """Codes uint8 [N, C, H, W] of float images in the module's own scale (round to nearest, clip)."""
-        images = np.asarray(images)
-        if images.shape[1:] != self.shape or images.ndim != 4:
-            raise OneSpikeError(
-                f"Images must have the shape (N, {', '.join(map(str, self.shape))}), not {images.shape}."
-            )
-        if not np.isfinite(images).all():
-            raise OneSpikeError("The images hold NaN or infinite values; clean the data first.")
-        scale = np.array(self.scale).reshape(1, -1, 1, 1)
-        offset = np.array(self.offset).reshape(1, -1, 1, 1)
-        return np.clip(np.rint((images - offset) / scale), 0, 2**self.bits - 1).astype(np.uint8)
+    def quantise(self, images: Any) -> np.ndarray:
+        """Codes uint8 [N, C, H, W] of images, by the rule of `pixels.py`: integers are codes, floats are rounded."""
+        from .pixels import image_codes
+
+        return image_codes(self, images)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -313,8 +306,13 @@ class SpikeNet:
         return max(signed_bits(*self.accumulator_range(layer)) for layer in self.layers)
 
     @property
+    def output(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the last layer; logits are flat, in this order."""
+        return self.shapes[self.layers[-1].name]
+
+    @property
     def classes(self) -> int:
-        return self.layers[-1].channels * math.prod(self.shapes[self.layers[-1].name][1:])
+        return math.prod(self.output)
 
     @functools.cached_property
     def hash(self) -> str:
@@ -330,7 +328,7 @@ class SpikeNet:
     @parallel.takes_threads
     def golden(
         self,
-        images: np.ndarray,
+        images: Any,
         *,
         layers: bool = False,
         trains: bool = False,
@@ -338,7 +336,8 @@ class SpikeNet:
         progress: Callable[[int], None] | None = None,
         threads: int | None = None,
     ) -> Any:
-        """Integer logits int64 [N, classes] of a float batch [N, C, H, W] in the module's own input scale.
+        """Integer logits int64 [N, classes] of images [N, C, H, W]: integers are codes, floats are in the module's own
+        scale, as `pixels.py` says; (N, C, L) and (N, F) are taken as `convert` takes them.
 
         With `layers` (every tensor's codes), `trains` (the literal PSG spikes of eq. 11) or `operations` (dense MACs,
         additions and spikes, see operations.py) a `golden.Result` that holds them too. threads: how many work at a time

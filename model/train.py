@@ -124,7 +124,7 @@ def fit(
                 loss(logits, images, labels).backward()
                 optimiser.step()
                 schedule.step()
-                right += int((logits.argmax(1) == labels).sum())
+                right += int((decided(logits) == labels).sum())
                 bar.advance(task)
             bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right")
             if checkpoint is not None:
@@ -164,13 +164,18 @@ def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any
     return int(state["epoch"])
 
 
+def decided(logits: torch.Tensor) -> torch.Tensor:
+    """The class of each image, as `judge.py` says."""
+    return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] >= 0).long()
+
+
 def train(
     module: nn.Module, data: Dataset, settings: Training, *, checkpoint: Path | None = None, progress: bool = True
 ) -> nn.Module:
     """Train `module` in place on the labels and return it in eval mode."""
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(
-        module, data, settings, lambda logits, images, labels: F.cross_entropy(logits, labels), "training",
+        module, data, settings, lambda logits, images, labels: wrong(logits, labels), "training",
         checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     return module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -182,8 +187,15 @@ def accuracy(module: nn.Module, data: Dataset, batch: int = 250) -> float:
     with torch.no_grad(), torch_threads(parallel.chosen()):
         for start in range(0, len(data), batch):
             logits = module(torch.from_numpy(data.images[start : start + batch]))
-            right += int((logits.argmax(1).numpy() == data.labels[start : start + batch]).sum())
+            right += int((decided(logits).numpy() == data.labels[start : start + batch]).sum())
     return right / len(data)
+
+
+def wrong(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy; of one output, with a sigmoid."""
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
 
 
 def train_or_load(

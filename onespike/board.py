@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from rich.progress import Progress as Bar
 from . import figures, tables
 from .hw.counters import counter_names
 from .model.errors import OneSpikeError
-from .model.spec import SpikeNet
+from .model.pixels import from_white
+from .model.spec import Image, SpikeNet
 from .options import make_mapping
 from .progress import Progress
 
 
-def load_pictures(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Images [N, C, H, W] of a picture or a .npy file; bytes become 0..1, floats stay as they are."""
+def load_pictures(path: Path, image: Image) -> np.ndarray:
+    """Images [N, C, H, W] of a picture or a .npy file: bytes span black to white, floats stay as they are."""
+    shape = image.shape
     if path.suffix == ".npy":
         from .model.data import load_images
 
@@ -37,7 +40,7 @@ def load_pictures(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             f"height x width); scale them first."
         )
     if images.dtype == np.uint8:
-        return images / np.float32(255)
+        return from_white(image, images / np.float32(255))
     if not np.issubdtype(images.dtype, np.floating):
         raise OneSpikeError(f"{path} must hold bytes (0..255) or floating-point numbers, not {images.dtype}.")
     return images
@@ -66,22 +69,25 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
     from .fpga.link import SerialLink
 
     net = SpikeNet.load(args.net)
-    images = load_pictures(args.images, net.image.shape)
+    images = load_pictures(args.images, net.image)
     codes = net.image.quantise(images)
-    link = SerialLink.open(args.port, baud=args.baud, timeout=args.timeout)
-    with progress.stage("load", f"Loading the network through {args.port}") as stage:
-        board = Board(link)
-        mapping = board.load(net, guide=codes[:1])
-        stage.note = f"{board.config.banks} banks x {board.config.lanes} lanes"
-    with (
-        progress.stage("classify", f"Classifying {len(codes)} images", spinner=False),
-        Bar(console=progress.console, transient=True) as bar,
-    ):
-        task = bar.add_task("images", total=len(codes))
-        answer = board.classify(codes, progress=lambda: bar.advance(task))
-    counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
+    with contextlib.closing(SerialLink.open(args.port, baud=args.baud, timeout=args.timeout)) as link:
+        with progress.stage("load", f"Loading the network through {args.port}") as stage:
+            board = Board(link)
+            mapping = board.load(net, guide=codes[:1])
+            stage.note = f"{board.config.banks} banks x {board.config.lanes} lanes"
+        with (
+            progress.stage("classify", f"Classifying {len(codes)} images", spinner=False),
+            Bar(console=progress.console, transient=True) as bar,
+        ):
+            task = bar.add_task("images", total=len(codes))
+            answer = board.classify(codes, progress=lambda: bar.advance(task))
+        counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
     for index, (label, logits) in enumerate(zip(answer.classes, answer.logits, strict=True)):
-        console.print(f"image {index}: class {label}, logits {' '.join(map(str, logits))}", soft_wrap=True)
+        said = f"class {label}" if label.ndim == 0 else f"classes {' '.join(map(str, label.ravel()))}"
+        console.print(f"image {index}: {said}, logits {' '.join(map(str, logits))}", soft_wrap=True)
+    if net.output == (1, 1, 1):
+        console.print("One output: class 1 where it is at least 0 (a sigmoid's 0.5).")
     if len(counters):
         console.print(f"{counters[:, 0].sum():,} cycles for the last image")
     return {

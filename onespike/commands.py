@@ -20,6 +20,7 @@ from .model.data import Dataset, in_scale, load
 from .model.errors import OneSpikeError
 from .model.external import ExternalMemory, with_memory
 from .model.graph import activate
+from .model.judge import judge
 from .model.layerwise import layer_losses, occupancy, rounder
 from .model.mapping import Mapping
 from .model.operations import count
@@ -47,8 +48,17 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
 
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:
-    """Share of images whose largest golden logit is the label's."""
-    return float((net.golden(data.images).argmax(1) == data.labels).mean())
+    """Share of right answers of the golden model; OneSpikeError where the labels are about other outputs."""
+    return judge(net.output, data.labels, repr(data.name)).share(net.golden(data.images))
+
+
+def accuracy_or_why(net: SpikeNet, data: Dataset, logits: np.ndarray) -> tuple[float | None, str]:
+    """Share of right answers of logits, where it is not the point of a command; or None and why there is none."""
+    try:
+        share = judge(net.output, data.labels, repr(data.name)).share(logits)
+    except OneSpikeError as error:
+        return None, str(error)
+    return share, f"{tables.percent(share)} classified rightly"
 
 
 def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
@@ -60,8 +70,9 @@ def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> 
 
         graph = read_graph(args)
     with progress.stage("golden", f"Golden model on {len(data)} images"):
+        judged = judge(net.output, data.labels, repr(data.name))
         started = time.perf_counter()
-        right = accuracy(net, data)
+        right = judged.share(net.golden(data.images))
         seconds = time.perf_counter() - started
     result: dict[str, Any] = {
         "network": {"hash": net.hash, "groups": figures.groups(net), "weight_bits": net.weight_bits},
@@ -74,12 +85,14 @@ def run_eval(args: argparse.Namespace, console: Console, progress: Progress) -> 
         losses = None if graph is None else layer_losses(graph, net, part.images, part.labels)
     result["layers"] = figures.layers(occupied, losses) | {"images": len(part)}
     what = f"of {len(data)} images ({data.name}, {args.split})"
+    if net.output == (1, 1, 1):
+        what += "; one output: class 1 where it is at least 0 (a sigmoid's 0.5)"
     rows = []
     if graph is not None and losses is not None:
         with progress.stage("float", f"Float network on {len(data)} images"):
             for name, activation in (("float", activate), ("quantised", rounder(net, losses.worths))):
                 logits = graph.run(data.images, np.float32, activation)
-                result["accuracy"][name] = float((logits.argmax(1) == data.labels).mean())
+                result["accuracy"][name] = judged.share(logits)
         rows = [
             ("float", tables.percent(result["accuracy"]["float"], 2)),
             (
@@ -157,17 +170,18 @@ def run_simulate(args: argparse.Namespace, console: Console, progress: Progress)
             memory=dataclasses.replace(memory_of(args), varied=args.memory_varied),
         )
         stage.note = f"{found.words:,} spike words compared"
+    right, sentence = accuracy_or_why(net, data, found.logits)
     result: dict[str, Any] = {
         "network": {"hash": net.hash},
         "hardware": figures.hardware(mapping),
-        "accuracy": {"rtl": float((found.logits.argmax(1) == data.labels).mean()), "images": len(data)},
+        "accuracy": {"rtl": right, "images": len(data)},
         "rtl": figures.rtl(found, mapping),
     }
     console.print(tables.cycles(result["rtl"], mapping.config.banks, mapping.config.lanes))
     if mapping.config.streams_weights:
         console.print(tables.streamed(result["rtl"]))
     rows = [
-        ("images", f"{found.images}, of which {tables.percent(result['accuracy']['rtl'])} classified rightly"),
+        ("images", f"{found.images}, of which {sentence}" if right is not None else f"{found.images}. {sentence}"),
         ("mismatches", f"{found.mismatches} in {found.words:,} spike words and {found.logits.size:,} logits"),
         ("cycles", f"{found.cycle_mismatches} counters differ from the prediction"),
     ]
@@ -194,9 +208,12 @@ def run_report(args: argparse.Namespace, console: Console, progress: Progress) -
     with progress.stage("count", f"Counting on {len(codes)} images"):
         result |= counted(mapping, codes)
         result["cycles"] = predicted(mapping, codes, memory_of(args))
-    result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": accuracy(net, data), "images": len(data)}}
+    right, sentence = accuracy_or_why(net, data, net.golden(codes))
+    result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": right, "images": len(data)}}
     console.print(tables.network(result["network"]))
     tables.facts(console, "Engine", _engine_rows(mapping))
+    if right is None:
+        console.print(f"No accuracy: {sentence}", soft_wrap=True, markup=False)
     console.print(tables.operations(result["operations"]))
     console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
     if mapping.config.streams_weights:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from . import options, tables
-from .commands import accuracy, load_data
+from .commands import accuracy_or_why, load_data
 from .fpga.synth import synthesise
 from .fpga.targets import Target, find_target
 from .hw.config import EngineConfig
@@ -48,7 +48,10 @@ def run_explore(args: argparse.Namespace, console: Console, progress: Progress) 
         if args.data is not None:
             every = load_data(argparse.Namespace(**(vars(args) | {"images": None})), net)
             with progress.stage("golden", f"Accuracy of {name}"):
-                right[name] = accuracy(net, every[:JUDGED])
+                judged = every[:JUDGED]
+                right[name], sentence = accuracy_or_why(net, judged, net.golden(judged.images))
+            if right[name] is None:
+                console.print(f"No accuracy of {name}: {sentence}", soft_wrap=True, markup=False)
     axes = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
     base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

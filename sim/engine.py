@@ -147,7 +147,7 @@ def simulate(
     memory: ExternalMemory | None = None,
     axi_ram: bool = False,
 ) -> Simulated:
-    """Run image codes uint8 [N, C, H, W]; AssertionError where hardware and model differ.
+    """Run images, as `model/pixels.py` says; AssertionError where hardware and model differ.
 
     through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
@@ -168,6 +168,7 @@ def simulate(
         raise OneSpikeError("This engine has no load stream; use a configuration with loadable=True.")
     if not config.counters:
         raise OneSpikeError("The simulation compares the counters; use a configuration with counters=True.")
+    codes = mapping.net.image.quantise(codes)
     needs_trains = config.code == "psg"
     result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
     fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)

@@ -90,9 +90,9 @@ def stop_anywhere(link: Any, steps: int) -> None:
         link.write(word("image"), beats[: sent - 1], fixed=True)
         link.write(word("image_last" if sent == len(beats) else "image"), beats[sent - 1 : sent])
         assert link.read(word("status"))[0] & flag("status", "busy")
-        link.write(word("control"), [0])
+        board.stop()
         assert link.read(word("status"), 2) == [0, 0]
-        link.write(word("control"), [1])
+        board.start()
         answer = board.classify(case.codes[:1])
         assert answer.logits.tolist() == case.logits[:1].tolist(), f"after a stop at beat {sent}"
 

@@ -15,6 +15,7 @@ from ..fpga.protocol import find_reply, read_request, write_request
 from ..hw.packet import BAD_CRC, BAD_REQUEST, OK
 from ..hw.registers import ID, word
 from ..hw.spi import SPI_RATIO
+from ..model.errors import OneSpikeError
 from .front_bench import CLOCK_NS, Case, classify_two_networks, frames_of_wrong_length
 
 HALF = SPI_RATIO * CLOCK_NS // 2
@@ -107,21 +108,26 @@ async def reset_inside_an_image(dut: Any) -> None:
     case = Case.load("one")
     link = SpiLink(controller, timeout=8)
 
-    def begin() -> tuple[Board, int]:
+    def begin() -> Board:
         board = Board(link)
         mapping = board.load(case.net)
         frame = case.beats(mapping)[0]
         link.write(word("image"), frame[: len(frame) // 2], fixed=True)
-        return board, len(frame)
+        return board
 
-    def resume(board: Board, beats: int) -> None:
+    def resume(board: Board) -> None:
         assert link.read(word("control"), 2) == [0, 0]
-        link.write(word("beats"), [beats])
-        link.write(word("control"), [1])
+        try:
+            board.classify(case.codes)
+        except OneSpikeError as error:
+            assert "it has been reset" in str(error), error
+        else:
+            raise AssertionError("the reset has not been noticed")
+        board.start()
         assert board.classify(case.codes).logits.tolist() == case.logits.tolist()
 
-    board, beats = await cocotb.task.bridge(begin)()
+    board = await cocotb.task.bridge(begin)()
     dut.rst.value = 1
     await ClockCycles(dut.clk, 2)
     dut.rst.value = 0
-    await cocotb.task.bridge(resume)(board, beats)
+    await cocotb.task.bridge(resume)(board)

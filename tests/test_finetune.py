@@ -11,6 +11,7 @@ from onespike.model.clamped import ClampQuantised, FloatGraph
 from onespike.model.converter import prepare
 from onespike.model.data import Dataset
 from onespike.model.errors import OneSpikeError
+from onespike.model.evaluate import evaluate
 from onespike.model.finetune import finetune
 from onespike.model.networks import IMAGES, NETWORKS, build, load_npz
 from onespike.model.train import Training, accuracy, augment, batches, train, train_or_load
@@ -228,3 +229,22 @@ def test_networks_are_built_by_name(tmp_path):
         load_npz("resnet20", tmp_path / "net.npz")
     with pytest.raises(OneSpikeError, match=r"^Cannot read the weights in .*absent\.npz"):
         load_npz("mlp", tmp_path / "absent.npz")
+
+
+def test_one_output():
+    """Bright above or below, by one logit: trained with a sigmoid's loss, judged by its sign."""
+    torch.manual_seed(0)
+    module = Small()
+    module.c = nn.Linear(24, 1)
+    data, held_out = (
+        Dataset(name=part.name, images=part.images, labels=part.labels // 2)
+        for part in (quadrants(600, 0), quadrants(300, 1))
+    )
+    module = train(module, data, QUICK, progress=False)
+    assert accuracy(module, held_out) > 0.9
+    conversion = prepare(module, calibration=data.images[:200], groups=3)
+    found = finetune(conversion, data, epochs=2, shift=0, progress=False)
+    assert evaluate(found, held_out.images, held_out.labels).golden > 0.9
+    four = quadrants(60, 0)
+    with pytest.raises(OneSpikeError, match=r"^The network has 1 output, which tell classes 0\.\.1 apart, "):
+        finetune(conversion, four, epochs=1, progress=False)

@@ -10,6 +10,7 @@ from networks import random_network
 from onespike.model import golden
 from onespike.model.errors import OneSpikeError
 from onespike.model.operations import count as count_operations
+from onespike.model.psg import psg
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
@@ -163,6 +164,20 @@ def test_thresholds_are_hit_exactly(groups, shift):
             acc = count * theta + near
             logits = golden.run(threshold_net(0, acc, shift, groups), np.zeros((1, 1, 1, 1), np.uint8))
             assert logits.item() == min(max(acc // theta, 0), groups)
+
+
+@pytest.mark.parametrize("bits", [24, 52])
+def test_trains_at_the_edge_of_the_accumulator(bits):
+    """Literal spikes of the largest and smallest sums that floating point holds exactly, and near thresholds."""
+    high = (1 << bits) - 1
+    shift = min(40, bits - 3)
+    for acc in (high, high - 1, -high, (8 << shift) - 1, 7 << shift, (7 << shift) - 1, (3 << shift) - 1, 3 << shift):
+        if abs(acc) <= high:
+            net = threshold_net(0, acc, shift, 8)
+            found = golden.run(net, np.zeros((1, 1, 1, 1), np.uint8), trains=True)
+            wanted = psg(np.array(acc), 8 << shift, 8)
+            assert found.trains["fire"].item() == sum(int(spike) << i for i, spike in enumerate(wanted))
+            assert found.logits.item() == wanted.sum()
 
 
 def test_wide_sums_are_exact():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file to an answer: `onespike run` on a simulated board, and what it says about boards that do not answer."""
 
+import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -14,6 +16,7 @@ import tty
 
 import numpy as np
 import pytest
+import serial
 from blocks import random_mapping
 from PIL import Image as Picture
 from test_cli import fails, small_net
@@ -22,13 +25,23 @@ from test_fronts import BUILD
 from onespike.cli import main
 from onespike.fpga import link as links
 from onespike.fpga.host import Board
-from onespike.fpga.link import LinkError, MmioLink, SpiLink
+from onespike.fpga.link import LinkError, MmioLink, SerialLink, SpiLink
 from onespike.fpga.protocol import MOST_WORDS, OK, Reply, crc, find_reply, read_request, reply_frame, write_request
 from onespike.hw.packet import BAD_CRC, REFUSED
 from onespike.hw.registers import CONFIG, ID, VERSION, flag, parameter_words, word
 from onespike.model.errors import OneSpikeError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 6), dtype=np.uint8)
+
+
+TAKEN = r"^The board does not run this network any more: another program has taken it, or it has been reset; "
+
+
+def other_net():
+    """A network that takes the same images as small_net and gives other answers."""
+    net = small_net()
+    last = dataclasses.replace(net.layers[1], bias=-net.layers[1].bias)
+    return dataclasses.replace(net, layers=(net.layers[0], last))
 
 
 @pytest.fixture
@@ -82,6 +95,19 @@ def test_from_a_file_to_an_answer(board, net, picture, tmp_path, capsys):
         assert found["logits"] == expected[:count].tolist()
         assert found["classes"] == expected[:count].argmax(1).tolist()
         assert f"class {found['classes'][0]}, logits {found['logits'][0][0]} " in capsys.readouterr().out
+    # One host at a time; one that opens the port in another way is noticed by the host that loses the board.
+    with contextlib.closing(SerialLink.open(board, timeout=20)) as link:
+        first = Board(link)
+        first.load(small_net())
+        assert main([str(argument) for argument in run_on(board, net, picture)]) == 2
+        sentence = f"Cannot open the serial port {board}: another program uses it; end that one, or close its link."
+        assert capsys.readouterr().err == f"onespike: {sentence}\n"
+        with serial.Serial(board) as port:
+            Board(SerialLink(port, timeout=20)).load(other_net())
+        with pytest.raises(OneSpikeError, match=TAKEN):
+            first.classify(PIXELS[:1, None])
+        first.load(small_net())
+        assert np.array_equal(first.classify(PIXELS[:1, None]).logits, expected[:1])
     small_net(16).save(tmp_path / "large.spike")
     np.save(tmp_path / "large.npy", np.zeros((16, 16), np.uint8))
     assert main(["run", "--port", board, str(tmp_path / "large.spike"), str(tmp_path / "large.npy")]) == 2
@@ -176,6 +202,7 @@ class FakeBoard:
             CONFIG // 4 + i: value for i, value in enumerate(parameter_words(config))
         }
         self.faults, self.out, self.writes = list(faults), b"", []
+        self.short = 0  # replies that lack their last word
 
     def xfer2(self, data):
         if data[0] == 0xA5:
@@ -186,6 +213,7 @@ class FakeBoard:
                 self.writes.append((address, count))
             else:
                 words = [self.memory.get(address + i * (not command & 2), 0) for i in range(count)]
+                words, self.short = words[: count - (self.short > 0)], max(0, self.short - 1)
             self.out += reply_frame(Reply(tag, status, tuple(words) if status == OK else ()))
             return [0] * len(data)
         found, self.out = self.out[: len(data)], self.out[len(data) :]
@@ -244,6 +272,17 @@ def test_a_refused_write_is_noticed_on_a_memory_map():
     memory[4 * word("events")] = flag("events", "refused")
     with pytest.raises(LinkError, match=r"noted a fault while it worked \(events 0x08\)"):
         board.load(mapping)
+
+
+def test_a_reply_with_too_few_words():
+    """Once, it is asked again; twice, it is said."""
+    fake = FakeBoard(random_mapping(random.Random(1)).config)
+    board = Board(SpiLink(fake, timeout=0.2))
+    fake.short = 1
+    assert board.status()["running"] is False and fake.short == 0
+    fake.short = 2
+    with pytest.raises(LinkError, match=r"^The board on SPI answered 1 words instead of 2\.$"):
+        board.status()
 
 
 def test_long_transfers_are_split():

@@ -69,12 +69,28 @@ def test_count_is_a_shift(groups):
         ((1, 0, 4), "theta must be positive, not 0"),
         ((1, 2, 0), "groups must be at least 1, not 0"),
         ((2**60, 2, 4), r"groups \* max\(\|x\|, theta\) must stay below 2\*\*62"),
+        ((-(2**60), 2, 4), r"groups \* max\(\|x\|, theta\) must stay below 2\*\*62"),
+        ((1, 2**60, 4), r"groups \* max\(\|x\|, theta\) must stay below 2\*\*62, not 4 \* 1152921504606846976"),
     ],
 )
 @pytest.mark.parametrize("function", [psg, integrate_and_fire, count_law])
 def test_golden_ranges(function, arguments, message):
     with pytest.raises(AssertionError, match=message):
         function(*arguments)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 7, 64])
+def test_laws_at_the_edge_of_the_accumulator(groups):
+    """Thresholds below, at and above what an accumulator of 16 to 52 bits holds, at its ends and around every count."""
+    for bits in (16, 24, 52):
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        for theta in (1, high - 1, high, high + 1, 2 * high + 1):
+            edges = [low, low + 1, -1, 0, 1, high - 1, high]
+            edges += [-(-n * theta // groups) - below for n in range(1, groups + 1) for below in (0, 1)]
+            x = [edge for edge in edges if low <= edge <= high]
+            wanted = [min(max(groups * edge // theta, 0), groups) for edge in x]  # Python's own integers
+            assert psg(np.array(x), theta, groups).sum(-1).tolist() == count_law(np.array(x), theta, groups).tolist()
+            assert count_law(np.array(x), theta, groups).tolist() == wanted
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 7, 8, 12, 16, 33])

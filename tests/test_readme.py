@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from onespike.model.errors import OneSpikeError
-from onespike.readme import BEGIN, END, update
+from onespike.parser_engine import WORKLOADS
+from onespike.readme import BEGIN, DEMO, END, _other_cycles, update
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,3 +45,10 @@ def test_the_readme_is_true():
         assert f"    {name} " in commands, name
     for citation in ("2111.10027", "2306.12742", "2409.08290", "Horowitz"):
         assert citation in text
+
+
+def test_the_bench_says_why_its_demo_network_differs():
+    """The sentence in the README is the one that `make results` writes."""
+    said = _other_cycles({"name": DEMO, "data": "mnist"})
+    assert said.count(".") == 1 and f"\n{said}\n" in (ROOT / "README.md").read_text()
+    assert DEMO in WORKLOADS

@@ -46,7 +46,8 @@ int onespike_weights(const struct onespike *core, uint32_t address);
 /* Stop the core, load a network's words and start it; `beats`: words of one image. */
 int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t count, uint32_t beats);
 
-/* Classify one image: the class, or a negative error; `logits` takes `classes` values. */
+/* Classify one image: the class, or a negative error; `logits` takes `classes` values. The class is the place of the
+ * largest logit: of a network with one output it is 0, and the sign of the logit is the answer. */
 int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32_t count, int32_t *logits,
                       uint32_t classes);
 
