@@ -94,8 +94,8 @@ def test_every_damaged_byte_is_noticed(tmp_path):
         (manifest(hash="0"), "manifest.json", r"is not a complete .* \(its contents do not match its hash\)\.$"),
         (manifest(layers=None), "manifest.json", r"is not a complete .* \(TypeError: "),
         (lambda content: b"{", "manifest.json", r"is not a complete .* \(JSONDecodeError: "),
-        (lambda content: None, "0.bias.npy", r"is not a complete .* \(KeyError: "),
-        (lambda content: content[:-8], "0.bias.npy", r"is not a complete .* \(ValueError: "),
+        (lambda content: None, "0.bias.npy", r"is not a complete .* \(0\.bias: it has no member '0\.bias\.npy'\)\.$"),
+        (lambda content: content[:-8], "0.bias.npy", r"is not a complete .* \(0\.bias: it declares 32 bytes, but"),
     ],
 )
 def test_changed_files_are_refused(tmp_path, change, name, message):
@@ -112,7 +112,7 @@ def test_pickles_are_never_read(tmp_path):
     pickled = io.BytesIO()
     np.save(pickled, np.array([{}], object), allow_pickle=True)
     rewritten(path, lambda content: pickled.getvalue(), "0.bias.npy")
-    with pytest.raises(OneSpikeError, match=r"ValueError: Object arrays cannot be loaded when allow_pickle=False"):
+    with pytest.raises(OneSpikeError, match=r"\(0\.bias: it holds values of type object, not numbers\)\.$"):
         SpikeNet.load(path)
 
 
