@@ -35,6 +35,15 @@ NUMBERS = "biuf"  # NumPy's kinds that hold numbers
 class Damaged(Exception):
     """Why a file cannot be used, as the part of a sentence."""
 
+    def __init__(self, reason: str):
+        super().__init__(shown(reason))
+
+
+def shown(text: str, most: int = 160) -> str:
+    """A text out of a file, or about it, so that a terminal can show it: on one line, not long, nothing but letters."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}..."
+
 
 def allowance(size: int) -> int:
     """Bytes that a file of `size` bytes may unfold to."""
@@ -55,7 +64,9 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
             else:
                 raise OneSpikeError(f"Cannot read {path}: it is a device; name a file.")
     except OSError as error:
-        raise OneSpikeError(f"Cannot read {path}: {error.strerror or error}.") from None
+        if error.errno is None:  # of a library that reads the contents, not of the system
+            raise
+        raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
 
 
 def read(path: Path) -> bytearray:

@@ -99,7 +99,8 @@ def load_images(source: str | Path) -> np.ndarray:
                 return archive.array("images" if "images" in names else names[0])
     except bounded.Damaged as reason:
         raise OneSpikeError(f"Cannot read the images in {path}: {reason}; write the file again.") from None
-    raise OneSpikeError(f"{path} must hold one array, or one called 'images', not {', '.join(names) or 'none'}.")
+    listed = bounded.shown(", ".join(names) or "none")
+    raise OneSpikeError(f"{path} must hold one array, or one called 'images', not {listed}.")
 
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray) -> Dataset:

@@ -86,13 +86,13 @@ def load(path: Path) -> SpikeNet:
             try:
                 net = _network(manifest, archive)
             except OneSpikeError as error:
-                raise OneSpikeError(f"{broken} ({str(error).rstrip('.')}).") from None
+                raise OneSpikeError(f"{broken} ({bounded.shown(str(error).rstrip('.'))}).") from None
     except OneSpikeError:
         raise
     except bounded.Damaged as reason:
         raise OneSpikeError(f"{broken} ({reason}).") from None
     except Exception as error:  # a damaged manifest can fail in a dozen ways
-        raise OneSpikeError(f"{broken} ({type(error).__name__}: {error}).") from None
+        raise OneSpikeError(f"{broken} ({bounded.shown(f'{type(error).__name__}: {error}')}).") from None
     if net.hash != manifest.get("hash"):
         raise OneSpikeError(f"{broken} (its contents do not match its hash).")
     return net
