@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import math
 import os
 import stat
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 
@@ -30,6 +31,7 @@ ALWAYS = 64 << 20  # bytes that even a tiny file may unfold to
 STEP = 1 << 20  # bytes that are unfolded at a time
 HEADER = 1 << 14  # bytes that hold any header of a .npy file that we read
 NUMBERS = "biuf"  # NumPy's kinds that hold numbers
+T = TypeVar("T")
 
 
 class Damaged(Exception):
@@ -75,6 +77,14 @@ def read(path: Path) -> bytearray:
         return take(file, min(size, MOST_BYTES))
 
 
+def kept(path: Path, build: Callable[[Any], T]) -> T | None:
+    """What `build` makes of the JSON of a result that was kept; None where it is absent or damaged: made again."""
+    try:
+        return build(json.loads(read(path)))
+    except (OneSpikeError, Damaged, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def take(stream: IO[bytes], most: int, *, more: bool = False) -> bytearray:
     """The rest of a stream, piece by piece, so that memory grows with what is really there; more: there may be more."""
     data = bytearray()
@@ -92,7 +102,7 @@ def unfolded(file: IO[bytes]) -> IO[bytes]:
     """The contents of a file that may be compressed with gzip, as a stream."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
 
 
 def text(path: Path) -> str:

@@ -108,7 +108,7 @@ def _pixels(path: Path, picture: Picture, channels: int) -> np.ndarray:
     """Values [H, W] or [H, W, 3] of the picture, grey or in colour as the network takes it."""
     picture.load()
     if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA"):
-        if picture.mode.startswith("I") or picture.convert("RGBA").getextrema()[3][0] < 255:
+        if picture.mode.startswith("I") or np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
             raise OneSpikeError(f"{path} has pixels that are not opaque; put it on a background first.")
         picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     elif picture.mode == "P":

@@ -310,3 +310,17 @@ def test_encrypted_and_other_methods(tmp_path):
         (tmp_path / "a.npz").write_bytes(data)
         with pytest.raises(OneSpikeError, match=r"its member 'images\.npy' is (encrypted|compressed in another way)"):
             load_images(tmp_path / "a.npz")
+
+
+def test_damaged_results_are_made_again(tmp_path):
+    path = tmp_path / "result.json"
+
+    def build(kept):
+        return int(kept["luts"])
+
+    assert bounded.kept(path, build) is None
+    for text in ("", "{", "[]", "{}", '{"luts": null}', '{"luts": "many"}', "[" * 100_000, "\udcff"):
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        assert bounded.kept(path, build) is None, text[:20]
+    path.write_text('{"luts": 7}')
+    assert bounded.kept(path, build) == 7
