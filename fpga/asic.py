@@ -9,11 +9,9 @@ OpenSTA carries these activities through the gates between them. Memories are ch
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import shutil
-import zlib
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..hw.verilog import TOP, to_verilog
-from ..model import energy
+from ..model import bounded, energy
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.mapping import Mapping
@@ -157,14 +155,10 @@ def analyse(sta: str, build_dir: Path, mhz: float) -> tuple[float, dict[str, flo
 def read_liberty(path: Path) -> str:
     """Text of a Liberty file, compressed with gzip or not."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+        text = bounded.text(path)
+    except bounded.Damaged:
         text = ""
-    if not re.match(r"(\s|/\*.*?\*/)*library\s*\(", text, re.DOTALL):
+    if not re.match(r"(?>\s|/\*.*?\*/)*+library\s*\(", text, re.DOTALL):
         raise OneSpikeError(f"{path} is not a Liberty file; name one such as sky130_fd_sc_hd__tt_025C_1v80.lib.")
     return text
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from ..hw.emit import memory_files
 from ..hw.front import Front, front_verilog, uart_front
 from ..hw.packet import MOST_WORDS
 from ..hw.verilog import TOP, to_verilog
+from ..model import bounded
 from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
@@ -252,11 +254,14 @@ def _attempt(
     key = json.dumps([files, recipe(family, NAME), family.crowded, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
-    if result.is_file():
-        kept = json.loads(result.read_text())
+
+    def again(kept: dict[str, Any]) -> Attempt:
         resources = {name: (used, have) for name, (used, have) in kept["resources"].items()}
         path = tuple(kept["critical_path"])
         return Attempt(**(kept | {"resources": resources, "critical_path": path, "directory": str(folder)}))
+
+    if (before := bounded.kept(result, again)) is not None:
+        return before
     for name, text in files.items():
         write_atomically(folder / name, text)
     verilog = " ".join(name for name in files if name.endswith(".v"))

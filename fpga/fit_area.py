@@ -32,7 +32,7 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from ..hw.verilog import BANK, TOP, to_verilog
-from ..model import area
+from ..model import area, bounded
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
@@ -125,14 +125,15 @@ def synthesise_block(module: str, text: str, family: Family, cache: Path, tools:
     top = f"\\{module}"
     digest = hashlib.sha256("\n".join((recipe(family, top), tools, text)).encode()).hexdigest()[:24]
     result = cache / family.name / f"{digest}.json"
-    if not result.is_file():
-        directory = cache / "work" / digest
-        write_atomically(directory / "block.v", text)
-        write_netlist("read_verilog -DONESPIKE_BLANK block.v", family, top, directory)
-        netlist = json.loads((directory / NETLIST).read_text())
-        write_atomically(result, json.dumps(packed(netlist, family)))
-        shutil.rmtree(directory)
-    return json.loads(result.read_text())
+    if (before := bounded.kept(result, lambda found: {what: int(found[what]) for what in found})) is not None:
+        return before
+    directory = cache / "work" / digest
+    write_atomically(directory / "block.v", text)
+    write_netlist("read_verilog -DONESPIKE_BLANK block.v", family, top, directory)
+    found = packed(json.loads((directory / NETLIST).read_text()), family)
+    write_atomically(result, json.dumps(found))
+    shutil.rmtree(directory)
+    return found
 
 
 def packed(netlist: dict[str, Any], family: Family) -> dict[str, int]:

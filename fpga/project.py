@@ -12,11 +12,14 @@ more ports than a package has pins: Vivado leaves it out of context, Quartus mak
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..model import bounded
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 
@@ -44,15 +47,14 @@ def write_project(directory: Path, tool: str, part: str, *, mhz: float) -> list[
 def _manifest(directory: Path) -> dict[str, Any]:
     path = directory / "manifest.json"
     try:
-        manifest = json.loads(path.read_text())
-        if manifest["format"] == "onespike-verilog":
+        text = bounded.read(path)
+    except OneSpikeError as error:
+        raise OneSpikeError(f"{str(error).rstrip('.')}; write the engine with `onespike verilog`.") from None
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, StopIteration):
+        manifest = json.loads(text)
+        names = [manifest["top"], *manifest["files"], _clock(manifest)]  # they become part of a script
+        if manifest["format"] == "onespike-verilog" and all(re.fullmatch(r"\w[\w.-]*", name) for name in names):
             return manifest
-    except OSError as error:
-        raise OneSpikeError(
-            f"Cannot read {path}: {error.strerror}; write the engine with `onespike verilog`."
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        pass
     raise OneSpikeError(f"{path} is not a manifest of `onespike verilog`; write the engine again.")
 
 

@@ -23,6 +23,7 @@ from ..hw.config import EngineConfig
 from ..hw.emit import hex_lines, ports
 from ..hw.load import target_widths
 from ..hw.verilog import TOP, to_verilog, weight_files
+from ..model import bounded
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from .output_registers import merge_file
@@ -161,9 +162,9 @@ def synthesise(
     key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
     directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
-    if result.is_file():
-        kept = json.loads(result.read_text())
-        return Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
+    before = bounded.kept(result, lambda kept: Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])})))
+    if before is not None:
+        return before
     defines = write_design(config, directory)
     write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
     command = routing(part, directory, frequency, seed)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..hw.config import EngineConfig
 from ..hw.verilog import TOP, to_verilog
+from ..model import bounded
 from ..model.files import write_atomically
 from .synth import cells, find_tool, run_yosys, tool_versions, write_design
 
@@ -56,9 +57,10 @@ def estimate(config: EngineConfig, build_dir: Path) -> Estimated:
     digest = hashlib.sha256("\n".join((to_verilog(config), SCRIPT, tools)).encode()).hexdigest()[:16]
     directory = build_dir / f"{NAME}-{digest}"
     result = directory / "result.json"
-    if not result.is_file():
-        options = write_design(config, directory)
-        run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
-        found = Estimated(**count(cells(directory)), tools=tools)
-        write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
-    return Estimated(**json.loads(result.read_text()))
+    if (before := bounded.kept(result, lambda found: Estimated(**found))) is not None:
+        return before
+    options = write_design(config, directory)
+    run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
+    found = Estimated(**count(cells(directory)), tools=tools)
+    write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
+    return found

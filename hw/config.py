@@ -12,6 +12,14 @@ from .memory import page_depths
 ENGINE_CODES = ("radix", "unary", "psg")
 AXI_BITS = (32, 64, 128)
 MAY_BE_ZERO = ("max_shift", "external_weights")
+# The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
+# million weight rows). Verilog is written of smaller engines, see `onespike.hw.verilog`.
+MOST = {
+    **dict.fromkeys(("spike_depth", "weight_depth"), 1 << 24),
+    **dict.fromkeys(("channel_depth", "walk_depth", "program_depth", "pool_depth", "class_depth"), 1 << 20),
+    **dict.fromkeys(("word_fifo", "command_fifo"), 1 << 10),
+    **{"max_groups": (1 << 16) - 1, "max_code": (1 << 32) - 1},  # a field has at most 32 bits
+}
 
 
 def _power_of_two(value: int) -> bool:
@@ -88,6 +96,12 @@ class EngineConfig:
             low = 0 if field.name in MAY_BE_ZERO else 1
             if field.type == "int" and (type(value) is not int or value < low):
                 raise OneSpikeError(f"Engine parameter {field.name} must be a positive integer, not {value!r}.")
+            if field.type == "bool" and type(value) is not bool:
+                raise OneSpikeError(f"Engine parameter {field.name} must be True or False, not {value!r}.")
+            if field.type == "int" and value >> 64:  # such a number may even have no text
+                raise OneSpikeError(f"Engine parameter {field.name} must be far smaller than 2**64.")
+            if field.name in MOST and value > MOST[field.name]:
+                raise OneSpikeError(f"Engine parameter {field.name} must lie in 1..{MOST[field.name]}, not {value}.")
         check(_power_of_two(self.banks) and self.banks <= 64, f"banks must be 1, 2, 4 .. 64, not {self.banks}.")
         check(self.lanes <= 256, f"lanes must lie in 1..256, not {self.lanes}.")
         check(

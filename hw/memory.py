@@ -9,6 +9,7 @@ from amaranth.hdl import Const, Module, ShapeLike, Signal, Value
 from amaranth.lib.memory import Memory
 
 PAGE_BITS = {16384: 1, 8192: 2, 4096: 4, 2048: 9, 1024: 18, 512: 36}  # words of a block RAM of 18 Kbit -> their width
+PAGES_IN_LINE = 32  # that are combined one after the other
 
 
 def plain_memory(shape: ShapeLike, depth: int) -> Memory:
@@ -125,7 +126,10 @@ class PagedMemory:
                     m.d.sync += chosen.eq(read)
                 word = word & chosen.replicate(self.width)
             words.append(word)
-        return functools.reduce(lambda a, b: a | b, words)
+        while len(words) > 1:  # in groups: a chain of hundreds is deeper than Python's stack
+            parts = [words[at : at + PAGES_IN_LINE] for at in range(0, len(words), PAGES_IN_LINE)]
+            words = [functools.reduce(lambda a, b: a | b, part) for part in parts]
+        return words[0]
 
 
 def page_names(name: str, pages: int) -> list[str]:

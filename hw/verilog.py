@@ -14,11 +14,13 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
+from ..model.errors import OneSpikeError
 from .bank import Bank, bank_signature
 from .config import EngineConfig
 from .engine import Engine
 from .memory import page_names
 
+MOST_ROWS = 1 << 17  # of all memories together, one bank's: Amaranth writes some thousand in a second
 TOP = "onespike"
 BANK = "onespike_bank"
 IMAGE_FILES = {
@@ -81,7 +83,15 @@ def to_verilog(config: EngineConfig) -> str:
     """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_files`.
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
+    OneSpikeError where the memories are deeper than those of any part.
     """
+    rows = {name: value for name, value in vars(config).items() if name.endswith("_depth")}
+    if (total := sum(rows.values())) > MOST_ROWS:
+        deepest = max(rows, key=lambda name: rows[name])
+        raise OneSpikeError(
+            f"The engine's memories have {total:,} rows ({deepest} = {rows[deepest]:,}), but Verilog is written for at "
+            f"most {MOST_ROWS:,}; use more lanes or banks, or stream the weights (--external-weights)."
+        )
     engine = convert(Engine(config, make_bank=_BankInstance), TOP, {m: f'"{file}"' for m, file in IMAGE_FILES.items()})
     text = "// SPDX-License-Identifier: Apache-2.0\n"
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"

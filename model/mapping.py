@@ -12,6 +12,7 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from . import codes
+from .errors import OneSpikeError
 from .layout import TensorLayout
 from .spec import INPUT, Layer, SpikeNet
 
@@ -147,8 +148,15 @@ class Mapping:
         return fields
 
     def image_fields(self, values: np.ndarray) -> np.ndarray:
-        """Fields [N, C, H, W] of image codes, with the stored border of pad codes."""
-        layout = self.tensors[INPUT]
+        """Fields [N, C, H, W] of image codes, which are checked, with the stored border of pad codes."""
+        layout, image, values = self.tensors[INPUT], self.net.image, np.asarray(values)
+        if values.ndim != 4 or values.shape[1:] != image.shape or not np.issubdtype(values.dtype, np.integer):
+            raise OneSpikeError(f"Image codes must be integers (N, {image.shape}), not {values.dtype} {values.shape}.")
+        if values.size and (values.min() < 0 or values.max() > self.net.top_code[INPUT]):
+            raise OneSpikeError(
+                f"Image codes of {image.bits} bits must lie in 0..{self.net.top_code[INPUT]}, not {values.min()}.."
+                f"{values.max()}; make them from real images with `net.image.quantise`."
+            )
         top, bottom, left, right = layout.pad
         number, channels, height, width = np.shape(values)
         padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)

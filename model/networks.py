@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import bounded
 from .errors import OneSpikeError
 from .imagenet import Add, OneSpikeRepVgg, ResNet18, ResNet50, Vgg16, Vgg16ImageNet
 
@@ -209,15 +210,28 @@ def build(name: str, seed: int = 0, device: str = "cpu") -> nn.Module:
 def load_npz(name: str, path: str | Path) -> nn.Module:
     """A trained network in eval mode from a NumPy archive that holds its parameters by PyTorch name."""
     module = build(name)
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key.replace("/", "."): torch.from_numpy(archive[key]) for key in archive.files}
-    except (OSError, ValueError) as error:
-        raise OneSpikeError(f"Cannot read the weights in {path}: {error}.") from None
     wanted = {
-        key for key in module.state_dict() if key.rsplit(".", 1)[-1] not in ("num_batches_tracked", "mean", "std")
+        key: tuple(value.shape)
+        for key, value in module.state_dict().items()
+        if key.rsplit(".", 1)[-1] not in ("num_batches_tracked", "mean", "std")
     }
-    if missing := sorted(wanted - arrays.keys()):
-        raise OneSpikeError(f"{path} lacks {missing[0]!r}, which the network {name!r} needs.")
-    module.load_state_dict({key: arrays[key] for key in wanted}, strict=False)
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with bounded.opened(Path(path)) as (file, size):
+            archive = bounded.Archive(file, size)
+            members = {member.removesuffix(".npy").replace("/", "."): member for member in archive.names}
+            if missing := sorted(wanted.keys() - members.keys()):
+                raise OneSpikeError(f"{path} lacks {missing[0]!r}, which the network {name!r} needs.")
+            for key in wanted:
+                arrays[key] = archive.array(members[key].removesuffix(".npy"))
+    except bounded.Damaged as reason:
+        raise OneSpikeError(f"Cannot read the weights in {path}: {reason}; write the file again.") from None
+    for key, shape in wanted.items():
+        if arrays[key].shape != shape:
+            found = arrays[key].shape
+            raise OneSpikeError(f"{path}: {key!r} has the shape {found}, but the network {name!r} needs {shape}.")
+        if not np.isfinite(arrays[key]).all():
+            raise OneSpikeError(f"{path}: {key!r} holds NaN or infinite values; train the network again.")
+    weights = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in arrays.items()}
+    module.load_state_dict(weights, strict=False)
     return module.eval()

@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from . import parallel
+from . import fields, parallel
 from .errors import OneSpikeError
 
 MAX_WEIGHT_BITS = 16
+MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
 INPUT = "input"  # the name of the image tensor
+HASHED = 1 << 20  # integers that are hashed at a time
 
 
 def signed_bits(low: int, high: int) -> int:
@@ -34,16 +36,14 @@ def signed_bits(low: int, high: int) -> int:
     return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
 
 
-def _array(value: Any, dtype: Any, name: str, ndim: int) -> np.ndarray:
-    array = np.asarray(value)
-    if array.ndim != ndim or not np.issubdtype(array.dtype, np.integer):
-        raise OneSpikeError(f"{name} must be an integer array of {ndim} dimensions, not {array.dtype} {array.shape}.")
-    info = np.iinfo(dtype)
-    if array.size and (array.min() < info.min or array.max() > info.max):
-        raise OneSpikeError(f"{name} must lie in [{info.min}, {info.max}], but holds {array.min()} to {array.max()}.")
-    array = np.ascontiguousarray(array, dtype=dtype)
-    array.setflags(write=False)
-    return array
+def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, int, int]:
+    """The shape, after making sure that an image's tensor of it has a size that can be computed."""
+    if channels * height * width > MAX_VALUES:
+        raise OneSpikeError(
+            f"Layer {layer.name!r} has a map of {channels} x {height} x {width} values, more than {MAX_VALUES:,}; use "
+            f"smaller images."
+        )
+    return channels, height, width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,8 @@ class Pool:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right
 
     def __post_init__(self) -> None:
+        for name, count in (("kernel", 2), ("stride", 2), ("padding", 4)):
+            object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the pool's {name}", count))
         if self.kind not in ("max", "sum"):
             raise OneSpikeError(f"Pool kind must be 'max' or 'sum', not {self.kind!r}.")
         if min(*self.kernel, *self.stride) < 1:
@@ -67,18 +69,25 @@ class Pool:
         if max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1] or min(self.padding) < 0:
             raise OneSpikeError(f"Pool padding {self.padding} must be smaller than the kernel {self.kernel}.")
 
+    def output_shape(self, height: int, width: int) -> tuple[int, int]:
+        """How many windows lie one below and one beside another on a map of `height` x `width`."""
+        top, bottom, left, right = self.padding
+        return (
+            max(0, (height + top + bottom - self.kernel[0]) // self.stride[0] + 1),
+            max(0, (width + left + right - self.kernel[1]) // self.stride[1] + 1),
+        )
+
     def windows(self, height: int, width: int) -> tuple[list[range], list[range]]:
         """The rows and the columns of each window, clipped to a map of `height` x `width`."""
-        top, bottom, left, right = self.padding
+        rows, columns = self.output_shape(height, width)
 
-        def axis(size: int, before: int, after: int, kernel: int, stride: int) -> list[range]:
-            count = (size + before + after - kernel) // stride + 1
+        def axis(count: int, size: int, before: int, kernel: int, stride: int) -> list[range]:
             starts = [i * stride - before for i in range(count)]
             return [range(max(0, s), min(size, s + kernel)) for s in starts]
 
         return (
-            axis(height, top, bottom, self.kernel[0], self.stride[0]),
-            axis(width, left, right, self.kernel[1], self.stride[1]),
+            axis(rows, height, self.padding[0], self.kernel[0], self.stride[0]),
+            axis(columns, width, self.padding[2], self.kernel[1], self.stride[1]),
         )
 
 
@@ -99,7 +108,11 @@ class Source:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _array(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
+        fields.name(self.tensor, "The tensor of a source")
+        object.__setattr__(self, "weights", fields.integers(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
+        for name, count in (("stride", 2), ("padding", 4), ("dilation", 2)):
+            object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the {name} of a source", count))
+        object.__setattr__(self, "shift", fields.whole(self.shift, "The shift of a source"))
         if min(*self.stride, *self.dilation, *self.weights.shape) < 1 or min(self.padding) < 0:
             raise OneSpikeError(
                 f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
@@ -139,10 +152,13 @@ class Layer:
     def __post_init__(self) -> None:
         if not self.sources:
             raise OneSpikeError(f"Layer {self.name!r} has no source.")
+        fields.name(self.name, "The name of a layer")
         channels = self.sources[0].weights.shape[0]
         object.__setattr__(self, "sources", tuple(self.sources))
-        object.__setattr__(self, "bias", _array(self.bias, np.int64, f"The bias of layer {self.name!r}", 1))
-        object.__setattr__(self, "shift", _array(self.shift, np.int8, f"The shift of layer {self.name!r}", 1))
+        object.__setattr__(self, "groups", fields.whole(self.groups, f"Layer {self.name!r}: groups", 2**62))
+        object.__setattr__(self, "step", fields.real(self.step, f"Layer {self.name!r}: the step"))
+        object.__setattr__(self, "bias", fields.integers(self.bias, np.int64, f"The bias of layer {self.name!r}", 1))
+        object.__setattr__(self, "shift", fields.integers(self.shift, np.int8, f"The shift of layer {self.name!r}", 1))
         if any(s.weights.shape[0] != channels for s in self.sources) or not (
             len(self.bias) == len(self.shift) == channels
         ):
@@ -178,21 +194,23 @@ class Image:
     pad_code: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        channels = self.shape[0]
+        object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
+        object.__setattr__(self, "bits", fields.whole(self.bits, "The bits of a pixel"))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
         if not 1 <= self.bits <= 8:
             raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
+        channels = self.shape[0]
         for name, default in (("scale", 1 / (2**self.bits - 1)), ("offset", 0.0)):
-            values = tuple(float(v) for v in getattr(self, name)) or (default,) * channels
+            values = fields.reals(getattr(self, name), f"the image {name}") or (default,) * channels
             if len(values) != channels or not all(math.isfinite(v) for v in values):
                 raise OneSpikeError(f"The image {name} must be {channels} finite numbers, not {values}.")
             object.__setattr__(self, name, values)
         if min(self.scale) <= 0:
             raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
         top = 2**self.bits - 1
-        nearest = (min(top, max(0, round(-o / s))) for s, o in zip(self.scale, self.offset, strict=True))
-        object.__setattr__(self, "pad_code", tuple(int(code) for code in self.pad_code) or tuple(nearest))
+        nearest = (round(min(top, max(0, -o / s))) for s, o in zip(self.scale, self.offset, strict=True))
+        object.__setattr__(self, "pad_code", fields.wholes(self.pad_code, "the pad code") or tuple(nearest))
         if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
             raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
 
@@ -219,6 +237,9 @@ class SpikeNet:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise OneSpikeError("A SpikeNet needs at least one layer.")
+        object.__setattr__(self, "weight_bits", fields.whole(self.weight_bits, "Weight bits"))
+        if not isinstance(self.meta, dict):
+            raise OneSpikeError(f"The facts of a network (meta) must be a dictionary, not {type(self.meta).__name__}.")
         if not 1 < self.weight_bits <= MAX_WEIGHT_BITS:
             raise OneSpikeError(f"Weight bits must lie in 2..{MAX_WEIGHT_BITS}, not {self.weight_bits}.")
         seen: set[str] = {INPUT}
@@ -259,18 +280,20 @@ class SpikeNet:
                         f"Layer {layer.name!r} expects {source.weights.shape[1]} channels of {source.tensor!r}, "
                         f"which has {channels}."
                     )
+                top, bottom, left, right = source.padding
+                _fits(layer, channels, height + top + bottom, width + left + right)
                 found.add(source.output_shape(height, width))
             if len(found) != 1 or min(min(found)) < 1:
                 raise OneSpikeError(
                     f"Layer {layer.name!r}: its sources give the shapes {sorted(found)}; need one, not empty."
                 )
             height, width = found.pop()
-            conv_shapes[layer.name] = (layer.channels, height, width)
+            conv_shapes[layer.name] = _fits(layer, layer.channels, height, width)
             if layer.pool is not None:
-                rows, columns = layer.pool.windows(height, width)
+                rows, columns = layer.pool.output_shape(height, width)
                 if not rows or not columns:
                     raise OneSpikeError(f"Layer {layer.name!r}: its pool is larger than the {height}x{width} map.")
-                height, width = len(rows), len(columns)
+                height, width = rows, columns
             shapes[layer.name] = (layer.channels, height, width)
         return conv_shapes, shapes
 
@@ -289,12 +312,12 @@ class SpikeNet:
         A sum of any subset of the terms W * code, 0 <= code <= top, lies between the sum of the negative and the sum
         of the positive W, each times top; the bias is added once.
         """
-        low = np.zeros(layer.channels, np.int64)
-        high = np.zeros(layer.channels, np.int64)
+        low = np.zeros(layer.channels, object)  # integers of Python: no bias and no code is too large for them
+        high = np.zeros(layer.channels, object)
         for source in layer.sources:
-            weights = source.weights.astype(np.int64) << source.shift
-            low += np.minimum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
-            high += np.maximum(weights, 0).sum((1, 2, 3)) * self.top_code[source.tensor]
+            for total, part in ((low, np.minimum), (high, np.maximum)):
+                sums = part(source.weights, 0).sum((1, 2, 3), dtype=np.int64).astype(object)
+                total += sums * (self.top_code[source.tensor] << source.shift)
         return (
             int(min(low.min(), (low + layer.bias).min(), layer.bias.min())),
             int(max(high.max(), (high + layer.bias).max(), layer.bias.max())),
@@ -322,7 +345,10 @@ class SpikeNet:
         manifest, arrays = contents(self)
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
         for name in sorted(arrays):
-            digest.update(name.encode() + arrays[name].astype("<i8").tobytes())
+            digest.update(name.encode())
+            values = arrays[name].reshape(-1)
+            for start in range(0, len(values), HASHED):  # eight bytes each: not all at a time
+                digest.update(values[start : start + HASHED].astype("<i8").tobytes())
         return digest.hexdigest()
 
     @parallel.takes_threads

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from . import bounded
 from .errors import OneSpikeError
 from .files import write_atomically
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
 
 
 def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -39,54 +42,69 @@ def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
     manifest = {"format": "onespike", "version": FORMAT_VERSION, **geometry, "hash": net.hash, "meta": net.meta}
+    text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    if len(text) > MOST_MANIFEST:
+        raise OneSpikeError(
+            f"Geometry and facts of the network take {len(text):,} bytes, more than the {MOST_MANIFEST:,} that a "
+            f".spike file has room for; keep fewer facts in meta."
+        )
+    members = {MANIFEST: text}
+    for name in sorted(arrays):
+        data = io.BytesIO()
+        np.lib.format.write_array(data, arrays[name], version=(1, 0), allow_pickle=False)
+        members[f"{name}.npy"] = data.getvalue()
+    packed = _zip(members, zipfile.ZIP_DEFLATED)
+    if sum(map(len, members.values())) > bounded.allowance(len(packed)):
+        packed = _zip(members, zipfile.ZIP_STORED)  # nearly nothing but zeros: a reader would take it for a bomb
+    write_atomically(path, packed)
+
+
+def _zip(members: dict[str, bytes], method: int) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
-        archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
-        for name in sorted(arrays):
-            data = io.BytesIO()
-            np.lib.format.write_array(data, arrays[name], version=(1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue(), zipfile.ZIP_DEFLATED)
-    write_atomically(path, buffer.getvalue())
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
+    return buffer.getvalue()
 
 
 def load(path: Path) -> SpikeNet:
     """Read and validate a file; whatever is wrong with it is one OneSpikeError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
     broken = f"{path} is not a complete .spike file; convert the network again"
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
+        with bounded.opened(path) as (file, size):
+            archive = bounded.Archive(file, size)
+            manifest = json.loads(archive.read(MANIFEST, MOST_MANIFEST))
             if manifest.get("format") != "onespike":
                 raise OneSpikeError(f"{broken} (the manifest does not name the format).")
-            if manifest["version"] > FORMAT_VERSION:
+            if type(version := manifest["version"]) is not int:
+                raise OneSpikeError(f"{broken} (its version is no integer).")
+            if version > FORMAT_VERSION:
                 raise OneSpikeError(
-                    f"{path} has format version {manifest['version']}, newer than the {FORMAT_VERSION} that this "
-                    f"OneSpike reads; upgrade onespike."
+                    f"{path} has format version {version}, newer than the {FORMAT_VERSION} that this OneSpike reads; "
+                    f"upgrade onespike."
                 )
-            net = _network(manifest, archive)
+            try:
+                net = _network(manifest, archive)
+            except OneSpikeError as error:
+                raise OneSpikeError(f"{broken} ({bounded.shown(str(error).rstrip('.'))}).") from None
     except OneSpikeError:
         raise
-    except Exception as error:  # a damaged zip or header can fail in a dozen ways
-        raise OneSpikeError(f"{broken} ({type(error).__name__}: {error}).") from None
+    except bounded.Damaged as reason:
+        raise OneSpikeError(f"{broken} ({reason}).") from None
+    except Exception as error:  # a damaged manifest can fail in a dozen ways
+        raise OneSpikeError(f"{broken} ({bounded.shown(f'{type(error).__name__}: {error}')}).") from None
     if net.hash != manifest.get("hash"):
         raise OneSpikeError(f"{broken} (its contents do not match its hash).")
     return net
 
 
-def _network(manifest: dict[str, Any], archive: zipfile.ZipFile) -> SpikeNet:
-    def array(name: str) -> np.ndarray:
-        return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-
+def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
     layers = []
     for index, entry in enumerate(manifest["layers"]):
         sources = tuple(
             Source(
                 tensor=s["tensor"],
-                weights=array(f"{index}.{position}.weights"),
+                weights=archive.array(f"{index}.{position}.weights"),
                 shift=s["shift"],
                 **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
             )
@@ -99,8 +117,8 @@ def _network(manifest: dict[str, Any], archive: zipfile.ZipFile) -> SpikeNet:
             Layer(
                 name=entry["name"],
                 sources=sources,
-                bias=array(f"{index}.bias"),
-                shift=array(f"{index}.shift"),
+                bias=archive.array(f"{index}.bias"),
+                shift=archive.array(f"{index}.shift"),
                 groups=entry["groups"],
                 pool=pool,
                 step=entry["step"],

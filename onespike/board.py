@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,54 +13,10 @@ from rich.progress import Progress as Bar
 
 from . import figures, tables
 from .hw.counters import counter_names
-from .model.errors import OneSpikeError
-from .model.pixels import from_white
-from .model.spec import Image, SpikeNet
+from .model.spec import SpikeNet
 from .options import make_mapping
+from .pictures import load_codes
 from .progress import Progress
-
-
-def load_pictures(path: Path, image: Image) -> np.ndarray:
-    """Images [N, C, H, W] of a picture or a .npy file: bytes span black to white, floats stay as they are."""
-    shape = image.shape
-    if path.suffix == ".npy":
-        from .model.data import load_images
-
-        images = load_images(path)
-        if images.ndim == 2:
-            images = images[None, None]
-        elif images.ndim == 3:
-            images = images[None] if images.shape == shape else images[:, None]
-    else:
-        images = _picture(path, shape)
-    if images.shape[1:] != shape:
-        raise OneSpikeError(
-            f"{path} holds images of {_size(images.shape[1:])}, but the network takes {_size(shape)} (channels x "
-            f"height x width); scale them first."
-        )
-    if images.dtype == np.uint8:
-        return from_white(image, images / np.float32(255))
-    if not np.issubdtype(images.dtype, np.floating):
-        raise OneSpikeError(f"{path} must hold bytes (0..255) or floating-point numbers, not {images.dtype}.")
-    return images
-
-
-def _picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
-    except UnidentifiedImageError:
-        raise OneSpikeError(f"{path} is no picture; give a PNG file or a .npy file.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged"
-        raise OneSpikeError(f"Cannot read the picture {path}: {reason}.") from None
-    return pixels[None, None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)[None]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
@@ -69,8 +24,7 @@ def run_run(args: argparse.Namespace, console: Console, progress: Progress) -> d
     from .fpga.link import SerialLink
 
     net = SpikeNet.load(args.net)
-    images = load_pictures(args.images, net.image)
-    codes = net.image.quantise(images)
+    codes = load_codes(args.images, net.image)
     with contextlib.closing(SerialLink.open(args.port, baud=args.baud, timeout=args.timeout)) as link:
         with progress.stage("load", f"Loading the network through {args.port}") as stage:
             board = Board(link)

@@ -78,7 +78,7 @@ def setting(text: str) -> tuple[str, int]:
         if value not in ("0", "1"):
             raise argparse.ArgumentTypeError(f"needs 0 or 1 after '=', not {text!r}")
         return name, value == "1"
-    if not value.isdecimal():
+    if not (value.isascii() and value.isdecimal() and len(value) <= 18):
         raise argparse.ArgumentTypeError(f"needs a positive integer after '=', not {text!r}")
     return name, int(value)
 

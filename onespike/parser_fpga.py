@@ -210,7 +210,7 @@ def add_run(command: Command) -> None:
         "images",
         type=Path,
         metavar="IMAGES",
-        help="a picture (PNG) of the network's size, or a .npy file of bytes or of what the trained network takes",
+        help="a picture (PNG) of the network's size, or a .npy file: uint8, uint16 or what the trained network takes",
     )
     run.add_argument("--port", required=True, metavar="DEVICE", help="serial port, such as /dev/ttyUSB0")
     run.add_argument(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .fpga.synth import cells, run_yosys
-from .model import golden
+from .model import bounded, golden
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
 
@@ -64,8 +64,8 @@ def run(net: SpikeNet, codes: np.ndarray, folder: Path, *, cells: bool) -> dict[
 def _ecp5_luts(folder: Path) -> int:
     """LUT4s after yosys, with those of the carry cells (two each), before packing; kept in the folder."""
     kept = folder / "ecp5.json"
-    if kept.is_file():
-        return int(json.loads(kept.read_text())["luts"])
+    if (before := bounded.kept(kept, lambda found: int(found["luts"]))) is not None:
+        return before
     files = " ".join(sorted(str(path.relative_to(folder)) for path in (folder / "src").rglob("*.v")))
     run_yosys(f"read_verilog -sv {files}", "synth_ecp5 -noabc9 -top unrolled", folder)
     found = cells(folder)

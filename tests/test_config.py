@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from onespike import hw
-from onespike.hw.config import EngineConfig
+from onespike.hw.config import MOST, EngineConfig
+from onespike.hw.verilog import to_verilog
 from onespike.model.errors import OneSpikeError
 
 
@@ -53,6 +54,28 @@ def test_defaults_are_frozen_and_keyword_only():
 def test_messages(change, message):
     with pytest.raises(OneSpikeError, match=re.escape(message)):
         EngineConfig(**change)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(EngineConfig), ids=lambda field: field.name)
+def test_every_parameter_has_an_end(field):
+    """Far too large a number is refused at once, with the limit or the choices."""
+    if field.type == "bool":
+        with pytest.raises(OneSpikeError, match=rf"^Engine parameter {field.name} must be True or False, not 2\.$"):
+            EngineConfig(**{field.name: 2})
+    elif field.type == "int":
+        with pytest.raises(OneSpikeError, match=rf"{field.name} must .*, not \d+( of 16| beats of 0 bits)?\.$"):
+            EngineConfig(**{field.name: 10**12})
+        with pytest.raises(OneSpikeError, match=rf"^Engine parameter {field.name} must be far smaller than 2\*\*64\.$"):
+            EngineConfig(**{field.name: 10**5000})
+
+
+@pytest.mark.parametrize("name", [name for name in MOST if name.endswith("_depth")])
+def test_verilog_of_deep_memories_is_refused(name):
+    config = EngineConfig(**{name: MOST[name]})
+    with pytest.raises(OneSpikeError, match=rf"\({name} = [\d,]+\), but Verilog is written for at most 131,072; use"):
+        to_verilog(config)
+    with pytest.raises(OneSpikeError, match=rf"^Engine parameter {name} must lie in 1\.\.{MOST[name]}, not "):
+        EngineConfig(**{name: MOST[name] + 1})
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ BROKEN = {
         r"is damaged: it does not begin as an IDX file of 3 dimensions; download it again\.$",
     ),
     "truncated gzip": (
-        lambda folder: (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:-9]),
-        r"gz is damaged: it cannot be read to the end; download it again\.$",
+        lambda folder: (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.eye(9)[None]))[:-9]),
+        r"gz is damaged: it cannot be read to the end \(EOFError: .*\); download it again\.$",
     ),
     "truncated CIFAR-10": (
         lambda folder: (folder / "data_batch_1.bin").write_bytes(bytes(3072)),
@@ -116,10 +116,10 @@ def test_arrays_for_calibration(tmp_path):
     with pytest.raises(OneSpikeError, match=r"c\.npz must hold one array, or one called 'images', not x, y\.$"):
         load_images(tmp_path / "c.npz")
     (tmp_path / "d.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
-    with pytest.raises(OneSpikeError, match=r"^Cannot read the images in .*d\.npy: it is not a complete NumPy file\.$"):
+    with pytest.raises(OneSpikeError, match=r"^Cannot read the images in .*d\.npy: its header is no header of"):
         load_images(tmp_path / "d.npy")
-    with pytest.raises(OneSpikeError, match=r"^Cannot read the images in .*e\.npy: No such file or directory\.$"):
+    with pytest.raises(OneSpikeError, match=r"^Cannot read .*e\.npy: No such file or directory\.$"):
         load_images(tmp_path / "e.npy")
     np.save(tmp_path / "f.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(OneSpikeError, match=r"f\.npy: it is not a complete NumPy file\.$"):
+    with pytest.raises(OneSpikeError, match=r"f\.npy: it holds values of type object, not numbers; write"):
         load_images(tmp_path / "f.npy")

@@ -172,11 +172,11 @@ def test_pictures(capsys, net, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     fails(capsys, f"{tmp_path}/text.png is no picture; give a PNG file or a .npy file.",
           *run_on("/dev/null", net, tmp_path / "text.png"))  # fmt: skip
-    fails(capsys, f"Cannot read the picture {tmp_path}/none.png: No such file or directory.",
+    fails(capsys, f"Cannot read {tmp_path}/none.png: No such file or directory.",
           *run_on("/dev/null", net, tmp_path / "none.png"))  # fmt: skip
     np.save(tmp_path / "int.npy", np.zeros((1, 6, 6), int))
-    fails(capsys, f"{tmp_path}/int.npy must hold bytes (0..255) or floating-point numbers, not int64.",
-          *run_on("/dev/null", net, tmp_path / "int.npy"))  # fmt: skip
+    sentence = "must hold uint8 (0..255), uint16 (0..65,535) or floating-point numbers, not int64."
+    fails(capsys, f"{tmp_path}/int.npy {sentence}", *run_on("/dev/null", net, tmp_path / "int.npy"))  # fmt: skip
 
 
 def test_frames_survive_garbage():

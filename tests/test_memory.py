@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from blocks import pattern, random_bits
 
+from onespike.hw import memory
 from onespike.hw.memory import PAGE_BITS, PagedMemory, page_depths
 from onespike.sim.stream import run_stream
 
@@ -81,3 +82,17 @@ def test_pages(width: int) -> None:
             found <= (depth - 1) // size * rams(size) + rams((depth - 1) % size + 1) for size in PAGE_BITS
         ), (depth, pages)
         assert len(pages) == 1 or found < rams(depth) if depth <= max(PAGE_BITS) else True
+
+
+def test_hundreds_of_pages(monkeypatch):
+    """Their words are combined in groups, which Python's stack can follow."""
+    monkeypatch.setattr(memory, "PAGE_BITS", {4: 37})
+    monkeypatch.setattr(memory, "page_depths", page_depths.__wrapped__)
+    m = Module()
+    address, word = Signal(range(1600)), Signal(37)
+    pages = PagedMemory(m, "memory", 37, 1600)
+    pages.write(m, enable=word[0], address=address, data=word)
+    level, depth = [pages.read(m, address)], 0
+    while level:
+        level, depth = [part for value in level for part in getattr(value, "operands", ())], depth + 1
+    assert len(pages.pages) == 400 and depth < 100
