@@ -117,6 +117,20 @@ def writable(path: str | Path, what: str) -> Path:
     return path
 
 
+def makeable(folder: str | Path) -> None:
+    """Make sure that a folder is there or can be made, without making it."""
+    folder = above = Path(folder)
+    try:
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
 def require_room(folder: str | Path, log: str = "") -> None:
     """Raise the sentence of a full disk, where it is one: tools that fail for its sake often say something else.
 

@@ -27,7 +27,10 @@ def owned(folder: str | Path) -> Iterator[Path]:
     stayed empty.
     """
     folder = Path(folder)
-    fresh = not folder.exists()
+    try:
+        fresh = not folder.exists()
+    except OSError as error:
+        raise cannot_write(folder, error) from None
     make_folder(folder)
     try:
         with reserved(folder / NAME, f"The folder {folder}", "choose another output folder (-o)"):

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from .model.errors import OneSpikeError
-from .model.files import descriptor, is_stdout, writable, write_atomically
+from .model.files import descriptor, is_stdout, makeable, writable, write_atomically
 
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")
@@ -43,6 +43,8 @@ def check(args: argparse.Namespace) -> None:
                 if _same(path, read):
                     raise OneSpikeError(f"{option} {path} would overwrite {read}, which is read; name another file.")
         writable(path, "figures" if option == "--json" else FILES[args.command])
+    if output is not None and args.command not in FILES:
+        makeable(output)
     others = [output] if args.command in FILES and output is not None else []
     others += [args.output / OWN[args.command]] if args.command in OWN else []
     for other in others:
