@@ -19,8 +19,9 @@ from .options import make_mapping
 from .progress import Progress
 
 
-def load_pictures(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def load_pictures(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
     """Images [N, C, H, W] of a picture or a .npy file; bytes become 0..1, floats stay as they are."""
+    path = Path(path)
     if path.suffix == ".npy":
         from .model.data import load_images
 
