@@ -23,6 +23,7 @@ from ..hw.verilog import TOP, to_verilog
 from ..model import bounded, energy
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
+from ..model.locks import owned
 from ..model.mapping import Mapping
 from .synth import find_tool, run_tool
 
@@ -88,14 +89,27 @@ class Asic:
     memory_source: str
 
 
-def asic(mapping: Mapping, codes: np.ndarray, liberty: Path, build_dir: Path, *, mhz: float = 100.0) -> Asic:
-    """Map, simulate images, as `model/pixels.py` says, one after the other, and analyse; minutes."""
-    from ..sim.engine import simulate
+def asic(
+    mapping: Mapping, codes: np.ndarray, liberty: str | Path, build_dir: str | Path, *, mhz: float = 100.0
+) -> Asic:
+    """Map, simulate images, as `model/pixels.py` says, one after the other, and analyse; minutes.
 
+    Raises OneSpikeError where another run uses build_dir.
+    """
     yosys, sta = find_tool("yosys"), shutil.which("sta")
     if sta is None:
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     cells = read_liberty(liberty)
+    with owned(build_dir) as folder:
+        return _analyse(mapping, codes, cells, folder, mhz, yosys, sta)
+
+
+def _analyse(
+    mapping: Mapping, codes: np.ndarray, cells: str, build_dir: Path, mhz: float, yosys: str, sta: str
+) -> Asic:
+    """`asic` with the text of the library, in a folder that belongs to this run."""
+    from ..sim.engine import simulate
+
     script = SYNTHESIS.replace("DONT_USE", DONT_USE).replace("PERIOD", f"{1e6 / mhz:.0f}")
     write_atomically(build_dir / "cells.lib", cells)
     write_atomically(build_dir / "onespike.v", to_verilog(mapping.config))
@@ -152,10 +166,10 @@ def analyse(sta: str, build_dir: Path, mhz: float) -> tuple[float, dict[str, flo
     return 1000 / (period - float(slack[1]) * 1e9), watts
 
 
-def read_liberty(path: Path) -> str:
+def read_liberty(path: str | Path) -> str:
     """Text of a Liberty file, compressed with gzip or not."""
     try:
-        text = bounded.text(path)
+        text = bounded.text(Path(path))
     except bounded.Damaged:
         text = ""
     if not re.match(r"(?>\s|/\*.*?\*/)*+library\s*\(", text, re.DOTALL):

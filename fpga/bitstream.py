@@ -32,6 +32,7 @@ from ..model.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
 from ..model.images import fingerprint, memory_images
+from ..model.locks import owned
 from ..model.mapping import Mapping
 from ..model.spec import INPUT, SpikeNet
 from .boards import Board, constraints
@@ -118,7 +119,7 @@ class DoesNotFit(OneSpikeError):
 def build(
     mapping: Mapping,
     board: Board,
-    directory: Path,
+    directory: str | Path,
     *,
     baud: int = 115200,
     frequency: float | None = None,
@@ -129,9 +130,25 @@ def build(
 
     frequency: the clock in MHz that the first attempt aims for and the design runs at, at most; by default the board's
     `aim`, and as fast as it can. Where timing is not met and the PLL cannot be set afterwards, the next attempt takes a
-    clock just below what was reached. tell: told about every attempt. Raises DoesNotFit.
+    clock just below what was reached. tell: told about every attempt. Raises DoesNotFit, and OneSpikeError where
+    another run uses the directory.
     """
     tools = _find_tools(board)
+    with owned(directory) as folder:
+        return _build(mapping, board, folder, baud, frequency, seed, tell, tools)
+
+
+def _build(
+    mapping: Mapping,
+    board: Board,
+    directory: Path,
+    baud: int,
+    frequency: float | None,
+    seed: int,
+    tell: Tell,
+    tools: str,
+) -> Bitstream:
+    """`build` in a directory that belongs to this run."""
     wanted = board.aim if frequency is None else frequency
     retunes = board.part.family.name in RETUNE
     attempts: list[Attempt] = []
@@ -168,7 +185,7 @@ def build(
 def fit_and_build(
     net: SpikeNet,
     board: Board,
-    directory: Path,
+    directory: str | Path,
     codes: np.ndarray,
     *,
     base: EngineConfig | None = None,
@@ -316,13 +333,15 @@ def _pack(board: Board, attempt: Attempt, clock: Clock, runs_at: Clock, director
         name = f"{float(runs_at.mhz):.4f}"
         write_atomically(folder / f"{name}-{routed}", RETUNE[family]((folder / routed).read_text(), runs_at))
         routed, packed = f"{name}-{routed}", f"{name}-{packed}"
+    unfinished = f"unfinished-{packed}"
     command = {
-        "ecp5": ["--compress", "--input", routed, "--bit", packed],
-        "ice40": [routed, packed],
-        "gowin": ["-d", board.device, "-o", packed, routed],
+        "ecp5": ["--compress", "--input", routed, "--bit", unfinished],
+        "ice40": [routed, unfinished],
+        "gowin": ["-d", board.device, "-o", unfinished, routed],
     }[family]
     if not (folder / packed).is_file():
         run_tool([find_packer(family), *command], folder, "pack.log")
+        (folder / unfinished).rename(folder / packed)
     file = directory / f"{board.name}.{SUFFIXES[family]}"
     write_atomically(file, (folder / packed).read_bytes())
     return file

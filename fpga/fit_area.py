@@ -23,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,6 +35,7 @@ from ..hw.verilog import BANK, TOP, to_verilog
 from ..model import area, bounded
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
+from ..model.processes import pool
 from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
 from .targets import Family, Target, find_target
 
@@ -208,7 +209,7 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
     parts = [part for part in map(find_target, PARTS) if part.family.name in families]
     tools = tool_versions("yosys")
     started = time.perf_counter()
-    with ProcessPoolExecutor(workers) as pool:
+    with pool(workers) as processes:
         jobs: dict[Future[dict[str, int]], tuple[str, str, EngineConfig]] = {}
         for part in parts:
             name, family = part.family.name, part.family
@@ -219,11 +220,11 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
                         raise OneSpikeError(f"Block {block!r} of the engine has no terms in model/area.py; add them.")
                     if taken[block] < SAMPLES[block]:
                         taken[block] += 1
-                        job = pool.submit(synthesise_block, module, text, family, cache, tools)
+                        job = processes.submit(synthesise_block, module, text, family, cache, tools)
                         jobs[job] = (name, block, config)
             for purpose, number in zip(("factor", "held out"), WHOLE[name], strict=True):
                 for config in engines(name, purpose, number):
-                    jobs[pool.submit(_whole, config, part.name, cache)] = (name, purpose, config)
+                    jobs[processes.submit(_whole, config, part.name, cache)] = (name, purpose, config)
         for index, job in enumerate(as_completed(jobs), 1):
             job.result()
             print(f"{index} of {len(jobs)}, {time.perf_counter() - started:.0f} s", file=sys.stderr)

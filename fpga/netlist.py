@@ -15,6 +15,7 @@ from pathlib import Path
 from ..hw.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
+from ..model.locks import in_turn
 from .synth import NETLIST, find_tool, recipe, run_tool, write_netlist
 from .targets import ECP5, ICE40
 
@@ -22,7 +23,9 @@ CELLS = Path(__file__).with_name("cells")
 FAMILIES = {family.name: family for family in (ECP5, ICE40)}
 
 
-def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str, str] | None = None) -> dict[str, str]:
+def netlist(
+    verilog: str, family: str, build_dir: str | Path, *, contents: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """File name -> text of the netlist and of the models of its cells; half a minute, then from the cache.
 
     verilog: module `onespike`. contents: the `$readmemh` files by name, which become the memories' initial values; by
@@ -35,15 +38,16 @@ def netlist(verilog: str, family: str, build_dir: Path, *, contents: Mapping[str
     contents = contents or {}
     given = [verilog, recipe(part, TOP), version, *(f"{name}\0{text}" for name, text in sorted(contents.items()))]
     digest = hashlib.sha256("\0".join(given).encode()).hexdigest()[:16]
-    directory = build_dir / f"netlist-{family}-{digest}"
-    if not (directory / "netlist.v").is_file():
-        for name, text in {"onespike.v": verilog, **contents}.items():
-            write_atomically(directory / name, text)
-        blank = "" if contents else "-DONESPIKE_BLANK "
-        write_netlist(f"read_verilog {blank}onespike.v", part, TOP, directory)
-        write = f"read_json {NETLIST}; write_verilog -noattr -noexpr unfinished.v"
-        run_tool([find_tool("yosys"), "-q", "-l", "write.log", "-p", write], directory, "write.log")
-        (directory / "unfinished.v").rename(directory / "netlist.v")
+    directory = Path(build_dir) / f"netlist-{family}-{digest}"
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        if not (directory / "netlist.v").is_file():
+            for name, text in {"onespike.v": verilog, **contents}.items():
+                write_atomically(directory / name, text)
+            blank = "" if contents else "-DONESPIKE_BLANK "
+            write_netlist(f"read_verilog {blank}onespike.v", part, TOP, directory)
+            write = f"read_json {NETLIST}; write_verilog -noattr -noexpr unfinished.v"
+            run_tool([find_tool("yosys"), "-q", "-l", "write.log", "-p", write], directory, "write.log")
+            (directory / "unfinished.v").rename(directory / "netlist.v")
     return {"netlist.v": (directory / "netlist.v").read_text(), "cells.v": cell_models(family)}
 
 

@@ -22,11 +22,12 @@ from typing import Any
 from ..model import bounded
 from ..model.errors import OneSpikeError
 from ..model.files import write_atomically
+from ..model.locks import owned
 
 TOOLS = ("vivado", "quartus")
 
 
-def write_project(directory: Path, tool: str, part: str, *, mhz: float) -> list[Path]:
+def write_project(directory: str | Path, tool: str, part: str, *, mhz: float) -> list[Path]:
     """Write the scripts into a folder of `onespike verilog`; which files, in the order in which a user needs them.
 
     part: as the tool spells it, such as xc7a35tcpg236-1 or 10CX085YU484I6G. mhz: the clock that timing must meet.
@@ -37,10 +38,13 @@ def write_project(directory: Path, tool: str, part: str, *, mhz: float) -> list[
         raise OneSpikeError(f"{part!r} is not the name of a part; write it as {tool} does, letters and digits only.")
     if not 1 <= mhz <= 1000:
         raise OneSpikeError(f"The clock must lie in 1..1000 MHz, not {mhz:g}.")
-    manifest = _manifest(directory)
-    files = _vivado(manifest, part, mhz) if tool == "vivado" else _quartus(manifest, part, mhz)
-    for name, text in files.items():
-        write_atomically(directory / name, text)
+    directory = Path(directory)
+    _manifest(directory)  # complain before anything is written
+    with owned(directory):
+        manifest = _manifest(directory)
+        files = _vivado(manifest, part, mhz) if tool == "vivado" else _quartus(manifest, part, mhz)
+        for name, text in files.items():
+            write_atomically(directory / name, text)
     return [directory / name for name in files]
 
 

@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -25,7 +24,9 @@ from ..hw.load import target_widths
 from ..hw.verilog import TOP, to_verilog, weight_files
 from ..model import bounded
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
+from ..model.files import require_room, write_atomically
+from ..model.locks import in_turn
+from ..model.processes import run
 from .output_registers import merge_file
 from .targets import Family, Target, find_target
 
@@ -146,7 +147,13 @@ def count_parts(netlist: str, cells: Mapping[str, tuple[int, int]]) -> dict[str,
 
 
 def synthesise(
-    config: EngineConfig, target: str, build_dir: Path, *, seed: int = 1, frequency: float = 130.0, place: bool = True
+    config: EngineConfig,
+    target: str,
+    build_dir: str | Path,
+    *,
+    seed: int = 1,
+    frequency: float = 130.0,
+    place: bool = True,
 ) -> Synthesised:
     """Place and route the engine on the target; minutes the first time, then from the cache.
 
@@ -160,11 +167,24 @@ def synthesise(
     tools = tool_versions("yosys", family.router)
     script = recipe(family, "top")
     key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
-    directory = build_dir / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    directory = Path(build_dir) / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
-    before = bounded.kept(result, lambda kept: Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])})))
-    if before is not None:
-        return before
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        before = bounded.kept(
+            result, lambda kept: Synthesised(**(kept | {"critical_path": tuple(kept["critical_path"])}))
+        )
+        if before is not None:
+            return before
+        found = _synthesise(config, part, directory, seed, frequency, place, tools)
+        write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
+    return found
+
+
+def _synthesise(
+    config: EngineConfig, part: Target, directory: Path, seed: int, frequency: float, place: bool, tools: str
+) -> Synthesised:
+    """`synthesise` in a folder that nobody else works in."""
+    family = part.family
     defines = write_design(config, directory)
     write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
     command = routing(part, directory, frequency, seed)
@@ -177,7 +197,7 @@ def synthesise(
     used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
     flip_flops = used.get(family.flip_flops) or count_flip_flops(directory, family)
-    found = Synthesised(
+    return Synthesised(
         target=part.name,
         luts=used[family.luts],
         flip_flops=flip_flops,
@@ -190,8 +210,6 @@ def synthesise(
         critical_path=path,
         parts=count_parts((directory / NETLIST).read_text(), family.cells),
     )
-    write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
-    return found
 
 
 def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATISTICS) -> None:
@@ -267,11 +285,12 @@ def timing(path: Path) -> tuple[float, tuple[str, ...]]:
 
 def run_tool(command: list[str], directory: Path, log: str) -> str:
     """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error."""
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-    if done.returncode:
-        text = (directory / log).read_text() if (directory / log).is_file() else ""
-        lines = [line for line in (text + done.stderr).splitlines() if re.search("error", line, re.IGNORECASE)]
+    done = run(command, cwd=directory)
+    if done.code:
+        text = (directory / log).read_text(errors="replace") if (directory / log).is_file() else ""
+        require_room(directory, text + done.errors)
+        lines = [line for line in (text + done.errors).splitlines() if re.search("error", line, re.IGNORECASE)]
         lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
-        reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        reason = lines[-1].strip() if lines else f"exit code {done.code}"
         raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
-    return done.stdout
+    return done.output

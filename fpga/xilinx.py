@@ -14,6 +14,7 @@ from ..hw.config import EngineConfig
 from ..hw.verilog import TOP, to_verilog
 from ..model import bounded
 from ..model.files import write_atomically
+from ..model.locks import in_turn
 from .synth import cells, find_tool, run_yosys, tool_versions, write_design
 
 NAME = "xc7"
@@ -50,17 +51,18 @@ def count(found: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def estimate(config: EngineConfig, build_dir: Path) -> Estimated:
+def estimate(config: EngineConfig, build_dir: str | Path) -> Estimated:
     """Map the engine to 7-series cells; a minute, then from the cache."""
     find_tool("yosys")
     tools = tool_versions("yosys")
     digest = hashlib.sha256("\n".join((to_verilog(config), SCRIPT, tools)).encode()).hexdigest()[:16]
-    directory = build_dir / f"{NAME}-{digest}"
+    directory = Path(build_dir) / f"{NAME}-{digest}"
     result = directory / "result.json"
-    if (before := bounded.kept(result, lambda found: Estimated(**found))) is not None:
-        return before
-    options = write_design(config, directory)
-    run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
-    found = Estimated(**count(cells(directory)), tools=tools)
-    write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
-    return found
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        if (before := bounded.kept(result, lambda found: Estimated(**found))) is not None:
+            return before
+        options = write_design(config, directory)
+        run_yosys(f"read_verilog {' '.join(options)} {TOP}.v", SCRIPT, directory)
+        found = Estimated(**count(cells(directory)), tools=tools)
+        write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
+        return found

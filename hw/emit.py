@@ -29,6 +29,7 @@ from amaranth.lib import data
 
 from ..model.files import write_atomically
 from ..model.images import MemoryImages, load_words, memory_images
+from ..model.locks import owned
 from ..model.mapping import Mapping
 from ..model.prefetch import block_beats, blocks
 from ..model.spec import INPUT
@@ -108,7 +109,7 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
     front: the interface to wrap the engine in; its module is then the top, in a file of its own.
 
     Deterministic: the same mapping gives the same bytes. The manifest comes last; files that an earlier manifest in
-    the folder names and this one does not are removed.
+    the folder names and this one does not are removed. Raises OneSpikeError where another run uses the folder.
     """
     directory, config = Path(directory), mapping.config
     images = memory_images(mapping)
@@ -121,12 +122,13 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
     if config.streams_weights:
         binary[WEIGHT_IMAGE] = weight_bytes(images, config)
     contents = _contents(mapping, images, binary, front)
-    stale = _listed(directory / "manifest.json") - set(binary)
-    changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
-    for name in sorted(stale):
-        (directory / name).unlink(missing_ok=True)
-    if write_atomically(directory / "manifest.json", _json(contents)):
-        changed.append("manifest.json")
+    with owned(directory):
+        stale = _listed(directory / "manifest.json") - set(binary)
+        changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
+        for name in sorted(stale):
+            (directory / name).unlink(missing_ok=True)
+        if write_atomically(directory / "manifest.json", _json(contents)):
+            changed.append("manifest.json")
     return Manifest(directory=directory, contents=contents, changed=tuple(changed))
 
 

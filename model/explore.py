@@ -6,10 +6,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +22,7 @@ from .cycles import predict_all, utilisation
 from .errors import OneSpikeError
 from .mapper import fit_config, round_depth
 from .mapping import Mapping
+from .processes import pool
 from .spec import SpikeNet
 
 MOST_ROWS = 1 << 16  # of weights in a bank, where parts with few lanes would have room for more
@@ -200,8 +199,8 @@ def explore(
     if workers == 1:
         return collect(itertools.starmap(evaluate, arguments))
     # Fresh processes: a fork would copy the threads of the progress display.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return collect(pool.map(evaluate, *zip(*arguments, strict=True)))
+    with pool(workers, start="spawn") as processes:
+        return collect(processes.map(evaluate, *zip(*arguments, strict=True)))
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

@@ -38,7 +38,7 @@ def finetune(
     temperature: float = 1.0,
     mix: float = 0.0,
     seed: int = 0,
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Conversion:
@@ -89,6 +89,6 @@ def finetune(
     if checkpoints is not None:
         digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature]).encode())
         digest.update(data.images.tobytes() + data.labels.tobytes())
-        checkpoint = checkpoints / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
+        checkpoint = Path(checkpoints) / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
     fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress)
     return model.result()

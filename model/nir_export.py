@@ -8,14 +8,14 @@ exact in NIR's own primitives: Conv2d, Affine, Threshold, SumPool2d and Flatten.
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import nir
 import numpy as np
 
 from .errors import OneSpikeError
-from .files import cannot_write
+from .files import write_atomically
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
 
 MAX_GROUPS = 64
@@ -24,15 +24,9 @@ MAX_THRESHOLDS = 1 << 26  # NIR stores one for every neuron
 
 def export_nir(net: SpikeNet, path: str | Path) -> None:
     """Write `to_nir(net)` to an HDF5 file, whole or not at all."""
-    path, graph = Path(path), to_nir(net)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nir.write(temporary, graph)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from None
+    contents = io.BytesIO()  # HDF5 on a full disk fails in ways of its own
+    nir.write(contents, to_nir(net))
+    write_atomically(path, contents.getvalue())
 
 
 def to_nir(net: SpikeNet) -> nir.NIRGraph:

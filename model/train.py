@@ -90,7 +90,7 @@ def fit(
     loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
     title: str,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
@@ -100,6 +100,7 @@ def fit(
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     generator = torch.Generator().manual_seed(settings.seed)
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, settings.rate, weight_decay=settings.decay)
@@ -170,7 +171,7 @@ def decided(logits: torch.Tensor) -> torch.Tensor:
 
 
 def train(
-    module: nn.Module, data: Dataset, settings: Training, *, checkpoint: Path | None = None, progress: bool = True
+    module: nn.Module, data: Dataset, settings: Training, *, checkpoint: str | Path | None = None, progress: bool = True
 ) -> nn.Module:
     """Train `module` in place on the labels and return it in eval mode."""
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

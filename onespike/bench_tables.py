@@ -28,7 +28,7 @@ def show(result: Map[str, Any], console: Console) -> None:
     console.print(peers(result))
     tables.facts(console, "Published by others, not measured by us", published(result))
     for sentence in sentences(result):
-        console.print(f"* {sentence}", soft_wrap=True, markup=False)
+        console.print(f"* {sentence}", soft_wrap=True)
     console.print(f"\nMeasured {versions.sentence(result['versions'])}.", soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from .fpga.boards import Board, find_board
 from .hw.config import EngineConfig
 from .model import energy
 from .model.explore import count_cycles
+from .model.files import writable
 from .model.mapping import Mapping
 from .model.spec import SpikeNet
 from .progress import Progress
@@ -26,7 +27,7 @@ def run_fpga(args: argparse.Namespace, console: Console, progress: Progress) -> 
     board = find_board(args.board)
     net = SpikeNet.load(args.net)
     codes = guide(args, net)
-    options.writable(args.output / "bitstream", "the bitstream")
+    writable(args.output / "bitstream", "the bitstream")
     settings: dict[str, Any] = {
         "baud": args.baud,
         "frequency": args.frequency,

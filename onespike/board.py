@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from . import figures, tables
+from . import figures, outputs, tables
 from .hw.counters import counter_names
 from .model.spec import SpikeNet
 from .options import make_mapping
@@ -63,11 +63,13 @@ def run_board(args: argparse.Namespace, console: Console, progress: Progress) ->
     mapping = make_mapping(args, net)
     config = mapping.config
     tables.facts(console, "Simulated board", [("engine", f"{config.banks} banks x {config.lanes} lanes, blank")])
-    args.output.mkdir(parents=True, exist_ok=True)
+
+    result = {"hardware": figures.hardware(mapping)}
 
     def ready(path: str) -> None:
+        outputs.write_figures(args, result | {"port": path})  # now: the command ends when it is interrupted
         console.print(f"Serial port: {path}", soft_wrap=True)
         console.file.flush()
 
     serve_board(config, args.output, ready, link=args.pty)
-    return {"hardware": figures.hardware(mapping)}
+    return result

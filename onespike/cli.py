@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: `onespike COMMAND`. Results go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 the hardware differs from the model, 2 a mistake that the user can mend, 130 interrupted.
+Exit codes: 0 done, 1 the hardware differs from the model, 2 a mistake that the user can mend, 130 interrupted, 143
+terminated (128 + the signal).
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +18,12 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from . import options
+from . import outputs
 from .model import parallel
 from .model.errors import OneSpikeError
 from .parser import build_parser
+from .progress import Progress
+from .signals import Terminated, terminable
 
 # Command -> the module with its function `run_COMMAND`, imported when it is needed: not every command needs torch.
 COMMANDS = {
@@ -43,7 +45,6 @@ COMMANDS = {
     "run": "board",
     "board": "board",
 }
-PIPED_WIDTH = 120  # columns of a table that no terminal shows
 # Module that is missing -> the extra that brings it.
 EXTRAS = {
     "torch": "torch",
@@ -61,28 +62,19 @@ EXTRAS = {
 
 def _run(arguments: Sequence[str] | None) -> None:
     args = build_parser().parse_args(arguments)
-    if args.json is not None:
-        options.writable(args.json, "figures")
-
-    from rich.console import Console
-
-    from .progress import Progress
-
+    outputs.check(args)
     module = importlib.import_module(f".{COMMANDS[args.command]}", __package__)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     with parallel.use(args.threads):
         parallel.count()  # refuse a bad number in the environment now
-        result = getattr(module, f"run_{args.command}")(args, console, Progress())
-    if args.json is not None:
-        from .model.files import write_atomically
-
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+        result = getattr(module, f"run_{args.command}")(args, outputs.make_console(args), Progress())
+    outputs.write_figures(args, result)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
-        _run(arguments)
+        with terminable():
+            _run(arguments)
     except OneSpikeError as error:
         print(f"onespike: {str(error).rstrip('.')}.", file=sys.stderr)
         return 2
@@ -98,10 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("onespike: interrupted.", file=sys.stderr)
         return 130
+    except Terminated as error:
+        print("onespike: terminated.", file=sys.stderr)
+        return 128 + error.number
     except BrokenPipeError:  # the reader of our output has left
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return 141
+    except OSError as error:  # a disk that fails, a path that the system refuses
+        where = f"Cannot use {error.filename}: " if error.filename else ""
+        print(f"onespike: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -20,8 +20,9 @@ from .model.errors import OneSpikeError
 from .model.evaluate import evaluate
 from .model.files import write_atomically
 from .model.finetune import finetune
+from .model.locks import owned
 from .model.train import train_or_load
-from .options import make_mapping, writable
+from .options import make_mapping
 from .progress import Progress
 from .sim.engine import simulate
 from .sim.verilator import find_verilator
@@ -38,10 +39,14 @@ def load_digits() -> tuple[Dataset, Dataset]:
 
 
 def run_demo(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    started = time.perf_counter()
-    output: Path = args.output
-    writable(output / "summary.json", "the summary")
     find_verilator()  # complain before the long work
+    with owned(args.output) as output:
+        return _demo(args, output, console, progress)
+
+
+def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Progress) -> dict[str, Any]:
+    """`run_demo` in a folder that belongs to this run."""
+    started = time.perf_counter()
     data, held_out = load_digits()
     if args.images > len(held_out):
         raise OneSpikeError(f"There are {len(held_out)} held-out digits, fewer than {args.images}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from . import options, tables
+from . import tables
 from .commands import accuracy_or_why, load_data
 from .fpga.synth import synthesise
 from .fpga.targets import Target, find_target
 from .hw.config import EngineConfig
 from .model.errors import OneSpikeError
 from .model.explore import Point, explore, fed_lanes, pareto, require_fit
+from .model.files import write_atomically
 from .model.spec import SpikeNet
 from .progress import Progress
 
@@ -31,8 +32,6 @@ def run_explore(args: argparse.Namespace, console: Console, progress: Progress) 
     target = find_target(args.target)
     if args.output is not None:
         import matplotlib  # noqa: F401  complain before the work, not after it
-
-        options.writable(args.output, "the plot")
     nets = {str(path): SpikeNet.load(path) for path in args.nets}
     if args.weight_bits is not None:
         have = sorted({net.weight_bits for net in nets.values()})
@@ -55,7 +54,7 @@ def run_explore(args: argparse.Namespace, console: Console, progress: Progress) 
     axes = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
     base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Exploring", total=None)
         points = explore(
             nets, codes, target, base, axes, accuracy=right, workers=args.jobs,
@@ -141,10 +140,12 @@ def plot(points: list[Point], front: list[Point], target: Target, path: Path) ->
     axes.axvline(target.luts, ls=":", c="0.5")
     axes.set(xscale="log", yscale="log", xlabel=f"LUTs of {target.name}, estimated", ylabel="cycles per image")
     axes.legend()
+    contents = io.BytesIO()
     try:
         metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata)
+        figure.savefig(contents, format=path.suffix[1:] or "png", metadata=metadata)
     except ValueError as error:
         raise OneSpikeError(f"Cannot plot to {path}: {str(error).split(' (')[0]}; name a .svg or .png file.") from None
     finally:
         pyplot.close(figure)
+    write_atomically(path, contents.getvalue())

@@ -11,7 +11,6 @@ from rich.console import Console
 from . import figures, tables
 from .model.errors import OneSpikeError
 from .model.spec import SpikeNet
-from .options import writable
 from .progress import Progress
 
 FORMATS = {".onnx": "qonnx", ".nir": "nir"}
@@ -24,7 +23,6 @@ def run_export(args: argparse.Namespace, console: Console, progress: Progress) -
             f"The name {args.output.name!r} tells no format; end it with .onnx or .nir, or give --format."
         )
     net = SpikeNet.load(args.net)
-    writable(args.output, "the network")
     with progress.stage("export", f"Writing {args.output}"):
         if kind == "qonnx":
             from .model.onnx_export import export_qonnx
@@ -34,10 +32,11 @@ def run_export(args: argparse.Namespace, console: Console, progress: Progress) -
             from .model.nir_export import export_nir
 
             export_nir(net, args.output)
+    size = args.output.stat().st_size if args.output.is_file() else 0  # of a pipe or a device: not to be known
     image = net.image
     channels = [f"x = code * {s:.6g} {o:+.6g}" for s, o in zip(image.scale, image.offset, strict=True)]
     rows = [
-        ("file", f"{args.output}, {args.output.stat().st_size:,} bytes"),
+        ("file", f"{args.output}, {size:,} bytes" if size else str(args.output)),
         ("input", f"codes 0..{2**image.bits - 1} of {' x '.join(map(str, image.shape))} pixels, {channels[0]}"),
         ("output", f"{net.classes} whole logits, as the golden model gives them"),
     ]
@@ -46,6 +45,6 @@ def run_export(args: argparse.Namespace, console: Console, progress: Progress) -
         "network": {"hash": net.hash, "groups": figures.groups(net)},
         "format": kind,
         "output": str(args.output),
-        "bytes": args.output.stat().st_size,
+        "bytes": size,
         "seconds": progress.seconds["export"],
     }

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from . import outputs
 from .hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from .hw.front import FRONTS, Front, uart_front
 from .model import golden, mapper, parallel
 from .model.choose import choose_for, spike_rates
-from .model.errors import OneSpikeError
 from .model.external import ExternalMemory
-from .model.files import cannot_write
 from .model.mapping import Mapping
 from .model.spec import SpikeNet
 
@@ -218,7 +217,12 @@ def add_common(parser: argparse.ArgumentParser, *, seed: bool = False) -> None:
         help="that compute at a time; on their number nothing depends but what training gives "
         f"(default: {parallel.VARIABLE} of the environment, or every core)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to this file")
+    parser.add_argument(
+        "--json",
+        type=outputs.target,
+        metavar="FILE",
+        help="also write every figure to this file; -: to the standard output, and the tables to stderr",
+    )
 
 
 def groups(text: str) -> int | str:
@@ -283,16 +287,3 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
         basic["external_weights"] = args.axi_bits
     return EngineConfig(**(basic | fixed))
 
-
-def writable(path: Path, what: str) -> Path:
-    """The path, after making sure that its folder exists or can be made: long work must not be lost at its end."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OneSpikeError(f"Cannot write {what} to {path}: it is a folder; name a file.")
-        probe = path.parent / f".{path.name}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    return path

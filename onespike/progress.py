@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 
 class Progress:
     """Stages of a command. `seconds` keeps how long each took, by name."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -26,11 +26,12 @@ class Progress:
         spinner: False where the block shows a bar of its own.
         """
         stage, started = Stage(), time.perf_counter()
-        with self.console.status(escape(text)) if spinner else contextlib.nullcontext():
+        with self.console.status(Text(text)) if spinner else contextlib.nullcontext():
             yield stage
         self.seconds[name] = time.perf_counter() - started
         note = f": {stage.note}" if stage.note else ""
-        self.console.print(f"[green]✓[/] {escape(text + note)} [dim]({self.seconds[name]:.1f} s)[/]", soft_wrap=True)
+        took = (f" ({self.seconds[name]:.1f} s)", "dim")
+        self.console.print(Text.assemble(("✓", "green"), f" {text}{note}", took), soft_wrap=True)
 
 
 class Stage:

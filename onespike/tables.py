@@ -9,7 +9,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 
@@ -234,10 +233,10 @@ def energy(figures: Map[str, Any]) -> Table:
 
 def facts(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
     """Print names and values, one a line; long values such as paths are not broken."""
-    console.print(f"[bold]{escape(title)}[/]\n")
+    console.print(f"{title}\n", style="bold")
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        console.print(f"  {name:{width}}   {escape(value)}", soft_wrap=True)
+        console.print(f"  {name:{width}}   {value}", soft_wrap=True)
     console.print()
 
 

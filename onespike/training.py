@@ -18,7 +18,6 @@ from .model.data import Dataset, in_scale, load, load_images
 from .model.errors import OneSpikeError
 from .model.files import write_atomically
 from .model.graph import Graph
-from .options import writable
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def run_train(args: argparse.Namespace, console: Console, progress: Progress) ->
 
     if args.network not in NETWORKS:
         raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}.")
-    writable(args.output, "the network")
     data, held_out = load(args.data, "train"), load(args.data, "test")
     settings = training_settings(args)
     cache = args.output.parent / ".onespike-cache"
@@ -83,7 +81,6 @@ def exported(module: torch.nn.Module, data: Dataset) -> bytes:
 
 
 def run_convert(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    writable(args.output, "the network")
     data, images = _calibration(args)
     graph = read_graph(args)
     if data is not None:
@@ -108,7 +105,7 @@ def run_convert(args: argparse.Namespace, console: Console, progress: Progress) 
     console.print(tables.network(result))
     console.print(f"Written to {args.output}.", soft_wrap=True)
     for note in conversion.notes:
-        console.print(f"Note: {note}", soft_wrap=True, markup=False)
+        console.print(f"Note: {note}", soft_wrap=True)
     return result
 
 

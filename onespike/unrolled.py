@@ -15,6 +15,8 @@ import numpy as np
 from .fpga.synth import cells, run_yosys
 from .model import bounded, golden
 from .model.errors import OneSpikeError
+from .model.files import write_atomically
+from .model.locks import in_turn
 from .model.spec import SpikeNet
 
 STAGE = 5.0  # alkaid's delay units per pipeline stage: its own default in the documentation
@@ -24,7 +26,7 @@ def installed() -> bool:
     return importlib.util.find_spec("alkaid") is not None
 
 
-def run(net: SpikeNet, codes: np.ndarray, folder: Path, *, cells: bool) -> dict[str, Any]:
+def run(net: SpikeNet, codes: np.ndarray, folder: str | Path, *, cells: bool) -> dict[str, Any]:
     """Latency, registers and alkaid's own LUT estimate of a network of linear layers; exactness on the image codes.
 
     A value is the same count as in ours: shift, floor, clip. cells: also map its Verilog to ECP5 with yosys (minutes).
@@ -46,8 +48,11 @@ def run(net: SpikeNet, codes: np.ndarray, folder: Path, *, cells: bool) -> dict[
             values = np.clip(counts, 0, layer.groups)
     logic = trace(image, values)
     exact = bool((logic.predict(codes.reshape(len(codes), -1).astype(float)) == golden.run(net, codes)).all())
-    model = RTLModel(logic, folder, "unrolled", latency_cutoff=STAGE, print_latency=False)
-    model.write()
+    folder = Path(folder)
+    with in_turn(folder.with_name(f"{folder.name}.lock")):
+        model = RTLModel(logic, folder, "unrolled", latency_cutoff=STAGE, print_latency=False)
+        model.write()
+        luts = {"ecp5_luts": _ecp5_luts(folder)} if cells else {}
     found = {
         "version": importlib.metadata.version("alkaid"),
         "stages": int(model.latency or 0),
@@ -58,7 +63,7 @@ def run(net: SpikeNet, codes: np.ndarray, folder: Path, *, cells: bool) -> dict[
         "images": len(codes),
         "seconds": time.perf_counter() - started,
     }
-    return found | ({"ecp5_luts": _ecp5_luts(folder)} if cells else {})
+    return found | luts
 
 
 def _ecp5_luts(folder: Path) -> int:
@@ -70,5 +75,5 @@ def _ecp5_luts(folder: Path) -> int:
     run_yosys(f"read_verilog -sv {files}", "synth_ecp5 -noabc9 -top unrolled", folder)
     found = cells(folder)
     luts = found.get("LUT4", 0) + 2 * found.get("CCU2C", 0)
-    kept.write_text(json.dumps({"luts": luts}))
+    write_atomically(kept, json.dumps({"luts": luts}))
     return luts

@@ -13,7 +13,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, Timer
 
-from .board import DIVISOR
+from .board import DIVISOR, STOP
 from .front_bench import CLOCK_NS
 
 BIT = DIVISOR * CLOCK_NS
@@ -47,7 +47,7 @@ async def receive(line: Any, terminal: int) -> None:
 
 @cocotb.test()
 async def board(dut: Any) -> None:
-    """Serves the line; the file `port` says where."""
+    """Serves the line until the parent ends or the file `stop` is there; the file `port` says where."""
     parent = os.getppid()
     terminal, other = os.openpty()
     tty.setraw(other)  # kept open, so that the terminal outlives its users
@@ -60,7 +60,7 @@ async def board(dut: Any) -> None:
     Path("port.new").rename("port")
     wait = Timer(IDLE_CYCLES * CLOCK_NS, unit="ns")
     idle = 0
-    while os.getppid() == parent:
+    while os.getppid() == parent and not Path(STOP).exists():
         found, _, _ = select.select([terminal], [], [], 0 if idle < PATIENT else 0.01)
         if found:
             idle = 0

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import shutil
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from ..model.errors import OneSpikeError
 from ..model.external import ExternalMemory, beat_cycles, with_memory
 from ..model.files import write_atomically
 from ..model.images import expected_writes, image_beats, load_words, memory_images
+from ..model.locks import owned
 from ..model.mapping import Mapping
 from ..model.prefetch import block_beats, blocks
 
@@ -133,9 +136,9 @@ def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
 def simulate(
     mapping: Mapping,
     codes: np.ndarray,
-    build_dir: Path,
+    build_dir: str | Path,
     *,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     through_load: bool = False,
     stall: tuple[float, float] = (0.0, 0.0),
     seed: int = 1,
@@ -156,10 +159,11 @@ def simulate(
     simulates the engine's netlist after synthesis for that family. stock: the slow way, as cocotb's own runner has it:
     every signal visible, and Python awake in every cycle; to measure what ours gains. memory: delivers streamed
     weights; the stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model delivers them
-    instead, with random pauses, and Python makes the clock.
+    instead, with random pauses, and Python makes the clock. Raises OneSpikeError where another run uses run_dir.
     """
     from .verilator import build, run
 
+    build_dir = Path(build_dir)
     config = mapping.config
     names = counter_names(config)
     if len(codes) == 0:
@@ -168,64 +172,63 @@ def simulate(
         raise OneSpikeError("This engine has no load stream; use a configuration with loadable=True.")
     if not config.counters:
         raise OneSpikeError("The simulation compares the counters; use a configuration with counters=True.")
-    codes = mapping.net.image.quantise(codes)
-    needs_trains = config.code == "psg"
-    result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
-    fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
-    memory = memory or ExternalMemory()
-    predicted = with_memory(mapping, predict_all(mapping, result), memory, back_to_back=not serial)
-    settle = _settle(mapping, memory) if config.streams_weights and not axi_ram else 0
+    with _run_folder(build_dir, run_dir, kept=bool(waves)) as folder:
+        codes = mapping.net.image.quantise(codes)
+        needs_trains = config.code == "psg"
+        result = golden.run(mapping.net, codes, layers=True, trains=needs_trains)
+        fields = mapping.golden_fields(result.codes, result.trains if needs_trains else None)
+        memory = memory or ExternalMemory()
+        predicted = with_memory(mapping, predict_all(mapping, result), memory, back_to_back=not serial)
+        settle = _settle(mapping, memory) if config.streams_weights and not axi_ram else 0
 
-    images = memory_images(mapping)
-    memories = memory_files(images, config)
-    engine = {"onespike.v": to_verilog(config)}
-    if gates is not None:
-        engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
-    texts = engine | {"harness.v": harness_text(config, axi_ram)}
-    if config.streams_weights and not axi_ram:
-        texts["axi_memory.v"] = AXI_MEMORY.read_text()
-    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
-    sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
-    for name, text in texts.items():
-        write_atomically(sources / name, text)
-    options = ["-DONESPIKE_BLANK"] if through_load else []
-    options += ["-CFLAGS", "-O0"] if gates else []  # tens of thousands of cells take long to compile, and run briefly
-    built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
-                  ports_only=not stock, timeout=timeout)  # fmt: skip
+        images = memory_images(mapping)
+        memories = memory_files(images, config)
+        engine = {"onespike.v": to_verilog(config)}
+        if gates is not None:
+            engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
+        texts = engine | {"harness.v": harness_text(config, axi_ram)}
+        if config.streams_weights and not axi_ram:
+            texts["axi_memory.v"] = AXI_MEMORY.read_text()
+        digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
+        sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
+        for name, text in texts.items():
+            write_atomically(sources / name, text)
+        options = ["-DONESPIKE_BLANK"] if through_load else []
+        # Tens of thousands of cells take long to compile, and run briefly.
+        options += ["-CFLAGS", "-O0"] if gates else []
+        built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
+                      ports_only=not stock, timeout=timeout)  # fmt: skip
 
-    kept = run_dir is not None or waves
-    if run_dir is None:
-        run_dir = Path(tempfile.mkdtemp(prefix="run-", dir=build_dir))  # two runs side by side share no file
-    run_dir.mkdir(parents=True, exist_ok=True)
-    beats = image_beats(mapping, codes)
-    loads = load_words(images, config) if through_load else []
-    for name, text in memories.items():
-        write_atomically(run_dir / name, text)
-    write_atomically(run_dir / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
-    if config.streams_weights:
-        write_atomically(run_dir / "external.hex", hex_lines(images.external, config.external_weights))
-        write_atomically(run_dir / "weights.bin", weight_bytes(images, config))
-    if loads:
-        write_atomically(run_dir / "load.hex", hex_lines(loads, 32))
-    expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
-    slack = 1 / (1 - min(0.99, max(stall)))
-    if memory.varied or axi_ram:
-        expected_cycles += (8 + memory.latency) * len(images.external)
-    limit = int(
-        1000 + len(loads) + len(codes) * (slack * (4 * expected_cycles + 4 * beats.shape[1] + 2000) + 2 * settle)
-    )
-    counters = counter_stride(config) * len(mapping.layers)
-    control = [len(codes), beats.shape[1], len(loads), counters, *(int(256 * s) for s in stall), seed, serial, limit]
-    control += [settle, memory.latency, memory.interval, len(images.external), memory.varied]
-    write_atomically(run_dir / "control.hex", hex_lines([int(c) for c in control], 32))
-    with (run_dir / "expected.npz").open("wb") as file:
+        beats = image_beats(mapping, codes)
+        loads = load_words(images, config) if through_load else []
+        for name, text in memories.items():
+            write_atomically(folder / name, text)
+        write_atomically(folder / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
+        if config.streams_weights:
+            write_atomically(folder / "external.hex", hex_lines(images.external, config.external_weights))
+            write_atomically(folder / "weights.bin", weight_bytes(images, config))
+        if loads:
+            write_atomically(folder / "load.hex", hex_lines(loads, 32))
+        expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
+        slack = 1 / (1 - min(0.99, max(stall)))
+        if memory.varied or axi_ram:
+            expected_cycles += (8 + memory.latency) * len(images.external)
+        limit = int(
+            1000 + len(loads) + len(codes) * (slack * (4 * expected_cycles + 4 * beats.shape[1] + 2000) + 2 * settle)
+        )
+        counters = counter_stride(config) * len(mapping.layers)
+        control = [len(codes), beats.shape[1], len(loads), counters, *(int(256 * s) for s in stall)]
+        control += [seed, serial, limit]
+        control += [settle, memory.latency, memory.interval, len(images.external), memory.varied]
+        write_atomically(folder / "control.hex", hex_lines([int(c) for c in control], 32))
         writes = [
             np.column_stack([np.full(len(part), layer), part])
             for i in range(len(codes))
             for layer, part in enumerate(expected_writes(mapping, fields, i))
         ]
+        expected = io.BytesIO()
         np.savez(
-            file,
+            expected,
             writes=np.concatenate(writes) if writes else np.zeros((0, 4), np.int64),
             logits=result.logits,
             counters=np.array([[[getattr(layer, c) for c in names] for layer in image] for image in predicted]),
@@ -234,26 +237,49 @@ def simulate(
             axi_ram=WEIGHT_ADDRESS if axi_ram else 0,
             seed=seed,
         )
-    env = {STEP: "1"} if stock else {}
-    run(built, "onespike.sim.engine_bench", test_dir=run_dir, env=env, timeout=timeout)
-    found = json.loads((run_dir / "result.json").read_text())
+        write_atomically(folder / "expected.npz", expected.getvalue())
+        env = {STEP: "1"} if stock else {}
+        run(built, "onespike.sim.engine_bench", test_dir=folder, env=env, timeout=timeout)
+        found = json.loads((folder / "result.json").read_text())
+        measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(names))
+        useful = [sum(layer.useful for layer in image) for image in predicted][-len(measured) :]
+        return Simulated(
+            images=len(codes),
+            mismatches=found["mismatches"],
+            cycle_mismatches=found["cycle_mismatches"],
+            words=found["words"],
+            logits=np.array(found["logits"]),
+            counters=measured,
+            predicted=predicted,
+            finished=np.array(found["finished"]),
+            simulated_cycles=found["simulated_cycles"],
+            seconds=found["seconds"],
+            utilisation=sum(useful) / (config.banks * config.lanes * int(total_cycles(measured).sum())),
+        )
+
+
+@contextlib.contextmanager
+def _run_folder(build_dir: Path, run_dir: str | Path | None, *, kept: bool) -> Iterator[Path]:
+    """The folder of one run: run_dir, while no other run has it, or a new one below build_dir.
+
+    A new one is removed at the end unless it is kept, or holds the log of a mismatch.
+    """
+    from .verilator import new_folder
+
+    if run_dir is not None:
+        with owned(run_dir) as folder:
+            yield folder
+        return
+    folder = new_folder("run-", build_dir)
+    try:
+        yield folder
+    except AssertionError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     if not kept:
-        shutil.rmtree(run_dir)
-    measured = np.array(found["counters"]).reshape(-1, len(mapping.layers), len(names))
-    useful = [sum(layer.useful for layer in image) for image in predicted][-len(measured) :]
-    return Simulated(
-        images=len(codes),
-        mismatches=found["mismatches"],
-        cycle_mismatches=found["cycle_mismatches"],
-        words=found["words"],
-        logits=np.array(found["logits"]),
-        counters=measured,
-        predicted=predicted,
-        finished=np.array(found["finished"]),
-        simulated_cycles=found["simulated_cycles"],
-        seconds=found["seconds"],
-        utilisation=sum(useful) / (config.banks * config.lanes * int(total_cycles(measured).sum())),
-    )
+        shutil.rmtree(folder)
 
 
 def _settle(mapping: Mapping, memory: ExternalMemory) -> int:

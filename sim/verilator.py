@@ -8,14 +8,12 @@ A build is kept under the hash of everything that went into it, so that many tes
 that run side by side wait for one another's builds and run in folders of their own.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import OneSpikeError
+from ..model.files import cannot_write, make_folder, require_room, write_atomically
+from ..model.locks import in_turn
+from ..model.processes import run as run_process
 
 try:
     from cocotb_tools.check_results import get_results
@@ -76,7 +77,7 @@ def find_verilator() -> Toolchain:
 
     system, found = shutil.which("verilator"), "none"
     if system is not None:
-        text = subprocess.run([system, "--version"], capture_output=True, text=True).stdout
+        text = run_process([system, "--version"]).output
         if version := re.match(r"Verilator (\d+)\.(\d+)", text):
             found = f"{version[1]}.{version[2]}"
             if (int(version[1]), int(version[2])) >= _OLDEST:
@@ -105,8 +106,7 @@ def _compiler() -> str | None:
 
 def _wave_format() -> str:
     probe = [_compiler() or "c++", "-x", "c++", "-E", "-"]
-    headers = subprocess.run(probe, input="#include <lz4.h>\n#include <zlib.h>\n", capture_output=True, text=True)
-    return "fst" if headers.returncode == 0 else "vcd"
+    return "fst" if run_process(probe, text="#include <lz4.h>\n#include <zlib.h>\n").code == 0 else "vcd"
 
 
 class PortsOnlyVerilator(Verilator):
@@ -151,15 +151,18 @@ class PortsOnlyVerilator(Verilator):
         flags = [os.environ.get("CXXFLAGS"), *(flag for option, flag in pairwise(words) if option == "-CFLAGS")]
         digest = hashlib.sha256(repr([self.tools.version, _compiler(), flags, settings]).encode())
         shared = self.build_dir.parent / f"library-{digest.hexdigest()[:16]}"
-        with nullcontext() if shared.exists() else _locked(shared.with_suffix(".lock")):
+        with nullcontext() if shared.exists() else in_turn(shared.with_suffix(".lock")):
             for path in shared.glob("*.o"):
                 shutil.copy(path, self.build_dir)  # newer than its source, so make leaves it alone
             yield
             if not shared.exists():
                 fresh = Path(tempfile.mkdtemp(dir=shared.parent))
-                for path in self.build_dir.glob("verilated*.o"):
-                    shutil.copy(path, fresh)
-                fresh.rename(shared)  # whole or not at all
+                try:
+                    for path in self.build_dir.glob("verilated*.o"):
+                        shutil.copy(path, fresh)
+                    fresh.rename(shared)  # whole or not at all
+                finally:
+                    shutil.rmtree(fresh, ignore_errors=True)
 
     def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
         for cmd in cmds:
@@ -167,24 +170,20 @@ class PortsOnlyVerilator(Verilator):
                 self._execute_cmd(cmd, cwd, stdout)
 
     def _execute_cmd(self, cmd: Sequence[str], cwd: Any, stdout: Any) -> None:
-        with subprocess.Popen(
-            cmd, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
-        ) as process:
-            try:
-                code = process.wait(self.timeout)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise RuntimeError(f"stopped after {self.timeout:g} seconds") from error
-                raise
-        if code != 0:
-            raise RuntimeError(f"{Path(cmd[0]).name} left with code {code}")
+        try:
+            done = run_process(
+                cmd, cwd=cwd, env=self.env, timeout=self.timeout, output=stdout, errors=subprocess.STDOUT
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"stopped after {self.timeout:g} seconds") from error
+        if done.code != 0:
+            raise RuntimeError(f"{Path(cmd[0]).name} left with code {done.code}")
 
 
 def build(
-    verilog: Sequence[Path],
+    verilog: Sequence[str | Path],
     top: str,
-    build_dir: Path,
+    build_dir: str | Path,
     *,
     waves: bool | str = False,
     timing: bool = True,
@@ -210,7 +209,8 @@ def build(
         with its flags.
     """
     tools = find_verilator()
-    for path in verilog:
+    sources = [Path(path) for path in verilog]
+    for path in sources:
         if not path.is_file():
             raise OneSpikeError(f"no such Verilog file: {path}")
     # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
@@ -220,34 +220,34 @@ def build(
     words += ["--trace-underscore"] if wave_format == "saif" else []  # what Yosys left without a name counts, too
     parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, str(ports_only), *words]
     digest = hashlib.sha256("\0".join(parts).encode())
-    for path in (Path(__file__), *verilog):
+    for path in (Path(__file__), *sources):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
-    directory = build_dir.absolute() / f"{top}-{digest.hexdigest()[:16]}"
+    directory = Path(build_dir).absolute() / f"{top}-{digest.hexdigest()[:16]}"
     if re.search(r"\s", str(directory)):
         raise OneSpikeError(f"Verilator's makefiles cannot build in a folder with a space in its name: {directory}")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-
-    with _locked(directory.with_suffix(".lock")):
+    with in_turn(directory.with_suffix(".lock")):
         if not (directory / "built").exists():
             shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir()
-            ports = directory / "ports.vlt"
-            ports.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
-            log = directory / "build.log"
+            ports, log = make_folder(directory) / "ports.vlt", directory / "build.log"
+            write_atomically(ports, f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
             try:
                 PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout, ports_only=ports_only).build(
-                    sources=[ports, *(path.absolute() for path in verilog)],
+                    sources=[ports, *(path.absolute() for path in sources)],
                     hdl_toplevel=top,
                     build_dir=directory,
                     build_args=words,
                     timescale=("1ns", "1ps"),
                     log_file=log,
                 )
-            except RuntimeError as error:
-                raise OneSpikeError(f"Verilator could not build `{top}`: {error}\n{_tail(log)}") from error
-            for path in (p for suffix in ("gch", "o", "a") for p in directory.glob(f"*.{suffix}")):
-                path.unlink()  # only the program is run; the precompiled headers alone are 190 MB
-            (directory / "built").touch()
+                for path in (p for suffix in ("gch", "o", "a") for p in directory.glob(f"*.{suffix}")):
+                    path.unlink()  # only the program is run; the precompiled headers alone are 190 MB
+                (directory / "built").touch()
+            except (RuntimeError, OSError) as error:
+                tail = _tail(log)
+                require_room(directory, tail)
+                if isinstance(error, OSError):
+                    raise cannot_write(directory, error) from None
+                raise OneSpikeError(f"Verilator could not build `{top}`: {error}\n{tail}") from error
     return Built(top=top, directory=directory, waves=wave_format)
 
 
@@ -255,7 +255,7 @@ def run(
     built: Built,
     test_module: str,
     *,
-    test_dir: Path | None = None,
+    test_dir: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     test: str | None = None,
     seed: int = 0,
@@ -280,9 +280,33 @@ def run(
     """
     kept = test_dir is not None or bool(built.waves)
     if test_dir is None:
-        test_dir = Path(tempfile.mkdtemp(prefix=f"run-{test_module}-", dir=built.directory.parent))
-    test_dir = test_dir.absolute()
-    test_dir.mkdir(parents=True, exist_ok=True)
+        test_dir = new_folder(f"run-{test_module}-", built.directory.parent)
+    test_dir = make_folder(test_dir).absolute()
+    try:
+        found = _run(built, test_module, test_dir, env or {}, test, seed, timeout)
+    except AssertionError:
+        raise  # its log is left to be read
+    except BaseException:
+        if not kept:
+            shutil.rmtree(test_dir, ignore_errors=True)
+        raise
+    if not kept:
+        shutil.rmtree(test_dir)
+    return found
+
+
+def new_folder(prefix: str, above: Path) -> Path:
+    """A folder that no other run has."""
+    make_folder(above)
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+    except OSError as error:
+        raise cannot_write(above, error) from None
+
+
+def _run(
+    built: Built, test_module: str, test_dir: Path, env: Mapping[str, str], test: str | None, seed: int, timeout: float
+) -> Run:
     log, results = test_dir / "sim.log", test_dir / "results.xml"
     runner = PortsOnlyVerilator(find_verilator(), waves=built.waves, timeout=timeout)
     problem = ""
@@ -296,9 +320,11 @@ def run(
             results_xml=str(results),
             seed=seed,
             testcase=test,
-            extra_env={"COCOTB_ANSI_OUTPUT": "0", **(env or {})},
+            extra_env={"COCOTB_ANSI_OUTPUT": "0", **env},
             log_file=log,
         )
+    except OSError as error:
+        raise cannot_write(test_dir, error) from None
     except (RuntimeError, SystemExit) as error:  # under pytest, cocotb leaves the interpreter if a test fails
         problem = f"the simulation failed ({error})"
     try:
@@ -311,18 +337,9 @@ def run(
     elif not tests:
         problem = problem or "no test ran"
     if problem:
+        require_room(test_dir, _tail(log))
         raise AssertionError(f"{test_module} on `{built.top}`: {problem}; {log} ends with\n{_tail(log)}")
-    result = Run(tests=tests, log=log.read_text(), directory=test_dir)
-    if not kept:
-        shutil.rmtree(test_dir)
-    return result
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes
-        yield
+    return Run(tests=tests, log=log.read_text(), directory=test_dir)
 
 
 def _tail(log: Path, lines: int = 40) -> str:

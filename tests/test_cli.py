@@ -249,7 +249,7 @@ def test_outputs_that_cannot_be_written(capsys, net, data, tmp_path):
     reason = "Not a directory; choose an output path that can be written."
     before = sorted(tmp_path.rglob("*"))
     folder = tmp_path / "file" / "deep"
-    fails(capsys, f"Cannot write {folder}/onespike.v: {reason}", "verilog", net, "-o", folder)
+    fails(capsys, f"Cannot write {folder}: {reason}", "verilog", net, "-o", folder)
     fails(capsys, f"Cannot write {tmp_path}/file/out.json: {reason}",
           "eval", net, "--data", data, "--json", tmp_path / "file/out.json")  # fmt: skip
     fails(capsys, f"Cannot write figures to {data}: it is a folder; name a file.",
