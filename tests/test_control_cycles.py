@@ -181,6 +181,12 @@ def test_random_accesses(seed):
     play([*START, *(drawn() for _ in range(350))], background)
 
 
+@pytest.mark.parametrize("beats", [0, 1, 2, 1 << 23, 1 << 24])
+def test_beats_of_an_image(beats):
+    """24 bits; no image is taken while they are 0, none has room."""
+    play([("beats", beats), ("control", 1), ("status", None), ("image", 1), ("beats", None), ("beats", 5)], quiet)
+
+
 @pytest.mark.parametrize("name", ["done", "short", "long"])
 def test_an_event_in_the_cycle_that_clears_it(name):
     """What happens before is cleared; what happens in the very cycle, or later, stands."""
