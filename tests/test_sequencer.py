@@ -192,16 +192,16 @@ def test_enable_starts_over(pause_after):
     check(network(random.Random(3)), 4, pause_after=pause_after, stall=0)
 
 
-@pytest.mark.parametrize("slow", [0, 1, 2, 3, 40])
-def test_one_layer_and_logits_that_are_taken_slowly(slow):
-    """The only layer is an image's first and last: images back to back, each begins when the logits of the one before
-    have been read, three cycles behind that and not before."""
-    rng = random.Random(slow)
-    net = SpikeNet(image=Image(shape=(2, 2, 2), bits=4), layers=(head(rng, "input", (2, 2, 2)),), weight_bits=4)
-    config = fit_config(net, EngineConfig(banks=2, lanes=4, fire_lanes=2, weight_bits=4))
-    mapping = map_network(net, config)
-    free = [int(cycle % (slow + 1) == slow) for cycle in range(3000)]
-    _, stamps = check(mapping, 5, free=free, rest=40, stall=0)
-    for taken, start in zip(stamps["taken"][:4], stamps["starts"][1:], strict=True):
-        read = next(cycle for cycle in range(taken.cycle, 3000) if free[cycle])  # `free` rises in the cycle after it
-        assert start.cycle == read + 3
+@pytest.mark.parametrize(("logits", "image"), [(1, 1), (2, 1), (3, 1), (41, 1), (1, 83), (2, 97), (97, 83)])
+def test_one_layer_images_and_logits_that_are_slow(logits, image):
+    """The only layer is an image's first and last: it begins when an image is there and when the logits of the one
+    before have been read, three cycles behind the later of both, and not before. They come in every so many cycles."""
+    net = SpikeNet(image=Image(shape=(2, 2, 2), bits=4), layers=(head(random.Random(1), "input", (2, 2, 2)),),
+                   weight_bits=4)  # fmt: skip
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=2, lanes=4, fire_lanes=2, weight_bits=4)))
+    free, available = ([int(cycle % every == every - 1) for cycle in range(3000)] for every in (logits, image))
+    _, stamps = check(mapping, 5, free=free, available=available, rest=40, stall=0)
+    starts = [start.cycle for start in stamps["starts"]]
+    for taken, before, start in zip(stamps["taken"][:4], starts, starts[1:], strict=False):
+        read, came = free.index(1, taken.cycle), available.index(1, before - 1)
+        assert start == max(read, came) + 3
