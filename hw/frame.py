@@ -30,7 +30,7 @@ class Frame(wiring.Component):
 
     Members
     -------
-    run : In(1) take frames. clear : In(1) forget the frame in progress.
+    run : In(1) take frames. clear : In(1) forget the frame in progress; only while `run` is low.
     beats : In(24) beats of an image, not 0 while `run` is high; constant inside a frame.
     frames : In(stream) data and last. image : Out(stream) whole images.
     inside : Out(1) a frame has begun and its last beat has not been taken.

@@ -106,6 +106,17 @@ def test_largest_shift(code, shift):
     np.testing.assert_array_equal(rtl(setup, layer, sums, shifts), golden(setup, layer, sums, shifts))
 
 
+@pytest.mark.parametrize(("code", "groups"), [*(("psg", g) for g in (1, 2, 8, 16, 32)), ("unary", 5), ("radix", 31)])
+def test_every_sum_of_a_narrow_accumulator(code, groups):
+    """All sums and shifts, up to thresholds at the accumulator's edge and beyond it: more groups than its values."""
+    setup = config(code, groups, acc_bits=5)
+    most = max(0, 4 - (groups.bit_length() - 1)) if code == "psg" else 4
+    shift = np.array([*range(most + 1)] + [most] * (-(most + 1) % 2))
+    sums = np.tile(np.arange(-16, 16)[:, None, None], (1, 1, len(shift)))
+    layer = {"groups": groups}
+    np.testing.assert_array_equal(rtl(setup, layer, sums, shift), golden(setup, layer, sums, shift))
+
+
 def test_one_threshold():
     """A single spike: 0 below theta, 1 from theta on."""
     setup = config("unary", 1)

@@ -123,6 +123,34 @@ def test_every_field_width(word_bits, fire_lanes, field):
     assert writes == [pack(config, *layer) for layer in layers]
 
 
+@pytest.mark.parametrize(("word_bits", "fire_lanes", "field"), [(16, 2, 1), (32, 4, 3), (16, 4, 3)])
+@pytest.mark.parametrize("slices", [1, 4])
+def test_parts_of_a_layer(word_bits, fire_lanes, field, slices):
+    """A layer in two parts, cut at every word of every slice, with padding behind the last one: together they write
+    what the whole layer writes."""
+    rng = random.Random(slices)
+    config = EngineConfig(banks=4, word_bits=word_bits, lanes=fire_lanes, fire_lanes=fire_lanes, code="unary",
+                          max_code=32, max_groups=32, spike_depth=500, external_weights=32)  # fmt: skip
+    per_word, words = max(1, word_bits // (fire_lanes << field)), max(1, (fire_lanes << field) // word_bits)
+    groups, spare, top = per_word + 1, per_word + 1, 1 << min(1 << field, code_width(config))
+    whole = dict.fromkeys(layer_fields(config), 0) | {
+        "dest_base": 17, "dest_words": -(-groups // per_word) * words, "dest_field": field, "dest_slices": slices - 1,
+        "dest_slice_groups": groups - 1, "dest_word_groups": per_word - 1, "dest_group_words": words - 1,
+        "first_slice_groups": groups - 1,
+    }  # fmt: skip
+    codes = [[rng.randrange(top) for _ in range((groups * slices + spare) * fire_lanes)] for _ in range(2)]
+    layers = [(whole, codes)]
+    for slice_, begin in ((s, g) for s in range(slices) for g in range(0, groups, per_word) if s or g):
+        cut = (slice_ * groups + begin) * fire_lanes
+        rest = {"first_slice": slice_, "first_word": begin // per_word * words,
+                "first_slice_groups": groups - begin - 1}  # fmt: skip
+        layers += [(whole, [pixel[:cut] for pixel in codes]), (whole | rest, [pixel[cut:] for pixel in codes])]
+    writes, _ = rtl(config, layers, gap=0.2, seed=field)
+    assert writes == [pack(config, *layer) for layer in layers]
+    for first, second in zip(writes[1::2], writes[2::2], strict=True):
+        assert sorted(first + second) == sorted(writes[0])
+
+
 def test_the_last_layer_writes_nothing():
     config = EngineConfig(lanes=2, fire_lanes=2)
     record = dict.fromkeys(layer_fields(config), 0) | {"final": 1, "dest_field": 2}

@@ -5,14 +5,17 @@ import pytest
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
-from blocks import pattern, preload, random_bits, random_mapping
+from blocks import head, pattern, preload, random_bits, random_mapping
 
+from onespike.hw.config import EngineConfig
 from onespike.hw.fetch import command_layout, stride_layout
 from onespike.hw.program import layer_fields, layout
 from onespike.hw.sequencer import SEQUENCER_LATENCY, Sequencer
 from onespike.model.fetch import Command, Stride
 from onespike.model.images import MemoryImages, memory_images
+from onespike.model.mapper import fit_config, map_network
 from onespike.model.mapping import Mapping
+from onespike.model.spec import Image, SpikeNet
 from onespike.model.walk import Record, records, tables, walk
 from onespike.sim.stream import run_stream
 
@@ -67,7 +70,10 @@ class Harness(wiring.Component):
             there = Signal(name=f"{name}_there")
             m.d.comb += port.eq(there)
             m.d.sync += there.eq((there & ~gone) | pattern(m, name, bits))
-        m.d.sync += self.starts.payload.may.eq(Cat(dut.image_available, dut.logits_free))
+        # `there` as it was when the layer was chosen; logits that have not been read since then still wait.
+        available = Signal()
+        m.d.sync += available.eq(dut.image_available)
+        m.d.comb += self.starts.payload.may.eq(Cat(available, dut.logits_free))
         m.d.sync += rest.eq(rest + over)
         m.d.sync += given.eq(given + sum(Value.cast(port.valid & port.ready) for port in ports))
         with m.If(dut.done):
@@ -123,7 +129,7 @@ def check(mapping: Mapping, count: int, **options):
         assert got == [command for to, command in walked if b in to], f"bank {b}"
     assert [(record.layer, record.segments) for record in begun] == [(r.layer, r.strides) for r in program] * count
     assert [t.payload.index for t in stamps["starts"]] == [*range(len(program))] * count
-    # A first layer waits for an image, the last one for the logits: both were there in the cycle before the first.
+    # A first layer waits for an image, there in the cycle before the first; the last one for the logits unit.
     for record, start in zip(program * count, stamps["starts"], strict=True):
         assert start.payload.index or start.payload.may & 1, "began without an image"
         assert not record.layer["final"] or start.payload.may & 2, "began while logits wait"
@@ -184,3 +190,18 @@ def test_the_features_are_drawn():
 def test_enable_starts_over(pause_after):
     """After a pause the program is read again, and the first image lies in the first buffer."""
     check(network(random.Random(3)), 4, pause_after=pause_after, stall=0)
+
+
+@pytest.mark.parametrize(("logits", "image"), [(1, 1), (2, 1), (3, 1), (41, 1), (1, 83), (2, 97), (97, 83)])
+def test_one_layer_images_and_logits_that_are_slow(logits, image):
+    """The only layer is an image's first and last: it begins when an image is there and when the logits of the one
+    before have been read, three cycles behind the later of both, and not before. They come in every so many cycles."""
+    net = SpikeNet(image=Image(shape=(2, 2, 2), bits=4), layers=(head(random.Random(1), "input", (2, 2, 2)),),
+                   weight_bits=4)  # fmt: skip
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=2, lanes=4, fire_lanes=2, weight_bits=4)))
+    free, available = ([int(cycle % every == every - 1) for cycle in range(3000)] for every in (logits, image))
+    _, stamps = check(mapping, 5, free=free, available=available, rest=40, stall=0)
+    starts = [start.cycle for start in stamps["starts"]]
+    for taken, before, start in zip(stamps["taken"][:4], starts, starts[1:], strict=False):
+        read, came = free.index(1, taken.cycle), available.index(1, before - 1)
+        assert start == max(read, came) + 3
