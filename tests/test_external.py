@@ -116,7 +116,7 @@ def test_images_back_to_back() -> None:
 
 
 @pytest.mark.parametrize("burst, bursts, latency, interval", [
-    (4, 2, 2, 1), (4, 2, 40, 1), (16, 4, 40, 1), (16, 4, 300, 3), (4, 1, 2, 1), (8, 1, 7, 2),
+    (4, 2, 2, 1), (4, 2, 40, 1), (16, 4, 40, 1), (16, 4, 300, 3), (4, 2, 3, 2), (8, 2, 7, 2),
 ])  # fmt: skip
 def test_beats_of_a_long_transfer(burst: int, bursts: int, latency: int, interval: int) -> None:
     """What is said of it in cycles per beat is what the beats' own times, which simulation confirms, settle to."""
