@@ -2,6 +2,7 @@
 """Engines whose weights are streamed from external memory: bit-exact for any latency, to the cycle for a steady one."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 from networks import random_codes, random_network
 
 from onespike.hw.config import EngineConfig
+from onespike.model.axi_read import Burst
 from onespike.model.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
-from onespike.model.external import ExternalMemory
+from onespike.model.external import ExternalMemory, _Stream, beat_cycles, fetch_cycles
 from onespike.model.images import memory_images
 from onespike.model.mapper import map_network, round_depth
 from onespike.model.mapping import Mapping
+from onespike.model.prefetch import block_beats, blocks
 from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
 
@@ -110,6 +113,27 @@ def test_images_back_to_back() -> None:
     predicted = [sum(layer.total for layer in image) for image in result.predicted]
     assert np.diff(result.finished).tolist() == predicted[1:]
     assert predicted[-1] > sum(layer.cycles for layer in result.predicted[-1]), "no layer waits"
+
+
+@pytest.mark.parametrize("burst, bursts, latency, interval", [
+    (4, 2, 2, 1), (4, 2, 40, 1), (16, 4, 40, 1), (16, 4, 300, 3), (4, 2, 3, 2), (8, 2, 7, 2),
+])  # fmt: skip
+def test_beats_of_a_long_transfer(burst: int, bursts: int, latency: int, interval: int) -> None:
+    """What is said of it in cycles per beat is what the beats' own times, which simulation confirms, settle to."""
+    config = dataclasses.replace(SMALL, burst=burst, bursts=bursts)
+    memory = ExternalMemory(latency=latency, interval=interval)
+    _, mapping = next(drawn(SMALL, 1))
+    mapping = dataclasses.replace(mapping, config=config)
+    stream = _Stream(mapping, memory)
+    stream.bursts = itertools.repeat(Burst(0, burst))
+    for _ in range(40 * burst * bursts):
+        stream._take(1)
+    settled, period = stream.taken[20 * burst * bursts :], burst * bursts
+    took = {after - before for before, after in zip(settled, settled[period:], strict=False)}
+    assert took == {beat_cycles(config, memory) * period}
+    fetched = [fetch_cycles(config, memory, layer) for layer in mapping.layers]
+    beats = [sum(block_beats(config, block.rows) for block in blocks(layer, again=True)) for layer in mapping.layers]
+    assert fetched == [round(count * max(took) / period) for count in beats] and min(fetched) > 0
 
 
 def residual_network(rng: np.random.Generator) -> SpikeNet:

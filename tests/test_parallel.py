@@ -229,6 +229,6 @@ def test_the_command_line_lets_waiting_threads_sleep():
     """libgomp reads it when torch is imported, which must come later."""
     script = "import os, sys, onespike.cli; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-P", "-c", script]
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "PASSIVE"

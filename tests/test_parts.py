@@ -12,6 +12,7 @@ from onespike.model.errors import OneSpikeError
 from onespike.model.images import memory_images, weight_rows
 from onespike.model.mapper import fit_config, map_network
 from onespike.model.mapping import Mapping
+from onespike.model.parts import part_rows, split
 from onespike.model.prefetch import prefetch
 from onespike.model.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.walk import records
@@ -126,3 +127,28 @@ def test_too_many_parts(monkeypatch):
         OneSpikeError, match=r"^The weights fall into 6 parts, but the layer program can hold 5; raise we"
     ):
         map_network(big(64), config, slices=2)
+
+
+def test_slices_that_are_no_whole_words():
+    """24 channels in two slices of 12, 8 to a word: parts begin with the words at 0, 8, 12 and 20, not at 16."""
+    config = EngineConfig(
+        banks=2, lanes=4, fire_lanes=4, word_bits=32, external_weights=64, spike_depth=4096, program_depth=1024,
+        weight_depth=2048,
+    )  # fmt: skip
+    mapping = map_network(big(24), config, slices=2)
+    parts = [part for part in mapping.layers if part.index == 1]
+    output = parts[0].output
+    assert output is not None
+    assert (output.channels_per_slice, output.words, config.word_bits // output.field) == (12, 2, 8)
+    whole = dataclasses.replace(parts[0], first=0, blocks=6, order=sum((part.order for part in parts), ()))
+    smallest = split(whole, config, 1)
+    assert [(part.first, part.blocks) for part in smallest] == [(0, 2), (8, 1), (12, 2), (20, 1)]
+    assert [part.first for part in split(whole, config, part_rows(whole, 3))] == [0, 12]
+
+    _, found = records(config, memory_images(mapping).program)
+    seen = [record.layer for record, layer in zip(found, mapping.layers, strict=True) if layer.index == 1]
+    starts = {0: (0, 0, 3), 8: (0, 1, 1), 12: (1, 0, 3), 20: (1, 1, 1)}  # slice, word, groups of 4 left in the slice
+    for part, record in zip(parts, seen, strict=True):
+        fields = record["first_slice"], record["first_word"], record["first_slice_groups"] + 1
+        assert fields == starts[part.first]
+    assert len(parts) > 1
