@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The edges of the quantiser: limits of weights and accumulators, rounding without a fraction, clip levels to the bin."""
+"""The edges of the quantiser: limits of weights and accumulators, rounding without a fraction, clip levels."""
 
 import numpy as np
 import pytest
@@ -60,6 +60,13 @@ def test_the_accumulator_keeps_room_for_half_a_step_of_every_weight(spare, k):
     reach = 2.0**18 - 25500 / 2 - spare
     layer = layer_of(node_of([weights * (reach / 16 / 255 / weights.sum())]), accumulator_bits=20)
     assert layer.shift.tolist() == [k]
+
+
+def test_a_place_less_where_rounding_needs_most_of_the_accumulator():
+    """600 weights: 76,500 of 262,144 are kept free, so that sums of 120,000 fit but not twice as much."""
+    weights = np.random.default_rng(0).uniform(0.9, 1.1, 600)
+    layer = layer_of(node_of([weights * (120000 / 16 / 255 / weights.sum())]), accumulator_bits=20)
+    assert layer.shift.tolist() == [4]
 
 
 def test_the_last_layer_keeps_room_for_a_step_of_every_weight():
