@@ -179,7 +179,8 @@ class _Reader:
         for index, term in enumerate(self.node.terms):
             offset = (term.weights.sum((2, 3)) @ self.scales[term.tensor].offset).astype(np.float32)
             kernel, lane = self._per_code(term), term.weights[0, 0].size
-            for channels in np.array_split(np.arange(term.weights.shape[1]), -(-kernel.shape[1] // LARGEST)):
+            parts_of = min(term.weights.shape[1], -(-kernel.shape[1] // LARGEST))
+            for channels in np.array_split(np.arange(term.weights.shape[1]), parts_of):
                 read = self._patches(term, channels)
                 part = kernel[:, channels[0] * lane : (channels[-1] + 1) * lane]
                 found = found + product(read, part.T.astype(np.float32))

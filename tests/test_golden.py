@@ -229,3 +229,18 @@ def test_results_on_request():
         assert spikes.max() <= layer.groups
         if layer.pool is None:
             assert (spikes == result.codes[layer.name]).all()
+
+
+def test_codes_above_65535():
+    """255 groups summed over 17x17 places: the codes are those that the next layer reads, not modulo 2**16."""
+    one = Source(tensor=INPUT, weights=np.ones((1, 1, 1, 1), int))
+    first = Layer(name="a", sources=(one,), bias=np.array([255]), shift=np.array([0]), groups=255,
+                  pool=Pool(kind="sum", kernel=(17, 17), stride=(17, 17)))  # fmt: skip
+    last = Layer(name="b", sources=(Source(tensor="a", weights=np.ones((1, 1, 1, 1), int)),), bias=np.zeros(1, int),
+                 shift=np.zeros(1, int), groups=0)  # fmt: skip
+    net = SpikeNet(image=Image(shape=(1, 17, 17)), layers=(first, last))
+    result = golden.run(net, np.zeros((2, 1, 17, 17), np.uint8), layers=True)
+    assert result.codes["a"].ravel().tolist() == result.logits.ravel().tolist() == [255 * 289] * 2
+    assert result.codes[INPUT].dtype == np.uint16  # the others stay as small as they can
+    counted = count_operations(net, result.codes).layers[0]
+    assert (counted.spikes_unary, counted.spikes_radix) == (2 * 255 * 289, 2 * (255 * 289).bit_count())
