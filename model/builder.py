@@ -33,8 +33,8 @@ class Builder(Stairs, Pools):
         """A convolution of `value`: weights float64 [O, C, kh, kw], bias float64 [O]."""
         if weights.ndim != 4 or weights.shape[1] != value.shape[0] or bias.shape != weights.shape[:1]:
             raise OneSpikeError(
-                f"its weights {list(weights.shape)} and bias {list(bias.shape)} do not fit an input of {value.shape[0]} "
-                f"channels"
+                f"its weights {list(weights.shape)} and bias {list(bias.shape)} do not fit an input of "
+                f"{value.shape[0]} channels"
             )
         if value.pool is not None:
             raise OneSpikeError("a max pool over signed values needs a ReLU before the next layer")
