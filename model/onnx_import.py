@@ -104,14 +104,14 @@ class _Front:
         values[self.input] = Tensor(start, len(self.sizes))
         for node in self.nodes:
             self._apply(node, values, operations)
-        final = self.model.graph.output[0].name
+        output = final = self.model.graph.output[0].name
         if not isinstance(values.get(final), Tensor):
             raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
         producer = {name: node for node in self.nodes for name in node.output}
         while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
             final = producer[final].input[0]
         try:
-            graph = builder.finish(values[final].value, final)
+            graph = builder.finish(values[output].value, final)
         except OneSpikeError as error:
             if final in producer:
                 raise _refusal(producer[final], str(error)) from None
