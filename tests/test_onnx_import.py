@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX and QONNX files become the graphs that they are, as onnxruntime and qonnx run them; others are refused."""
 
-import logging
 import subprocess
 import sys
 import warnings
@@ -305,47 +304,6 @@ def test_refusals_name_the_node_and_the_nearest_choice(name, tmp_path):
     onnx.save(model, path)
     with pytest.raises(OneSpikeError, match=sentence):
         import_onnx(path)
-
-
-@pytest.mark.parametrize("kind", ["no opset import", "the empty domain", "finn's domain without an opset"])
-def test_qonnx_operations_are_known_by_name(kind, tmp_path):
-    """Tools leave out the opset import of QONNX's domains, or the domain itself."""
-    path = quantised("qonnx", tmp_path / "q.onnx")
-    wanted, model = import_onnx(path), onnx.load(path)
-    for found in model.graph.node:
-        if found.domain:
-            found.domain = {"the empty domain": "", "no opset import": found.domain}.get(kind, "finn.custom_op.general")
-    del model.opset_import[1]
-    onnx.save(model, path)
-    images = RNG.integers(0, 16, (3, 2, 8, 8)) * 0.125
-    assert np.array_equal(import_onnx(path).run(images), wanted.run(images))
-
-
-def test_default_quantisation_of_a_multilayer_perceptron(tmp_path):
-    """As onnxruntime writes it: uint8 between QuantizeLinear and DequantizeLinear, the Relu inside the first."""
-    from onnxruntime import quantization
-
-    logging.getLogger().setLevel(logging.ERROR)  # its advice to preprocess
-    nodes = [node("Gemm", "x v1 c1", "a", transB=1), node("Relu", "a", "r"), node("Gemm", "r v2 c2", "y", transB=1)]
-    table = {"v1": uniform(12, 8), "c1": uniform(12), "v2": uniform(3, 12), "c2": uniform(3)}
-    rows = RNG.uniform(0, 1, (50, 8)).astype(np.float32)
-
-    class Rows(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.left = iter(rows)
-
-        def get_next(self):
-            row = next(self.left, None)
-            return None if row is None else {"x": row[None]}
-
-    path = write(tmp_path / "mlp.onnx", nodes, table, [1, 8])
-    quantised_path = tmp_path / "q.onnx"
-    quantization.quantize_static(path, quantised_path, Rows(), quant_format=quantization.QuantFormat.QDQ)
-    conversion = prepare(quantised_path, weight_bits=16)
-    assert conversion.image.bits == 8 and conversion.groups[conversion.graph.nodes[0].name] == 255
-    wanted = np.concatenate([run_onnxruntime(quantised_path, row[None]) for row in rows])
-    found = conversion.net.golden(rows[:, :, None, None]) * conversion.net.layers[-1].step
-    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()  # the last quantiser is left out
 
 
 def test_dynamic_sizes_are_refused(tmp_path):
