@@ -34,21 +34,28 @@ def as_maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def input_shape(exported: torch.export.ExportedProgram) -> tuple[int, ...]:
-    """The shape of the only input, the batch included; a size that is left open is the one of the export."""
+    """The shape of the only input, the batch included; an axis that is left open has the size of the export."""
+    return tuple(int(size) for size in _input_sizes(exported))
+
+
+def _input_sizes(exported: torch.export.ExportedProgram) -> torch.Size:
     nodes = {node.name: node for node in exported.graph.nodes}
     inputs = exported.graph_signature.user_inputs
-    if len(inputs) != 1 or not isinstance(nodes[str(inputs[0])].meta.get("val"), torch.Tensor):
-        raise OneSpikeError(f"The network must have one input tensor, not {len(inputs)} inputs.")
-    return tuple(int(size) for size in nodes[str(inputs[0])].meta["val"].shape)
+    found = [nodes[name].meta["val"] for name in map(str, inputs) if name in nodes and "val" in nodes[name].meta]
+    if len(inputs) != 1 or len(found) != 1 or not isinstance(found[0], torch.Tensor):
+        raise OneSpikeError(f"The network must have one input, a tensor, not {len(inputs)} inputs.")
+    return found[0].shape
 
 
 def walk(exported: torch.export.ExportedProgram) -> tuple[Graph, Ending]:
     """The graph of a program, and the softmax-like operations at its end, which the graph leaves out."""
-    shape = input_shape(exported)
+    shape, sizes = input_shape(exported), _input_sizes(exported)
     exported = exported.run_decompositions({})
     constants = _constants(exported)
     inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
     builder = Builder(shape=as_maps(shape))
+    if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
+        builder.notes.append(f"Images of several sizes fit; this network is for {list(shape[1:])}, as exported.")
     operations = Operations(builder)
     values: dict[torch.fx.Node, Any] = {inputs[0]: builder.read("input")}
     finals: list[torch.fx.Node] = []

@@ -38,7 +38,8 @@ def import_onnx(path: str | Path) -> Graph:
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """
     path = Path(path)
-    return _Front(reference.in_double(reference.read(path)), path).graph()
+    with np.errstate(all="ignore"):  # NaN and infinity are refused where they arise
+        return _Front(reference.in_double(reference.read(path)), path).graph()
 
 
 class _Front:
@@ -48,6 +49,8 @@ class _Front:
         self.model, self.path = model, path
         self.constants: dict[str, np.ndarray] = {t.name: reference.array_of(t) for t in model.graph.initializer}
         for name, array in self.constants.items():
+            if np.iscomplexobj(array):
+                raise OneSpikeError(f"The parameter {name!r} holds complex numbers; export the network in real ones.")
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
         inputs = [info for info in model.graph.input if info.name not in self.constants]
@@ -101,16 +104,18 @@ class _Front:
         values[self.input] = Tensor(start, len(self.sizes))
         for node in self.nodes:
             self._apply(node, values, operations)
-        final = self.model.graph.output[0].name
+        output = final = self.model.graph.output[0].name
         if not isinstance(values.get(final), Tensor):
             raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
         producer = {name: node for node in self.nodes for name in node.output}
         while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
             final = producer[final].input[0]
         try:
-            graph = builder.finish(values[final].value, final)
+            graph = builder.finish(values[output].value, final)
         except OneSpikeError as error:
-            raise (_refusal(producer[final], str(error)) if final in producer else error) from None
+            if final in producer:
+                raise _refusal(producer[final], str(error)) from None
+            raise OneSpikeError(f"{self.path}: {error}.") from None
         self._check(graph, declared)
         return graph
 

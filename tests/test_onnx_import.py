@@ -288,6 +288,8 @@ REFUSED = {
         r"^Node 'r' \(Softmax\): this operation is not supported; the nearest supported choice is Softmax only as the"),
     "reshapes of the batch": ([*FIRST, node("Reshape", "a sizes", "f"), node("Gemm", "f v", "y", transB=1)],
         r"^Node 'f' \(Reshape\): a reshape from \[1, 2, 4, 4\] to \[2, 16\] is not supported; keep the batch first"),
+    "a clip at the end": ([*FIRST, node("Relu", "a", "r"), TAIL[0], node("Gemm", "f v", "g", transB=1),
+        node("Clip", "g zero upper", "y")], r"^Node 'g' \(Gemm\): the network must end with a convolution or linear"),
     "nothing but activations": ([node("Relu", "x", "y")],
         r"^Node 'y' \(Relu\): the network must end with a convolution or linear layer, not with an activation"),
 }  # fmt: skip

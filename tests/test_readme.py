@@ -2,11 +2,14 @@
 """README.md: its results block is replaced whole and nothing else is touched; what it names exists."""
 
 import re
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onespike.model.errors import OneSpikeError
+from onespike.model.importer import import_exported
 from onespike.parser_engine import WORKLOADS
 from onespike.readme import BEGIN, DEMO, END, _other_cycles, update
 
@@ -28,6 +31,20 @@ def test_a_readme_without_its_markers_is_refused(tmp_path, text):
     with pytest.raises(OneSpikeError, match=r"once each, in this order\.$"):
         update(path, "new")
     assert path.read_text() == text
+
+
+def test_the_lines_that_write_a_pt2_run_as_they_stand(tmp_path, monkeypatch):
+    import torch
+
+    text = (ROOT / "README.md").read_text()
+    lines = textwrap.dedent(text.split("<!-- pt2: begin -->\n")[1].split("<!-- pt2: end -->")[0])
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(32, 3))
+    example = torch.rand(2, 1, 6, 6)
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {"module": module, "example": example})
+    graph = import_exported("model.pt2")
+    with torch.no_grad():
+        np.testing.assert_allclose(graph.run(example.numpy()), module(example).numpy(), atol=1e-5)
 
 
 def test_the_readme_is_true():
