@@ -27,6 +27,7 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
+from ..model import bounded
 from ..model.files import write_atomically
 from ..model.images import MemoryImages, load_words, memory_images
 from ..model.locks import owned
@@ -126,7 +127,8 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
         stale = _listed(directory / "manifest.json") - set(binary)
         changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
         for name in sorted(stale):
-            (directory / name).unlink(missing_ok=True)
+            if (directory / name).is_file():
+                (directory / name).unlink()
         if write_atomically(directory / "manifest.json", _json(contents)):
             changed.append("manifest.json")
     return Manifest(directory=directory, contents=contents, changed=tuple(changed))
@@ -340,12 +342,12 @@ def _waivers(front: Front | None) -> str:
 
 def _listed(path: Path) -> set[str]:
     """Files that an earlier manifest names; nothing if there is none or it is not ours."""
-    try:
-        earlier = json.loads(path.read_text())
+
+    def files(earlier: Map[str, Any]) -> set[str]:
         ours = earlier["format"] == "onespike-verilog"
-        return {name for name in earlier["files"] if Path(name).name == name} if ours else set()
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        return {name for name in earlier["files"] if ours and re.fullmatch(r"\w[\w.-]*", name)}
+
+    return bounded.kept(path, files) or set()
 
 
 __all__ = ["Manifest", "emit", "hex_lines", "memory_files", "ports"]

@@ -66,7 +66,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
             else:
                 raise OneSpikeError(f"Cannot read {path}: it is a device; name a file.")
     except OSError as error:
-        if error.errno is None:  # of a library that reads the contents, not of the system
+        if error.errno is None:  # of whatever reads the contents, not of the system
             raise
         raise OneSpikeError(f"Cannot read {path}: {error.strerror}.") from None
 

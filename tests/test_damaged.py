@@ -21,6 +21,7 @@ from test_spike_file import forged
 from onespike.fpga.asic import read_liberty
 from onespike.fpga.project import write_project
 from onespike.fpga.targets import find_target
+from onespike.hw import emit
 from onespike.hw.config import EngineConfig
 from onespike.model import area, bounded
 from onespike.model.data import load, load_images
@@ -324,3 +325,13 @@ def test_damaged_results_are_made_again(tmp_path):
         assert bounded.kept(path, build) is None, text[:20]
     path.write_text('{"luts": 7}')
     assert bounded.kept(path, build) == 7
+
+
+def test_damaged_manifests_beside_a_new_engine(tmp_path):
+    """What an earlier manifest lists is removed, if these are names of files and the manifest is whole."""
+    path = tmp_path / "manifest.json"
+    for text in ("{", "[" * 100_000, "{}", '{"format": "onespike-verilog", "files": [5]}', '{"files": ["a.v"]}'):
+        path.write_text(text)
+        assert emit._listed(path) == set(), text[:50]
+    path.write_text(json.dumps({"format": "onespike-verilog", "files": ["a.v", "..", "", "x/y.v", "/a.v", ".git"]}))
+    assert emit._listed(path) == {"a.v"}

@@ -2,12 +2,14 @@
 """SpikeNet: networks validate themselves, and their hash covers their arithmetic."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from onespike.model.errors import OneSpikeError
 from onespike.model.spec import INPUT, Image, Layer, Pool, Source, SpikeNet, signed_bits
+from onespike.model.spike_file import contents
 
 
 def source(tensor=INPUT, shape=(4, 2, 3, 3), **options):
@@ -87,6 +89,56 @@ INVALID = {
         r"^The image scale must be positive, not \(-1\.0,\)\.$",
     ),
 }
+
+POOL = {"kind": "max", "kernel": (2, 2), "stride": (2, 2)}
+WRONG_TYPES = {
+    "groups 8.0": (lambda: layer("a", source(), groups=8.0), r"^Layer 'a': groups must be an integer, not 8\.0\.$"),
+    "stride 1.5": (
+        lambda: source(stride=(1.5, 1)),
+        r"^Every number of the stride of a source must be an integer, not 1\.5\.$",
+    ),
+    "padding of three": (
+        lambda: source(padding=(1, 1, 1)),
+        r"^The padding of a source must be 4 integers, not \(1, 1, 1\)\.$",
+    ),
+    "dilation without end": (
+        lambda: source(dilation=(1, 10**400)),
+        r"^Every number of the dilation .* must be at most 65535, not a number of more than 64 bits\.$",
+    ),
+    "shift False": (lambda: source(shift=False), r"^The shift of a source must be an integer, not False\.$"),
+    "tensor None": (lambda: source(None), r"^The tensor of a source must be a text of printable .* not None\.$"),
+    "name 5": (lambda: layer(5, source()), r"^The name of a layer must be a text of printable characters, not 5\.$"),
+    "name of two lines": (lambda: layer("a\nb", source()), r"must be a text of printable characters, not 'a\\nb'\.$"),
+    "step NaN": (lambda: layer("a", source(), step=float("nan")), r"^Layer 'a': the step must be a finite number, not"),
+    "step True": (lambda: layer("a", source(), step=True), r"^Layer 'a': the step must be a number, not True\.$"),
+    "kernel of a pool": (lambda: Pool(**POOL | {"kernel": (2.0, 2)}), r"^Every number of the pool's kernel must be an"),
+    "bits": (lambda: Image(shape=(1, 2, 2), bits=8.0), r"^The bits of a pixel must be an integer, not 8\.0\.$"),
+    "shape": (lambda: Image(shape=5), r"^The image shape must be a list of numbers, not 5\.$"),
+    "scale": (lambda: Image(shape=(1, 2, 2), scale=("x",)), r"^Every number of the image scale must be a number,"),
+    "weight bits": (lambda: network(weight_bits=8.0), r"^Weight bits must be an integer, not 8\.0\.$"),
+    "meta": (lambda: network(meta=None), r"^The facts of a network \(meta\) must be a dictionary, not NoneType\.$"),
+    "too large a map": (
+        lambda: network(image=Image(shape=(2, 65535, 65535))),
+        r"^Layer 'a' has a map of 2 x 65536 x 65538 values, more than 268,435,456; use smaller images\.$",
+    ),
+}
+INVALID |= WRONG_TYPES
+
+
+def test_integers_of_numpy_are_integers():
+    net = network(layers=(layer("a", source(shift=np.int64(2), stride=[np.int8(1), 1]), groups=np.int64(0)),))
+    assert json.loads(json.dumps(contents(net)[0]))["layers"][0]["sources"][0]["stride"] == [1, 1]
+
+
+def test_bounds_of_sums_have_no_width():
+    """Biases and sum pools beyond 64 bits do not wrap around."""
+    top = 2**63 - 1
+    wide = layer("a", source(shape=(4, 2, 1, 1)), groups=65535, bias=np.full(4, -top),
+                 pool=Pool(kind="sum", kernel=(8, 8), stride=(8, 8)))  # fmt: skip
+    net = network(layers=(wide, layer("c", source("a", (3, 4, 1, 1), shift=15), groups=0, bias=np.full(3, top))))
+    assert net.accumulator_range(net.layers[0])[0] < -top - 1 and net.accumulator_bits > 64
+    with pytest.raises(OneSpikeError, match=r"^The accumulators need \d+ bits, more than the 53"):
+        net.golden(np.zeros((1, 2, 8, 8)))
 
 
 @pytest.mark.parametrize("name", INVALID)
