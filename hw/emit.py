@@ -112,8 +112,13 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
     Deterministic: the same mapping gives the same bytes. The manifest comes last; files that an earlier manifest in
     the folder names and this one does not are removed. Raises OneSpikeError where another run uses the folder.
     """
-    directory, config = Path(directory), mapping.config
-    images = memory_images(mapping)
+    with owned(directory) as folder:
+        return _emit(mapping, folder, front)
+
+
+def _emit(mapping: Mapping, directory: Path, front: Front | None) -> Manifest:
+    """`emit` into a folder that belongs to this run."""
+    config, images = mapping.config, memory_images(mapping)
     files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
     if config.loadable:
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
@@ -123,14 +128,13 @@ def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None)
     if config.streams_weights:
         binary[WEIGHT_IMAGE] = weight_bytes(images, config)
     contents = _contents(mapping, images, binary, front)
-    with owned(directory):
-        stale = _listed(directory / "manifest.json") - set(binary)
-        changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
-        for name in sorted(stale):
-            if (directory / name).is_file():
-                (directory / name).unlink()
-        if write_atomically(directory / "manifest.json", _json(contents)):
-            changed.append("manifest.json")
+    stale = _listed(directory / "manifest.json") - set(binary)
+    changed = [name for name, data in binary.items() if write_atomically(directory / name, data)]
+    for name in sorted(stale):
+        if (directory / name).is_file():
+            (directory / name).unlink()
+    if write_atomically(directory / "manifest.json", _json(contents)):
+        changed.append("manifest.json")
     return Manifest(directory=directory, contents=contents, changed=tuple(changed))
 
 

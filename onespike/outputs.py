@@ -20,8 +20,9 @@ PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = {"train": "the network", "convert": "the network", "export": "the network", "explore": "the plot"}
+MANIFEST = "manifest.json"
 # Command -> a file that it writes into its folder, where --json would be in its way.
-OWN = {"verilog": "manifest.json", "demo": "digits.spike"}
+OWN = {"verilog": MANIFEST, "demo": "digits.spike"}
 
 
 def target(text: str) -> Path:
@@ -62,7 +63,7 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
                 if name in ("calibration", "data", "mnist", "cifar10"):
                     yield from (path for path in _listed(Path(item)) if "-ubyte" in path.name or path.suffix == ".bin")
     if args.command == "project":
-        yield from _listed(args.directory)
+        yield from (path for path in _listed(args.directory) if path.suffix in (".v", ".hex") or path.name == MANIFEST)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import data, fails, net, small_net  # noqa: F401  fixtures
+from test_cli import ENGINE, data, fails, net, small_net  # noqa: F401  fixtures
 from test_processes import marked, until
 
 from onespike import commands, outputs
 from onespike.cli import COMMANDS, main
+from onespike.fpga import bitstream
+from onespike.fpga.asic import asic
+from onespike.fpga.boards import find_board
 from onespike.model import files
+from onespike.model.locks import owned
 from onespike.parser import build_parser
 from onespike.sim.board import serve_board
 
@@ -54,6 +60,31 @@ def test_a_run_has_its_folder_and_leaves_no_process(tmp_path, slow, net, data): 
     assert (process.returncode, output, errors) == (128 + signal.SIGTERM, "", "onespike: terminated.\n")
     assert not marked(f"STARTED={tmp_path / 'started'}")
     assert not (out / "run").exists() and not list(out.rglob("*.tmp"))
+
+
+def test_a_second_run_in_one_folder_is_refused(capsys, monkeypatch, tmp_path, net):  # noqa: F811
+    """By every command and function whose folder holds the files of one run."""
+    out, library = tmp_path / "out", tmp_path / "cells.lib"
+    library.write_text("library (x) {}")
+    out.mkdir()
+    (out / "manifest.json").write_text('{"format": "onespike-verilog"}')
+    monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
+    monkeypatch.setattr(bitstream, "_find_tools", lambda board: "")
+    sentence = f"The folder {out} is in use by process {os.getpid()}: wait until it ends, or choose another output "
+    sentence += "folder (-o)."
+    with owned(out):
+        before = sorted(out.iterdir())
+        fails(capsys, sentence, "demo", "-o", out)
+        fails(capsys, sentence, "project", out, "--tool", "vivado", "--part", "x")
+        assert main(["verilog", str(net), "-o", str(out), *ENGINE]) == 2
+        assert capsys.readouterr().err.endswith(f"{sentence}\n")
+        for call in (
+            lambda: asic(None, None, str(library), str(out)),
+            lambda: bitstream.build(None, find_board("icebreaker"), str(out)),
+        ):
+            with pytest.raises(files.OneSpikeError, match=re.escape(sentence)):
+                call()
+        assert sorted(out.iterdir()) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
