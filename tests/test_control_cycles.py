@@ -144,7 +144,8 @@ def play(accesses: list, background) -> dict[str, list[int]]:
         if offered:
             beat = found["image.payload"][cycle - 1]
             assert (beat.data, beat.last) == (access[1], access[0] == "image_last")
-        assert found["load.valid"][cycle - 1] == (access[0] == "load" and not refused)
+        loads = access[0] == "load" and access[1] is not None and not refused
+        assert found["load.valid"][cycle - 1] == loads and (not loads or found["load.payload"][cycle - 1] == access[1])
     for cycle, (run, beats, *others) in enumerate(state):
         got = tuple(found[name][cycle] for name in ("run", "beats", "irq", "reset", "counter", "running"))
         assert got == (run, beats, *others, int(run and beats > 0)), f"cycle {cycle}"

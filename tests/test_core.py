@@ -13,7 +13,7 @@ from onespike.hw.config import EngineConfig
 from onespike.hw.core import Core
 from onespike.hw.counters import COUNTER_BITS, counter_stride, layer_depth
 from onespike.hw.logits import logit_layout
-from onespike.hw.registers import word
+from onespike.hw.registers import flag, word
 
 CONFIG = EngineConfig(loadable=False)
 CLASSES, BEATS, FIRST = 3, 2, 5  # logits are FIRST, FIRST - 1 ..
@@ -118,8 +118,11 @@ def stopped(at: int, ready) -> tuple[Host, dict[str, int], int]:
         await host.access(ctx, "beats", BEATS)
         await host.access(ctx, "control", 1)
         host.sends = True
-        while host.cycle < at:
+        while host.cycle < at - 2:
             await host.tick(ctx)
+        begin = host.cycle
+        status = await host.access(ctx, "status")  # its answer is of its first cycle
+        assert bool(status & flag("status", "result")) == (begin in host.offers)
         host.sends = False
         await host.access(ctx, "control", 0)
         for name in ("status", "events", "images"):
