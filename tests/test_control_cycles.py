@@ -135,6 +135,9 @@ def play(accesses: list, background) -> dict[str, list[int]]:
             cycles -= 1
     found = rtl(Control(CONFIGURATION, streams=False, network=NETWORK), rows)
     assert [cycle for cycle, done in enumerate(found["bus.done"]) if done] == [cycle for cycle, *_ in expected]
+    second = LOGIT >> 32 & 0xFFFFFFFF  # a logit is taken with its last word
+    takes = [cycle - 1 for cycle, access, answer, _ in expected if access == ("logit", None) and answer == second]
+    assert [cycle for cycle, ready in enumerate(found["logits.ready"]) if ready] == takes
     for cycle, access, answer, refused in expected:
         assert found["bus.refused"][cycle] == refused, f"cycle {cycle}: {access}"
         if access[1] is None:
