@@ -38,6 +38,8 @@ def accesses(dut, steps) -> list[tuple[int, bool, int]]:
                 assert cycles < 4 << PATIENCE, "no answer"
                 if done:
                     break
+            if register == "control" and not (value and refused):
+                assert ctx.get(dut.run) == value, "a stop that is refused has stopped, too"
             found.append((cycles, bool(refused), resets))
 
     simulator = Simulator(dut)
