@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 from onespike.hw import control
 from onespike.hw.config import EngineConfig
 from onespike.hw.registers import word
+from onespike.sim.stream import run_pipeline
 
 PATIENCE = 5
 
@@ -37,6 +38,8 @@ def accesses(dut, steps) -> list[tuple[int, bool, int]]:
                 assert cycles < 4 << PATIENCE, "no answer"
                 if done:
                     break
+            if register == "control" and not (value and refused):
+                assert ctx.get(dut.run) == value, "a stop that is refused has stopped, too"
             found.append((cycles, bool(refused), resets))
 
     simulator = Simulator(dut)
@@ -65,3 +68,21 @@ def test_a_memory_that_never_answers(dut):
 def test_the_address_stands_while_the_engine_runs(dut):
     address = ("weight_address", 0x3000, 0)
     assert [refused for _, refused, _ in accesses(dut, [address, ("control", 1, 0), address])] == [False, False, True]
+
+
+def test_the_address_reads_back(dut):
+    """So do the features of a core with streams; a clock cycle for the request, one for the answer."""
+    writes = [("weight_address", 0xFEDC_3000, 1), ("weight_address", 0, 0), ("features", 0, 0)]
+    steps = [access for access in writes for _ in range(2)]
+    found = run_pipeline(
+        dut,
+        {
+            "bus.valid": [1] * len(steps),
+            "bus.address": [word(name) for name, *_ in steps],
+            "bus.data": [value for _, value, _ in steps],
+            "bus.write": [write for *_, write in steps],
+        },
+        ["bus.done", "bus.answer", "weight_address"],
+    )
+    assert found["bus.done"] == [0, 1] * len(writes)
+    assert found["bus.answer"][3::2] == [0xFEDC_3000, 0x11] and found["weight_address"][-1] == 0xFEDC_3000

@@ -135,6 +135,9 @@ def play(accesses: list, background) -> dict[str, list[int]]:
             cycles -= 1
     found = rtl(Control(CONFIGURATION, streams=False, network=NETWORK), rows)
     assert [cycle for cycle, done in enumerate(found["bus.done"]) if done] == [cycle for cycle, *_ in expected]
+    second = LOGIT >> 32 & 0xFFFFFFFF  # a logit is taken with its last word
+    takes = [cycle - 1 for cycle, access, answer, _ in expected if access == ("logit", None) and answer == second]
+    assert [cycle for cycle, ready in enumerate(found["logits.ready"]) if ready] == takes
     for cycle, access, answer, refused in expected:
         assert found["bus.refused"][cycle] == refused, f"cycle {cycle}: {access}"
         if access[1] is None:
@@ -144,7 +147,8 @@ def play(accesses: list, background) -> dict[str, list[int]]:
         if offered:
             beat = found["image.payload"][cycle - 1]
             assert (beat.data, beat.last) == (access[1], access[0] == "image_last")
-        assert found["load.valid"][cycle - 1] == (access[0] == "load" and not refused)
+        loads = access[0] == "load" and access[1] is not None and not refused
+        assert found["load.valid"][cycle - 1] == loads and (not loads or found["load.payload"][cycle - 1] == access[1])
     for cycle, (run, beats, *others) in enumerate(state):
         got = tuple(found[name][cycle] for name in ("run", "beats", "irq", "reset", "counter", "running"))
         assert got == (run, beats, *others, int(run and beats > 0)), f"cycle {cycle}"

@@ -13,7 +13,7 @@ from onespike.hw.config import EngineConfig
 from onespike.hw.core import Core
 from onespike.hw.counters import COUNTER_BITS, counter_stride, layer_depth
 from onespike.hw.logits import logit_layout
-from onespike.hw.registers import word
+from onespike.hw.registers import flag, word
 
 CONFIG = EngineConfig(loadable=False)
 CLASSES, BEATS, FIRST = 3, 2, 5  # logits are FIRST, FIRST - 1 ..
@@ -118,8 +118,11 @@ def stopped(at: int, ready) -> tuple[Host, dict[str, int], int]:
         await host.access(ctx, "beats", BEATS)
         await host.access(ctx, "control", 1)
         host.sends = True
-        while host.cycle < at:
+        while host.cycle < at - 2:
             await host.tick(ctx)
+        begin = host.cycle
+        status = await host.access(ctx, "status")  # its answer is of its first cycle
+        assert bool(status & flag("status", "result")) == (begin in host.offers)
         host.sends = False
         await host.access(ctx, "control", 0)
         for name in ("status", "events", "images"):
@@ -186,3 +189,38 @@ def test_a_stop_while_the_first_logit_is_on_offer(taken):
     # The second logit is on offer, too, where the first one was taken before the reset, a cycle behind the write.
     closing = beats[1 : next(i for i, (_, last) in enumerate(beats) if last) + 1]
     assert closing == ([WHOLE[1], (0, 1)] if taken <= 0 else [(0, 1)])
+
+
+class Registers(Host):
+    """The same without streams: everything goes through the registers."""
+
+    def __init__(self):
+        self.dut = Core(CONFIG, streams=False, make_engine=lambda config, reset: ResetInserter(reset)(PlayedEngine()))
+        self.cycle = 0
+
+    async def tick(self, ctx) -> tuple[int, int]:
+        self.cycle += 1
+        _, _, done, answer = await ctx.tick().sample(self.dut.bus.done, self.dut.bus.answer)
+        return done, answer
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_stop_drops_the_logits_that_wait_for_the_registers(taken):
+    """Also in mid-result: what is read afterwards are the logits of the next image."""
+    host = Registers()
+
+    async def bench(ctx):
+        await host.access(ctx, "beats", BEATS)
+        for logits in (taken, CLASSES, CLASSES):
+            await host.access(ctx, "control", 1)
+            await host.access(ctx, "image", 1)
+            await host.access(ctx, "image_last", 2)
+            assert [await host.access(ctx, "logit") for _ in range(logits)] == [value for value, _ in WHOLE[:logits]]
+            for _ in range(4):
+                await host.tick(ctx)
+            status = await host.access(ctx, "status")
+            assert bool(status & flag("status", "result")) == (logits < CLASSES)
+            await host.access(ctx, "control", 0)
+            assert await host.access(ctx, "status") == 0
+
+    host.run(bench)
