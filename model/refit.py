@@ -132,12 +132,12 @@ def _blocks(mask: np.ndarray, lanes: np.ndarray) -> Iterator[tuple[np.ndarray, l
     """
     starts = np.flatnonzero(np.diff(lanes, prepend=-1))
     reads = np.logical_or.reduceat(mask, starts, axis=1)
-    left = reads.any(1)
+    left = np.asarray(reads.any(1))
     while left.any():
-        outputs = np.zeros(len(mask), bool)
+        outputs: np.ndarray = np.zeros(len(mask), bool)
         outputs[left.argmax()] = True
         while True:
-            wider = reads[:, reads[outputs].any(0)].any(1)
+            wider = np.asarray(reads[:, reads[outputs].any(0)].any(1))
             if (wider == outputs).all():
                 break
             outputs = wider
