@@ -48,7 +48,7 @@ results: $(STAMP)
 	$(BIN)/python -m onespike.readme README.md build/demo/summary.json build/bench.json
 
 registers: $(STAMP)
-	$(BIN)/python -m onespike.hw.registers
+	$(BIN)/python -m onespike.hw.fronts.registers
 
 area: $(STAMP)
 	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)

@@ -4,7 +4,7 @@
 The engine is mapped to the library's cells without its large memories (64 rows and more), whose ports become pins;
 small queues become flip-flops. Timing and power come from OpenSTA before layout: no wires, an ideal clock, no clock
 gating. Every flip-flop, port and memory output toggles as often as it did in the RTL simulation of real images;
-OpenSTA carries these activities through the gates between them. Memories are charged apart, by `model/energy.py`.
+OpenSTA carries these activities through the gates between them. Memories are charged apart, by `model/cost/energy.py`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from ..hw.verilog import TOP, to_verilog
-from ..model import bounded, energy
+from ..hw.emit.verilog import TOP, to_verilog
+from ..model.cost import energy
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
-from ..model.locks import owned
-from ..model.mapping import Mapping
+from ..model.mapping.mapping import Mapping
+from ..model.system import bounded
+from ..model.system.files import write_atomically
+from ..model.system.locks import owned
 from .synth import find_tool, run_tool
 
 MEMORY_ROWS = 64  # memories with at least as many rows are macros, not flip-flops
@@ -92,7 +93,7 @@ class Asic:
 def asic(
     mapping: Mapping, codes: np.ndarray, liberty: str | Path, build_dir: str | Path, *, mhz: float = 100.0
 ) -> Asic:
-    """Map, simulate images, as `model/pixels.py` says, one after the other, and analyse; minutes.
+    """Map, simulate images, as `model/network/pixels.py` says, one after the other, and analyse; minutes.
 
     Raises OneSpikeError where another run uses build_dir.
     """

@@ -21,20 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from ..hw.bit_time import bit_time_window
 from ..hw.config import EngineConfig
-from ..hw.emit import memory_files
-from ..hw.front import Front, front_verilog, uart_front
-from ..hw.packet import MOST_WORDS
-from ..hw.verilog import TOP, to_verilog
-from ..model import bounded
-from ..model.choose import choose_mapping, fewest_slices
+from ..hw.emit.emit import memory_files
+from ..hw.emit.verilog import TOP, to_verilog
+from ..hw.fronts.bit_time import bit_time_window
+from ..hw.fronts.front import Front, front_verilog, uart_front
+from ..hw.fronts.packet import MOST_WORDS
+from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
-from ..model.images import fingerprint, memory_images
-from ..model.locks import owned
-from ..model.mapping import Mapping
-from ..model.spec import INPUT, SpikeNet
+from ..model.mapping.images import fingerprint, memory_images
+from ..model.mapping.mapping import Mapping
+from ..model.network.spec import INPUT, SpikeNet
+from ..model.system import bounded
+from ..model.system.files import write_atomically
+from ..model.system.locks import owned
+from ..model.targets import Target
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
@@ -50,7 +51,6 @@ from .synth import (
     utilisation,
     write_netlist,
 )
-from .targets import Target
 from .top import NAME, top_verilog
 
 MOST_CLOCKS = 5  # that are tried for one engine

@@ -14,8 +14,8 @@ from amaranth.build import Attrs, Clock, Pins, Resource, Subsignal
 from amaranth.build.res import ResourceManager
 
 from ..model.errors import OneSpikeError
+from ..model.targets import Target, find_target
 from .clocks import GW1NR9, GW2AR18, MakePll, ecp5_clock, gowin_clock, ice40_clock
-from .targets import Target, find_target
 
 UART = {"rx": "rx", "tx": "tx"}  # port of the design -> signal of the board's UART
 

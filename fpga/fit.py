@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..model.explore import Point, engines, evaluate, require_fit
-from ..model.spec import SpikeNet
-from .targets import Target
+from ..model.cost.explore import Point, engines, evaluate, require_fit
+from ..model.network.spec import SpikeNet
+from ..model.targets import Target
 
 AXES = {
     "banks": (1, 2, 4, 8, 16),

@@ -31,13 +31,14 @@ from typing import Any
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..hw.verilog import BANK, TOP, to_verilog
-from ..model import area, bounded
+from ..hw.emit.verilog import BANK, TOP, to_verilog
+from ..model.cost import area
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
-from ..model.processes import pool
+from ..model.system import bounded
+from ..model.system.files import write_atomically
+from ..model.system.processes import pool
+from ..model.targets import Family, Target, find_target
 from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
-from .targets import Family, Target, find_target
 
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family
@@ -217,7 +218,7 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
             for config in engines(name, "blocks", ENGINES):
                 for block, (module, text) in blocks(to_verilog(config)).items():
                     if block not in SAMPLES:
-                        raise OneSpikeError(f"Block {block!r} of the engine has no terms in model/area.py; add them.")
+                        raise OneSpikeError(f"Block {block!r} of the engine has no terms in model/cost/area.py; add them.")
                     if taken[block] < SAMPLES[block]:
                         taken[block] += 1
                         job = processes.submit(synthesise_block, module, text, family, cache, tools)

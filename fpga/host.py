@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..hw.counters import counter_names, counter_stride, layer_depth
-from ..hw.emit import weight_bytes
-from ..hw.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
-from ..model.choose import choose_mapping, fewest_slices
+from ..hw.emit.emit import weight_bytes
+from ..hw.engine.counters import counter_names, counter_stride, layer_depth
+from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
-from ..model.images import fingerprint, image_beats, load_words, memory_images
-from ..model.judge import answers
-from ..model.mapping import Mapping
-from ..model.spec import INPUT, SpikeNet
+from ..model.mapping.images import fingerprint, image_beats, load_words, memory_images
+from ..model.mapping.mapping import Mapping
+from ..model.network.judge import answers
+from ..model.network.spec import INPUT, SpikeNet
 from .link import Link, LinkError
 
 ATTEMPTS = 2  # before a fault of the line is reported
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Answer:
     """What the board said: logits int64 [N, classes], and the class of each image.
 
-    classes: int64 [N], as `model/judge.py` says: of one output, 1 where it is at least 0; [N, H, W] of a map.
+    classes: int64 [N], as `model/network/judge.py` says: of one output, 1 where it is at least 0; [N, H, W] of a map.
     """
 
     logits: np.ndarray
@@ -176,7 +176,7 @@ class Board:
             ) from None
 
     def classify(self, images: np.ndarray, *, progress: Callable[[], None] = lambda: None) -> Answer:
-        """Classify images: integers are codes, floats are in the module's own scale, as `model/pixels.py` says.
+        """Classify images: integers are codes, floats are in the module's own scale, as `model/network/pixels.py` says.
 
         progress: called after every image. OneSpikeError where another program has taken the board since `load`.
         """

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from ..hw.packet import BAD_CRC, BAD_REQUEST, MOST_WORDS, REFUSED
+from ..hw.fronts.packet import BAD_CRC, BAD_REQUEST, MOST_WORDS, REFUSED
 from ..model.errors import OneSpikeError
 from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
 

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..hw.verilog import TOP
+from ..hw.emit.verilog import TOP
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
-from ..model.locks import in_turn
+from ..model.system.files import write_atomically
+from ..model.system.locks import in_turn
+from ..model.targets import ECP5, ICE40
 from .synth import NETLIST, find_tool, recipe, run_tool, write_netlist
-from .targets import ECP5, ICE40
 
 CELLS = Path(__file__).with_name("cells")
 FAMILIES = {family.name: family for family in (ECP5, ICE40)}

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..model.files import write_atomically
+from ..model.system.files import write_atomically
 
 WIDE = 36  # at this width port A writes and port B reads, with the outputs of both
 

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..model import bounded
 from ..model.errors import OneSpikeError
-from ..model.files import write_atomically
-from ..model.locks import owned
+from ..model.system import bounded
+from ..model.system.files import write_atomically
+from ..model.system.locks import owned
 
 TOOLS = ("vivado", "quartus")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of the serial fronts, as `docs/protocol.md` describes them: the golden model of `hw/packet.py`."""
+"""Frames of the serial fronts, as `docs/protocol.md` describes them: the golden model of `hw/fronts/packet.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..hw.packet import MOST_WORDS, OK, READ, READ_FIXED, REPLY, REQUEST, WRITE, WRITE_FIXED
+from ..hw.fronts.packet import MOST_WORDS, OK, READ, READ_FIXED, REPLY, REQUEST, WRITE, WRITE_FIXED
 
 LONGEST_FRAME = 7 + 4 * MOST_WORDS
 

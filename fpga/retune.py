@@ -2,7 +2,7 @@
 """Retune: a routed design with its PLL set to another frequency, so that it runs as fast as place and route allows.
 
 The PLL's dividers are bits beside the routing. Nothing else of such a design knows the frequency: its UART measures the
-length of a bit against the oscillator (`onespike.hw.bit_time`).
+length of a bit against the oscillator (`onespike.hw.fronts.bit_time`).
 """
 
 from __future__ import annotations

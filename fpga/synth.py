@@ -19,16 +19,16 @@ from pathlib import Path
 from random import Random
 
 from ..hw.config import EngineConfig
-from ..hw.emit import hex_lines, ports
-from ..hw.load import target_widths
-from ..hw.verilog import TOP, to_verilog, weight_files
-from ..model import bounded
+from ..hw.emit.emit import hex_lines, ports
+from ..hw.emit.verilog import TOP, to_verilog, weight_files
+from ..hw.engine.load import target_widths
 from ..model.errors import OneSpikeError
-from ..model.files import require_room, write_atomically
-from ..model.locks import in_turn
-from ..model.processes import run
+from ..model.system import bounded
+from ..model.system.files import require_room, write_atomically
+from ..model.system.locks import in_turn
+from ..model.system.processes import run
+from ..model.targets import Family, Target, find_target
 from .output_registers import merge_file
-from .targets import Family, Target, find_target
 
 NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"

@@ -10,8 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from ..hw.bit_time import BitTime
-from ..hw.verilog import convert
+from ..hw.emit.verilog import convert
+from ..hw.fronts.bit_time import BitTime
 from .clocks import Clock
 
 NAME = "top"

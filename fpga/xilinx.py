@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..hw.config import EngineConfig
-from ..hw.verilog import TOP, to_verilog
-from ..model import bounded
-from ..model.files import write_atomically
-from ..model.locks import in_turn
+from ..hw.emit.verilog import TOP, to_verilog
+from ..model.system import bounded
+from ..model.system.files import write_atomically
+from ..model.system.locks import in_turn
 from .synth import cells, find_tool, run_yosys, tool_versions, write_design
 
 NAME = "xc7"

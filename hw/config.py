@@ -13,7 +13,7 @@ ENGINE_CODES = ("radix", "unary", "psg")
 AXI_BITS = (32, 64, 128)
 MAY_BE_ZERO = ("max_shift", "external_weights")
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
-# million weight rows). Verilog is written of smaller engines, see `onespike.hw.verilog`.
+# million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
 MOST = {
     **dict.fromkeys(("spike_depth", "weight_depth"), 1 << 24),
     **dict.fromkeys(("channel_depth", "walk_depth", "program_depth", "pool_depth", "class_depth"), 1 << 20),

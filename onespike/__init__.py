@@ -19,23 +19,23 @@ __version__ = "0.1.0"
 
 _HOME = {
     "OneSpikeError": "model.errors",
-    "SpikeNet": "model.spec",
+    "SpikeNet": "model.network.spec",
     "EngineConfig": "hw.config",
-    "map_network": "model.mapper",
-    "fit_config": "model.mapper",
-    "predict": "model.cycles",
-    "count": "model.operations",
-    "estimate": "model.energy",
-    "to_verilog": "hw.verilog",
-    "emit": "hw.emit",
+    "map_network": "model.mapping.mapper",
+    "fit_config": "model.mapping.mapper",
+    "predict": "model.cost.cycles",
+    "count": "model.network.operations",
+    "estimate": "model.cost.energy",
+    "to_verilog": "hw.emit.verilog",
+    "emit": "hw.emit.emit",
     "simulate": "sim.engine",
     "Board": "fpga.host",
     "SerialLink": "fpga.link",
     "SpiLink": "fpga.link",
     "MmioLink": "fpga.link",
-    "Front": "hw.front",
-    "convert": "model.converter",
-    "finetune": "model.finetune",
+    "Front": "hw.fronts.front",
+    "convert": "model.convert.converter",
+    "finetune": "model.training.finetune",
 }
 __all__ = [
     "Board",
@@ -63,17 +63,17 @@ if TYPE_CHECKING:
     from .fpga.host import Board
     from .fpga.link import MmioLink, SerialLink, SpiLink
     from .hw.config import EngineConfig
-    from .hw.emit import emit
-    from .hw.front import Front
-    from .hw.verilog import to_verilog
-    from .model.converter import convert
-    from .model.cycles import predict
-    from .model.energy import estimate
+    from .hw.emit.emit import emit
+    from .hw.emit.verilog import to_verilog
+    from .hw.fronts.front import Front
+    from .model.convert.converter import convert
+    from .model.cost.cycles import predict
+    from .model.cost.energy import estimate
     from .model.errors import OneSpikeError
-    from .model.finetune import finetune
-    from .model.mapper import fit_config, map_network
-    from .model.operations import count
-    from .model.spec import SpikeNet
+    from .model.mapping.mapper import fit_config, map_network
+    from .model.network.operations import count
+    from .model.network.spec import SpikeNet
+    from .model.training.finetune import finetune
     from .sim.engine import simulate
 
 

@@ -19,31 +19,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from . import outputs
-from .model import parallel
 from .model.errors import OneSpikeError
-from .parser import build_parser
+from .model.system import parallel
+from .parsers.parser import build_parser
 from .progress import Progress
 from .signals import Terminated, terminable
 
 # Command -> the module with its function `run_COMMAND`, imported when it is needed: not every command needs torch.
 COMMANDS = {
-    "demo": "demo",
-    "train": "training",
-    "convert": "training",
-    "shapes": "shaping",
-    "export": "exporting",
-    "eval": "commands",
-    "verilog": "commands",
-    "simulate": "commands",
-    "report": "commands",
-    "bench": "bench",
-    "explore": "exploring",
-    "synth": "synthesis",
-    "fpga": "bitstreams",
-    "project": "synthesis",
-    "asic": "synthesis",
-    "run": "board",
-    "board": "board",
+    "demo": "commands.demo",
+    "train": "commands.training",
+    "convert": "commands.training",
+    "shapes": "commands.shaping",
+    "export": "commands.exporting",
+    "eval": "commands.commands",
+    "verilog": "commands.commands",
+    "simulate": "commands.commands",
+    "report": "commands.commands",
+    "bench": "commands.bench",
+    "explore": "commands.exploring",
+    "synth": "commands.synthesis",
+    "fpga": "commands.bitstreams",
+    "project": "commands.synthesis",
+    "asic": "commands.synthesis",
+    "run": "commands.board",
+    "board": "commands.board",
 }
 # Module that is missing -> the extra that brings it.
 EXTRAS = {
@@ -53,8 +53,8 @@ EXTRAS = {
     "h5py": "nir",
     "cocotb": "sim",
     "cocotb_tools": "sim",
-    "mlxtend": "demo",
-    "matplotlib": "demo",
+    "mlxtend": "commands.demo",
+    "matplotlib": "commands.demo",
     "serial": "host",
     "PIL": "host",
 }

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .model.cycles import CAUSES, LayerCycles, utilisation
-from .model.energy import Energy
-from .model.layerwise import Losses, Occupancy
-from .model.mapping import Mapping
-from .model.operations import Operations
-from .model.spec import SpikeNet
+from .model.convert.layerwise import Losses, Occupancy
+from .model.cost.cycles import CAUSES, LayerCycles, utilisation
+from .model.cost.energy import Energy
+from .model.mapping.mapping import Mapping
+from .model.network.operations import Operations
+from .model.network.spec import SpikeNet
 
 if TYPE_CHECKING:
     from .sim.engine import Simulated

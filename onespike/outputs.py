@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from .model.errors import OneSpikeError
-from .model.files import descriptor, is_stdout, makeable, writable, write_atomically
+from .model.system.files import descriptor, is_stdout, makeable, writable, write_atomically
 
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")

@@ -22,10 +22,10 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from .model import bounded
-from .model.data import load_images
 from .model.errors import OneSpikeError
-from .model.spec import Image
+from .model.network.spec import Image
+from .model.system import bounded
+from .model.training.data import load_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from . import versions
-from .bench_tables import LONG, sentences
+from .bench.tables import LONG, sentences
 from .model.errors import OneSpikeError
-from .model.files import write_atomically
+from .model.system.files import write_atomically
 
 RATES = ("golden", "torch", "golden_all", "torch_all")  # of `speed.golden_and_torch`
 BEGIN = "<!-- results: begin; written by `make results`, do not edit -->"

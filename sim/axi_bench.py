@@ -17,8 +17,8 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFram
 
 from ..fpga.host import Board
 from ..fpga.link import MmioLink
-from ..hw.registers import BY_NAME, CONFIG, ID, flag, parameter_words
-from ..model.mapper import map_network
+from ..hw.fronts.registers import BY_NAME, CONFIG, ID, flag, parameter_words
+from ..model.mapping.mapper import map_network
 from .front_bench import CLOCK_NS, Case, classify_two_networks, load_stream
 
 

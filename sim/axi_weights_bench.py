@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
 
 from ..fpga.host import Board
-from ..hw.registers import BY_NAME, flag
+from ..hw.fronts.registers import BY_NAME, flag
 from .axi_bench import Bench, link_of, pauses
 from .front_bench import Case, classify_two_networks
 

@@ -13,10 +13,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 from ..hw.config import EngineConfig
-from ..hw.drain import release_step
-from ..hw.fetch import command_layout, stride_layout
-from ..model.bank import bank
-from ..model.fetch import Command, Stride
+from ..hw.engine.drain import release_step
+from ..hw.engine.fetch import command_layout, stride_layout
+from ..model.machine.bank import bank
+from ..model.machine.fetch import Command, Stride
 
 
 def bits(layout: data.Layout, value: Any) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..hw.config import EngineConfig
-from ..hw.front import Front
+from ..hw.fronts.front import Front
 from ..model.errors import OneSpikeError
-from ..model.files import cannot_write, make_folder
-from ..model.locks import reserved
+from ..model.system.files import cannot_write, make_folder
+from ..model.system.locks import reserved
 from .front import build_front
 
 DIVISOR = 4  # fast enough for a simulation; the pty has no baud rate

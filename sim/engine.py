@@ -17,20 +17,20 @@ from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
 from ..fpga.netlist import netlist
-from ..hw.axi_read import axi_read_signals
 from ..hw.config import EngineConfig
-from ..hw.counters import COUNTERS, counter_names, counter_stride, layer_depth
-from ..hw.emit import hex_lines, memory_files, weight_bytes
-from ..hw.verilog import to_verilog
-from ..model import golden
-from ..model.cycles import LayerCycles, predict_all
+from ..hw.emit.emit import hex_lines, memory_files, weight_bytes
+from ..hw.emit.verilog import to_verilog
+from ..hw.engine.axi_read import axi_read_signals
+from ..hw.engine.counters import COUNTERS, counter_names, counter_stride, layer_depth
+from ..model.cost.cycles import LayerCycles, predict_all
+from ..model.cost.external import ExternalMemory, beat_cycles, with_memory
 from ..model.errors import OneSpikeError
-from ..model.external import ExternalMemory, beat_cycles, with_memory
-from ..model.files import write_atomically
-from ..model.images import expected_writes, image_beats, load_words, memory_images
-from ..model.locks import owned
-from ..model.mapping import Mapping
-from ..model.prefetch import block_beats, blocks
+from ..model.mapping.images import expected_writes, image_beats, load_words, memory_images
+from ..model.mapping.mapping import Mapping
+from ..model.mapping.prefetch import block_beats, blocks
+from ..model.network import golden
+from ..model.system.files import write_atomically
+from ..model.system.locks import owned
 
 STEP = "ONESPIKE_STEP"  # set for a test bench that wakes in every cycle
 HARNESS = Path(__file__).with_name("harness.v")
@@ -150,7 +150,7 @@ def simulate(
     memory: ExternalMemory | None = None,
     axi_ram: bool = False,
 ) -> Simulated:
-    """Run images, as `model/pixels.py` says; AssertionError where hardware and model differ.
+    """Run images, as `model/network/pixels.py` says; AssertionError where hardware and model differ.
 
     through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below

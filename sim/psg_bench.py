@@ -13,7 +13,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from ..model.psg import psg
+from ..model.neurons.psg import psg
 
 
 def vectors(acc_width: int, log2_theta: int, max_shift: int, count: int, seed: int) -> list[tuple[int, int]]:

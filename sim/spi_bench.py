@@ -12,9 +12,9 @@ from cocotb.triggers import ClockCycles, Timer
 from ..fpga.host import Board
 from ..fpga.link import SpiLink
 from ..fpga.protocol import find_reply, read_request, write_request
-from ..hw.packet import BAD_CRC, BAD_REQUEST, OK
-from ..hw.registers import ID, word
-from ..hw.spi import SPI_RATIO
+from ..hw.fronts.packet import BAD_CRC, BAD_REQUEST, OK
+from ..hw.fronts.registers import ID, word
+from ..hw.fronts.spi import SPI_RATIO
 from ..model.errors import OneSpikeError
 from .front_bench import CLOCK_NS, Case, classify_two_networks, frames_of_wrong_length
 

@@ -15,7 +15,7 @@ from ..fpga.host import Board
 from ..fpga.link import PacketLink
 from ..fpga.protocol import Reply, read_request, reply_frame
 from ..fpga.top import SETTLE_BITS
-from ..hw.registers import word
+from ..hw.fronts.registers import word
 from .front_bench import CLOCK_NS, Case
 from .uart_bench import Line
 

@@ -14,8 +14,8 @@ from cocotbext.uart import UartSink, UartSource
 from ..fpga.host import Board
 from ..fpga.link import PacketLink
 from ..fpga.protocol import Reply, find_reply, read_request, reply_frame, write_request
-from ..hw.packet import BAD_CRC, BAD_REQUEST, OK, REFUSED
-from ..hw.registers import ID, flag, word
+from ..hw.fronts.packet import BAD_CRC, BAD_REQUEST, OK, REFUSED
+from ..hw.fronts.registers import ID, flag, word
 from .front_bench import CLOCK_NS, Case
 
 DIVISOR, SILENCE = 4, 8  # of the design under test

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import OneSpikeError
-from ..model.files import cannot_write, make_folder, require_room, write_atomically
-from ..model.locks import in_turn
-from ..model.processes import run as run_process
+from ..model.system.files import cannot_write, make_folder, require_room, write_atomically
+from ..model.system.locks import in_turn
+from ..model.system.processes import run as run_process
 
 try:
     from cocotb_tools.check_results import get_results

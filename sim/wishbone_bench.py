@@ -11,7 +11,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from ..fpga.link import MmioLink
-from ..hw.registers import ID, flag, word
+from ..hw.fronts.registers import ID, flag, word
 from .front_bench import CLOCK_NS, classify_two_networks, frames_of_wrong_length, stop_anywhere
 
 

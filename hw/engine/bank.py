@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bank: commands in, one event a cycle, L lanes of finished sums out. The heart of the engine."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...model.network.codes import SIGNED_PLUS
+from ..config import EngineConfig
+from ..memory import PagedMemory
+from ..program import DIGITS_SIGNED, DIGITS_SIGNED4, DIGITS_UNARY
+from ..queue import Queue
+from .extract import SetBitExtractor
+from .fetch import Fetch, command_layout, meta_layout, stride_layout
+from .lanes import Lanes
+
+
+def capture_latency(config: EngineConfig) -> int:
+    """Cycles from an ending event to the cycle in which its sums can be drained."""
+    return 8 + choice_latency(config)
+
+
+def choice_latency(config: EngineConfig) -> int:
+    """Cycles more that a weight memory with pages takes: one to the page that is read, one to choose it."""
+    return 2 * (len(config.weight_pages) > 1)
+
+
+def bank_signature(config: EngineConfig) -> wiring.Signature:
+    """The bank's ports, see Bank."""
+    members: dict[str, Any] = {
+        "commands": In(stream.Signature(command_layout(config))),
+        "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+        "write": In(
+            wiring.Signature({"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)})
+        ),
+        "full": Out(1),
+        "release": In(1),
+        "take": In(1),
+        "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
+        "event": Out(1),
+        "empty": Out(1),
+        "waiting": Out(1),
+    }
+    row_bits = config.lanes * config.weight_bits
+    if config.loadable or config.streams_weights:
+        members["load"] = In(
+            wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
+        )
+    return wiring.Signature(members)
+
+
+class Bank(wiring.Component):
+    """Finds the spikes of the words that its commands name and adds one weight row per spike.
+
+    For every set bit p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row +
+    channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits), all times
+    2**shift of the source.
+
+    Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
+    are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
+
+    Golden function: `onespike.model.machine.bank.bank`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    commands : In(stream) parts of jobs; each comes `config.hops` cycles after a `ready`, as Walk gives them.
+    strides : In(array) constants of each segment.
+    write : In write port of the spike memory.
+    load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
+        address, data.
+    full : Out(1) the sums of a finished job wait in the shadow set.
+    release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
+    take, drain : In(1), Out show the next F of L sums, one cycle later.
+    event, empty, waiting : Out(1) an event has left in the cycle before; a job has ended in it, with no event; a job's
+        end has waited in it for `release`.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(bank_signature(config))
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        row_bits = config.lanes * config.weight_bits
+
+        # Commands -> words with spikes -> a short queue -> set bits.
+        room = config.command_fifo + config.hops
+        m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
+        word = Value.cast(fetch.words.payload)
+        # The layer's constants come from far away; a command spends this cycle in its queue.
+        strides = Signal(self.strides.shape(), reset_less=True)
+        m.d.sync += strides.eq(self.strides)
+        m.submodules.word_fifo = queue = Queue(width=len(word), depth=config.word_fifo)
+        m.d.comb += [
+            commands.w_en.eq(self.commands.valid),
+            commands.w_data.eq(self.commands.payload),
+            fetch.commands.valid.eq(commands.r_rdy),
+            Value.cast(fetch.commands.payload).eq(commands.r_data),
+            commands.r_en.eq(fetch.commands.ready),
+            fetch.strides.eq(strides),
+            queue.w_en.eq(fetch.words.valid),
+            queue.w_data.eq(word),
+            fetch.words.ready.eq(queue.w_rdy),
+            extract.words.valid.eq(queue.r_rdy),
+            Value.cast(extract.words.payload).eq(queue.r_data),
+            queue.r_en.eq(extract.words.ready),
+        ]
+        if config.hops:  # one more command may be on its way
+            waiting, next_waiting = Signal(range(room + 1)), Signal(range(room + 1))
+            ready = Signal(init=1)
+            m.d.comb += next_waiting.eq(waiting + self.commands.valid - (commands.r_en & commands.r_rdy))
+            m.d.sync += [waiting.eq(next_waiting), ready.eq(next_waiting <= room - 2)]
+            m.d.comb += self.commands.ready.eq(ready)
+        else:
+            m.d.comb += self.commands.ready.eq(commands.w_rdy)
+        _register_write(m, self.write, fetch.write)
+
+        # A job may end while the shadow set is free; it is taken `capture_latency` cycles later.
+        free = Signal(init=1)
+        m.d.comb += extract.end_ready.eq(free)
+        m.d.sync += self.waiting.eq(extract.waiting)
+        with m.If(extract.valid & extract.end):
+            m.d.sync += free.eq(0)
+        with m.Elif(self.release):
+            m.d.sync += free.eq(1)
+
+        # Place in the word -> channel and worth, then the weight row; one register after each.
+        meta = meta_layout(config)
+        stages = 3 + choice_latency(config)
+        valid = [Signal(name=f"valid{i}") for i in range(1, stages + 1)]
+        end = [Signal(name=f"end{i}") for i in range(1, stages + 1)]
+        m.d.sync += [valid[0].eq(extract.valid & extract.spike), end[0].eq(extract.valid & extract.end)]
+        m.d.comb += self.event.eq(valid[0])
+        m.d.sync += self.empty.eq(extract.valid & ~extract.spike)
+        for i in range(1, stages):
+            m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
+        index = Signal(range(config.word_bits), reset_less=True)
+        meta1 = Signal(meta, reset_less=True)
+        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta)]
+
+        # What a source's code says is constant while a layer runs, so it is decoded beforehand.
+        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "short": 1, "shift": 4})
+        forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
+        fields = range(len(index) + 1)
+        for source, stride in zip(forms, strides, strict=True):
+            m.d.sync += [
+                source.field.eq(stride.field),
+                source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
+                source.unary.eq(stride.code == DIGITS_UNARY),
+                source.signed.eq((stride.code == DIGITS_SIGNED) | (stride.code == DIGITS_SIGNED4)),
+                source.short.eq(stride.code == DIGITS_SIGNED4),
+                source.shift.eq(stride.shift),
+            ]
+        source = forms[meta1.segment]
+        bit = Signal(len(index))  # position inside the field
+        negative = Signal()
+        minus_bit = Mux(source.short, bit - SIGNED_PLUS["signed4"], bit - SIGNED_PLUS["signed"])
+        m.d.comb += [
+            bit.eq(index & source.mask),
+            negative.eq(source.signed & Mux(source.short, bit >= SIGNED_PLUS["signed4"], bit >= SIGNED_PLUS["signed"])),
+        ]
+        row = Signal(config.weight_addr_bits, reset_less=True)
+        digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
+        minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
+        shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
+        m.d.sync += [
+            row.eq(meta1.weight + (index >> source.field)),
+            digit.eq(Mux(source.unary, 0, Mux(negative, minus_bit, bit))),
+            offset.eq(source.shift),
+            shift[0].eq(digit + offset),
+            minus[0].eq(negative),
+        ]
+        m.d.sync += [later.eq(earlier) for stage in (minus, shift) for earlier, later in itertools.pairwise(stage)]
+
+        weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
+        if config.loadable or config.streams_weights:
+            load = self.load
+            for hop in range(1 + config.hops):
+                later = self.load.signature.create(path=("load", str(hop)))
+                _register_write(m, load, later)
+                load = later
+            weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
+        weight_row = weights.read(m, row, hop=True)
+        if choice_latency(config):
+            chosen_row = Signal(row_bits, reset_less=True)
+            m.d.sync += chosen_row.eq(weight_row)
+            weight_row = chosen_row
+
+        # The accumulators start from 0 after a reset. Each bank remembers it until its first event: the reset itself
+        # would be slow to reach so many registers.
+        clear = Signal(init=1)
+        with m.If(valid[0]):
+            m.d.sync += clear.eq(0)
+
+        # Every bank counts its own steps: those of all would be slow to reach so many lanes.
+        step = Signal(range(max(2, config.drain_steps)))
+        next_step = Signal.like(step)
+        m.d.comb += next_step.eq(Mux(self.take, Mux(step == config.drain_steps - 1, 0, step + 1), step))
+        m.d.sync += step.eq(next_step)
+        m.submodules.lanes = lanes = Lanes(config)
+        m.d.comb += [
+            lanes.clear.eq(clear),
+            lanes.add.eq(valid[-1]),
+            lanes.end.eq(end[-1]),
+            Value.cast(lanes.weights).eq(weight_row),
+            lanes.shift.eq(shift[-1]),
+            lanes.negative.eq(minus[-1]),
+            lanes.step.eq(next_step),
+            self.drain.eq(lanes.drain),
+        ]
+        # `full` rises with the capture and falls when the drain begins.
+        m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
+        return m
+
+
+def _register_write(m: Module, port: Any, memory: Any) -> None:
+    """Write one cycle later: the data come from far away, and go on to many block RAMs.
+
+    A layer's last spike word is written so two cycles after its end, and the next layer reads from the third on.
+    """
+    address, data = (Signal.like(Value.cast(value), reset_less=True) for value in (port.address, port.data))
+    m.d.sync += [memory.enable.eq(port.enable), address.eq(port.address), data.eq(port.data)]
+    m.d.comb += [memory.address.eq(address), memory.data.eq(data)]

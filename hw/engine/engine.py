@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engine: images in, logits out. B banks of L lanes, one sequencer, one drain, F fire units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..config import EngineConfig
+from ..program import STREAMED_HEADER, WORD
+from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
+from .bank import Bank
+from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
+from .drain import Drain
+from .fire import Fire
+from .image import ImageLoader
+from .load import TARGETS, Load
+from .logits import Logits, logit_layout
+from .pack import Pack, slice_mask
+from .prefetch import Prefetch
+from .sequencer import Sequencer
+
+
+class Engine(wiring.Component):
+    """The whole accelerator.
+
+    image -> [spike memories] -> banks -> drain -> fire -> pack -> [spike memories] ... -> logits
+
+    Latency and throughput: what `onespike.model.cost.cycles.predict` says, exactly. Back-pressure: an image waits for a
+    free buffer; the last layer waits until the logits of the image before have been taken.
+
+    Golden function: `onespike.model.network.golden.run`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+    make_bank : makes bank number i; by default a Bank.
+
+    Members
+    -------
+    enable : In(1) run. Low while a network is loaded, and only while the engine is idle.
+    image : In(stream(W)) images, see ImageLoader.
+    logits : Out(stream) logits and argmax, see Logits.
+    load : In(stream(32)) network memories, see Load (only if `config.loadable`).
+    weight_address : In(32) where the image of the weights lies in external memory, a multiple of 4096; weight_error :
+        Out(1) that memory answered with an error; weight_idle : Out(1) the engine may be reset, see AxiRead;
+        m_axi_... : AXI4 read channels (only if `config.streams_weights`).
+    counter, count : In, Out read port of the counters, see Counters; two cycles. Without counters, 0.
+    write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
+    """
+
+    def __init__(self, config: EngineConfig, *, make_bank: Callable[[EngineConfig, int], Any] | None = None):
+        self.config = config
+        self.make_bank = make_bank or (lambda config, index: Bank(config))
+        members: dict[str, Any] = {
+            "enable": In(1),
+            "image": In(stream.Signature(config.word_bits)),
+            "logits": Out(stream.Signature(logit_layout(config))),
+            "counter": In(range(counter_stride(config) * layer_depth(config))),
+            "count": Out(COUNTER_BITS),
+            "write": Out(
+                wiring.Signature(
+                    {
+                        "enable": Out(1),
+                        "address": Out(config.spike_addr_bits),
+                        "data": Out(config.word_bits),
+                        "slice": Out(6),
+                        "layer": Out(8),
+                    }
+                )
+            ),
+        }
+        if config.streams_weights:
+            members |= {"weight_address": In(ADDRESS_BITS), "weight_error": Out(1), "weight_idle": Out(1)}
+            members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
+        if config.loadable:
+            members["load"] = In(stream.Signature(WORD))
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.loader = loader = ImageLoader(config)
+        m.submodules.drain = drain = Drain(config)
+        m.submodules.fire = fire = Fire(config)
+        m.submodules.pack = pack = Pack(config)
+        m.submodules.logits = logits = Logits(config)
+        banks = [self.make_bank(config, b) for b in range(config.banks)]
+        for b, bank in enumerate(banks):
+            m.submodules[f"bank{b}"] = bank
+
+        # Control.
+        m.d.comb += [
+            sequencer.enable.eq(self.enable),
+            sequencer.done.eq(pack.done),
+            sequencer.image_available.eq(loader.available),
+            sequencer.logits_free.eq(logits.free),
+            loader.header.eq(sequencer.header),
+            loader.ready.eq(sequencer.ready),
+            loader.begun.eq(sequencer.image_begun),
+            loader.taken.eq(sequencer.image_taken),
+            logits.header.eq(sequencer.header),
+            logits.done.eq(pack.done),
+            drain.start.eq(sequencer.start),
+            pack.start.eq(sequencer.start),
+            *(unit.layer.eq(sequencer.layer) for unit in (drain, fire, pack, logits)),
+        ]
+        connect(m, flipped(self.image), loader.image)
+        connect(m, logits.logits, flipped(self.logits))
+
+        # Spikes to sums to codes to words.
+        for b, bank in enumerate(banks):
+            connect(m, sequencer.commands[b], bank.commands)
+            m.d.comb += [
+                bank.strides.eq(sequencer.strides),
+                bank.release.eq(drain.release[b]),
+                bank.take.eq(drain.take[b]),
+                Value.cast(drain.banks[b]).eq(bank.drain),
+            ]
+        m.d.comb += [
+            drain.full.eq(Cat(bank.full for bank in banks)),
+            fire.valid_in.eq(drain.valid),
+            fire.sums.eq(drain.sums),
+            fire.shift.eq(drain.shift),
+            fire.tag_in.eq(drain.tag),
+            logits.valid.eq(drain.valid),
+            logits.sums.eq(drain.sums),
+            logits.tag.eq(drain.tag),
+            pack.valid.eq(fire.valid),
+            pack.codes.eq(fire.codes),
+            pack.tag.eq(fire.tag),
+        ]
+
+        # One write bus to all spike memories: layers first, then the next image.
+        m.d.comb += loader.blocked.eq(pack.enable)
+        enable = pack.enable | loader.enable
+        layer = sequencer.layer
+        mask = Mux(
+            pack.enable,
+            slice_mask(config.banks, pack.slice, layer.dest_slices),
+            slice_mask(config.banks, loader.slice, sequencer.header.image_slices),
+        )
+        # One register here, one in every bank: the way to memories all over a large part is long.
+        address, word = Signal.like(pack.address, reset_less=True), Signal.like(pack.data, reset_less=True)
+        m.d.sync += address.eq(Mux(pack.enable, pack.address, loader.address))
+        m.d.sync += word.eq(Mux(pack.enable, pack.data, loader.data))
+        for b, bank in enumerate(banks):
+            m.d.sync += bank.write.enable.eq(enable & mask[b])
+            m.d.comb += [bank.write.address.eq(address), bank.write.data.eq(word)]
+        m.d.comb += [
+            self.write.enable.eq(pack.enable),
+            self.write.address.eq(pack.address),
+            self.write.data.eq(pack.data),
+            self.write.slice.eq(pack.slice),
+            self.write.layer.eq(sequencer.index),
+        ]
+
+        if config.counters:
+            m.submodules.counters = counters = Counters(config)
+            m.d.comb += [
+                counters.start.eq(sequencer.start),
+                counters.done.eq(pack.done),
+                counters.index.eq(sequencer.index),
+                counters.event.eq(Cat(bank.event for bank in banks)),
+                counters.empty.eq(Cat(bank.empty for bank in banks)),
+                counters.waiting.eq(Cat(bank.waiting for bank in banks)),
+                counters.address.eq(self.counter),
+            ]
+            m.d.sync += self.count.eq(counters.data)
+            if config.streams_weights:
+                m.d.comb += counters.stalled.eq(sequencer.stalled)
+        if config.loadable:
+            self._load(m, sequencer, drain, banks)
+        if config.streams_weights:
+            self._stream_weights(m, sequencer, banks)
+        return m
+
+    def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any]) -> None:
+        m.submodules.load = load = Load(self.config)
+        connect(m, flipped(self.load), load.words)
+        ports = {
+            "program": sequencer.load_program,
+            "rows": sequencer.load_rows,
+            "columns": sequencer.load_columns,
+            "channels": drain.load,
+        }
+        for name, port in ports.items():
+            m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
+            m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
+        if self.config.streams_weights:
+            return
+        row = load.row("weights")
+        address, weights = Signal(self.config.weight_addr_bits, reset_less=True), Signal(len(row), reset_less=True)
+        m.d.sync += [address.eq(load.address), weights.eq(row)]
+        for b, bank in enumerate(banks):  # as for spikes
+            m.d.sync += bank.load.enable.eq(load.target[TARGETS.index("weights")] & (load.bank == b))
+            m.d.comb += [bank.load.address.eq(address), bank.load.data.eq(weights)]
+
+    def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
+        m.submodules.axi_read = read = AxiRead(self.config)
+        m.submodules.prefetch = prefetch = Prefetch(self.config)
+        m.d.comb += connect_axi_read(self.config, self, read, prefix="")
+        connect(m, read.words, prefetch.words)
+        m.d.comb += [
+            read.run.eq(sequencer.ready),
+            read.base.eq(self.weight_address),
+            *(getattr(read, name).eq(getattr(sequencer.header, name)) for name in STREAMED_HEADER),
+            self.weight_error.eq(read.error),
+            self.weight_idle.eq(read.idle),
+            prefetch.run.eq(sequencer.ready),
+            prefetch.start.eq(sequencer.start),
+            prefetch.done.eq(sequencer.busy & sequencer.done),
+            sequencer.weights_ready.eq(prefetch.ready),
+        ]
+        for b, bank in enumerate(banks):
+            m.d.comb += [bank.load.enable.eq(prefetch.write.banks[b])]
+            m.d.comb += [bank.load.address.eq(prefetch.write.address), bank.load.data.eq(prefetch.write.data)]

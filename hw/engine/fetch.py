@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch: a bank's walk over the spike words of one job, and its slice of the spike memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import EngineConfig
+from ..memory import PagedMemory
+from .extract import at_most_one, chunk_count, word_chunks, word_layout
+
+READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
+
+
+def segment_bits(config: EngineConfig) -> int:
+    return max(1, (config.segments - 1).bit_length())
+
+
+def command_layout(config: EngineConfig) -> data.StructLayout:
+    """One source's part of a job: `rows` + 1 runs of `run` + 1 consecutive spike words."""
+    return data.StructLayout(
+        {
+            "address": config.spike_addr_bits,
+            "weight": config.weight_addr_bits,
+            "run": config.spike_addr_bits,
+            "rows": 8,
+            "segment": segment_bits(config),
+            "last": 1,  # the job ends with this command
+        }
+    )
+
+
+def stride_layout(config: EngineConfig) -> data.StructLayout:
+    """What a source's commands have in common, constant while a layer runs."""
+    return data.StructLayout(
+        {
+            "row_stride": config.spike_addr_bits,
+            "weight_row_stride": config.weight_addr_bits,
+            "field": 3,
+            "code": 2,
+            "shift": 4,
+        }
+    )
+
+
+def meta_layout(config: EngineConfig) -> data.StructLayout:
+    """What an event needs besides its bit: the weight row of the word's first channel, and how to read the bit."""
+    return data.StructLayout({"weight": config.weight_addr_bits, "segment": segment_bits(config)})
+
+
+class Fetch(wiring.Component):
+    """Walks the tap rows of each command, reads their spike words and drops those without a spike.
+
+    Word i of a row has address + i and starts at weight row weight + i * codes_per_word; the next row lies row_stride
+    and weight_row_stride further. An empty word that ends a job is kept, to carry the end.
+
+    Latency: READ_LATENCY cycles from a word's turn to its offer. Throughput: one word a cycle, kept or dropped; the
+    next command follows without a gap. Back-pressure: an offered word that is not taken stops the walk.
+
+    Golden function: `onespike.model.machine.fetch.fetch`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    commands : In(stream) commands.
+    strides : In(array) strides and field format of each segment.
+    words : Out(stream) spike words with at least one spike, or the end of a job.
+    write : In write port of the spike memory: enable, address, data.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "commands": In(stream.Signature(command_layout(config))),
+                "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config)))),
+                "write": In(
+                    wiring.Signature(
+                        {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        spikes = PagedMemory(m, "spike_memory", config.word_bits, config.spike_depth)
+        spikes.write(m, enable=self.write.enable, address=self.write.address, data=self.write.data)
+
+        # The walk: one command at a time, one word a cycle. What is left counts down to below zero, so that a sign bit
+        # tells the last word of a row and the last row; where the next row begins is known before it is needed.
+        command = Signal(command_layout(config), reset_less=True)  # address, weight: of the next row
+        active = Signal()
+        address = Signal(config.spike_addr_bits, reset_less=True)
+        weight = Signal(config.weight_addr_bits, reset_less=True)
+        words_left = Signal(config.spike_addr_bits + 1, reset_less=True)
+        rows_left = Signal(len(command.rows) + 1, reset_less=True)
+        row_ends, ends, fresh = Signal(), Signal(), Signal()
+        issue_ready = Signal()  # the read pipeline takes a word
+        codes_per_word = Signal(range(config.word_bits + 1))
+        begins = Signal(command_layout(config))  # what the next row, or the next command, begins with
+        strides = self.strides[begins.segment]
+        m.d.comb += [
+            row_ends.eq(words_left[-1]),
+            ends.eq(row_ends & rows_left[-1]),
+            fresh.eq(~active | ends),
+            begins.eq(Mux(fresh, Value.cast(self.commands.payload), Value.cast(command))),
+            codes_per_word.eq(config.word_bits >> self.strides[command.segment].field),
+            self.commands.ready.eq(~active | (issue_ready & ends)),
+        ]
+        with m.If(~active | issue_ready):
+            m.d.sync += [address.eq(address + 1), weight.eq(weight + codes_per_word), words_left.eq(words_left - 1)]
+            with m.If(fresh | row_ends):
+                m.d.sync += [
+                    address.eq(begins.address),
+                    weight.eq(begins.weight),
+                    words_left.eq(begins.run - 1),
+                    rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1),
+                    command.eq(begins),
+                    command.address.eq(begins.address + strides.row_stride),
+                    command.weight.eq(begins.weight + strides.weight_row_stride),
+                ]
+            with m.If(fresh):
+                m.d.sync += active.eq(self.commands.valid)
+
+        # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
+        # one in front of it is free; only a word that is worth something waits at the end.
+        meta = meta_layout(config)
+        tag = data.StructLayout({"last": 1, "meta": meta})
+        tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
+        valid = [Signal(name=f"valid{i}") for i in range(2)]
+        offered = Signal()
+        word = Signal(config.word_bits, reset_less=True)
+        chunks = Signal(chunk_count(config.word_bits), reset_less=True)
+        # Kept as they are: each is one LUT that looks at registers, and synthesis would chain them to save one.
+        moves = [Signal(name=f"moves{i}", attrs={"keep": 1}) for i in range(3)]
+        m.d.comb += [
+            moves[2].eq(~offered | self.words.ready),
+            moves[1].eq(~valid[1] | ~offered | self.words.ready),
+            moves[0].eq(~valid[0] | ~valid[1] | ~offered | self.words.ready),
+            issue_ready.eq(moves[0]),
+        ]
+        with m.If(moves[0]):
+            m.d.sync += [
+                valid[0].eq(active),
+                tags[0].last.eq(ends & command.last),
+                tags[0].meta.weight.eq(weight),
+                tags[0].meta.segment.eq(command.segment),
+            ]
+        with m.If(moves[1]):
+            m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
+        arrived = spikes.read(m, address, first=moves[0], second=moves[1])
+        with m.If(moves[2]):
+            found = word_chunks(arrived)
+            m.d.sync += [offered.eq(valid[1] & (found.any() | tags[1].last)), tags[2].eq(tags[1])]
+            m.d.sync += [word.eq(arrived), chunks.eq(found)]
+
+        m.d.comb += [
+            self.words.valid.eq(offered),
+            self.words.payload.word.eq(word),
+            self.words.payload.chunks.eq(chunks),
+            self.words.payload.single.eq(at_most_one(chunks)),
+            self.words.payload.last.eq(tags[2].last),
+            self.words.payload.meta.eq(tags[2].meta),
+        ]
+        return m

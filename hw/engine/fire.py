@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fire: sums become spike counts, pooled over a window, and then spikes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import EngineConfig
+from ..memory import plain_memory
+from ..program import layer_fields, layout
+from .count import CountUnit
+from .drain import code_width, tag_layout
+from .psg import PsgUnit
+
+FIRE_LATENCY = 3
+
+
+class Fire(wiring.Component):
+    """F fire units: count = clip(sum >> shift, 0, groups), then the maximum or the sum over the pooling window.
+
+    The window's places arrive one after the other, so one running value per channel suffices. With the psg code the
+    literal parallel units generate the spikes and their number is counted; a pooled value is written as thermometer.
+
+    Latency: FIRE_LATENCY. Throughput: F channels a cycle. No back-pressure.
+
+    Golden functions: `onespike.model.neurons.count.count`, `onespike.model.neurons.psg.psg`, `onespike.model.network.golden.pool`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    layer : In the current layer's record.
+    valid_in, sums, shift, tag_in : In what Drain gives.
+    valid, codes, tag : Out F codes (counts, or spike patterns), when the last place of a window has come.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(layout(layer_fields(config))),
+                "valid_in": In(1),
+                "sums": In(data.ArrayLayout(signed(config.acc_bits), config.fire_lanes)),
+                "shift": In(data.ArrayLayout(unsigned(config.shift_bits), config.fire_lanes)),
+                "tag_in": In(tag_layout(config)),
+                "valid": Out(1),
+                "codes": Out(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),
+                "tag": Out(tag_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config, layer = self.config, self.layer
+        tags = [Signal(tag_layout(config), name=f"tag{i}", reset_less=True) for i in range(3)]
+        valids = [Signal(name=f"valid{i}") for i in range(2)]
+        m.d.sync += [valids[0].eq(self.valid_in), tags[0].eq(self.tag_in)]
+        m.d.sync += [valids[1].eq(valids[0]), *(tags[i].eq(tags[i - 1]) for i in (1, 2))]
+
+        # Counting takes two cycles, pooling the third.
+        counts = Signal(data.ArrayLayout(config.count_bits, config.fire_lanes), reset_less=True)
+        trains = Signal(data.ArrayLayout(config.max_groups, config.fire_lanes), reset_less=True)  # psg only
+        for f in range(config.fire_lanes):
+            if config.code == "psg":
+                log2_groups = config.max_groups.bit_length() - 1
+                m.submodules[f"unit{f}"] = unit = PsgUnit(
+                    acc_width=config.acc_bits,
+                    groups=config.max_groups,
+                    log2_theta=log2_groups,
+                    max_shift=max(0, config.acc_bits - 1 - log2_groups),
+                    stages=1,
+                )
+                m.d.comb += [unit.acc.eq(self.sums[f]), unit.shift.eq(self.shift[f])]
+                m.d.sync += [counts[f].eq(population(unit.spikes)), trains[f].eq(unit.spikes)]
+            else:
+                m.submodules[f"unit{f}"] = count = CountUnit(
+                    acc_width=config.acc_bits,
+                    max_shift=(1 << config.shift_bits) - 1,
+                    count_width=config.count_bits,
+                    stages=1,
+                )
+                m.d.comb += [
+                    count.acc.eq(self.sums[f]),
+                    count.shift.eq(self.shift[f]),
+                    count.groups.eq(layer.groups),
+                ]
+                m.d.sync += counts[f].eq(count.count)
+
+        values = data.ArrayLayout(config.code_bits, config.fire_lanes)
+        m.submodules.pool_memory = running = plain_memory(values, config.pool_depth)
+        read, write = running.read_port(domain="comb"), running.write_port()
+        pooled = Signal(values)
+        result = Signal(values, reset_less=True)
+        for f in range(config.fire_lanes):
+            old, new = read.data[f], counts[f]
+            combined = Mux(layer.pool_sum, (old + new)[: config.code_bits], Mux(old > new, old, new))
+            m.d.comb += pooled[f].eq(Mux(tags[1].first, new, combined))
+        m.d.comb += [
+            read.addr.eq(tags[1].row),
+            write.addr.eq(tags[1].row),
+            write.data.eq(pooled),
+            write.en.eq(valids[1] & ~tags[1].last),
+        ]
+        m.d.sync += result.eq(pooled)
+
+        literal = Signal.like(trains, reset_less=True)
+        if config.code == "psg":
+            m.d.sync += literal.eq(trains)
+        for f in range(config.fire_lanes):
+            thermometer = Cat(result[f] > i for i in range(code_width(config)))
+            if config.code == "radix":
+                m.d.comb += self.codes[f].eq(result[f])
+            elif config.code == "unary":
+                m.d.comb += self.codes[f].eq(thermometer)
+            else:
+                m.d.comb += self.codes[f].eq(Mux(layer.window == 0, literal[f], thermometer))
+        m.d.sync += self.valid.eq(valids[1] & tags[1].last)
+        m.d.comb += self.tag.eq(tags[2])
+        return m
+
+
+def population(bits: Any) -> Any:
+    """Number of ones, as a balanced tree of adders."""
+    terms = [bits[i] for i in range(len(bits))]
+    while len(terms) > 1:
+        terms = [sum(terms[i : i + 2][1:], terms[i]) for i in range(0, len(terms), 2)]
+    return terms[0]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lanes: L accumulators that only ever add a shifted weight, and the shadow set that drains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import EngineConfig
+
+
+def controls(config: EngineConfig) -> dict[str, Any]:
+    """What every lane is told."""
+    return {
+        "add": In(1),
+        "end": In(1),
+        "shift": In(range(config.max_shift + 1)),
+        "negative": In(1),
+        "clear": In(1),
+        "step": In(range(max(2, config.drain_steps))),
+    }
+
+
+class Lanes(wiring.Component):
+    """Adds (or subtracts) one weight row, shifted, to L accumulators per cycle.
+
+    acc[l] <- acc[l] +- (weights[l] << shift)        when `add`
+    shadow[l] <- acc[l]                              one cycle after `end`
+
+    Jobs never clear the accumulators: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
+    difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
+    no bias input. `clear` is for resets.
+
+    Latency: `weights` to accumulator three cycles; `add`, `shift` and `negative` come one cycle before their weights.
+    `end` to shadow five, `step` to `drain` two. Throughput: one row a cycle. No back-pressure.
+
+    Golden function: `onespike.model.machine.lanes.lanes`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    add : In(1) the row counts.
+    end : In(1) the job ends with this row.
+    weights : In(L x weight_bits) one weight row.
+    shift : In power of two of the spike.
+    negative : In(1) subtract.
+    clear : In(1) the accumulators are 0 two cycles later.
+    captures : Out(1) the shadow is written at the end of this cycle.
+    step : In which F lanes of the shadow to show.
+    drain : Out(F x acc_bits) those lanes, two cycles later.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                **controls(config),
+                "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
+                "captures": Out(1),
+                "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        end = Signal(3)
+        m.d.sync += [end.eq(Cat(self.end, end)), self.captures.eq(end[2])]
+        for f in range(config.fire_lanes):
+            group = LaneGroup(config)
+            m.submodules[f"group{f}"] = group
+            m.d.comb += [getattr(group, name).eq(getattr(self, name)) for name in controls(config)]
+            for own, lane in enumerate(range(f, config.lanes, config.fire_lanes)):
+                m.d.comb += group.weights[own].eq(self.weights[lane])
+            m.d.comb += self.drain[f].eq(group.drain)
+        return m
+
+
+class LaneGroup(wiring.Component):
+    """The lanes f, f + F, f + 2F ... that one fire lane drains: what Lanes does, for L / F lanes.
+
+    Each group has registers of its own for what all lanes are told: one register would be slow to reach them all.
+    Synthesis for large parts keeps the groups apart (`onespike.model.targets`), or it would make those registers one.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    add, end, shift, negative, clear, step : In see Lanes.
+    weights : In(L / F x weight_bits) their part of the row.
+    drain : Out(acc_bits) lane number `step` of the shadow.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                **controls(config),
+                "weights": In(data.ArrayLayout(signed(config.weight_bits), config.drain_steps)),
+                "drain": Out(config.acc_bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        config = self.config
+        lanes = range(config.drain_steps)
+        near = min(config.max_shift, 3)  # a shift is done in two steps: by 0 to 3, then by a multiple of 4
+        shift_bits = min(2, len(self.shift))
+        narrow = min(config.acc_bits, config.weight_bits + near)
+        wide = min(config.acc_bits, config.weight_bits + config.max_shift)
+        moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in lanes]
+        shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in lanes]
+        acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in lanes]
+        shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]
+        add, end = Signal(3, reset_less=True), Signal(4, reset_less=True)
+        negative = Signal(3, reset_less=True)
+        shift = Signal.like(self.shift, reset_less=True)
+        far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
+        clear = Signal(reset_less=True)
+        step = Signal.like(self.step, reset_less=True)
+        m.d.sync += [add.eq(Cat(self.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(self.negative, negative))]
+        m.d.sync += [shift.eq(self.shift), far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
+        for i in lanes:
+            # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
+            weight = Value.cast(self.weights[i]).as_signed()
+            spread = weight << shift[:shift_bits]
+            m.d.sync += moved[i].eq(Mux(negative[0], ~spread, spread))
+            fill = negative[1].replicate(4 * (config.max_shift // 4))
+            steps = [Cat(fill[: 4 * j], moved[i]).as_signed() for j in range(config.max_shift // 4 + 1)]
+            m.d.sync += shifted[i].eq(Array(steps)[far])
+            operand = Signal(config.acc_bits, name=f"operand{i}")
+            m.d.comb += operand.eq(shifted[i])
+            with m.If(add[2]):
+                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[2], operand))[1:])
+            with m.If(clear):
+                m.d.sync += acc[i].eq(0)
+            with m.If(end[3]):
+                m.d.sync += shadow[i].eq(acc[i])
+        shown = Signal(config.acc_bits, reset_less=True)
+        m.d.sync += shown.eq(Array(shadow)[step])
+        m.d.comb += self.drain.eq(shown)
+        return m

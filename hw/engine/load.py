@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load: writes the memories of a network from one 32-bit stream, so that one bitstream serves many networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import EngineConfig
+from ..program import WORD
+from .walk import column_entry, row_entry
+
+TARGETS = ("program", "rows", "columns", "channels", "weights")  # weights: unless they are streamed
+
+
+def target_widths(config: EngineConfig) -> dict[str, int]:
+    """Bits of one row of every memory that can be loaded."""
+    return {
+        "program": WORD,
+        "rows": row_entry(config).size,
+        "columns": column_entry(config).size,
+        "channels": config.channel_bits * config.fire_lanes,
+        "weights": config.weight_bits * config.lanes,
+    }
+
+
+def row_words(width: int) -> int:
+    """Stream words of a row of `width` bits."""
+    return -(-width // WORD)
+
+
+HEAD = data.StructLayout({"target": 8, "bank": 8, "rows": 16})  # rows - 1
+
+
+class Load(wiring.Component):
+    """Takes blocks of rows: a head word, the first address, then the rows, each little-endian in whole words.
+
+    Latency: one cycle from a row's last word to its write. Throughput: one word a cycle. Back-pressure: never.
+
+    Golden function: `onespike.model.mapping.images.load_words`.
+
+    Parameters
+    ----------
+    config : the engine's configuration.
+
+    Members
+    -------
+    words : In(stream(32)) blocks.
+    target : Out one bit per memory of TARGETS: write it now.
+    bank : Out which bank's weights.
+    address : Out of the row.
+    data : Out the last words of the stream, as many as the longest row has; see `row`.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        self.widths = target_widths(config)
+        self.longest = max(map(row_words, self.widths.values()))
+        super().__init__(
+            {
+                "words": In(stream.Signature(WORD)),
+                "target": Out(len(TARGETS)),
+                "bank": Out(8),
+                "address": Out(24),
+                "data": Out(self.longest * WORD),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        counts = [row_words(width) for width in self.widths.values()]
+        head = Signal(HEAD)
+        rows = Signal(16)
+        words = Signal(range(max(counts) + 1))  # words left in the row, less one
+        per_row = Signal.like(words)
+        collected = Signal(self.longest * WORD, reset_less=True)
+        address = Signal(24)
+        complete = Signal()
+        word = data.View(HEAD, self.words.payload)
+        m.d.comb += self.words.ready.eq(1)
+        m.d.sync += complete.eq(0)
+        with m.FSM():
+            with m.State("Head"):
+                m.d.sync += [head.eq(self.words.payload), rows.eq(word.rows)]
+                for target, count in enumerate(counts):
+                    with m.If(word.target == target):
+                        m.d.sync += per_row.eq(count - 1)
+                with m.If(self.words.valid):
+                    m.next = "Address"
+            with m.State("Address"):
+                m.d.sync += words.eq(per_row)
+                with m.If(self.words.valid):
+                    m.d.sync += address.eq(self.words.payload - 1)
+                    m.next = "Rows"
+            with m.State("Rows"):
+                with m.If(self.words.valid):
+                    m.d.sync += [collected.eq(Cat(collected[WORD:], self.words.payload)), words.eq(words - 1)]
+                    with m.If(words == 0):
+                        m.d.sync += [complete.eq(1), words.eq(per_row), rows.eq(rows - 1), address.eq(address + 1)]
+                        with m.If(rows == 0):
+                            m.next = "Head"
+        # `head` still describes the row, even if the next head arrives with it.
+        done = Signal(HEAD)
+        m.d.sync += done.eq(head)
+        m.d.comb += [self.bank.eq(done.bank), self.address.eq(address), self.data.eq(collected)]
+        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in range(len(TARGETS))]
+        return m
+
+    def row(self, target: str) -> Value:
+        """The row, for a memory of TARGETS: the words of a short one are the last."""
+        width = self.widths[target]
+        return self.data[(self.longest - row_words(width)) * WORD :][:width]

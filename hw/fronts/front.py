@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fronts: the interfaces that an engine can be given, and their Verilog."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.lib import wiring
+
+from ...model.errors import OneSpikeError
+from ..config import EngineConfig
+from ..emit.verilog import TOP, convert
+from ..engine.engine import Engine
+from .axi import Axi
+from .spi import SpiCore
+from .uart import SILENCE, UartCore
+from .wishbone import Wishbone
+
+FRONTS = ("axi", "wishbone", "uart", "spi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """An interface in front of an engine: its kind, one of FRONTS.
+
+    divisor, silence: of a UART, its cycles per bit (None: they come in at the port `bit_time`, see BitTime), and the
+    log2 of the cycles of silence that end a frame. network: the built-in network, see Control.
+    """
+
+    kind: str
+    divisor: int | None = 104
+    silence: int = SILENCE
+    network: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in FRONTS:
+            raise OneSpikeError(f"The front must be one of {', '.join(FRONTS)}, not {self.kind!r}.")
+
+    @property
+    def top(self) -> str:
+        """Name of the Verilog module."""
+        return f"{TOP}_{self.kind}"
+
+    def component(self, config: EngineConfig, **options: Any) -> Any:
+        """The front around an engine; options as in Core."""
+        if config.streams_weights and self.kind != "axi":
+            raise OneSpikeError(
+                f"The {self.kind} front has no port to external memory for streamed weights; use the axi front or the "
+                f"bare engine, or keep the weights on the chip."
+            )
+        options |= {"network": self.network}
+        if self.kind == "uart":
+            return UartCore(config, divisor=self.divisor, silence=self.silence, **options)
+        return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)
+
+
+def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:
+    """The UART front for a clock and a baud rate; silence is about 20 ms.
+
+    measured: its cycles per bit come in, since the clock may become another one: silence is 40 ms at this one.
+    """
+    clock = clock_mhz * 1e6
+    divisor = round(clock / baud)
+    if divisor < 4 or abs(clock / divisor / baud - 1) > 0.02:
+        raise OneSpikeError(
+            f"A clock of {clock_mhz:g} MHz cannot make {baud} baud within 2 %; choose a baud rate well below "
+            f"{clock / 4:.0f}, or another clock."
+        )
+    silence = max(10, round(math.log2(clock * (0.04 if measured else 0.02))))
+    return Front(kind="uart", divisor=None if measured else divisor, silence=silence)
+
+
+class _EngineInstance(Engine):
+    """The engine as an instance of its own Verilog module, with a reset of its own."""
+
+    def __init__(self, config: EngineConfig, reset: Signal):
+        super().__init__(config)
+        self.reset = reset
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        # One register alone resets the engine, or half the clock's period would go by before its wires begin. Where the
+        # engine speaks to a bus of its own, it must be silent in the cycle of the reset, too.
+        reset = Signal()
+        m.d.comb += reset.eq(self.reset | ResetSignal() if self.config.streams_weights else self.reset)
+        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": reset}
+        for path, member, value in self.signature.flatten(self):
+            direction = "o_" if member.flow is wiring.Out else "i_"
+            ports[direction + "__".join(map(str, path))] = Value.cast(value)
+        m.submodules.engine = Instance(TOP, **ports)
+        return m
+
+
+def front_verilog(config: EngineConfig, front: Front) -> str:
+    """Verilog of the front, around an instance of the engine's module `onespike` (`verilog.to_verilog`)."""
+    text = "// SPDX-License-Identifier: Apache-2.0\n"
+    text += f"// OneSpike {front.kind} front around the engine in {TOP}.v. Generated; change the generator instead.\n"
+    if front.kind == "uart":
+        cycles = "bit_time" if front.divisor is None else front.divisor
+        text += f"// {cycles} clock cycles per bit; silence after 2**{front.silence} cycles.\n"
+    return text + convert(front.component(config, make_engine=_EngineInstance), front.top)

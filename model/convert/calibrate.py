@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clip levels from real images, node by node, and the correction of biases for what rounding shifts.
+
+The clip of a channel minimises the squared error of its quantised activation over the calibration images (or is a
+percentile of it). Then the integer layer runs on the codes that the quantised layers before it really give, and its
+bias is moved until the channel's mean is that of the float network: rounding errors of earlier layers do not add up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..frontend.graph import Graph, Node, Staircase, activate
+from ..network import golden
+from ..network.spec import INPUT, Image, Layer
+from ..system import parallel
+from .outputs import split_outputs
+from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
+from .refit import refit
+
+BINS = 2048
+CANDIDATES = 128
+SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
+SILENT = 0.01  # share of live values below which a channel hardly ever fires
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipping:
+    """How clip levels are chosen.
+
+    method: "mse" or "percentile". per_channel: a level for every channel rather than for every layer; it costs the
+    hardware nothing. refit: move and round weights so that they make up for the rounding of what they read. correct:
+    move biases so that every channel keeps its mean.
+    """
+
+    method: str = "mse"
+    percentile: float = 99.9
+    per_channel: bool = True
+    refit: bool = True
+    correct: bool = True
+
+
+@parallel.one_blas_thread()
+def calibrate(
+    graph: Graph,
+    image: Image,
+    images: np.ndarray,
+    groups: Mapping[str, int],
+    arithmetic: Arithmetic,
+    clipping: Clipping,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph with corrected biases, and the step of one count per firing node [channels], in float64.
+
+    A node with a staircase keeps its own steps; its values that lie halfway between two steps, which it rounds to even
+    and the counts up, are counted in a note. Layers whose weights are exact keep their biases, too.
+    """
+    scales = {INPUT: image_scale(image)}
+    codes = {INPUT: np.ascontiguousarray(image.quantise(images).transpose(0, 2, 3, 1), dtype=np.float32)}
+    floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
+    last = {tensor: names[-1] for tensor, names in graph.users().items() if names}
+    steps: dict[str, np.ndarray] = {}
+    nodes, ties, values, notes = [], 0, 0, graph.notes
+    for node in graph.nodes:
+        count = groups.get(node.name, 0)
+        wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
+        if node.fires:
+            floats[node.name] = activate(node, wanted)
+        if node.staircase is not None:
+            steps[node.name] = node.staircase.step
+            ties += count_ties(wanted, node.staircase)
+            values += wanted.size
+        elif node.fires and not node.exact:
+            asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            silent = (wanted > 0).mean((0, 1, 2)) < SILENT
+            steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
+            if grown := np.flatnonzero(steps[node.name] != asked).tolist():
+                notes += (_coarse_note(node.name, grown),)
+        step = steps.get(node.name, np.ones(node.channels))
+        if not node.fires:
+            node = split_outputs(node, scales, arithmetic)
+        given = node.staircase is not None or (values > 0 and not node.fires)
+        if clipping.refit and not node.exact and not given:
+            with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
+                node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
+        layer = quantise_node(node, scales, step, count, arithmetic)
+        sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
+        if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
+            worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
+            fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
+            node = dataclasses.replace(node, bias=node.bias + fix)
+            before, layer = layer, quantise_node(node, scales, step, count, arithmetic)
+            if _same_grid(before, layer):
+                sums += (layer.bias - before.bias).astype(np.float32)
+            else:  # another bias may leave room for more, or fewer, binary places
+                sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
+        nodes.append(node)
+        if node.fires:
+            codes[node.name] = counts(layer, sums)
+        scales[node.name] = output_scale(node, step, count, scales)
+        for name in [name for name in codes if last.get(name) == node.name]:
+            del codes[name], floats[name]
+        if progress is not None:
+            progress(node.name)
+    if ties:
+        sentence = f"{ties:,} of {values:,} activations lie halfway between two steps on the calibration images; the "
+        notes = (*notes, sentence + "imported network rounds these to even, the spikes up.")
+    return dataclasses.replace(graph, nodes=tuple(nodes), notes=notes), steps
+
+
+def _coarse_note(name: str, channels: list[int]) -> str:
+    shown = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
+    which = f"channel {shown} hardly fires" if len(channels) == 1 else f"{len(channels)} channels ({shown}) hardly fire"
+    return (
+        f"Layer {name!r}: {which} on the calibration images, or too little for the weights; the step of a count there "
+        f"comes from the weights."
+    )
+
+
+def _same_grid(one: Layer, other: Layer) -> bool:
+    """Whether two layers differ in their biases alone."""
+    return np.array_equal(one.shift, other.shift) and all(
+        a.shift == b.shift and np.array_equal(a.weights, b.weights)
+        for a, b in zip(one.sources, other.sources, strict=True)
+    )
+
+
+def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
+    """How many sums [n, H, W, C] the staircase rounds down to even and half-up rounding rounds up."""
+    if staircase.rounding != "half even":
+        return 0
+    counts = sums / staircase.step.astype(sums.dtype)
+    below = np.floor(counts)
+    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= 0) & (below < staircase.groups)
+    return int(ties.sum())
+
+
+def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clipping: Clipping) -> np.ndarray:
+    """Clip levels [channels] of sums [n, H, W, C] before the activation."""
+    values = np.clip(sums, 0, node.ceiling)
+    if node.pool is not None and node.pool.kind == "max":
+        values = golden.pool(values, node.pool)
+    channels = values.shape[-1]
+    tops = values.reshape(-1, channels).max(0).astype(np.float64)
+    if not clipping.per_channel:
+        tops[:] = tops.max()
+    tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
+    histogram = _histogram(values, tops)
+    if not clipping.per_channel:
+        histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
+    centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
+    if clipping.method == "percentile":
+        share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
+        best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
+    else:
+        levels = np.geomspace(SMALLEST, 1, CANDIDATES)
+        rounding = 0.5 if nearest else 0.0
+        counted = np.clip(np.floor(centres * groups / levels[:, None] + rounding), 0, groups)
+        errors = (centres - counted * levels[:, None] / groups) ** 2
+        best = levels[(errors @ histogram.T).argmin(0)]
+    clips = best * tops
+    return np.minimum(np.maximum(clips, clips.max() * SMALLEST), np.inf if node.ceiling is None else node.ceiling)
+
+
+def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    """Counts [channels, BINS] of values above zero, every channel from 0 to its top."""
+    channels = values.shape[-1]
+    factor = (BINS / tops).astype(np.float32)
+
+    def counted(part: np.ndarray) -> np.ndarray:
+        bins = np.minimum((part * factor).astype(np.int32), BINS - 1) + np.arange(channels, dtype=np.int32) * BINS
+        return np.bincount(bins[part > 0], minlength=channels * BINS)
+
+    parts = np.array_split(values.reshape(-1, channels), max(1, values.size >> 20))
+    total = np.sum(parallel.each(counted, parts), axis=0)
+    return total.reshape(channels, BINS).astype(np.float64)
+
+
+def _correction(
+    node: Node, wanted: np.ndarray, sums: np.ndarray, layer: Layer, worth: np.ndarray, nearest: bool
+) -> np.ndarray:
+    """What to add to the bias [channels], in real units.
+
+    Rounding to nearest: the mean error of the sums, less the half step that the bias already carries. Rounding down
+    loses half a step in every live value, so there the mean of the activation itself is restored, by a few steps of
+    Newton's method whose slope is the share of live values.
+    """
+    error = wanted.mean((0, 1, 2), dtype=np.float64) - sums.mean((0, 1, 2), dtype=np.float64) * worth
+    if nearest or not node.fires:
+        half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0) if node.fires else 0.0
+        return error + half * worth
+    target = activate(dataclasses.replace(node, pool=None), wanted).mean((0, 1, 2), dtype=np.float64)
+    step = worth * 2.0 ** layer.shift.astype(float)
+    real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
+    for _ in range(4):
+        moved = real + (total / step).astype(np.float32)
+        live = ((moved > 0) & (moved < layer.groups)).mean((0, 1, 2))
+        got = np.clip(np.floor(moved), 0, layer.groups).mean((0, 1, 2), dtype=np.float64) * step
+        total += 0.7 * (target - got) / np.maximum(live, 0.1)
+    return total
+
+
+def integer_sums(layer: Layer, codes: Mapping[str, np.ndarray], image: Image) -> np.ndarray:
+    """bias + sum of W * code as whole float32 numbers [n, H, W, C]; exact up to 24 bits."""
+    total = np.zeros(1, np.float32)
+    for source in layer.sources:
+        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * np.float32(2**source.shift)
+        pad = np.array(image.pad_code, np.float32) if source.tensor == INPUT else None
+        total = total + golden.accumulate(codes[source.tensor], source, matrix, pad)
+    return total + layer.bias.astype(np.float32)
+
+
+def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
+    """Counts of a firing layer, pooled."""
+    fired = np.clip(np.floor(np.ldexp(sums, -layer.shift.astype(np.int32))), 0, layer.groups)
+    return golden.pool(fired, layer.pool) if layer.pool is not None else fired
+
+
+def _in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
+    total = len(next(iter(tensors.values())))
+    parts = graph.chunks(total)
+    return np.concatenate(parallel.each(lambda part: function({k: v[part] for k, v in tensors.items()}), parts))

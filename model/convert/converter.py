@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained network and some of its images to the integer network: `convert`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import OneSpikeError
+from ..frontend.graph import Graph
+from ..frontend.network_file import existing
+from ..network.spec import Image, SpikeNet
+from ..system import parallel
+from . import sensitivity
+from .calibrate import Clipping, calibrate
+from .outputs import lost, split_last
+from .quantise import Arithmetic, quantise, rounded_layers
+
+Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
+SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
+MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversion:
+    """Everything behind one integer network.
+
+    graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
+    node [channels]; groups: g of every firing node.
+    """
+
+    original: Graph
+    graph: Graph
+    image: Image
+    steps: Mapping[str, np.ndarray]
+    groups: Mapping[str, int]
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+
+    @functools.cached_property
+    def net(self) -> SpikeNet:
+        """The integer network."""
+        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user: of the import, and on what the integers do not keep."""
+        known = (*self.graph.notes, *lost(self.original, self.net, self.image, self.steps, self.groups))
+        if all(node.staircase is None for node in self.graph.nodes):
+            return known
+        lossy = rounded_layers(self.graph, self.net, self.image, self.steps, self.groups)
+        if not lossy:
+            return (*known, "All weights are exact.")
+        bits = f"{self.arithmetic.weight_bits} bits"
+        sentence = f"The weights of {', '.join(lossy)} are rounded to {bits}; more weight bits come closer."
+        return (*known, sentence)
+
+
+def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
+    """The integer network of a trained one; `prepare` explains the arguments."""
+    known = list(inspect.signature(prepare).parameters)
+    for name in settings:
+        if name not in known:
+            begun = [other for other in known if name and other.startswith(name)]
+            near = begun or difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
+            raise OneSpikeError(f"convert takes no argument {name!r}; {hint}")
+    return prepare(network, example, calibration, **settings).net
+
+
+@parallel.takes_threads
+def prepare(
+    network: Any,
+    example: Any = None,
+    calibration: Any = None,
+    *,
+    groups: Groups = 8,
+    budget: int = 8,
+    weight_bits: int = 8,
+    accumulator_bits: int = 24,
+    clip: str = "mse",
+    percentile: float = 99.9,
+    per_channel: bool = True,
+    refit: bool = True,
+    bias_correction: bool = True,
+    rounding: str = "nearest",
+    input_bits: int = 8,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    input_range: tuple[float, float] = (0.0, 1.0),
+    progress: Callable[[str], None] | None = None,
+    threads: int | None = None,
+) -> Conversion:
+    """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
+
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2` or `.onnx` file, or a `Graph`. example:
+    one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
+    the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
+    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
+    by sensitivity, with no more additions than `budget` groups in every layer make; layers whose steps are given have
+    their own. weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error)
+    or "percentile". per_channel: clip levels by channel. refit: move weights so that they make up for rounding.
+    bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of
+    a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where
+    it does not normalise by itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment,
+    or every core); the network is the same for any number.
+    Raises OneSpikeError for whatever does not fit.
+    """
+    for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
+        if value not in choices:
+            raise OneSpikeError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    if not _is_number(percentile) or not 0 < percentile <= 100:
+        raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile!r}.")
+    for name, number, low, high in (
+        ("weight_bits", weight_bits, 2, 16),
+        ("accumulator_bits", accumulator_bits, 8, 48),
+        ("input_bits", input_bits, 1, 8),
+        ("budget", budget, 1, 4095),
+    ):
+        if not _is_number(number) or number != int(number) or not low <= number <= high:
+            raise OneSpikeError(f"{name} must lie in {low}..{high}, not {number!r}.")
+    if progress is not None and not callable(progress):
+        raise OneSpikeError(f"progress must be a function that takes a layer's name, not {progress!r}.")
+    images = None if calibration is None else _array(calibration)
+    graph = graph_of(network, images[:1] if example is None and images is not None else example)
+    image = image_of(graph, input_bits, mean, std, input_range)
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
+    if images is None:
+        if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
+            raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
+        by_layer = groups_by_layer(graph, groups)
+        corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
+        corrected = split_last(graph, image, steps, by_layer, arithmetic)
+    else:
+        clipping = Clipping(
+            method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
+        )
+        images = check_images(images, image, own_scale=graph.image is not None)
+        chosen = images[:: -(-len(images) // MAX_IMAGES)]
+        if groups == "auto":
+            seen = chosen[:: -(-len(chosen) // sensitivity.IMAGES)]
+            measured = sorted({*sensitivity.CHOICES, budget})
+            found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
+            groups = sensitivity.choose_groups(found, sensitivity.uniform_additions(found, budget))
+        by_layer = groups_by_layer(graph, groups)
+        corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
+    return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
+
+
+def graph_of(network: Any, example: Any = None) -> Graph:
+    """The float graph of whatever `prepare` takes."""
+    if isinstance(network, Graph):
+        return network
+    if isinstance(network, str | Path) and Path(network).suffix.lower() == ".onnx":
+        try:
+            from ..frontend import onnx_import
+        except ModuleNotFoundError as error:
+            raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
+        return onnx_import.import_onnx(network)
+    if isinstance(network, str | Path):
+        existing(network)
+    elif network is None or isinstance(network, Mapping | np.ndarray | type):
+        raise OneSpikeError(_not_a_network(network))
+    from ..frontend import importer  # torch only where there is something to import
+
+    if isinstance(network, str | Path):
+        return importer.import_exported(network)
+    if isinstance(network, importer.ExportedProgram):
+        return importer.import_program(network)
+    if not isinstance(network, importer.Module):
+        raise OneSpikeError(_not_a_network(network))
+    return importer.import_module(network, example)
+
+
+def _not_a_network(found: Any) -> str:
+    """What to give instead of `found`."""
+    wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
+    if isinstance(found, Mapping):
+        return (
+            f"{type(found).__name__} is not a network: weights alone do not say what it computes; load them into their "
+            f"module with module.load_state_dict, and {wanted}."
+        )
+    if isinstance(found, type):
+        return f"{found.__name__} is a class, not a network; {wanted}: {found.__name__}(...) with its trained weights."
+    return f"{type(found).__name__} is not a network; {wanted}."
+
+
+def _array(images: Any) -> np.ndarray:
+    if hasattr(images, "detach"):
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
+    if array.dtype == object or array.ndim < 2:
+        raise OneSpikeError(
+            f"Calibration images must be one array (N, channels, height, width), not {array.dtype} {array.shape}."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise OneSpikeError(
+            f"Calibration images must be floating-point numbers in the scale that the network takes, not {array.dtype}."
+        )
+    if not len(array):
+        raise OneSpikeError("The calibration data holds no image.")
+    return array
+
+
+def image_of(
+    graph: Graph, bits: int, mean: Any = None, std: Any = None, input_range: tuple[float, float] = (0.0, 1.0)
+) -> Image:
+    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network itself says."""
+    channels = graph.shape[0]
+    if graph.image is not None:
+        if mean is not None or std is not None or not np.array_equal(_numbers(input_range), (0.0, 1.0)):
+            raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
+        return dataclasses.replace(
+            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
+        )
+    if not 1 <= bits <= 8:
+        raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
+    span = _numbers(input_range)
+    if span.size != 2 or not np.isfinite(span).all() or span[0] >= span[1]:
+        raise OneSpikeError(f"input_range must be (lowest, highest) of the raw pixels, not {input_range}.")
+    low, high = map(float, span)
+    values = []
+    for name, given, default in (("mean", mean, 0.0), ("std", std, 1.0)):
+        array = _numbers(default if given is None else given)
+        if array.size not in (1, channels) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
+            sign = " positive" if name == "std" else ""
+            raise OneSpikeError(
+                f"{name} must be one{sign} number, or one for each of {channels} channels, not {given}."
+            )
+        values.append(np.broadcast_to(array, channels))
+    scale = (high - low) / (2**bits - 1) / values[1]
+    offset = (low - values[0]) / values[1]
+    return Image(
+        shape=graph.shape,
+        bits=bits,
+        scale=tuple(map(float, scale)),
+        offset=tuple(map(float, offset)),
+        pad_code=_pad_code(graph, scale, offset, bits),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """`values` as a row of float64; empty where they are no numbers."""
+    try:
+        return np.asarray(values, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
+def _pad_code(graph: Graph, scale: ArrayLike, offset: ArrayLike, bits: int) -> tuple[int, ...]:
+    """The codes nearest to what padding of the image stands for."""
+    codes = np.rint((np.array(graph.pad) - offset) / np.asarray(scale))
+    return tuple(int(code) for code in np.clip(codes, 0, 2**bits - 1))
+
+
+def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> np.ndarray:
+    """Calibration images as float32 [N, C, H, W]; refused where shape, range or values cannot be right.
+
+    What lies beyond the range of the pixels by no more than SLACK of it, as rounding and resizing leave it, is taken as
+    the end of the range. own_scale: the network quantises its input itself, and so clips what lies beyond, too.
+    """
+    found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
+    if found[1:] != image.shape or len(found) != 4:
+        raise OneSpikeError(
+            f"Calibration images must have the shape (N, {', '.join(map(str, image.shape))}), not {images.shape}."
+        )
+    images = images.reshape(found).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise OneSpikeError("The calibration data holds NaN or infinite values.")
+    scale, offset = np.array(image.scale), np.array(image.offset)
+    low, high = offset, offset + scale * (2**image.bits - 1)
+    least, most = images.min((0, 2, 3)), images.max((0, 2, 3))
+    slack = (high - low) * (1.0 if own_scale else SLACK)
+    wanted = "images in the scale of its training" if own_scale else "input_range, mean and std as in training"
+    if (least < low - slack).any() or (most > high + slack).any():
+        raise OneSpikeError(
+            f"The calibration data ranges from {least.min():.4g} to {most.max():.4g}, but the network's pixels range "
+            f"from {low.min():.4g} to {high.max():.4g}; give {wanted}."
+        )
+    if ((most - least) / scale).max() < min(2.0, (2**image.bits - 1) / 2):  # steps; a picture has two, or its only one
+        raise OneSpikeError(
+            f"The calibration data spans only {least.min():.4g} to {most.max():.4g} of pixels from {low.min():.4g} to "
+            f"{high.max():.4g}; give {wanted}."
+        )
+    return np.clip(images, *(np.float32(end).reshape(1, -1, 1, 1) for end in (low, high)))
+
+
+def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
+    """g of every firing node that is not a copy; `groups` is about those without a staircase."""
+    given = {node.name: node.staircase.groups for node in graph.nodes if node.staircase is not None}
+    names = [node.name for node in graph.nodes if node.fires and not node.exact and node.name not in given]
+    chosen: dict[str, Any]
+    if isinstance(groups, Mapping):
+        if unknown := sorted(set(groups) - set(names)):
+            raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(names) or 'none'}.")
+        if missing := [name for name in names if name not in groups]:
+            raise OneSpikeError(f"groups lacks the layer {missing[0]!r}.")
+        chosen = dict(groups)
+    elif isinstance(groups, Sequence) and not isinstance(groups, str):
+        if len(groups) != len(names):
+            raise OneSpikeError(f"groups has {len(groups)} entries for {len(names)} firing layers, {', '.join(names)}.")
+        chosen = dict(zip(names, groups, strict=True))
+    else:
+        chosen = dict.fromkeys(names, groups)
+    chosen |= given
+    for name, value in chosen.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 4095:
+            raise OneSpikeError(f"groups of layer {name!r} must be a whole number in 1..4095, not {value!r}.")
+    return {name: int(value) for name, value in chosen.items()}

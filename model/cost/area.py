@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Area: what an engine will cost on a part, without synthesising it.
+
+Block RAMs follow from the shapes of the memories, by the rule that Yosys itself maps them with. LUTs and registers are
+sums over the engine's blocks of coefficient x quantity (bits added, bits chosen, bits stored ...). The coefficients
+were fitted to synthesised blocks (`onespike.fpga.fit_area`), and area.json keeps them with the engines they were tested
+on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...hw.config import EngineConfig
+from ...hw.engine.counters import COUNTER_BITS, COUNTERS, layer_depth
+from ...hw.engine.extract import word_layout
+from ...hw.engine.fetch import command_layout, meta_layout, segment_bits
+from ...hw.engine.fire import code_width
+from ...hw.engine.load import target_widths
+from ...hw.engine.walk import DISPATCH_DEPTH, column_entry, row_entry
+from ...hw.program import WORD, layer_words
+from ..errors import OneSpikeError
+from ..system import bounded
+from ..targets import Family, MemoryKind, Target
+
+FIT = Path(__file__).with_name("area.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """`number` equal memories of a block; clocked: read through a register; written: not only read; guarded: what is
+    being written may be read in the next cycle, so that a block RAM needs a way around it."""
+
+    name: str
+    width: int
+    depth: int
+    number: int = 1
+    clocked: bool = True
+    written: bool = True
+    guarded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What one memory becomes: block RAMs, LUT RAMs, LUTs (a table) or registers, and the bits that multiplexers behind
+    them choose."""
+
+    block_rams: int = 0
+    lut_rams: int = 0
+    luts: int = 0
+    registers: int = 0
+    chosen: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """Estimated resources of an engine; by_block: LUTs of every kind of block."""
+
+    luts: int
+    flip_flops: int
+    block_rams: int
+    by_block: Map[str, int]
+
+
+def memories(config: EngineConfig) -> list[Memory]:
+    """Every memory of the engine, as its Verilog has them."""
+    widths, loaded = target_widths(config), config.loadable
+    sums = config.acc_bits * config.fire_lanes
+    command = command_layout(config).size
+    word = word_layout(config.word_bits, meta_layout(config)).size
+    banks = config.banks
+    counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
+    counters = counters if config.counters else []
+    return [
+        *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
+          for depth in config.spike_pages),
+        *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded)
+          for depth in config.weight_pages),
+        Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
+        Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
+        Memory(name="sequencer.program_memory", width=WORD, depth=config.program_depth, written=loaded),
+        Memory(name="sequencer.row_memory", width=row_entry(config).size, depth=config.walk_depth, written=loaded),
+        Memory(name="sequencer.column_memory", width=column_entry(config).size, depth=config.walk_depth,
+               written=loaded),
+        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, guarded=True),
+        Memory(name="drain.previous_memory", width=sums, depth=banks * config.drain_steps),
+        Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
+        Memory(name="drain.partial_memory", width=sums, depth=max(2, config.drain_steps), clocked=False),
+        Memory(name="fire.pool_memory", width=config.code_bits * config.fire_lanes, depth=config.pool_depth,
+               clocked=False),
+        Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
+        *counters,
+    ]  # fmt: skip
+
+
+def place_memory(memory: Memory, family: Family) -> Placed:
+    """What Yosys maps one memory to: the candidate that it charges least for."""
+    width, depth = memory.width, memory.depth
+    if memory.written:
+        best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
+    else:  # a table of contents that never change, in LUTs of 16 bits
+        best, found = width * depth / 16, Placed(luts=width * depth // 16)
+    if memory.clocked:
+        for kind in family.block:
+            cost, number, deep = _cheapest(kind, memory)
+            around = width if memory.guarded else 0
+            cost += 3 * around
+            if cost < best:
+                best, found = cost, Placed(block_rams=number, registers=around, chosen=(deep - 1) * width + around)
+    if family.distributed is not None and memory.written:
+        cost, number, deep = _cheapest(family.distributed, memory)
+        if cost < best:
+            behind = width if memory.clocked else 0  # the register that a LUT RAM lacks
+            found = Placed(lut_rams=number, registers=behind, chosen=(deep - 1) * width)
+    return found
+
+
+def _cheapest(kind: MemoryKind, memory: Memory) -> tuple[float, int, int]:
+    """(Yosys' cost, blocks, how many lie behind one another) at the best width of one kind."""
+    options = []
+    for step, unit in enumerate(kind.widths):
+        byte = min(kind.byte or unit, unit) if memory.written else 1
+        word = -(-memory.width // byte) * byte
+        deep = -(-memory.depth // (kind.rows >> step))
+        number = -(-deep * word // unit)
+        cost = (kind.cost - kind.scaled) * number + kind.scaled * deep * memory.width / unit
+        cost += 0.5 * (deep - 1) * memory.width + (0.5 * deep if deep > 1 and memory.written else 0)
+        options.append((cost, number, deep))
+    return min(options, key=lambda option: option[0])
+
+
+def block_rams(config: EngineConfig, family: Family) -> int:
+    return sum(memory.number * place_memory(memory, family).block_rams for memory in memories(config))
+
+
+def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
+    """Block -> how many there are, and the quantities that its logic grows with."""
+    c = config
+    wide = min(c.acc_bits, c.weight_bits + c.max_shift)
+    sums, spike, weight = c.acc_bits * c.fire_lanes, c.spike_addr_bits, c.weight_addr_bits
+    more = c.segments - 1  # sources to choose from
+    stride = spike + weight + 9
+    count = sum(c.count_bits + (1 << j) for j in range(c.shift_bits))
+    codes = code_width(c) * c.fire_lanes
+    loaded = int(c.loadable)
+    queue = command_layout(c).size
+    found = {
+        "lanes": {"added bits": c.lanes * c.acc_bits, "shifted bits": c.lanes * wide,
+                  "shift choices": c.lanes * wide * c.max_shift.bit_length(), "drained bits": sums,
+                  "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes},
+        "fetch": {"word bits": c.word_bits, "spike address": spike, "weight address": weight,
+                  "source choices": more * stride},
+        "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size},
+        "command_fifo": {"word bits": queue, "pointer bits": math.log2(c.command_fifo)},
+        "word_fifo": {"word bits": c.word_bits + meta_layout(c).size, "pointer bits": math.log2(c.word_fifo)},
+        "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
+                 "source choices": more * 9},
+        "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
+                      "record bits": WORD * layer_words(c), "banks": c.banks,
+                      "table address": c.walk_addr_bits, "source bits": segment_bits(c)},
+        "loader": {"spike address": spike, "word bits": c.word_bits},
+        "drain": {"summed bits": sums, "bank choices": sums * (c.banks - 1),
+                  "channel bits": c.fire_lanes * c.channel_bits,
+                  "banks": c.banks, "steps": c.drain_steps, "fire lanes": c.fire_lanes},
+        "fire": {"counted bits": c.fire_lanes * count, "summed bits": sums, "pooled bits": c.fire_lanes * c.code_bits,
+                 "thermometer bits": codes if c.code != "radix" else 0,
+                 "pattern bits": sums * c.max_groups if c.code == "psg" else 0},
+        "pack": {"word bits": c.word_bits, "code bits": codes, "placed bits": c.word_bits * math.log2(c.fire_lanes + 1),
+                 "spike address": spike},
+        "logits": {"summed bits": sums, "accumulator bits": c.acc_bits},
+        "counters": {"banks": c.banks},
+        "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike,
+                     "loaded bits": int(c.loadable and not c.streams_weights) * c.banks * c.lanes * c.weight_bits},
+    }  # fmt: skip
+    if not c.counters:
+        del found["counters"]
+    if loaded:
+        found["load"] = {"row words": -(-max(target_widths(c).values()) // WORD), "short rows": _short_rows(c)}
+    per_bank = {"lanes", "fetch", "extract", "command_fifo", "word_fifo", "bank"}
+    return {name: (c.banks if name in per_bank else 1, {"one": 1.0, **values}) for name, values in found.items()}
+
+
+def _short_rows(config: EngineConfig) -> int:
+    """Bits of all rows but the widest: the load stream aligns each at its own place."""
+    return sum(sorted(target_widths(config).values())[:-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantities:
+    """Of one kind of block: how many there are, what the fit multiplies, and the LUTs and registers of LUT RAMs."""
+
+    number: int
+    fitted: Map[str, float]
+    luts: int
+    flip_flops: int
+
+
+def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
+    """The quantities of every block, those of its memories included."""
+    ram = next((cost for name, cost in family.cells.items() if "16" in name), (0, 0))
+    found = {}
+    for block, (number, values) in terms(config).items():
+        placed = [place_memory(m, family) for m in memories(config) if m.name.split(".", 1)[0] == block]
+        placed += [paged for name, paged in _pages(config, family) if name == block]
+        of_memories = {"chosen bits": sum(p.chosen for p in placed), "stored bits": sum(p.registers for p in placed)}
+        rams, tables = sum(p.lut_rams for p in placed), sum(p.luts for p in placed)
+        fitted_ones = {**values, **(of_memories if placed else {})}
+        luts, flip_flops = rams * ram[0] + tables, rams * ram[1]
+        found[block] = Quantities(number=number, fitted=fitted_ones, luts=luts, flip_flops=flip_flops)
+    return found
+
+
+def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
+    """By block, what choosing the page of a deep memory takes: registers behind and in front of the choice."""
+    found = []
+    for block, width, pages in (
+        ("fetch", config.word_bits, config.spike_pages),
+        ("bank", config.lanes * config.weight_bits, config.weight_pages),
+    ):
+        more = (len(pages) - 1) * width
+        if more:
+            behind = 0 if family.output_registers else more
+            found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=more)))
+    return found
+
+
+@functools.cache
+def fitted() -> dict[str, Any]:
+    """The coefficients, the tools they come from and the engines they were tested on: area.json."""
+    try:
+        found: dict[str, Any] = json.loads(bounded.read(FIT))
+        for family in found["families"].values():
+            terms = [block[what] for block in family["blocks"].values() for what in ("luts", "flip_flops")]
+            for values in ({what: family["factor"][what] for what in ("luts", "flip_flops")}, *terms):
+                if not all(type(value) in (int, float) and abs(value) < 1e9 for value in values.values()):
+                    raise ValueError("no number that a coefficient can be")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        hint = "install onespike again, or run python -m onespike.fpga.fit_area"
+        raise OneSpikeError(f"{FIT} is damaged; {hint}.") from None
+    return found
+
+
+def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = None) -> Area:
+    """LUTs, registers and block RAMs as the target's router will count them; fit: by default, area.json."""
+    if config.streams_weights:
+        raise OneSpikeError("The area of an engine that streams its weights is not estimated; use `onespike synth`.")
+    family = target.family
+    known = (fit or fitted())["families"].get(family.name, {"blocks": {}})
+    totals = {"luts": 0.0, "flip_flops": 0.0}
+    by_block: dict[str, int] = {}
+    for name, block in quantities(config, family).items():
+        if name not in known["blocks"]:
+            raise OneSpikeError(f"There are no coefficients of {name!r} for {family.name}; fit the area model again.")
+        for what in totals:
+            coefficients = known["blocks"][name][what]
+            one = sum(coefficients.get(term, 0.0) * value for term, value in block.fitted.items())
+            part = known["factor"][what] * block.number * (one + getattr(block, what))
+            totals[what] += part
+            if what == "luts":
+                by_block[name] = round(part)
+    return Area(
+        luts=round(totals["luts"]),
+        flip_flops=round(totals["flip_flops"]),
+        block_rams=block_rams(config, family),
+        by_block=by_block,
+    )

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing the slices of every layer with the exact cycle model, and the channels of every slice by measured rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...hw.config import EngineConfig
+from ..errors import OneSpikeError
+from ..mapping.mapper import fit_config, map_network
+from ..mapping.mapping import Mapping
+from ..network import golden
+from ..network.codes import spikes
+from ..network.spec import INPUT, SpikeNet
+from .cycles import predict_all
+from .external import ExternalMemory, with_memory
+
+PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
+
+
+def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> dict[str, np.ndarray]:
+    """Mean spikes per value of each channel of each tensor, in the golden model's codes of some images."""
+    return {
+        name: spikes(values, "unary" if code == "psg" else code, net.top_code[name]).mean((0, 2, 3))
+        for name, values in result.codes.items()
+        if name != INPUT
+    }
+
+
+def choose_mapping(
+    net: SpikeNet,
+    config: EngineConfig,
+    codes: np.ndarray,
+    *,
+    fit: bool = True,
+    image_code: str = "auto",
+    memory: ExternalMemory | None = None,
+) -> Mapping:
+    """The mapping with the fewest cycles on images, as `pixels.py` says (one or two suffice)."""
+    result = golden.run(net, net.image.quantise(codes), layers=True, trains=config.code == "psg")
+    return choose_for(net, config, result, fit=fit, image_code=image_code, memory=memory)
+
+
+def choose_for(
+    net: SpikeNet,
+    config: EngineConfig,
+    result: golden.Result,
+    *,
+    fit: bool = True,
+    image_code: str = "auto",
+    memory: ExternalMemory | None = None,
+) -> Mapping:
+    """The mapping with the fewest cycles on tensors as the golden model gives them.
+
+    Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result; without, weight rows have
+    a price, as low as possible for all of them to fit. memory: delivers the weights, where they are streamed; waiting
+    for it counts.
+    """
+    memory = memory or ExternalMemory()
+    options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
+    uniform: dict[int, Mapping] = {}
+    cost: dict[int, np.ndarray] = {}
+    rows: dict[int, np.ndarray] = {}
+    refused = ""
+    for slices in slice_counts(config):
+        try:
+            mapping = _mapping(net, config, slices, True, options)
+        except OneSpikeError as error:
+            refused = refused or str(error)
+            continue
+        cost[slices], rows[slices] = _cycles(mapping, result, memory), _rows(mapping)
+        try:
+            uniform[slices] = mapping if fit else map_network(net, config, slices=slices, **options)
+        except OneSpikeError as error:
+            refused = refused or str(error)
+    best = min(uniform, key=lambda s: (cost[s].sum(), s), default=None)
+    tried: list[dict[str, int]] = []
+    for price in PRICES[: 1 if fit or config.streams_weights else None]:
+        chosen = _choice(net, {s: cost[s] + price * rows[s] for s in cost})
+        if chosen in tried:
+            continue
+        tried.append(chosen)
+        try:
+            mixed = _mapping(net, config, chosen, fit, options)
+        except OneSpikeError:
+            continue  # each layer's best does not fit together
+        if best is None or _cycles(mixed, result, memory).sum() <= cost[best].sum():
+            return mixed
+        break
+    if best is None:
+        raise OneSpikeError(refused)
+    return uniform[best]
+
+
+def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:
+    """The mapping that needs no images: as few slices for all layers as the engine's memories allow."""
+    refused: OneSpikeError | None = None
+    for slices in slice_counts(config):
+        try:
+            return map_network(net, config, slices=slices)
+        except OneSpikeError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def slice_counts(config: EngineConfig) -> list[int]:
+    """How many banks of the engine may share a job."""
+    return [1 << i for i in range(config.banks.bit_length())]
+
+
+def _choice(net: SpikeNet, cost: dict[int, np.ndarray]) -> dict[str, int]:
+    """The cheapest slices for every layer."""
+    chosen: dict[str, int] = {}
+    for group in _readers(net):
+        members = [i for i, layer in enumerate(net.layers) if layer.name in group]
+        best = min(cost, key=lambda s: (cost[s][members].sum(), s))
+        chosen |= {net.layers[i].name: best for i in members}
+    return chosen
+
+
+def _mapping(
+    net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], fit: bool, options: dict[str, Any]
+) -> Mapping:
+    if fit:
+        config = fit_config(net, config, slices=slices, **options)
+    return map_network(net, config, slices=slices, **options)
+
+
+def _cycles(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> np.ndarray:
+    """Cycles of every layer of the network, all images together."""
+    found = np.zeros(len(mapping.net.layers), int)
+    for image in with_memory(mapping, predict_all(mapping, result), memory):
+        for mapped, layer in zip(mapping.layers, image, strict=True):
+            found[mapped.index] += layer.total
+    return found
+
+
+def _rows(mapping: Mapping) -> np.ndarray:
+    """Weight rows of every layer of the network in each bank."""
+    found = np.zeros(len(mapping.net.layers), int)
+    for layer in mapping.layers:
+        found[layer.index] += layer.weight_rows
+    return found
+
+
+def _readers(net: SpikeNet) -> list[set[str]]:
+    """Sets of layers that must have equal slices, because they read a common tensor."""
+    groups: list[tuple[set[str], set[str]]] = []  # layers, tensors
+    for layer in net.layers:
+        layers, tensors = {layer.name}, {source.tensor for source in layer.sources}
+        for other in [g for g in groups if g[1] & tensors]:
+            groups.remove(other)
+            layers |= other[0]
+            tensors |= other[1]
+        groups.append((layers, tensors))
+    return [layers for layers, _ in groups]

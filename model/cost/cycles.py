@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact cycle model: what the engine's counters will show for an image, to the cycle.
+
+Every stage of a bank is a queue with fixed service times, so the time at which each spike word and each job passes it
+follows from a few maxima. The model walks the jobs in the engine's own order and carries these times along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...hw.engine.bank import capture_latency
+from ...hw.engine.drain import drain_latency, release_step
+from ...hw.engine.extract import EXTRACT_LATENCY
+from ...hw.engine.fetch import READ_LATENCY
+from ...hw.engine.fire import FIRE_LATENCY
+from ...hw.engine.sequencer import SEQUENCER_LATENCY
+from ..machine.extract import CHUNK
+from ..mapping.mapping import MappedLayer, Mapping
+from ..network import golden
+
+CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
+"""What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""
+
+SPIKES = 6  # bits of a number of spikes of one word
+MASK = (1 << SPIKES) - 1
+NO_CHUNK = MASK  # in place of the spikes before the last chunk but one, if there is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCycles:
+    """Counters of one layer, as the hardware shows them, and what follows from them.
+
+    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: set bits
+    times output channels that exist (padding lanes do not count).
+    The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
+    starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
+    event of all banks to the last result.
+    Where weights are streamed, stalled: cycles before the layer's first, in which it waits for its weights only; fetch:
+    cycles in which the memory delivers them (`onespike.model.cost.external`).
+    """
+
+    name: str
+    cycles: int
+    event: int
+    empty: int
+    waiting: int
+    useful: int
+    starting: int
+    starved: int
+    finished: int
+    closing: int
+    stalled: int = 0
+    fetch: int = 0
+
+    @property
+    def total(self) -> int:
+        """Cycles that the layer adds to its image."""
+        return self.cycles + self.stalled
+
+    def lane_cycles(self, banks: int, lanes: int) -> dict[str, int]:
+        """Lane-cycles by cause, in the order of CAUSES; they add up to banks x lanes x total."""
+        idle = {name: lanes * getattr(self, name) for name in CAUSES[2:-1]}
+        stalled = banks * lanes * self.stalled
+        return {"useful": self.useful, "no_channel": lanes * self.event - self.useful, **idle, "stalled": stalled}
+
+
+def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
+    """Useful additions per lane and cycle: the physical limit is 1."""
+    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.total for layer in layers))
+
+
+def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
+    """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
+    ones: dict[str, np.ndarray] = {}
+    for name, tensor in mapping.tensors.items():
+        spikes = _spikes(tensor.pack(fields[name], mapping.config.word_bits), mapping.config.word_bits)
+        ones[name] = spikes.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
+    return [_layer(mapping, layer, ones) for layer in mapping.layers]
+
+
+def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycles]]:
+    """Cycles of every layer for every image of a golden result with `layers`, and with `trains` for the psg code."""
+    fields = mapping.golden_fields(result.codes, result.trains)
+    return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
+
+
+def _spikes(words: np.ndarray, word_bits: int) -> np.ndarray:
+    """What the extractor's times depend on, word by word, as one integer each; 0 if it is empty.
+
+    From the lowest bits, SPIKES bits each: its spikes, those before its last chunk, those before its last but one.
+    """
+    counts = np.bitwise_count(words).astype(np.int64)
+    before, earlier = np.zeros_like(counts), np.full_like(counts, NO_CHUNK)
+    seen = np.zeros_like(counts)  # chunks that hold a spike, from the highest down
+    left = counts.copy()
+    for at in reversed(range(0, word_bits, CHUNK)):
+        here = np.bitwise_count(words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
+        left -= here
+        seen += here > 0
+        before = np.where((here > 0) & (seen == 1), left, before)
+        earlier = np.where((here > 0) & (seen == 2), left, earlier)
+    return np.where(counts > 0, counts | before << SPIKES | earlier << 2 * SPIKES, 0)
+
+
+def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:
+    """`_spikes` of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
+    counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
+    lengths: list[list[int]] = []
+    spans = [
+        ([s.taps(0, y) for y in layer.rows], [s.taps(1, x) for x in layer.columns], ones[s.tensor.name], s.dilation)
+        for s in layer.sources
+    ]
+    wh, ww = layer.window
+    for py in range(layer.shape[1]):
+        for px in range(layer.shape[2]):
+            for dy in range(wh):
+                for dx in range(ww):
+                    parts = []
+                    for rows, columns, tensor, gap in spans:
+                        _, y, tall = rows[py * wh + dy]
+                        _, x, wide = columns[px * ww + dx]
+                        words = tensor[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
+                        parts.append(words.reshape(len(tensor), -1))
+                    lengths.append([part.shape[1] for part in parts])
+                    joined = parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
+                    for s, row in enumerate(joined.tolist()):
+                        counts[s].append(row)
+    return counts, lengths
+
+
+def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> LayerCycles:
+    config = mapping.config
+    counts, lengths = _word_counts(layer, ones)
+    banks, slices = config.banks, layer.slices
+    steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
+    ahead = room + hops  # commands that a bank's queue holds
+
+    # Times are cycles after the layer's first. Per bank:
+    popped = [[-1] * ahead for _ in range(banks)]  # when the last commands left the queue
+    asked = [-9] * banks  # when the last command was sent
+    issued = [-1] * banks  # when the walk issued its last word
+    passed = [[-9] * 3 for _ in range(banks)]  # when the last words left the read pipeline
+    queue = [[-9] * depth for _ in range(banks)]  # when the last kept words left the word queue
+    first = [-9] * banks  # when the last word's last chunk left the extractor's first stage
+    second = [-9] * banks  # and its second
+    left = [-1] * banks  # and when its last event left
+    released = [-9] * banks  # the shadow set is free from the next cycle on
+    command = SEQUENCER_LATENCY - 1
+    interval = layer.group_words(config)
+    latency = capture_latency(config)
+    release = (release_step(config) if interval == 1 else (steps - 1) * interval) + config.hops
+    drained = 0
+    empty = waiting = starved = 0
+    bank = 0
+    for place in range(len(lengths)):
+        for _ in range(layer.blocks):
+            group = range(bank, bank + slices)
+            bank = (bank + slices) % banks
+            begin = [0] * slices
+            at = 0
+            for part, length in enumerate(lengths[place]):
+                # With a register on the way, a bank is ready for one command more in the cycle after another.
+                command += 1
+                for b in group:
+                    last = popped[b][-ahead] if asked[b] == command - 1 else popped[b][-room]
+                    if last >= command:
+                        command = max(command, *(popped[b][-room] for b in group)) + 1
+                        break
+                for b in group:
+                    asked[b] = command
+                final = part == len(lengths[place]) - 1
+                for s, b in enumerate(group):
+                    pop = max(command + 1 + hops, issued[b])
+                    popped[b].append(pop)
+                    times = passed[b]
+                    x = max(times[-1], pop + READ_LATENCY)
+                    held = queue[b]
+                    f, g, z = first[b], second[b], left[b]
+                    last = at + length - 1 if final else -1
+                    words = counts[s][place]
+                    for i in range(at, at + length):
+                        ones_here = words[i]
+                        x += 1
+                        if ones_here or i == last:
+                            if held[-depth] >= x:
+                                x = held[-depth] + 1
+                            # The word leaves the queue, its first chunk the first stage, then the second.
+                            f = max(x + 1, f)
+                            held.append(f)
+                            f = max(f + 1, g)
+                            g = max(f + 1, z)
+                            starved += g - z
+                            if ones_here:
+                                z = g + (ones_here & MASK)
+                                # As every chunk holds a spike, the others follow without a gap.
+                                earlier = ones_here >> 2 * SPIKES
+                                if earlier != NO_CHUNK:
+                                    f = g + earlier
+                                    g += ones_here >> SPIKES & MASK
+                            else:
+                                z = g + 1
+                                empty += 1
+                        times.append(x)
+                    first[b], second[b] = f, g
+                    issued[b] = max(pop + length, times[-4])
+                    if final:
+                        if released[b] >= z:
+                            waiting += released[b] + 1 - z
+                            z = released[b] + 1
+                        begin[s] = z + latency
+                    left[b] = z
+                    del times[:-4], held[:-depth]
+                at += length
+            for s, b in enumerate(group):
+                start = max(drained, begin[s])
+                released[b] = start + release
+                drained = start + steps * interval
+    spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
+    channels = sum(c >= 0 for c in layer.order)
+    cycles = drained + drain_latency(config) + FIRE_LATENCY + 1
+    # A word spends a cycle each in the command queue and in the word queue.
+    starting = sum(pops[ahead] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > ahead)
+    return LayerCycles(
+        name=layer.name,
+        cycles=cycles,
+        event=spikes * layer.blocks,
+        empty=empty,
+        waiting=waiting,
+        useful=spikes * channels,
+        starting=starting,
+        starved=starved - starting,
+        finished=sum(max(left) - last for last in left),
+        closing=banks * (cycles - 1 - max(left)),
+    )

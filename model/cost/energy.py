@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Energy from counted events, always beside the dense, the unary and the quantised network. Two cost tables.
+
+Both rest on M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, 45 nm, 0.9 V.
+
+* OPERATIONS: arithmetic only, as the spiking papers do it: FP32 MAC 4.6 pJ and addition 0.9 pJ, INT8 MAC 0.23 pJ and
+  addition 0.03 pJ. It flatters spikes: no memory, 8-bit sums.
+* MEMORY: arithmetic at its real widths, and every bit read or written by the size of its memory.
+
+The rivals run on an array with as many lanes and the same walk as the engine (each weight row serves L lanes, each
+activation L lanes), so that only the coding differs. Left out for all alike: clock, control, wires, leakage, the
+sequencer's tables, and the registers, whose bits are counted but for which Horowitz has no figure. Everything lies on
+chip, so no DRAM is charged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..mapping.mapping import MappedLayer, Mapping
+from ..network import golden
+from ..network.operations import Operations, count, is_copy, reads, spike_maps
+from ..network.spec import INPUT, Source
+
+HOROWITZ = "M. Horowitz, Computing's energy problem, ISSCC 2014, 45 nm"
+OPERATIONS_TABLE = f"operations only ({HOROWITZ}: FP32 MAC 4.6, add 0.9; INT8 MAC 0.23, add 0.03 pJ)"
+MEMORY_TABLE = f"with memory ({HOROWITZ}: 64 bits of 8 KB 10, 32 KB 20, 1 MB 100 pJ; additions at their width)"
+
+FP32_MAC, FP32_ADD = 4.6, 0.9  # pJ
+INT8_MAC, INT8_ADD = 0.23, 0.03
+INT8_MULTIPLY, INT32_ADD = 0.2, 0.1
+SRAM_BYTES = (8 * 1024, 32 * 1024, 1024 * 1024)
+SRAM_PJ = (10.0, 20.0, 100.0)  # per 64-bit access
+
+
+def access(bits: int) -> float:
+    """pJ for one bit read from or written to an SRAM of `bits` bits.
+
+    Between Horowitz's sizes energy is a power of the size; above 1 MB the last power goes on; below 8 KB, where he
+    gives nothing, the cost of 8 KB holds, which is too much for small memories, of every system alike.
+    """
+    size = max(bits / 8, SRAM_BYTES[0])
+    upper = 1 if size <= SRAM_BYTES[1] else 2
+    (x0, x1), (y0, y1) = SRAM_BYTES[upper - 1 : upper + 1], SRAM_PJ[upper - 1 : upper + 1]
+    power = math.log(y1 / y0) / math.log(x1 / x0)
+    return y0 * (size / x0) ** power / 64
+
+
+def add(bits: int) -> float:
+    """pJ of an integer addition: linear between Horowitz's 8 and 32 bits (0.03 and 0.1), and beyond."""
+    return INT8_ADD + (bits - 8) * (INT32_ADD - INT8_ADD) / 24
+
+
+def multiply(bits_a: int, bits_b: int) -> float:
+    """pJ of an integer product: 0.2 for 8 x 8 bits, by partial products (32 x 32: 3.2, printed 3.1)."""
+    return INT8_MULTIPLY * bits_a * bits_b / 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One way to compute the network; all figures per image.
+
+    operations: MACs or additions. fp32_uj (None where FP32 makes no sense), int8_uj: the OPERATIONS table.
+    bits: moved, by purpose (registers are counted but not charged). memory_uj: the MEMORY table, by purpose.
+    """
+
+    name: str
+    label: str
+    operations: float
+    fp32_uj: float | None
+    int8_uj: float
+    bits: Map[str, float]
+    memory_uj: Map[str, float]
+
+    @property
+    def total_uj(self) -> float:
+        """Everything the MEMORY table charges."""
+        return sum(self.memory_uj.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """The systems side by side, ours last."""
+
+    images: int
+    systems: tuple[System, ...]
+    tables: tuple[str, str] = (OPERATIONS_TABLE, MEMORY_TABLE)
+
+    def __getitem__(self, name: str) -> System:
+        return next(system for system in self.systems if system.name == name)
+
+    def sentences(self) -> list[str]:
+        """Where spiking wins and where it loses, in plain words and from these numbers only."""
+        ours = self["onespike"]
+        result = []
+        for rival in self.systems[:-1]:
+            memory, bare = ours.total_uj / rival.total_uj, ours.int8_uj / rival.int8_uj
+            result.append(
+                f"OneSpike {'loses' if memory > 1 else 'wins'} against the {PROSE[rival.name]}: it takes {memory:.2f} "
+                f"of its energy with memory, {bare:.2f} by operations only."
+            )
+        return result
+
+
+PROSE = {
+    "dense": "dense INT8 network",
+    "quantised": "equivalent quantised network",
+    "quantised_skip": "quantised network that skips zero activations",
+    "unary": "spiking network taken literally",
+}
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """What one system does for all images, summed over the layers."""
+
+    additions: int = 0
+    shifts: int = 0
+    multiplies: float = 0.0  # pJ, because their widths differ from layer to layer
+    bits: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("weights_read", "activations_read", "activations_written", "parameters_read", "pool", "registers"), 0
+        )
+    )
+
+
+NAMES = ("dense", "quantised", "quantised_skip", "unary", "onespike")
+
+
+def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None = None) -> Energy:
+    """Energy per image of the mapped network and its rivals on images, as `pixels.py` says."""
+    net, config = mapping.net, mapping.config
+    image_code = mapping.tensors[INPUT].code
+    result = golden.run(net, net.image.quantise(codes), layers=True)
+    assert isinstance(result, golden.Result)
+    operations = operations or count(net, result.codes, image_code=image_code)
+    maps = {n: spike_maps(net, n, v, image_code) for n, v in result.codes.items()}
+    pads = spike_maps(net, INPUT, np.array(net.image.pad_code), image_code)
+    for name, kinds in maps.items():
+        kinds["dense"] = np.ones(result.codes[name].shape, np.uint8)
+    pads["dense"] = np.ones(net.image.shape[0], np.int64)
+    works = {name: _Work() for name in NAMES}
+    for layer in mapping.layers:
+        _layer(mapping, layer, maps, pads, works)
+    for name, tensor in mapping.tensors.items():
+        _stored(mapping, name, len(codes) * config.banks * tensor.height * tensor.width, works)
+
+    images, hidden_bits = len(codes), max((net.top_code[n].bit_length() for n in net.top_code if n != INPUT), default=1)
+    macs, skipped = operations.dense_macs, operations.macs_nonzero
+    quantised = sum(
+        layer.macs * (multiply(layer.weight_bits, layer.activation_bits) + INT8_ADD) for layer in operations.layers
+    ) / (images * max(1, macs))
+    labels = {
+        "dense": ("dense ANN, INT8", macs, FP32_MAC, INT8_MAC),
+        "quantised": (f"quantised, {hidden_bits}-bit activations", macs, None, quantised),
+        "quantised_skip": ("quantised, zeros skipped", skipped, None, quantised),
+        "unary": ("spiking, literal unary", operations.additions_unary, FP32_ADD, INT8_ADD),
+        "onespike": ("OneSpike, radix", operations.additions_radix, FP32_ADD, INT8_ADD),
+    }
+    if config.code != "radix":
+        labels["onespike"] = (f"OneSpike, {config.code}", operations.additions_unary, FP32_ADD, INT8_ADD)
+    systems = []
+    for name, (label, number, fp32, int8) in labels.items():
+        bits = {purpose: value / images for purpose, value in works[name].bits.items()}
+        systems.append(
+            System(
+                name=name,
+                label=label,
+                operations=number,
+                fp32_uj=None if fp32 is None else number * fp32 * 1e-6,
+                int8_uj=number * int8 * 1e-6,
+                bits=bits,
+                memory_uj=_memory(mapping, name, works[name], bits, images),
+            )
+        )
+    return Energy(images=images, systems=tuple(systems))
+
+
+def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:
+    """Stored bits of one value: spike words are charged whole, with their empty places; rivals pack without loss."""
+    layout, top = mapping.tensors[tensor], mapping.net.top_code[tensor]
+    if system in ("dense", "quantised", "quantised_skip"):
+        return 8 if system == "dense" or tensor == INPUT else top.bit_length()
+    channels, words = mapping.net.shapes[tensor][0], layout.words
+    if system == "unary" and tensor != INPUT:
+        words = -(-layout.channels_per_slice * (1 << (top - 1).bit_length()) // mapping.config.word_bits)
+    return words * len(layout.slices) * mapping.config.word_bits / channels
+
+
+def _layer(
+    mapping: Mapping,
+    layer: MappedLayer,
+    maps: Map[str, Map[str, np.ndarray]],
+    pads: Map[str, np.ndarray],
+    works: Map[str, _Work],
+) -> None:
+    """What one layer reads and adds, in the engine's own walk."""
+    net, config = mapping.net, mapping.config
+    own = "radix" if config.code == "radix" else "unary"
+    kinds = dict(zip(NAMES, ("dense", "dense", "nonzero", "unary", own), strict=True))
+    for source, mapped in zip(layer.layer.sources, layer.sources, strict=True):
+        walked = Source(
+            tensor=source.tensor,
+            weights=mapped.weights,
+            stride=source.stride,
+            padding=source.padding,
+            dilation=(source.dilation[0], 1),
+        )
+        name, image = source.tensor, source.tensor == INPUT
+        found = {
+            kind: reads(
+                values,
+                source if kind in ("dense", "nonzero") else walked,
+                layer.rows,
+                layer.columns,
+                pads[kind] if image else None,
+            )
+            for kind, values in maps[name].items()
+        }
+        for system, kind in kinds.items():
+            work, spiking = works[system], system in ("unary", "onespike")
+            rows = found[kind] * layer.blocks
+            weight_bits = 8 if system == "dense" else net.weight_bits
+            work.bits["weights_read"] += rows * config.lanes * weight_bits
+            # Every value that the walk passes is read, whether it has spikes or not.
+            stored = activation_bits(mapping, system, name)
+            work.bits["activations_read"] += found["dense"] * layer.blocks * stored
+            work.bits["registers"] += rows * config.lanes * config.acc_bits
+            useful = found[kind] * sum(channel >= 0 for channel in layer.order)
+            work.additions += useful
+            if spiking:
+                work.shifts += useful if image or (system == "onespike" and own == "radix") else 0
+            elif not is_copy(source):
+                bits = 8 if system == "dense" or image else net.top_code[name].bit_length()
+                work.multiplies += useful * multiply(weight_bits, bits)
+    sums = len(maps[INPUT]["dense"]) * layer.jobs * config.lanes
+    for work in works.values():
+        work.bits["parameters_read"] += sums * config.channel_bits
+        if layer.window != (1, 1):
+            work.bits["pool"] += 2 * sums * config.code_bits
+
+
+def _stored(mapping: Mapping, tensor: str, places: int, works: Map[str, _Work]) -> None:
+    """Writes of one tensor: every group of banks that shares its jobs keeps a copy."""
+    channels, slices = mapping.net.shapes[tensor][0], len(mapping.tensors[tensor].slices)
+    for system, work in works.items():
+        work.bits["activations_written"] += places / slices * channels * activation_bits(mapping, system, tensor)
+
+
+def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], images: int) -> dict[str, float]:
+    """uJ per image by purpose."""
+    net, config = mapping.net, mapping.config
+    weight_bits = 8 if system == "dense" else net.weight_bits
+    weights = access(config.weight_depth * config.lanes * weight_bits)
+    largest = max(mapping.tensors, key=lambda n: mapping.tensors[n].size)
+    ratio = activation_bits(mapping, system, largest) / activation_bits(mapping, "onespike", largest)
+    activations = access(int(config.spike_depth * config.word_bits * ratio))
+    small = access(config.channel_depth * config.fire_lanes * config.channel_bits)
+    # A shifter is charged like an addition of the same width: Horowitz has no figure for it.
+    sums = (work.additions + work.shifts) / images * add(config.acc_bits)
+    energy = {
+        "arithmetic": sums + work.multiplies / images,
+        "weights": bits["weights_read"] * weights,
+        "activations": (bits["activations_read"] + bits["activations_written"]) * activations,
+        "parameters": (bits["parameters_read"] + bits["pool"]) * small,
+    }
+    return {purpose: value * 1e-6 for purpose, value in energy.items()}

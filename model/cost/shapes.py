@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks without weights: parameters, dense MACs and an estimate of the cycles, from shapes alone.
+
+The estimate has the engine's structure (jobs, slices, one drain) but no data: every layer's inputs are taken to hold
+`rate` set bits per dense MAC, spread evenly over channels and places. Per layer, with P = banks / S groups,
+
+    jobs   = places x blocks of L channels
+    cycles = latency + max(jobs / P x inputs x rate / S,  jobs / P x spike words / S,  jobs x S x L / F)
+
+for the S with the fewest. Exact cycles need weights and images: `onespike report`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...hw.config import EngineConfig
+from ..network.codes import field_width
+from ..training.imagenet import Add
+
+# Set bits per dense MAC: ResNet-20 on CIFAR-10 at g = 8, padding included; 8-bit pixels of CIFAR-10 as signed digits.
+RATE = 0.50
+IMAGE_RATE = 3.1
+LATENCY = 45  # cycles between a layer's last event and the next layer's first
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """One layer of the machine. inputs: channels; size: output map before the pool; places: output places that are
+    computed, more than the map has where pooling windows overlap; shortcut: channels of an identity that is added.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    kernel: tuple[int, int]
+    size: tuple[int, int]
+    places: int
+    weights: int
+    biases: int
+    shortcut: int = 0
+
+    @property
+    def macs(self) -> int:
+        """Of the dense network, padding included."""
+        return self.size[0] * self.size[1] * self.weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEstimate:
+    """cycles: estimated; bound: what they wait for, "events", "words" or "drain"; slices: banks that share a job."""
+
+    cycles: float
+    bound: str
+    slices: int
+
+
+def shapes(module: nn.Module, image: tuple[int, int, int]) -> list[LayerShape]:
+    """Convolutions and linear layers of a module, which may lie on the meta device, in the order they run."""
+    found: list[LayerShape] = []
+    channels = image[0]
+
+    def layer(name: str, child: nn.Module, result: Tensor) -> None:
+        weight = child.weight
+        assert isinstance(weight, Tensor)
+        size = (int(result.shape[2]), int(result.shape[3])) if result.ndim == 4 else (1, 1)
+        kernel = (int(weight.shape[2]), int(weight.shape[3])) if weight.ndim == 4 else (1, 1)
+        inputs = int(child.in_channels if isinstance(child, nn.Conv2d) else weight.shape[1])  # type: ignore[arg-type]
+        found.append(
+            LayerShape(
+                name=name, inputs=inputs, outputs=int(weight.shape[0]), kernel=kernel, size=size,
+                places=math.prod(size), weights=weight.numel(), biases=int(weight.shape[0]),
+            )
+        )  # fmt: skip
+
+    def hook(name: str, child: nn.Module):  # type: ignore[no-untyped-def]
+        def see(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
+            if isinstance(child, nn.Conv2d | nn.Linear):
+                layer(name, child, result)
+            elif isinstance(child, nn.MaxPool2d) and found:
+                side = child.kernel_size if isinstance(child.kernel_size, tuple) else (child.kernel_size,) * 2
+                places = int(result.shape[2] * result.shape[3]) * math.prod(side)
+                found[-1] = dataclasses.replace(found[-1], places=places)
+            elif isinstance(child, Add):
+                # A projection counts as a layer of its own; an identity is one more source.
+                branch = not any(n.name.startswith(name.removesuffix("add") + "shortcut") for n in found)
+                found[-1] = dataclasses.replace(found[-1], shortcut=found[-1].outputs if branch else 0)
+
+        return see
+
+    handles = [child.register_forward_hook(hook(name, child)) for name, child in module.named_modules()]
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros((1, channels, *image[1:]), device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def estimate(
+    layers: Sequence[LayerShape], config: EngineConfig, *, rate: float = RATE, image_rate: float = IMAGE_RATE
+) -> list[LayerEstimate]:
+    """Cycles of every layer for one image; the first layer reads the image."""
+    result = []
+    for index, layer in enumerate(layers):
+        density = image_rate if index == 0 else rate
+        field = field_width("signed", 255) if index == 0 else field_width("radix", config.max_groups)
+        per_word = config.word_bits // field
+        jobs = layer.places * -(-layer.outputs // config.lanes)
+        reads = layer.inputs * math.prod(layer.kernel) + layer.shortcut
+        best: LayerEstimate | None = None
+        for slices in (2**i for i in range(config.banks.bit_length())):
+            share = jobs / (config.banks // slices)
+            words = math.prod(layer.kernel) * -(-layer.inputs // (slices * per_word))
+            times = {
+                "events": share * reads * density / slices,
+                "words": share * words,
+                "drain": float(jobs * slices * config.drain_steps),
+            }
+            bound = max(times, key=lambda name: times[name])
+            found = LayerEstimate(cycles=LATENCY + times[bound], bound=bound, slices=slices)
+            if best is None or found.cycles < best.cycles:
+                best = found
+        assert best is not None
+        result.append(best)
+    return result

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One walk over the operations of a `torch.export` program: each becomes `Value`s, the last one the graph."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import OneSpikeError
+from .affine import Value
+from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPES, TRANSPARENT, Operations
+from .builder import Builder
+from .graph import Graph
+
+Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
+
+
+def as_maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) of torch's (N, C, H, W), (N, C, L) or (N, F)."""
+    rest = tuple(int(size) for size in shape[1:])
+    found = {1: (*rest, 1, 1), 2: (*rest[:1], 1, *rest[1:]), 3: rest}.get(len(rest))
+    if found is None:
+        raise OneSpikeError(
+            f"The network's input has {len(shape)} axes; it must be (batch, channels, height, width), "
+            f"(batch, channels, length) or (batch, features)."
+        )
+    return found  # type: ignore[return-value]
+
+
+def input_shape(exported: torch.export.ExportedProgram) -> tuple[int, ...]:
+    """The shape of the only input, the batch included; an axis that is left open has the size of the export."""
+    return tuple(int(size) for size in _input_sizes(exported))
+
+
+def _input_sizes(exported: torch.export.ExportedProgram) -> torch.Size:
+    nodes = {node.name: node for node in exported.graph.nodes}
+    inputs = exported.graph_signature.user_inputs
+    found = [nodes[name].meta["val"] for name in map(str, inputs) if name in nodes and "val" in nodes[name].meta]
+    if len(inputs) != 1 or len(found) != 1 or not isinstance(found[0], torch.Tensor):
+        raise OneSpikeError(f"The network must have one input, a tensor, not {len(inputs)} inputs.")
+    return found[0].shape
+
+
+def walk(exported: torch.export.ExportedProgram) -> tuple[Graph, Ending]:
+    """The graph of a program, and the softmax-like operations at its end, which the graph leaves out."""
+    shape, sizes = input_shape(exported), _input_sizes(exported)
+    exported = exported.run_decompositions({})
+    constants = _constants(exported)
+    inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
+    builder = Builder(shape=as_maps(shape))
+    if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
+        builder.notes.append(f"Images of several sizes fit; this network is for {list(shape[1:])}, as exported.")
+    operations = Operations(builder)
+    values: dict[torch.fx.Node, Any] = {inputs[0]: builder.read("input")}
+    finals: list[torch.fx.Node] = []
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            values.setdefault(node, constants.get(node.name))
+        elif node.op == "output":
+            leaves = torch.utils._pytree.tree_leaves(node.args)
+            results = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, torch.fx.Node)))
+            if len(results) != 1 or not isinstance(values[results[0]], Value):
+                raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
+            last: Any = results[0]
+            while last in finals or _kind(last) in TRANSPARENT | RESHAPES:
+                last = last.args[0]
+            try:
+                return builder.finish(values[results[0]], user_line(last)), _ending(finals, values)
+            except OneSpikeError as error:
+                raise _refusal(last, str(error)) from None
+        elif node.op == "call_function" and node.users:
+            values[node] = _apply(node, values, operations, finals)
+    raise OneSpikeError("The network returns nothing.")
+
+
+def _ending(finals: list[torch.fx.Node], values: dict[torch.fx.Node, Any]) -> Ending:
+    """What `finals`, one after the other, make of the logits."""
+
+    def ending(logits: torch.Tensor) -> torch.Tensor:
+        if not finals:
+            return logits
+        first = finals[0].all_input_nodes[0]
+        known: dict[torch.fx.Node, Any] = {first: logits.reshape(len(logits), *map(int, first.meta["val"].shape[1:]))}
+        for node in finals:
+            args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: known.get(n, values[n]))
+            known[node] = node.target(*args, **options)  # type: ignore[operator]
+        return known[finals[-1]]
+
+    return ending
+
+
+def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    """Placeholder name -> parameter, buffer or constant in float64; NaN and infinity are refused."""
+    signature, found = exported.graph_signature, {}
+    names = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    for placeholder, name in names.items():
+        tensor = exported.state_dict[name] if name in exported.state_dict else exported.constants[name]
+        tensor = tensor.detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.double()
+            if not torch.isfinite(tensor).all():
+                raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
+        found[placeholder] = tensor
+    return found
+
+
+def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Operations, finals: list[Any]) -> Any:
+    kind = _kind(node)
+    args: Any
+    options: Any
+    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
+    sources = [n for n in node.all_input_nodes if _values(values[n])]
+    found = node.meta.get("val")
+    if isinstance(found, torch.SymInt | torch.SymBool | torch.SymFloat):  # a size that follows the batch
+        return found.node.pytype(found)
+    if not sources:  # depends on parameters alone
+        return node.target(*args, **options)  # type: ignore[operator]
+    if isinstance(found, int | bool):
+        return found
+    if node.target is operator.getitem:
+        if args[1] >= len(args[0]):
+            raise _refusal(sources[0], "only its first result is supported")
+        return args[0][args[1]]
+    if sources[0] in finals:  # behind what is left out
+        finals.append(node)
+        return args[0]
+    if kind in TRANSPARENT:
+        return args[0]
+    if kind in CLASSIFIERS and _ends(node):
+        finals.append(node)
+        operations.builder.notes.append(_left_out(node, args, options))
+        return args[0]
+    operations.where, operations.name = user_line(node), _layer_name(node)
+    shapes = [tuple(map(int, n.meta["val"].shape)) for n in sources if isinstance(n.meta["val"], torch.Tensor)]
+    operations.ranks = tuple(map(len, shapes))
+    operations.source_shape = shapes[0] if shapes else ()
+    result = found[0] if isinstance(found, (tuple, list)) else found
+    operations.result_shape = tuple(int(size) for size in result.shape)  # type: ignore[union-attr]
+    try:
+        value = _operate(node, kind.rstrip("_"), args, options, operations)
+    except OneSpikeError as error:
+        raise _refusal(node, str(error)) from None
+    except (TypeError, ValueError, IndexError, RuntimeError):
+        raise _refusal(node, "this form of the operation is not supported") from None
+    if any(not made.finite for made in _values(value)):
+        raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
+    return value
+
+
+def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
+    """The note for a softmax-like operation at the end; refused where it compares one image with others."""
+    kind, rank = _kind(node).strip("_"), len(node.all_input_nodes[0].meta["val"].shape)
+    if kind == "sigmoid":
+        return f"The last {kind} is left out: logits are given, argmax stays the same."
+    axis = options.get("dim", args[1] if len(args) > 1 else None)
+    if axis is None or axis % rank == 0:
+        raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, dim=1")
+    over = f" over axis {axis % rank}" if rank > 2 else ""
+    return f"The last {kind} is left out: logits are given, argmax{over} stays the same."
+
+
+def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations: Operations) -> Any:
+    if kind not in ELEMENTWISE:
+        args, options = torch.utils._pytree.tree_map_only(
+            Value, lambda value: operations.builder.clamped(value, operations.where), (args, options)
+        )
+    if kind in REARRANGES:
+
+        def move(numbers: np.ndarray) -> Any:
+            moved = node.target(torch.from_numpy(numbers), *args[1:], **options)  # type: ignore[operator]
+            return moved.numpy() if isinstance(moved, torch.Tensor) else [part.numpy() for part in moved]
+
+        return operations.rearrange(args[0], move)
+    handler = operations.find(kind)
+    if handler is None:
+        near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
+        raise OneSpikeError(f"this operation is not supported{near}")
+    if kind not in ELEMENTWISE | LINEAR and any(v.view is not None for v in _values(args)):
+        raise OneSpikeError(
+            "a reshape, permute or upsampling before it leaves a map that is not (channels, height, width) in place; "
+            "only a linear layer over the whole map can read that"
+        )
+    return handler(*args, **options)
+
+
+def _values(args: Any) -> list[Value]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value)]
+
+
+def _ends(node: torch.fx.Node) -> bool:
+    """Whether nothing but reshapes and further softmax-like operations follow."""
+    follow = TRANSPARENT | RESHAPES | CLASSIFIERS
+    return all(user.op == "output" or (_kind(user) in follow and _ends(user)) for user in node.users)
+
+
+def _kind(node: torch.fx.Node) -> str:
+    """`conv2d` of `aten.conv2d.default`."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target._schema.name).rsplit("::", 1)[-1]
+    return target.__name__ if callable(target) else str(target)
+
+
+def _layer_name(node: torch.fx.Node) -> str:
+    """The module's path (`layer1.0.conv1`) where a module was called, else the operation's own name."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    leaf = stack and str(stack[-1][1]).rsplit(".", 1)[0].startswith("torch.nn")
+    return path if path and leaf else node.name
+
+
+def user_line(node: torch.fx.Node) -> str:
+    """`file.py, line 12: code` of the user's deepest line, from torch's stack trace."""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if "site-packages/torch/" not in frame[0].replace("\\", "/")]
+    return f"{Path(own[-1][0]).name}, line {own[-1][1]}: {own[-1][2].strip()}" if own else ""
+
+
+def _refusal(node: torch.fx.Node, reason: str) -> OneSpikeError:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = str(stack[-1][1]).rsplit(".", 1)[-1] if stack and str(stack[-1][1]).startswith("torch.nn") else ""
+    kind = f"{module}, {_kind(node)}" if module else _kind(node)
+    line = user_line(node)
+    return OneSpikeError(f"Layer {_layer_name(node)!r} ({kind}): {reason}{f' [{line}]' if line else ''}.")

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The path of a network's file, checked before any reader opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import OneSpikeError
+
+
+def existing(path: str | Path) -> Path:
+    """`path`, if it is a file that can be read; OneSpikeError says why not."""
+    path = Path(path)
+    try:
+        found = path.is_file()
+        folder = path.is_dir()
+        if found:
+            path.open("rb").close()
+    except (OSError, ValueError) as error:  # a name too long, a null byte, no permission
+        shown = str(path) if len(str(path)) < 200 else f"{str(path)[:80]}..."
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OneSpikeError(f"Cannot read {shown!r}: {reason}.") from None
+    if folder:
+        raise OneSpikeError(f"Cannot read {path}: it is a folder; give the .pt2 or .onnx file itself.")
+    if not found:
+        raise OneSpikeError(f"Cannot read {path}: no such file.")
+    return path

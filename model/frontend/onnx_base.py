@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every ONNX operation needs: its arguments (activations, integers, constants) and the node in hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from . import aten
+from .affine import Value
+from .aten_base import per_channel
+from .builder import Builder
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An activation: its value, and how many axes ONNX sees."""
+
+    value: Value
+    rank: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As ONNX has it, with a batch of one."""
+        if self.value.view is not None:
+            return 1, *self.value.view.shape
+        channels, height, width = self.value.shape
+        top, bottom, left, right = self.value.padding
+        height, width = height + top + bottom, width + left + right
+        whole = {1: (1,), 2: (1, channels * height * width), 3: (1, channels, width), 4: (1, channels, height, width)}
+        return whole[self.rank]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Levels:
+    """The integers clip(round(x / scale) + zero, low, high) between QuantizeLinear and DequantizeLinear."""
+
+    tensor: Tensor
+    scale: Any
+    zero: Any
+    low: float
+    high: float
+    axis: int
+
+    def clip(self, low: float | None, high: float | None) -> Levels:
+        """A narrower range, as QCDQ writes quantisers of fewer than eight bits."""
+        least = self.low if low is None else max(self.low, low)
+        most = self.high if high is None else min(self.high, high)
+        return dataclasses.replace(self, low=least, high=most)
+
+
+def activation(x: Any, what: str = "its input") -> Tensor:
+    """`x`, which must be an activation."""
+    if isinstance(x, Levels):
+        raise OneSpikeError(f"{what} comes from QuantizeLinear; only Clip and DequantizeLinear may follow that")
+    if not isinstance(x, Tensor):
+        raise OneSpikeError(f"{what} must be an activation, not a constant")
+    return x
+
+
+def constant(values: Any, what: str) -> np.ndarray:
+    """`values`, which must be a constant, as float64."""
+    if isinstance(values, Tensor | Levels):
+        raise OneSpikeError(f"{what} must be constant, not computed from the image")
+    return np.asarray(values, np.float64)
+
+
+class OnnxContext:
+    """The node in hand; `begin` says which.
+
+    builder: collects the nodes. batch: images per run, as shapes inside the file have it. torch: the same operations as
+    torch has them.
+    """
+
+    def __init__(self, builder: Builder, batch: int = 1) -> None:
+        self.builder = builder
+        self.batch = batch
+        self.torch = aten.Operations(builder)
+        self.name = ""
+        self.where = ""
+
+    def begin(self, name: str, where: str, rank: int) -> None:
+        """The layer's name, what messages call it, and the axes of its first activation."""
+        self.name = self.torch.name = name
+        self.where = self.torch.where = where
+        self.torch.ranks = (rank,)
+
+    def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
+        """A constant that ONNX broadcasts over `x` as one number per channel."""
+        array = np.asarray(values, np.float64)
+        if x.rank == 3 and array.ndim:  # the map has no height of its own
+            array = np.expand_dims(array.reshape((1,) * (3 - array.ndim) + array.shape), 2)
+        return per_channel(array, x.value)
+
+    def _shaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """`x` in another shape, batch included."""
+        if math.prod(shape) != math.prod(x.shape) or shape[0] != x.shape[0]:
+            raise OneSpikeError(
+                f"a reshape from {list(x.shape)} to {list(shape)} is not supported; keep the batch first and alone"
+            )
+        return self._moved(x, lambda numbers: numbers.reshape(shape))
+
+    def _moved(self, x: Tensor, function: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        """`x` after `function`, which only moves the numbers of an array about."""
+        self.torch.source_shape = x.shape
+        value = self.torch.rearrange(x.value, function)
+        self.torch.source_shape = ()
+        assert isinstance(value, Value)
+        return Tensor(value, function(np.empty(x.shape)).ndim)

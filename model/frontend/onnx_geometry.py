@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX's operations that only move numbers about: shapes, orders, slices, padding, concatenation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from ..errors import OneSpikeError
+from . import affine
+from .affine import Value
+from .onnx_base import OnnxContext, Tensor, activation, constant
+from .onnx_reference import FLOATS
+
+
+class Geometry(OnnxContext):
+    """The operations that leave every number as it is."""
+
+    def op_Identity(self, x: Any) -> Any:
+        return x
+
+    def op_Dropout(self, x: Any, ratio: Any = None, training_mode: Any = None, **_: Any) -> Tensor:
+        if training_mode is not None and bool(np.asarray(training_mode).any()):
+            raise OneSpikeError("dropout in training mode is not supported; export the network in eval mode")
+        return activation(x)
+
+    def op_Cast(self, x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
+        if to not in (*FLOATS, TensorProto.DOUBLE):
+            raise OneSpikeError(
+                "a cast of activations to integers is not supported; quantise with QuantizeLinear or Quant"
+            )
+        return x
+
+    def op_Shape(self, x: Any, *, start: int = 0, end: int | None = None) -> np.ndarray:
+        return np.array(activation(x).shape[start:end], np.int64)
+
+    def op_Flatten(self, x: Any, *, axis: int = 1) -> Tensor:
+        x = activation(x)
+        if axis % x.rank != 1:
+            raise OneSpikeError(f"flattening at axis {axis} is not supported; only at axis 1, behind the batch")
+        return self._shaped(x, (x.shape[0], math.prod(x.shape[1:])))
+
+    def op_Reshape(self, x: Any, shape: Any, *, allowzero: int = 0) -> Tensor:
+        x = activation(x)
+        wanted = [int(size) for size in constant(shape, "the shape").reshape(-1)]
+        sizes = [x.shape[i] if size == 0 and not allowzero and i < x.rank else size for i, size in enumerate(wanted)]
+        if sizes and sizes[0] == self.batch:
+            sizes[0] = 1
+        if sizes.count(-1) == 1:
+            sizes[sizes.index(-1)] = math.prod(x.shape) // max(1, -math.prod(sizes))
+        return self._shaped(x, tuple(sizes))
+
+    def op_Squeeze(self, x: Any, axes: Any = None) -> Tensor:
+        x = activation(x)
+        ones = (
+            [i for i, size in enumerate(x.shape) if size == 1 and i] if axes is None else np.asarray(axes).reshape(-1)
+        )
+        gone = {int(axis) % x.rank for axis in ones}
+        return self._shaped(x, tuple(size for i, size in enumerate(x.shape) if i not in gone))
+
+    def op_Unsqueeze(self, x: Any, axes: Any) -> Tensor:
+        x = activation(x)
+        sizes, places = list(x.shape), np.asarray(axes).reshape(-1)
+        for place in sorted(int(axis) % (x.rank + len(places)) for axis in places):
+            sizes.insert(place, 1)
+        return self._shaped(x, tuple(sizes))
+
+    def op_Transpose(self, x: Any, *, perm: Any = None) -> Tensor:
+        order = None if perm is None else [int(axis) for axis in perm]
+        return self._moved(activation(x), lambda numbers: np.transpose(numbers, order))
+
+    def op_Pad(
+        self,
+        x: Any,
+        amounts: Any = None,
+        fill: Any = None,
+        axes: Any = None,
+        *,
+        mode: str = "constant",
+        pads: Any = None,
+        value: float = 0.0,
+    ) -> Tensor:
+        x = activation(x)
+        number = value if fill is None else float(constant(fill, "the padded value").reshape(()))
+        given = [int(p) for p in (pads if amounts is None else constant(amounts, "the padding").reshape(-1))]
+        chosen = range(x.rank) if axes is None else [int(a) % x.rank for a in np.asarray(axes).reshape(-1)]
+        around = [(0, 0)] * x.rank
+        for axis, ends in zip(
+            chosen, zip(given[: len(given) // 2], given[len(given) // 2 :], strict=True), strict=True
+        ):
+            around[axis] = ends
+        flat = [end for ends in reversed(around) for end in ends]  # as torch has them: the last axis first
+        return Tensor(self.torch.op_pad(x.value, flat, mode, number), x.rank)
+
+    def op_Slice(
+        self,
+        x: Any,
+        first: Any = None,
+        last: Any = None,
+        places: Any = None,
+        steps: Any = None,
+        *,
+        starts: Any = None,
+        ends: Any = None,
+        axes: Any = None,
+    ) -> Tensor:
+        x = activation(x)
+        begin, end = (list(np.asarray(v).reshape(-1)) for v in ((starts, ends) if first is None else (first, last)))
+        chosen = places if places is not None else axes
+        where = range(len(begin)) if chosen is None else np.asarray(chosen).reshape(-1)
+        strides = [1] * len(begin) if steps is None else np.asarray(steps).reshape(-1)
+        cuts = [slice(None)] * x.rank
+        for axis, low, high, step in zip(where, begin, end, strides, strict=True):
+            cuts[int(axis)] = slice(int(low), int(high), int(step))
+        return self._moved(x, lambda numbers: numbers[tuple(cuts)])
+
+    def op_Concat(self, *values: Any, axis: int) -> Tensor:
+        tensors = [activation(value, "one of the inputs") for value in values]
+        ranks = {tensor.rank for tensor in tensors}
+        if len(ranks) > 1 or axis % tensors[0].rank != 1:
+            raise OneSpikeError("only the channels of activations can be concatenated (axis=1)")
+        flat = {tensor.value.flat for tensor in tensors}
+        joined: Value = affine.concatenate([dataclasses.replace(t.value, flat=False) for t in tensors])
+        return Tensor(dataclasses.replace(joined, flat=True in flat), tensors[0].rank)

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an ONNX or QONNX file to the float graph, checked against the file's own operations in float64."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ..errors import OneSpikeError
+from ..network.spec import INPUT, Image
+from . import onnx_reference as reference
+from .affine import scale
+from .builder import Builder
+from .builder_nodes import MAX_PLACES
+from .graph import Graph
+from .onnx_base import Levels, Tensor
+from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations
+
+TOLERANCE = 1e-9  # of the largest logit, in float64
+IMAGE_KEY = "onespike.image"  # metadata of the files that `onnx_export` writes: what the codes of the pixels mean
+QUANTISERS = {"Quant", "IntQuant", "QuantizeLinear"}
+FOLLOWERS = (
+    CLASSIFIERS
+    | QUANTISERS
+    | {"Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear", "Clip"}
+)
+
+
+def import_onnx(path: str | Path) -> Graph:
+    """The float graph of an `.onnx` file; quantised activations keep the file's own steps.
+
+    Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
+    """
+    path = Path(path)
+    with np.errstate(all="ignore"):  # NaN and infinity are refused where they arise
+        return _Front(reference.in_double(reference.read(path)), path).graph()
+
+
+class _Front:
+    """One walk over the nodes of a model."""
+
+    def __init__(self, model: onnx.ModelProto, path: Path) -> None:
+        self.model, self.path = model, path
+        self.constants: dict[str, np.ndarray] = {t.name: reference.array_of(t) for t in model.graph.initializer}
+        for name, array in self.constants.items():
+            if np.iscomplexobj(array):
+                raise OneSpikeError(f"The parameter {name!r} holds complex numbers; export the network in real ones.")
+            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+                raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
+        inputs = [info for info in model.graph.input if info.name not in self.constants]
+        if len(inputs) != 1 or len(model.graph.output) != 1:
+            raise OneSpikeError(
+                f"{path} must have one input and one output, not {len(inputs)} and {len(model.graph.output)}; export "
+                f"the network alone."
+            )
+        self.input = inputs[0].name
+        self.nodes = _needed(model.graph)
+        self.sizes = self._sizes(inputs[0])
+        self.users: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.users.setdefault(name, []).append(node)
+        self.skipped: list[onnx.NodeProto] = []
+
+    def _sizes(self, info: onnx.ValueInfoProto) -> tuple[int, ...]:
+        """The input's shape; a batch that is left open is one."""
+        dims = info.type.tensor_type.shape.dim
+        if not info.type.tensor_type.HasField("shape") or len(dims) not in (2, 3, 4):
+            raise OneSpikeError(
+                f"The input {info.name!r} has {len(dims)} axes; it must be (batch, channels, height, width), (batch, "
+                f"channels, length) or (batch, features)."
+            )
+        for index, dim in enumerate(dims):
+            if index and not (dim.HasField("dim_value") and dim.dim_value > 0):
+                raise OneSpikeError(
+                    f"Axis {index} of the input {info.name!r} ({dim.dim_param or 'unnamed'}) is dynamic; only the "
+                    f"batch may be, so export the network for one image size."
+                )
+        if dims[0].dim_value * math.prod(dim.dim_value for dim in dims[1:]) > MAX_PLACES:
+            raise OneSpikeError(
+                f"The input {info.name!r} of {[dim.dim_value for dim in dims]} holds more than {MAX_PLACES:,} numbers; "
+                f"export the network for one image."
+            )
+        return max(1, dims[0].dim_value), *(dim.dim_value for dim in dims[1:])
+
+    def graph(self) -> Graph:
+        """The graph of the whole model, checked."""
+        rest = self.sizes[1:]
+        shape = {1: (*rest, 1, 1), 2: (rest[0], 1, rest[-1]), 3: rest}[len(rest)]
+        builder = Builder(shape=shape)  # type: ignore[arg-type]
+        operations = OnnxOperations(builder, self.sizes[0])
+        values: dict[str, Any] = dict(self.constants)
+        start = builder.read(INPUT)
+        declared = self._declared_image(builder.shape)
+        if declared is not None:  # the file takes codes
+            builder.image = declared
+            start = scale(start, 1 / np.array(declared.scale), -np.array(declared.offset) / np.array(declared.scale))
+        values[self.input] = Tensor(start, len(self.sizes))
+        for node in self.nodes:
+            self._apply(node, values, operations)
+        output = final = self.model.graph.output[0].name
+        if not isinstance(values.get(final), Tensor):
+            raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
+        producer = {name: node for node in self.nodes for name in node.output}
+        while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
+            final = producer[final].input[0]
+        try:
+            graph = builder.finish(values[output].value, final)
+        except OneSpikeError as error:
+            if final in producer:
+                raise _refusal(producer[final], str(error)) from None
+            raise OneSpikeError(f"{self.path}: {error}.") from None
+        self._check(graph, declared)
+        return graph
+
+    def _declared_image(self, shape: tuple[int, int, int]) -> Image | None:
+        """The codes that the file says it takes: in our metadata, or as QONNX's integer type of the input."""
+        for entry in self.model.metadata_props:
+            if entry.key == IMAGE_KEY:
+                try:
+                    facts = json.loads(entry.value)
+                    return Image(shape=shape, bits=facts["bits"], scale=facts["scale"], offset=facts["offset"])
+                except (ValueError, KeyError, TypeError):
+                    raise OneSpikeError(
+                        f"The metadata {IMAGE_KEY!r} of {self.path} is damaged; export it again."
+                    ) from None
+        for annotation in self.model.graph.quantization_annotation:
+            kinds = {p.key: p.value for p in annotation.quant_parameter_tensor_names}
+            kind = kinds.get("finn_datatype", "")
+            if annotation.tensor_name == self.input and kind.startswith("UINT") and 1 <= int(kind[4:]) <= 8:
+                return Image(shape=shape, bits=int(kind[4:]), scale=(1.0,) * shape[0], offset=(0.0,) * shape[0])
+        return None
+
+    def _apply(self, node: onnx.NodeProto, values: dict[str, Any], operations: OnnxOperations) -> None:
+        """Compute one node's results into `values`."""
+        known = (*reference.STANDARD_DOMAINS, *reference.QONNX_DOMAINS)
+        if node.domain not in known:
+            raise _refusal(node, f"the domain {node.domain!r} is unknown; only standard ONNX and QONNX are supported")
+        inputs = [values.get(name) if name else None for name in node.input]
+        if missing := [n for n, v in zip(node.input, inputs, strict=True) if n and v is None]:
+            raise _refusal(node, f"its input {missing[0]!r} is a second result, of which only the first is supported")
+        active = [value for value in inputs if isinstance(value, Tensor | Levels)]
+        if not active:
+            values.update(zip(node.output, self._fold(node, inputs), strict=True))
+            return
+        first = active[0].tensor if isinstance(active[0], Levels) else active[0]
+        operations.begin(self._layer_name(node), _label(node), first.rank)
+        if self._ends(node) and (self.skipped or node.op_type in CLASSIFIERS | QUANTISERS):
+            if not self.skipped:
+                operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
+            self.skipped.append(node)
+            values[node.output[0]] = active[0]
+            return
+        handler = operations.find(node.op_type)
+        ordered = all(not isinstance(value, Tensor) or value.value.view is None for value in active)
+        attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute}
+        try:
+            if handler is None:
+                near = f"; the nearest supported choice is {NEAREST[node.op_type]}" if node.op_type in NEAREST else ""
+                raise OneSpikeError(f"this operation is not supported{near}")
+            if not ordered and node.op_type not in ANY_ORDER:
+                raise OneSpikeError(
+                    "its input is a map whose places were moved; the nearest supported choice is an export with "
+                    "(channels, height, width) in this order throughout"
+                )
+            values[node.output[0]] = handler(*inputs, **attributes)
+        except OneSpikeError as error:
+            raise _refusal(node, str(error)) from None
+        except TypeError:
+            raise _refusal(node, "this form of the operation is not supported") from None
+        except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
+            raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
+        made = values[node.output[0]]
+        if isinstance(made, Tensor) and not made.value.finite:
+            raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
+
+    def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
+        try:
+            return reference.compute(node, inputs, self.model.opset_import)
+        except Exception as error:
+            raise _refusal(node, f"it cannot be computed ({_first_line(error)})") from None
+
+    def _ends(self, node: onnx.NodeProto) -> bool:
+        """Whether nothing but reshapes and softmax-like operations follow."""
+        return all(
+            user.op_type in FOLLOWERS and self._ends(user) for name in node.output for user in self.users.get(name, [])
+        )
+
+    def _layer_name(self, node: onnx.NodeProto) -> str:
+        """`layer1.0.conv1`: the stem of the weights' name where an exporter kept it, else the node's own name."""
+        weights = node.input[1] if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1 else ""
+        if weights.endswith(".weight"):
+            return weights.removesuffix(".weight")
+        return node.name.strip("/").removesuffix(f"/{node.op_type}").replace("/", ".") or node.output[0]
+
+    def _check(self, graph: Graph, declared: Image | None) -> None:
+        """Run the file's operations and the graph on random numbers in float64."""
+        rng = np.random.default_rng(0)
+        if graph.image is None:
+            images = fed = rng.normal(size=(self.sizes[0], *graph.shape))
+        else:
+            codes = rng.integers(0, 2**graph.image.bits, (self.sizes[0], *graph.shape))
+            column = (1, -1, 1, 1)
+            images = codes * np.reshape(graph.image.scale, column) + np.reshape(graph.image.offset, column)
+            fed = images if declared is None else codes.astype(np.float64)
+        found = graph.run(images)
+        model = self.model
+        if self.skipped:
+            model = onnx.ModelProto.FromString(model.SerializeToString())
+            model.graph.output[0].name = self.skipped[0].input[0]
+        try:
+            results: Any = reference.evaluator(model).run(None, {self.input: fed.reshape(self.sizes)})
+        except Exception as error:
+            raise OneSpikeError(
+                f"{self.path} cannot be run by onnx.reference ({_first_line(error)}); export it again."
+            ) from None
+        wanted = np.asarray(results[0], np.float64)
+        if not np.isfinite(wanted).all():
+            raise OneSpikeError(f"{self.path} answers NaN or infinite values for random numbers; export it again.")
+        if wanted.size != found.size:
+            raise OneSpikeError(
+                f"{self.path} gives {list(wanted.shape)} for an input of {list(self.sizes)}, which mixes the images of "
+                f"a batch; export it with the batch first throughout."
+            )
+        wanted = wanted.reshape(found.shape)
+        off = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-300))
+        if not off < TOLERANCE:
+            raise OneSpikeError(
+                f"The imported graph differs from {self.path} by {off:.1e} of its largest logit, more than "
+                f"{TOLERANCE:.0e}; please report this network."
+            )
+
+
+def _plain(value: Any) -> Any:
+    """An attribute's value, texts decoded."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes on which the output depends, in their order."""
+    wanted, nodes = {info.name for info in graph.output}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return node.name or node.output[0]
+
+
+def _refusal(node: onnx.NodeProto, reason: str) -> OneSpikeError:
+    return OneSpikeError(f"Node {_label(node)!r} ({node.op_type}): {reason}.")

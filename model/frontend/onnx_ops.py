@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The meaning of each ONNX operation that the importer knows, in terms of `affine.Value`: sums and activations here,
+pools, geometry and quantisers in files of their own.
+
+Arguments are `Tensor`s (activations), `Levels` (integers between QuantizeLinear and DequantizeLinear) and constant
+arrays; attributes come by their ONNX names. What ONNX and torch compute alike is left to `aten.Operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from . import affine
+from .onnx_base import Levels, Tensor, activation, constant
+from .onnx_geometry import Geometry
+from .onnx_pools import Pools, frame
+from .onnx_quant import Quantisers
+
+CLASSIFIERS = {"Softmax", "LogSoftmax", "ArgMax"}
+# Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
+ANY_ORDER = {
+    "Relu", "Identity", "Dropout", "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
+    "Gemm", "MatMul",
+}  # fmt: skip
+NEAREST = {
+    "Sigmoid": "Relu or Clip(0, ceiling)", "Tanh": "Relu or Clip(0, ceiling)", "Gelu": "Relu", "HardSwish": "Relu",
+    "HardSigmoid": "Clip(0, 1)", "LeakyRelu": "Relu", "PRelu": "Relu", "Elu": "Relu", "Selu": "Relu", "Swish": "Relu",
+    "Softmax": "Softmax only as the last operation", "LogSoftmax": "LogSoftmax only as the last operation",
+    "ArgMax": "ArgMax only as the last operation", "LayerNormalization": "BatchNormalization",
+    "InstanceNormalization": "BatchNormalization", "GroupNormalization": "BatchNormalization",
+    "LRN": "BatchNormalization",
+    "ConvTranspose": "Conv", "Resize": "Conv with stride 1", "Upsample": "Conv with stride 1",
+    "QLinearConv": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
+    "QLinearMatMul": "QuantizeLinear and DequantizeLinear around MatMul (QDQ)",
+    "ConvInteger": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
+    "MatMulInteger": "QuantizeLinear and DequantizeLinear around MatMul (QDQ)",
+    "DynamicQuantizeLinear": "QuantizeLinear with a constant scale",
+    "BipolarQuant": "an unsigned Quant after Relu (bipolar values are signed)", "Trunc": "AveragePool and Quant",
+    "FloatQuant": "Quant with an integer grid", "If": "a graph without branches", "Loop": "a graph without loops",
+    "LSTM": "a feed-forward network", "GRU": "a feed-forward network", "RNN": "a feed-forward network",
+}  # fmt: skip
+
+
+class OnnxOperations(Geometry, Pools, Quantisers):
+    """One method per ONNX operation."""
+
+    def find(self, kind: str) -> Callable[..., Any] | None:
+        """The method for an operation, or None."""
+        return getattr(self, f"op_{kind}", None)
+
+    # -- sums ---------------------------------------------------------------------------------------------------
+
+    def op_Conv(
+        self, x: Any, weights: Any, bias: Any = None, *, group: int = 1, kernel_shape: Any = None, **window: Any
+    ) -> Tensor:
+        x, kernel = activation(x), constant(weights, "the kernel")
+        if kernel.ndim != x.rank:
+            raise OneSpikeError(f"a kernel of {kernel.ndim} axes does not fit an input of {x.rank}")
+        place = frame(x, kernel.shape[2:], **window)
+        value = affine.pad(x.value, place.padding) if any(place.padding) else x.value
+        offset = None if bias is None else constant(bias, "the bias")
+        flat = kernel if kernel.ndim == 4 else kernel[:, :, None, :]
+        return Tensor(self.torch.op_conv2d(value, flat, offset, place.stride, 0, place.dilation, group), x.rank)
+
+    def op_Gemm(
+        self, a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
+    ) -> Tensor:
+        if transA:
+            raise OneSpikeError("transA is not supported; the batch must be the first axis")
+        matrix = constant(b, "the matrix") * alpha
+        return self._linear(
+            activation(a), matrix if transB else matrix.T, None if c is None else constant(c, "c") * beta
+        )
+
+    def op_MatMul(self, a: Any, b: Any) -> Tensor:
+        return self._linear(activation(a, "the left factor"), constant(b, "the right factor").T, None)
+
+    def _linear(self, x: Tensor, matrix: np.ndarray, bias: np.ndarray | None) -> Tensor:
+        if x.rank != 2 or matrix.ndim != 2:
+            raise OneSpikeError("a matrix product along one axis of a map is not supported; flatten the map first")
+        if bias is not None and (bias.size not in (1, len(matrix)) or bias.shape[-1:] not in ((), (bias.size,))):
+            raise OneSpikeError(f"an addend of shape {bias.shape} is not supported; only one number per output")
+        offset = None if bias is None else np.broadcast_to(bias.reshape(-1), len(matrix))
+        return Tensor(self.torch.op_linear(x.value, matrix, offset), 2)
+
+    def op_BatchNormalization(
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        mean: Any,
+        var: Any,
+        *,
+        epsilon: float = 1e-5,
+        momentum: float = 0.9,
+        training_mode: int = 0,
+        spatial: int = 1,
+    ) -> Tensor:
+        if training_mode or not spatial:
+            raise OneSpikeError("batch norm in training mode is not supported; export the network in eval mode")
+        x = activation(x)
+        table = [constant(v, "a batch norm parameter") for v in (weight, bias, mean, var)]
+        if x.value.flat:  # one number per feature, where a channel has several
+            table = [self._per_channel(values, x) for values in table]
+        factor = table[0] / np.sqrt(table[3] + epsilon)
+        return Tensor(affine.scale(x.value, factor, table[1] - table[2] * factor), x.rank)
+
+    def op_Add(self, a: Any, b: Any) -> Tensor:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            if a.rank != b.rank:
+                raise OneSpikeError(f"maps of {a.rank} and {b.rank} axes are added")
+            return Tensor(self.torch.op_add(a.value, b.value), a.rank)
+        x, other = (a, b) if isinstance(a, Tensor) else (b, a)
+        x = activation(x)
+        return Tensor(affine.scale(x.value, 1.0, self._per_channel(constant(other, "the addend"), x)), x.rank)
+
+    def op_Sum(self, *values: Any) -> Tensor:
+        total = values[0]
+        for value in values[1:]:
+            total = self.op_Add(total, value)
+        return activation(total)
+
+    def op_Sub(self, a: Any, b: Any) -> Tensor:
+        return self.op_Add(a, self.op_Neg(b) if isinstance(b, Tensor) else -constant(b, "the subtrahend"))
+
+    def op_Neg(self, x: Any) -> Tensor:
+        x = activation(x)
+        return Tensor(affine.scale(x.value, -1.0, 0.0), x.rank)
+
+    def op_Mul(self, a: Any, b: Any) -> Tensor:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            raise OneSpikeError("two activations are multiplied; only constants may be factors")
+        x, factor = (a, b) if isinstance(a, Tensor) else (b, a)
+        x = activation(x)
+        return Tensor(affine.scale(x.value, self._per_channel(constant(factor, "the factor"), x), 0.0), x.rank)
+
+    def op_Div(self, a: Any, b: Any) -> Tensor:
+        return self.op_Mul(activation(a, "the dividend"), 1 / constant(b, "the divisor"))
+
+    # -- activations --------------------------------------------------------------------------------------------
+
+    def op_Relu(self, x: Any) -> Tensor:
+        return Tensor(self.torch.op_relu(activation(x).value), x.rank)
+
+    def op_Clip(self, x: Any, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None) -> Any:
+        least, most = (low if low is not None else min), (high if high is not None else max)
+        least = None if least is None else float(constant(least, "the lower bound").reshape(()))
+        most = None if most is None else float(constant(most, "the upper bound").reshape(()))
+        if isinstance(x, Levels):
+            return x.clip(least, most)
+        x = activation(x)
+        if least is None or least < -1e30:  # old exporters write the lowest float for no bound
+            return Tensor(self.torch.op_clamp_max(x.value, most), x.rank)
+        return Tensor(self.torch.op_clamp(x.value, least, None if most is None or most > 1e30 else most), x.rank)
+
+    def op_Max(self, a: Any, b: Any) -> Tensor:
+        x, other = (a, b) if isinstance(a, Tensor) else (b, a)
+        return self.op_Clip(x, constant(other, "the lower bound"))
+
+    def op_Min(self, a: Any, b: Any) -> Tensor:
+        x, other = (a, b) if isinstance(a, Tensor) else (b, a)
+        return self.op_Clip(x, None, constant(other, "the upper bound"))

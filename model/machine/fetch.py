@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch: which spike words a command names, and which of them are worth an event."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...hw.config import EngineConfig
+from .extract import Word
+
+
+class Command(NamedTuple):
+    """One source's part of a job: `rows` + 1 runs of `run` + 1 consecutive spike words; `last` ends the job."""
+
+    address: int
+    weight: int
+    run: int
+    rows: int
+    segment: int
+    last: bool
+
+
+class Stride(NamedTuple):
+    """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift."""
+
+    row_stride: int
+    weight_row_stride: int
+    field: int
+    code: int
+    shift: int = 0
+
+
+class Meta(NamedTuple):
+    """The weight row of a word's first channel, and the source that says how to read its bits."""
+
+    weight: int
+    segment: int
+
+
+def fetch(
+    config: EngineConfig, command: Command, strides: Sequence[Stride], memory: Sequence[int]
+) -> list[Word | None]:
+    """The words of one command, one entry per cycle of the walk; None where an empty word is dropped.
+
+    memory: the bank's spike words. Golden function of :class:`onespike.hw.engine.fetch.Fetch`.
+    """
+    assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
+    row_stride, weight_row_stride, field, _, _ = strides[command.segment]
+    assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
+    words: list[Word | None] = []
+    for row in range(command.rows + 1):
+        for place in range(command.run + 1):
+            address = command.address + row * row_stride + place
+            weight = command.weight + row * weight_row_stride + place * (config.word_bits >> field)
+            assert 0 <= address < config.spike_depth, f"spike word {address} lies outside the memory"
+            assert 0 <= weight < config.weight_depth, f"weight row {weight} lies outside the memory"
+            word = memory[address]
+            assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
+            last = bool(command.last) and row == command.rows and place == command.run
+            words.append(Word(word, last, Meta(weight, command.segment)) if word or last else None)
+    return words

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mapper: a SpikeNet on an engine. Which bank holds what, and in which order the jobs run.
+
+Banks = groups x slices, chosen per layer. The slices of a group share a job: each holds part of the input channels,
+and the drain adds their sums. Jobs (output pixel, output block of L channels) go to the groups in turn; where the
+number of blocks and of groups have a common divisor, a group only ever sees its own blocks, and its weight memory
+holds only these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping as Map
+from typing import Any, cast
+
+import numpy as np
+
+from ...hw.config import EngineConfig
+from ...hw.program import MAX_LAYERS, program_words
+from ..errors import OneSpikeError
+from ..network import codes
+from ..network.spec import INPUT, Layer, Source, SpikeNet
+from . import parts
+from .layout import TensorLayout, allocate, tensor_layout
+from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
+
+
+def map_network(
+    net: SpikeNet,
+    config: EngineConfig,
+    *,
+    slices: int | Map[str, int] = 1,
+    rates: Map[str, np.ndarray] | None = None,
+    image_code: str = "auto",
+) -> Mapping:
+    """Map a network; OneSpikeError, with numbers, where it does not fit the configuration.
+
+    slices: banks that share a job, for all layers or by layer name (a power of two, at most `banks`).
+    rates: measured spikes per value of each channel of each tensor, to balance the slices.
+    image_code: "radix", "signed", "signed4" or "auto": signed digits where pixels have three bits or more.
+    """
+    mapping = _plan(net, config, slices, rates, image_code)
+    for layer in mapping.layers:
+        if config.streams_weights and layer.weight_rows > config.weight_depth:
+            raise OneSpikeError(
+                f"Layer {layer.layer.name!r}: its smallest part has {layer.weight_rows} weight rows in each bank, but "
+                f"weight_depth is {config.weight_depth}; raise it to at least {layer.weight_rows}, or use more slices."
+            )
+    for name, needed in mapping.needs.items():
+        available = getattr(config, name)
+        if needed > available:
+            raise OneSpikeError(
+                f"The network needs {name} = {needed}, but the engine has {available}; "
+                f"raise {name} or let the configuration be fitted to the network."
+            )
+    return mapping
+
+
+def fit_config(
+    net: SpikeNet, config: EngineConfig, *, fixed: Map[str, Any] | None = None, **options: Any
+) -> EngineConfig:
+    """The configuration with every memory and width sized for the network (options as in `map_network`).
+
+    fixed: parameters that keep these values. Where weights are streamed, weight_depth is a choice: it is only raised,
+    to what the largest part needs.
+    """
+    fixed = fixed or {}
+    options = {"slices": 1, "rates": None, "image_code": "auto"} | options
+    if config.code == "psg":
+        config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
+    plan = _plan(net, config, **options)
+    needs = dict(plan.needs)
+    if config.streams_weights:
+        depth = max(config.weight_depth, round_depth(needs["weight_depth"]))
+        config = dataclasses.replace(config, weight_depth=depth)
+        plan = _plan(net, config, **options)
+        needs = dict(plan.needs) | {"weight_depth": depth}
+    for name in needs:
+        if name.endswith("_depth"):
+            needs[name] = round_depth(needs[name])
+    fitted = dataclasses.replace(config, **cast(dict[str, Any], {**needs, **fixed}))
+    if "program_depth" in fixed:
+        return fitted
+    return dataclasses.replace(fitted, program_depth=round_depth(program_words(fitted, len(plan.layers))))
+
+
+def round_depth(depth: int) -> int:
+    """A power of two up to 512 words, then whole block RAMs of 512."""
+    return max(2, 1 << (depth - 1).bit_length()) if depth <= 512 else -(-depth // 512) * 512
+
+
+def _slices_by_layer(net: SpikeNet, config: EngineConfig, slices: int | Map[str, int]) -> dict[str, int]:
+    chosen = {layer.name: slices if isinstance(slices, int) else slices.get(layer.name, 1) for layer in net.layers}
+    for name, value in chosen.items():
+        if value < 1 or value & (value - 1) or value > config.banks:
+            raise OneSpikeError(f"Slices of layer {name!r} must be a power of two up to {config.banks}, not {value}.")
+    users: dict[str, str] = {}
+    for layer in net.layers:
+        for source in layer.sources:
+            other = users.setdefault(source.tensor, layer.name)
+            if chosen[other] != chosen[layer.name]:
+                raise OneSpikeError(
+                    f"Layers {other!r} and {layer.name!r} both read {source.tensor!r}, so they need equal slices, not "
+                    f"{chosen[other]} and {chosen[layer.name]}."
+                )
+    return chosen
+
+
+def _plan(
+    net: SpikeNet,
+    config: EngineConfig,
+    slices: int | Map[str, int],
+    rates: Map[str, np.ndarray] | None,
+    image_code: str,
+) -> Mapping:
+    _check(net, config)
+    chosen = _slices_by_layer(net, config, slices)
+    if image_code == "auto":
+        image_code = "signed" if net.image.bits > 4 else "signed4" if net.image.bits > 2 else "radix"
+    if image_code not in ("radix", "signed", "signed4"):
+        raise OneSpikeError(f"The image code must be 'auto', 'radix', 'signed' or 'signed4', not {image_code!r}.")
+    tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
+    layers: list[MappedLayer] = []
+    weight_base = channel_base = 0
+    tables: dict[str, set[tuple[Any, ...]]] = {"row": set(), "column": set()}
+    for index, layer in enumerate(net.layers):
+        mapped = _layer(net, config, layer, index, chosen[layer.name], tensors, weight_base, channel_base)
+        weight_base += sum(s.block_stride * (mapped.blocks // mapped.period) for s in mapped.sources)
+        channel_base += mapped.blocks * config.drain_steps
+        layers.append(mapped)
+        for source in mapped.sources:
+            tables["row"].add(row_table(mapped, source))
+            tables["column"].add(column_table(mapped, source))
+    class_depth = layers[-1].blocks * config.drain_steps
+    weight_depth = weight_base
+    if config.streams_weights:
+        if weight_base > config.weight_depth:
+            limit = config.weight_depth // parts.SHARE
+            layers = [part for layer in layers for part in parts.split(layer, config, limit)]
+            weight_depth = max(part.weight_rows for part in layers)
+            if len(layers) > MAX_LAYERS:
+                raise OneSpikeError(
+                    f"The weights fall into {len(layers)} parts, but the layer program can hold {MAX_LAYERS}; raise "
+                    f"weight_depth, or use more lanes."
+                )
+        layers = parts.place(layers, config.weight_depth)
+    segments = max(len(layer.sources) for layer in layers)
+    firing = [layer.groups for layer in net.layers[:-1]]
+    # The literal PSG unit compares with theta = groups << shift, which must fit the accumulator too.
+    theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
+    widest = dataclasses.replace(config, segments=max(segments, config.segments))
+    needs = {
+        "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
+        "weight_bits": net.weight_bits,
+        "max_shift": max(_max_shift(s.tensor) + s.spike_shift for layer in layers for s in layer.sources),
+        "max_groups": max(firing, default=1),
+        "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
+        "segments": segments,
+        "spike_depth": max(t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()),
+        "weight_depth": weight_depth,
+        "channel_depth": channel_base,
+        "walk_depth": max(sum(map(len, table)) for table in tables.values()),
+        "program_depth": program_words(widest, len(layers)),
+        "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
+        "class_depth": class_depth,
+    }
+    return Mapping(
+        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs
+    )
+
+
+def _max_shift(tensor: TensorLayout) -> int:
+    bits = tensor.field if tensor.code in codes.SIGNED_PLUS else max(1, tensor.top.bit_length())
+    return max(codes.digit(tensor.code, bit)[0] for bit in range(bits))
+
+
+def _check(net: SpikeNet, config: EngineConfig) -> None:
+    last = net.layers[-1]
+    if net.shapes[last.name][1:] != (1, 1):
+        raise OneSpikeError(
+            f"The last layer {last.name!r} gives a {net.shapes[last.name][1]}x{net.shapes[last.name][2]} map; the "
+            f"engine streams one logit per class, so end the network with a linear layer."
+        )
+    if config.code == "psg":
+        for layer in net.layers[:-1]:
+            if layer.groups != config.max_groups:
+                raise OneSpikeError(
+                    f"The psg code needs the same spike count in every layer; layer {layer.name!r} has "
+                    f"{layer.groups} groups, the engine {config.max_groups}. Use the radix or unary code."
+                )
+            if layer.pool is not None and layer.pool.kernel == (1, 1):
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the psg code cannot pool over 1x1 windows; use the radix or unary code."
+                )
+    for layer in net.layers:
+        pool = layer.pool
+        if pool is not None and pool.kind == "sum":
+            rows, columns = pool.windows(*net.conv_shapes[layer.name][1:])
+            if {len(r) for r in rows} != {pool.kernel[0]} or {len(c) for c in columns} != {pool.kernel[1]}:
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the engine sums whole pooling windows only; drop the pool's padding or "
+                    f"ceil_mode."
+                )
+
+
+def _tensors(
+    net: SpikeNet, config: EngineConfig, chosen: dict[str, int], rates: Map[str, np.ndarray], image_code: str
+) -> tuple[dict[str, TensorLayout], bool]:
+    """Layouts with addresses. The image has two buffers, so that the next one loads during this one's computation."""
+    users: dict[str, list[int]] = {}
+    for index, layer in enumerate(net.layers):
+        for source in layer.sources:
+            users.setdefault(source.tensor, []).append(index)
+    pooled = {layer.name for layer in net.layers if layer.pool is not None}
+    tensors: dict[str, TensorLayout] = {}
+    for name, indices in users.items():
+        image = name == INPUT
+        pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
+        stored = any(net.image.pad_code) and image
+        # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
+        whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
+                 for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
+        hidden = "unary" if config.code == "psg" and name in pooled else config.code
+        tensors[name] = tensor_layout(
+            name=name,
+            shape=net.shapes[name],
+            code=image_code if image else hidden,
+            top=net.top_code[name],
+            slices=chosen[net.layers[indices[0]].name],
+            granule=1 if image else config.fire_lanes,
+            word_bits=config.word_bits,
+            rates=None if image else rates.get(name),
+            flat=image and all(whole),
+            pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
+        )
+    made = {layer.name: index for index, layer in enumerate(net.layers)}
+    sizes = {name: t.size * (2 if name == INPUT else 1) for name, t in tensors.items()}
+    lives = {name: (made.get(name, -1), max(users[name])) for name in tensors}
+    bases = allocate(sizes, lives, fixed=[INPUT] if INPUT in tensors else [])
+    return {name: dataclasses.replace(t, base=bases[name]) for name, t in tensors.items()}, True
+
+
+def _layer(
+    net: SpikeNet,
+    config: EngineConfig,
+    layer: Layer,
+    index: int,
+    slices: int,
+    tensors: dict[str, TensorLayout],
+    weight_base: int,
+    channel_base: int,
+) -> MappedLayer:
+    output = tensors.get(layer.name)
+    if output is None and layer.fires:
+        raise OneSpikeError(f"No layer reads {layer.name!r}; remove it from the network.")
+    order = output.order if output is not None else list(range(layer.channels))
+    blocks = -(-len(order) // config.lanes)
+    order += [-1] * (blocks * config.lanes - len(order))
+    groups = config.banks // slices
+    period = math.gcd(groups, blocks)
+    rows: list[int] = []
+    columns: list[int] = []
+    _, height, width = net.conv_shapes[layer.name]
+    window = (1, 1)
+    if layer.pool is None:
+        rows, columns = list(range(height)), list(range(width))
+    else:
+        # A clipped window of a maximum repeats its last row or column: the maximum stays the same.
+        window = layer.pool.kernel
+        window_rows, window_columns = layer.pool.windows(height, width)
+        rows = [r[min(i, len(r) - 1)] for r in window_rows for i in range(window[0])]
+        columns = [c[min(i, len(c) - 1)] for c in window_columns for i in range(window[1])]
+    sources = []
+    for source in layer.sources:
+        mapped = _source(source, tensors[source.tensor], config, weight_base)
+        if mapped.weights.shape[2] > 256:
+            raise OneSpikeError(
+                f"Layer {layer.name!r}: a kernel of {mapped.weights.shape[2]} rows is taller than the 256 that a "
+                f"command can walk; pool the map first."
+            )
+        weight_base += mapped.block_stride * (blocks // period)
+        sources.append(mapped)
+        for axis, positions, name in ((0, rows, "row"), (1, columns, "column")):
+            for position in set(positions):
+                if mapped.taps(axis, position)[2] == 0:
+                    raise OneSpikeError(
+                        f"Layer {layer.name!r}: output {name} {position} lies wholly in the padding; "
+                        f"use a padding smaller than the kernel."
+                    )
+    return MappedLayer(
+        layer=layer,
+        index=index,
+        slices=slices,
+        groups=groups,
+        blocks=blocks,
+        period=period,
+        order=tuple(order),
+        sources=tuple(sources),
+        rows=tuple(rows),
+        columns=tuple(columns),
+        window=window,
+        shape=net.shapes[layer.name],
+        channel_base=channel_base,
+        output=output,
+    )
+
+
+def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_base: int) -> MappedSource:
+    weights = source.weights.astype(np.int64)
+    if tensor.flat:
+        weights = weights.reshape(len(weights), -1, 1, 1)
+    if source.dilation[1] > 1 and weights.shape[3] > 1:
+        # A tap row must be one run of words: fill the gaps with zero taps.
+        filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
+        filled[..., :: source.dilation[1]] = weights
+        weights = filled
+    return MappedSource(
+        tensor=tensor,
+        weights=weights,
+        stride=source.stride,
+        dilation=source.dilation[0],
+        shift=(tensor.pad[0] - source.padding[0], tensor.pad[2] - source.padding[2]),
+        spike_shift=source.shift,
+        weight_base=weight_base,
+        tap_stride=tensor.words * (config.word_bits // tensor.field),
+    )

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mapping: a network on an engine, as the mapper has laid it out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...hw.config import EngineConfig
+from ..errors import OneSpikeError
+from ..network import codes
+from ..network.spec import INPUT, Layer, SpikeNet
+from .layout import TensorLayout
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSource:
+    """A source ready for the walk: kernel, where its taps begin, and its place in the weight memories.
+
+    weights: int [out, in, KH, KW]; tap (ky, kx) of output (y, x) reads stored row y * stride_y + ky * dilation +
+    shift_y and column x * stride_x + kx + shift_x.
+    """
+
+    tensor: TensorLayout
+    weights: np.ndarray
+    stride: tuple[int, int]
+    dilation: int
+    shift: tuple[int, int]
+    spike_shift: int  # added to the shift of every spike
+    weight_base: int
+    tap_stride: int  # weight rows of one tap: the places of its spike words
+
+    @property
+    def row_stride(self) -> int:
+        """Weight rows of one tap row."""
+        return self.tap_stride * self.weights.shape[3]
+
+    @property
+    def block_stride(self) -> int:
+        """Weight rows of one output block."""
+        return self.row_stride * self.weights.shape[2]
+
+    def taps(self, axis: int, position: int) -> tuple[int, int, int]:
+        """(first tap inside the map, its stored coordinate, number of taps inside) of one output coordinate."""
+        size = (self.tensor.height, self.tensor.width)[axis]
+        gap = (self.dilation, 1)[axis]
+        start = position * self.stride[axis] + self.shift[axis]
+        inside = [k for k in range(self.weights.shape[2 + axis]) if 0 <= start + k * gap < size]
+        return (inside[0], start + inside[0] * gap, len(inside)) if inside else (0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedLayer:
+    """One layer on the engine, or one part of a layer whose weights are streamed (see `onespike.model.mapping.parts`).
+
+    order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
+    walk, window by window. first: the part's first output place; hold: parts before it that may be unfinished when its
+    weights are written; resident: its weights are fetched once and stay.
+    """
+
+    layer: Layer
+    index: int
+    slices: int
+    groups: int
+    blocks: int
+    period: int
+    order: tuple[int, ...]
+    sources: tuple[MappedSource, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    window: tuple[int, int]
+    shape: tuple[int, int, int]
+    channel_base: int
+    output: TensorLayout | None
+    first: int = 0
+    part: int = 0
+    parts: int = 1
+    hold: int = 0
+    resident: bool = False
+
+    @property
+    def name(self) -> str:
+        """The layer's name, with the part's number if it has several."""
+        return self.layer.name if self.parts == 1 else f"{self.layer.name}[{self.part + 1}/{self.parts}]"
+
+    @property
+    def weight_rows(self) -> int:
+        """Weight rows in each bank."""
+        return sum(source.block_stride for source in self.sources) * (self.blocks // self.period)
+
+    @property
+    def copies(self) -> int:
+        """Banks with different weights: bank b holds those of bank b modulo `copies`."""
+        return self.slices * self.period
+
+    @property
+    def pixels(self) -> int:
+        """Pooled output pixels."""
+        return self.shape[1] * self.shape[2]
+
+    def group_words(self, config: EngineConfig) -> int:
+        """Spike words that F codes fill: the cycles that draining them takes."""
+        return 1 if self.output is None else max(1, self.output.field * config.fire_lanes // config.word_bits)
+
+    @property
+    def jobs(self) -> int:
+        return self.pixels * self.window[0] * self.window[1] * self.blocks
+
+    def places(self) -> list[tuple[int, int]]:
+        """Output coordinates (y, x) before the pool, in the order of the walk."""
+        wh, ww = self.window
+        return [
+            (self.rows[py * wh + dy], self.columns[px * ww + dx])
+            for py in range(self.shape[1])
+            for px in range(self.shape[2])
+            for dy in range(wh)
+            for dx in range(ww)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mapping:
+    """A network on an engine: everything that the memory images, the cycle model and the tests need."""
+
+    net: SpikeNet
+    config: EngineConfig
+    layers: tuple[MappedLayer, ...]  # parts of layers, where weights are streamed
+    tensors: Map[str, TensorLayout]
+    image_double: bool
+    needs: Map[str, int]  # depth or width of each engine parameter that this network uses
+
+    def golden_fields(self, result_codes: Map[str, np.ndarray], trains: Map[str, np.ndarray] | None = None) -> Any:
+        """Fields [N, C, H, W] that each tensor holds in memory, border included; `trains` for the psg code."""
+        fields = {}
+        for name, layout in self.tensors.items():
+            if name == INPUT:
+                fields[name] = self.image_fields(result_codes[name])
+            elif layout.code == "psg":
+                if trains is None:
+                    raise ValueError("the psg code needs the golden spike trains")
+                fields[name] = trains[name]
+            else:
+                fields[name] = codes.encode(result_codes[name], layout.code, layout.top)
+        return fields
+
+    def image_fields(self, values: np.ndarray) -> np.ndarray:
+        """Fields [N, C, H, W] of image codes, which are checked, with the stored border of pad codes."""
+        layout, image, values = self.tensors[INPUT], self.net.image, np.asarray(values)
+        if values.ndim != 4 or values.shape[1:] != image.shape or not np.issubdtype(values.dtype, np.integer):
+            raise OneSpikeError(f"Image codes must be integers (N, {image.shape}), not {values.dtype} {values.shape}.")
+        if values.size and (values.min() < 0 or values.max() > self.net.top_code[INPUT]):
+            raise OneSpikeError(
+                f"Image codes of {image.bits} bits must lie in 0..{self.net.top_code[INPUT]}, not {values.min()}.."
+                f"{values.max()}; make them from real images with `net.image.quantise`."
+            )
+        top, bottom, left, right = layout.pad
+        number, channels, height, width = np.shape(values)
+        padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)
+        padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
+        padded[:, :, top : top + height, left : left + width] = values
+        return codes.encode(padded, layout.code, layout.top)
+
+
+@functools.lru_cache(maxsize=4096)
+def row_table(layer: MappedLayer, source: MappedSource) -> tuple[tuple[int, int, int], ...]:
+    """(spike word offset, weight row offset, tap rows - 1) per output row of the walk."""
+    result = []
+    for y in layer.rows:
+        tap, at, count = source.taps(0, y)
+        result.append((at * source.tensor.width * source.tensor.words, tap * source.row_stride, count - 1))
+    return tuple(result)
+
+
+@functools.lru_cache(maxsize=4096)
+def column_table(layer: MappedLayer, source: MappedSource) -> tuple[tuple[int, int, int], ...]:
+    """(spike word offset, weight row offset, words of a tap row - 1) per output column of the walk."""
+    result = []
+    for x in layer.columns:
+        tap, at, count = source.taps(1, x)
+        result.append((at * source.tensor.words, tap * source.tap_stride, count * source.tensor.words - 1))
+    return tuple(result)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations of a network on given images: dense MACs, additions with radix and with unary spikes, spikes, neurons.
+
+Every number is counted, none is estimated. Conventions:
+
+* A dense MAC is counted for every tap of every output place, padding included, as the literature does; maps before
+  the pool. A source that only copies (a shortcut: 1x1, at most one weight per channel; a pool: a kernel of ones per
+  channel) multiplies in no dense network and counts no MAC.
+* An addition is one spike added into one output channel. Padding costs none, except a stored border: the image's pad
+  code has spikes like any pixel. Weights of zero count, because the engine adds them.
+* The image is binary in every row: its pixels come as direct 8-bit values, whatever the hidden layers' code is.
+* The equivalent quantised network does the dense MACs on ceil(log2(top + 1))-bit activations. One that skips zero
+  activations does `macs_nonzero`: the honest rival of any event-driven machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..system import parallel
+from . import codes as coding
+from . import golden
+from .spec import INPUT, Layer, Source, SpikeNet
+
+CHUNK = 64  # images at a time, per thread: bounds the memory that the kept tensors need
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOperations:
+    """Counts of one layer, summed over all images.
+
+    neurons: outputs that fire or not, after the pool (or logits). neuron_operations: thresholds evaluated, before the
+    pool. neurons_fired: outputs that are not 0. spikes_radix, spikes_unary: spikes of the layer's output; none in the
+    last layer, which does not fire. activation_bits: of the equivalent quantised network's widest input.
+    """
+
+    name: str
+    macs: int
+    macs_nonzero: int
+    additions_radix: int
+    additions_unary: int
+    spikes_radix: int
+    spikes_unary: int
+    neurons: int
+    neuron_operations: int
+    neurons_fired: int
+    activation_bits: int
+    weight_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """Counts per layer over `images` images; the properties are totals over the layers, per image."""
+
+    images: int
+    image_code: str
+    layers: tuple[LayerOperations, ...]
+
+    def total(self, name: str) -> float:
+        """Sum of one count over the layers, per image."""
+        return float(sum(getattr(layer, name) for layer in self.layers) / self.images)
+
+    @property
+    def dense_macs(self) -> float:
+        return self.total("macs")
+
+    @property
+    def macs_nonzero(self) -> float:
+        return self.total("macs_nonzero")
+
+    @property
+    def additions_radix(self) -> float:
+        return self.total("additions_radix")
+
+    @property
+    def additions_unary(self) -> float:
+        return self.total("additions_unary")
+
+    @property
+    def spikes_radix(self) -> float:
+        return self.total("spikes_radix")
+
+    @property
+    def spikes_unary(self) -> float:
+        return self.total("spikes_unary")
+
+    @property
+    def spike_rate(self) -> float:
+        """Share of hidden outputs that are not 0."""
+        hidden = self.layers[:-1]
+        return sum(n.neurons_fired for n in hidden) / max(1, sum(n.neurons for n in hidden))
+
+
+def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image_code: str = "signed") -> Operations:
+    """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
+
+    image_code: "signed" (digits, the engine's default for 8-bit pixels), "signed4" (the same for up to 4 bits) or
+    "radix" (plain binary).
+    """
+    if image_code not in ("signed", "signed4", "radix"):
+        raise OneSpikeError(f"The image code must be 'signed', 'signed4' or 'radix', not {image_code!r}.")
+    if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
+        raise OneSpikeError("There is nothing to count: give at least one image.")
+    if isinstance(images, Mapping):
+        given = {name: np.asarray(values) for name, values in images.items()}
+    else:
+        given = {INPUT: net.image.quantise(images)}
+    total = len(given[INPUT])
+
+    def part(start: int) -> list[dict[str, int]]:
+        tensors = {name: values[start : start + CHUNK] for name, values in given.items()}
+        if not isinstance(images, Mapping):
+            tensors = golden.run(net, tensors[INPUT], layers=True).codes
+        return _count(net, tensors, image_code)
+
+    parts = parallel.each(part, range(0, total, CHUNK))
+    layers = []
+    for index, layer in enumerate(net.layers):
+        sums = {name: sum(part[index][name] for part in parts) for name in parts[0][index]}
+        bits = max(net.top_code[source.tensor].bit_length() for source in layer.sources)
+        layers.append(
+            LayerOperations(
+                name=layer.name,
+                macs=total * dense_macs(net, layer),
+                neurons=total * math.prod(net.shapes[layer.name]),
+                neuron_operations=total * math.prod(net.conv_shapes[layer.name]),
+                activation_bits=bits,
+                weight_bits=net.weight_bits,
+                **sums,
+            )
+        )
+    return Operations(images=total, image_code=image_code, layers=tuple(layers))
+
+
+def is_copy(source: Source) -> bool:
+    """Whether the source only scales channels one by one, as a shortcut, or adds up their places, as a pool: there a
+    dense network multiplies nothing.
+    """
+    weights = source.weights
+    if weights.shape[1] == 1 or np.count_nonzero(weights.any((2, 3)), axis=1).max() > 1:
+        return False
+    return weights.shape[2:] == (1, 1) or (source.shift == 0 and bool(((weights == 0) | (weights == 1)).all()))
+
+
+def dense_macs(net: SpikeNet, layer: Layer) -> int:
+    """MACs of one image in the dense network, padding included."""
+    _, height, width = net.conv_shapes[layer.name]
+    return sum(height * width * source.weights.size for source in layer.sources if not is_copy(source))
+
+
+def cover(size: int, kernel: int, starts: Sequence[int], dilation: int) -> np.ndarray:
+    """How often each of `size` coordinates is read by kernels that begin at `starts` (taps outside are skipped)."""
+    taps = np.asarray(starts)[:, None] + dilation * np.arange(kernel)
+    return np.bincount(taps[(taps >= 0) & (taps < size)], minlength=size)
+
+
+def reads(
+    values: np.ndarray, source: Source, rows: Sequence[int], columns: Sequence[int], pad: np.ndarray | None = None
+) -> int:
+    """Sum of values [N, C, H, W] over output places rows x columns, their taps and channels.
+
+    pad: value per channel of a stored border, whose taps count; without one, taps outside the map are skipped.
+    """
+    (top, bottom, left, right), n = source.padding, len(values)
+    if pad is not None and pad.any() and any(source.padding):
+        bordered = np.empty((n, len(pad), values.shape[2] + top + bottom, values.shape[3] + left + right), np.int64)
+        bordered[:] = pad.reshape(1, -1, 1, 1)
+        bordered[:, :, top : top + values.shape[2], left : left + values.shape[3]] = values
+        values, top, left = bordered, 0, 0
+    _, _, kernel_h, kernel_w = source.weights.shape
+    (step_y, step_x), (gap_y, gap_x) = source.stride, source.dilation
+    tall = cover(values.shape[2], kernel_h, [y * step_y - top for y in rows], gap_y)
+    wide = cover(values.shape[3], kernel_w, [x * step_x - left for x in columns], gap_x)
+    return int(tall @ values.sum((0, 1), dtype=np.int64) @ wide)
+
+
+def spike_maps(net: SpikeNet, tensor: str, values: np.ndarray, image_code: str) -> dict[str, np.ndarray]:
+    """Per value: whether it is `nonzero`, and its spikes in the `radix` and in the `unary` network."""
+    top = net.top_code[tensor]
+    if tensor == INPUT:
+        spikes = coding.spikes(values, image_code, top)
+        return {"nonzero": values != 0, "radix": spikes, "unary": spikes}
+    return {"nonzero": values != 0, "radix": coding.spikes(values, "radix", top), "unary": values}
+
+
+def _count(net: SpikeNet, tensors: Mapping[str, np.ndarray], image_code: str) -> list[dict[str, int]]:
+    """Per layer the counts that depend on the data."""
+    maps = {name: spike_maps(net, name, np.asarray(values), image_code) for name, values in tensors.items()}
+    border = spike_maps(net, INPUT, np.array(net.image.pad_code), image_code)
+    result = []
+    for layer in net.layers:
+        _, height, width = net.conv_shapes[layer.name]
+        totals = dict.fromkeys(border, 0)
+        for source in layer.sources:
+            for kind in totals:
+                if kind == "nonzero" and is_copy(source):
+                    continue
+                pad = border[kind] if source.tensor == INPUT else None
+                found = reads(maps[source.tensor][kind], source, range(height), range(width), pad)
+                totals[kind] += layer.channels * found
+        fired = maps.get(layer.name)
+        result.append(
+            {
+                "macs_nonzero": totals["nonzero"],
+                "additions_radix": totals["radix"],
+                "additions_unary": totals["unary"],
+                "spikes_radix": int(fired["radix"].sum(dtype=np.int64)) if fired else 0,
+                "spikes_unary": int(fired["unary"].sum(dtype=np.int64)) if fired else 0,
+                "neurons_fired": int(np.count_nonzero(fired["nonzero"])) if fired else 0,
+            }
+        )
+    return result

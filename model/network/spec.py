@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SpikeNet: the integer network, the single source of truth for golden model, mapper and hardware.
+
+Every layer computes, per output channel and position, with exact integers,
+
+    acc = bias + sum over sources of W * code
+    n   = clip(acc >> shift, 0, groups)        (the spike count; the last layer gives acc itself)
+
+and then, where the layer has one, a pool over counts. See `spike_file.py` for its file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..system import parallel
+from . import fields
+
+MAX_WEIGHT_BITS = 16
+MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
+INPUT = "input"  # the name of the image tensor
+HASHED = 1 << 20  # integers that are hashed at a time
+
+
+def signed_bits(low: int, high: int) -> int:
+    """The two's complement width that holds every integer in [low, high]."""
+    return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
+
+
+def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, int, int]:
+    """The shape, after making sure that an image's tensor of it has a size that can be computed."""
+    if channels * height * width > MAX_VALUES:
+        raise OneSpikeError(
+            f"Layer {layer.name!r} has a map of {channels} x {height} x {width} values, more than {MAX_VALUES:,}; use "
+            f"smaller images."
+        )
+    return channels, height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A pool over spike counts: `max`, or `sum` (average pooling; the division sits in the next weights).
+
+    Windows that reach past the map (`ceil_mode`, padding) are clipped to it.
+    """
+
+    kind: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right
+
+    def __post_init__(self) -> None:
+        for name, count in (("kernel", 2), ("stride", 2), ("padding", 4)):
+            object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the pool's {name}", count))
+        if self.kind not in ("max", "sum"):
+            raise OneSpikeError(f"Pool kind must be 'max' or 'sum', not {self.kind!r}.")
+        if min(*self.kernel, *self.stride) < 1:
+            raise OneSpikeError(f"Pool kernel and stride must be at least 1, not {self.kernel} and {self.stride}.")
+        top, bottom, left, right = self.padding
+        if max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1] or min(self.padding) < 0:
+            raise OneSpikeError(f"Pool padding {self.padding} must be smaller than the kernel {self.kernel}.")
+
+    def output_shape(self, height: int, width: int) -> tuple[int, int]:
+        """How many windows lie one below and one beside another on a map of `height` x `width`."""
+        top, bottom, left, right = self.padding
+        return (
+            max(0, (height + top + bottom - self.kernel[0]) // self.stride[0] + 1),
+            max(0, (width + left + right - self.kernel[1]) // self.stride[1] + 1),
+        )
+
+    def windows(self, height: int, width: int) -> tuple[list[range], list[range]]:
+        """The rows and the columns of each window, clipped to a map of `height` x `width`."""
+        rows, columns = self.output_shape(height, width)
+
+        def axis(count: int, size: int, before: int, kernel: int, stride: int) -> list[range]:
+            starts = [i * stride - before for i in range(count)]
+            return [range(max(0, s), min(size, s + kernel)) for s in starts]
+
+        return (
+            axis(rows, height, self.padding[0], self.kernel[0], self.stride[0]),
+            axis(columns, width, self.padding[2], self.kernel[1], self.stride[1]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """One input tensor of a layer and the integer kernel on it (a linear layer is a kernel as large as the map).
+
+    weights: int16 [out channels, in channels, kernel height, kernel width].
+    padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
+    shift: every weight counts 2**shift times (for sources such as shortcuts, whose weights are larger than the rest).
+    """
+
+    tensor: str
+    weights: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        fields.name(self.tensor, "The tensor of a source")
+        object.__setattr__(self, "weights", fields.integers(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
+        for name, count in (("stride", 2), ("padding", 4), ("dilation", 2)):
+            object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the {name} of a source", count))
+        object.__setattr__(self, "shift", fields.whole(self.shift, "The shift of a source"))
+        if min(*self.stride, *self.dilation, *self.weights.shape) < 1 or min(self.padding) < 0:
+            raise OneSpikeError(
+                f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
+                f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, "
+                f"padding {self.padding}."
+            )
+        if not 0 <= self.shift <= 15:
+            raise OneSpikeError(f"The shift of a source must lie in 0..15, not {self.shift}.")
+
+    def output_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result for a source map of `height` x `width`."""
+        top, bottom, left, right = self.padding
+        _, _, kernel_h, kernel_w = self.weights.shape
+        return (
+            (height + top + bottom - self.dilation[0] * (kernel_h - 1) - 1) // self.stride[0] + 1,
+            (width + left + right - self.dilation[1] * (kernel_w - 1) - 1) // self.stride[1] + 1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One layer of the machine.
+
+    bias: int64 [channels]; shift: int8 [channels], theta of one count = 2**shift; groups: g, the most spikes a
+    value can have, or 0 for the last layer, which does not fire; step: the real value of one count (or of one unit
+    of the accumulator in the last layer), kept for reports only.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    bias: np.ndarray
+    shift: np.ndarray
+    groups: int
+    pool: Pool | None = None
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise OneSpikeError(f"Layer {self.name!r} has no source.")
+        fields.name(self.name, "The name of a layer")
+        channels = self.sources[0].weights.shape[0]
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "groups", fields.whole(self.groups, f"Layer {self.name!r}: groups", 2**62))
+        object.__setattr__(self, "step", fields.real(self.step, f"Layer {self.name!r}: the step"))
+        object.__setattr__(self, "bias", fields.integers(self.bias, np.int64, f"The bias of layer {self.name!r}", 1))
+        object.__setattr__(self, "shift", fields.integers(self.shift, np.int8, f"The shift of layer {self.name!r}", 1))
+        if any(s.weights.shape[0] != channels for s in self.sources) or not (
+            len(self.bias) == len(self.shift) == channels
+        ):
+            raise OneSpikeError(f"Layer {self.name!r}: sources, bias and shift disagree on the number of channels.")
+        if self.shift.min() < 0 or self.shift.max() > 40:
+            raise OneSpikeError(f"Layer {self.name!r}: every shift must lie in 0..40.")
+        if not 0 <= self.groups < 2**16:
+            raise OneSpikeError(f"Layer {self.name!r}: groups must lie in 0..65535, not {self.groups}.")
+        if not self.fires and (self.pool is not None or self.shift.any()):
+            raise OneSpikeError(f"Layer {self.name!r} does not fire, so it can have neither a pool nor a shift.")
+
+    @property
+    def channels(self) -> int:
+        return self.sources[0].weights.shape[0]
+
+    @property
+    def fires(self) -> bool:
+        return self.groups > 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Image:
+    """The input tensor: codes 0..2**bits - 1, with `x = code * scale + offset` per channel in the module's own scale.
+
+    pad_code: the code that padding of the first layer must hold, by default the one nearest to x = 0 in each channel
+    (a module that normalises its input itself pads with its mean).
+    """
+
+    shape: tuple[int, int, int]
+    bits: int = 8
+    scale: tuple[float, ...] = field(default=())
+    offset: tuple[float, ...] = field(default=())
+    pad_code: tuple[int, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
+        object.__setattr__(self, "bits", fields.whole(self.bits, "The bits of a pixel"))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
+        if not 1 <= self.bits <= 8:
+            raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
+        channels = self.shape[0]
+        for name, default in (("scale", 1 / (2**self.bits - 1)), ("offset", 0.0)):
+            values = fields.reals(getattr(self, name), f"the image {name}") or (default,) * channels
+            if len(values) != channels or not all(math.isfinite(v) for v in values):
+                raise OneSpikeError(f"The image {name} must be {channels} finite numbers, not {values}.")
+            object.__setattr__(self, name, values)
+        if min(self.scale) <= 0:
+            raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
+        top = 2**self.bits - 1
+        nearest = (round(min(top, max(0, -o / s))) for s, o in zip(self.scale, self.offset, strict=True))
+        object.__setattr__(self, "pad_code", fields.wholes(self.pad_code, "the pad code") or tuple(nearest))
+        if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
+            raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
+
+    def quantise(self, images: Any) -> np.ndarray:
+        """Codes uint8 [N, C, H, W] of images, by the rule of `pixels.py`: integers are codes, floats are rounded."""
+        from .pixels import image_codes
+
+        return image_codes(self, images)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpikeNet:
+    """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
+
+    meta: free text facts (where the network came from, accuracies); never used in arithmetic.
+    """
+
+    image: Image
+    layers: tuple[Layer, ...]
+    weight_bits: int = 8
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise OneSpikeError("A SpikeNet needs at least one layer.")
+        object.__setattr__(self, "weight_bits", fields.whole(self.weight_bits, "Weight bits"))
+        if not isinstance(self.meta, dict):
+            raise OneSpikeError(f"The facts of a network (meta) must be a dictionary, not {type(self.meta).__name__}.")
+        if not 1 < self.weight_bits <= MAX_WEIGHT_BITS:
+            raise OneSpikeError(f"Weight bits must lie in 2..{MAX_WEIGHT_BITS}, not {self.weight_bits}.")
+        seen: set[str] = {INPUT}
+        limit = 2 ** (self.weight_bits - 1)
+        for index, layer in enumerate(self.layers):
+            if layer.name in seen:
+                raise OneSpikeError(f"Two tensors are called {layer.name!r}.")
+            if layer.fires == (index == len(self.layers) - 1):
+                raise OneSpikeError(f"Layer {layer.name!r}: every layer but the last must fire, and the last must not.")
+            for source in layer.sources:
+                if source.tensor not in seen:
+                    raise OneSpikeError(f"Layer {layer.name!r} reads {source.tensor!r}, which no earlier layer makes.")
+                if source.weights.min() < -limit or source.weights.max() >= limit:
+                    raise OneSpikeError(f"Layer {layer.name!r}: weights do not fit in {self.weight_bits} bits.")
+            seen.add(layer.name)
+        _ = self.shapes  # raises where shapes disagree
+
+    @functools.cached_property
+    def conv_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (C, H, W) of every layer before its pool."""
+        return self._both_shapes[0]
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (C, H, W) of every tensor, after its pool."""
+        return self._both_shapes[1]
+
+    @functools.cached_property
+    def _both_shapes(self) -> tuple[dict[str, tuple[int, int, int]], dict[str, tuple[int, int, int]]]:
+        shapes: dict[str, tuple[int, int, int]] = {INPUT: self.image.shape}
+        conv_shapes: dict[str, tuple[int, int, int]] = {}
+        for layer in self.layers:
+            found: set[tuple[int, int]] = set()
+            for source in layer.sources:
+                channels, height, width = shapes[source.tensor]
+                if source.weights.shape[1] != channels:
+                    raise OneSpikeError(
+                        f"Layer {layer.name!r} expects {source.weights.shape[1]} channels of {source.tensor!r}, "
+                        f"which has {channels}."
+                    )
+                top, bottom, left, right = source.padding
+                _fits(layer, channels, height + top + bottom, width + left + right)
+                found.add(source.output_shape(height, width))
+            if len(found) != 1 or min(min(found)) < 1:
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: its sources give the shapes {sorted(found)}; need one, not empty."
+                )
+            height, width = found.pop()
+            conv_shapes[layer.name] = _fits(layer, layer.channels, height, width)
+            if layer.pool is not None:
+                rows, columns = layer.pool.output_shape(height, width)
+                if not rows or not columns:
+                    raise OneSpikeError(f"Layer {layer.name!r}: its pool is larger than the {height}x{width} map.")
+                height, width = rows, columns
+            shapes[layer.name] = (layer.channels, height, width)
+        return conv_shapes, shapes
+
+    @functools.cached_property
+    def top_code(self) -> dict[str, int]:
+        """The largest code of every tensor: 2**bits - 1 for the image, g, or g times the window of a sum pool."""
+        top = {INPUT: 2**self.image.bits - 1}
+        for layer in self.layers[:-1]:
+            window = math.prod(layer.pool.kernel) if layer.pool is not None and layer.pool.kind == "sum" else 1
+            top[layer.name] = layer.groups * window
+        return top
+
+    def accumulator_range(self, layer: Layer) -> tuple[int, int]:
+        """Proven bounds of every sum the layer can hold, with and without its bias, partial or complete.
+
+        A sum of any subset of the terms W * code, 0 <= code <= top, lies between the sum of the negative and the sum
+        of the positive W, each times top; the bias is added once.
+        """
+        low = np.zeros(layer.channels, object)  # integers of Python: no bias and no code is too large for them
+        high = np.zeros(layer.channels, object)
+        for source in layer.sources:
+            for total, part in ((low, np.minimum), (high, np.maximum)):
+                sums = part(source.weights, 0).sum((1, 2, 3), dtype=np.int64).astype(object)
+                total += sums * (self.top_code[source.tensor] << source.shift)
+        return (
+            int(min(low.min(), (low + layer.bias).min(), layer.bias.min())),
+            int(max(high.max(), (high + layer.bias).max(), layer.bias.max())),
+        )
+
+    @functools.cached_property
+    def accumulator_bits(self) -> int:
+        """The width that no accumulator of any layer can overflow."""
+        return max(signed_bits(*self.accumulator_range(layer)) for layer in self.layers)
+
+    @property
+    def output(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the last layer; logits are flat, in this order."""
+        return self.shapes[self.layers[-1].name]
+
+    @property
+    def classes(self) -> int:
+        return math.prod(self.output)
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 over every integer and geometry of the network (not over `meta`)."""
+        from .spike_file import contents
+
+        manifest, arrays = contents(self)
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+        for name in sorted(arrays):
+            digest.update(name.encode())
+            values = arrays[name].reshape(-1)
+            for start in range(0, len(values), HASHED):  # eight bytes each: not all at a time
+                digest.update(values[start : start + HASHED].astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @parallel.takes_threads
+    def golden(
+        self,
+        images: Any,
+        *,
+        layers: bool = False,
+        trains: bool = False,
+        operations: bool = False,
+        progress: Callable[[int], None] | None = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Integer logits int64 [N, classes] of images [N, C, H, W]: integers are codes, floats are in the module's own
+        scale, as `pixels.py` says; (N, C, L) and (N, F) are taken as `convert` takes them.
+
+        With `layers` (every tensor's codes), `trains` (the literal PSG spikes of eq. 11) or `operations` (dense MACs,
+        additions and spikes, see operations.py) a `golden.Result` that holds them too. threads: how many work at a time
+        (by default ONESPIKE_THREADS of the environment, or every core); the result is the same for any number.
+        """
+        from . import golden
+        from .operations import count
+
+        codes = self.image.quantise(images)
+        result = golden.run(self, codes, layers=layers, trains=trains, progress=progress)  # type: ignore[call-overload]
+        if not operations:
+            return result
+        if isinstance(result, np.ndarray):
+            result = golden.Result(logits=result)
+        result.operations = count(self, result.codes if layers else codes)
+        return result
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.spike` file, see spike_file.py."""
+        from .spike_file import save
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> SpikeNet:
+        """Read and validate a `.spike` file."""
+        from .spike_file import load
+
+        return load(Path(path))

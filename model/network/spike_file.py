@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `.spike` file: a zip of `manifest.json` and one `.npy` per array; docs/spike-format.md describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..system import bounded
+from ..system.files import write_atomically
+from .spec import Image, Layer, Pool, Source, SpikeNet
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
+
+
+def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The geometry as JSON, and the arrays by file name."""
+    arrays: dict[str, np.ndarray] = {}
+    layers = []
+    for index, layer in enumerate(net.layers):
+        entry: dict[str, Any] = {"name": layer.name, "groups": layer.groups, "step": layer.step, "sources": []}
+        entry["pool"] = dataclasses.asdict(layer.pool) if layer.pool is not None else None
+        arrays[f"{index}.bias"], arrays[f"{index}.shift"] = layer.bias, layer.shift
+        for position, source in enumerate(layer.sources):
+            arrays[f"{index}.{position}.weights"] = source.weights
+            keys = ("tensor", "stride", "padding", "dilation", "shift")
+            entry["sources"].append({key: getattr(source, key) for key in keys})
+        layers.append(entry)
+    return {"image": dataclasses.asdict(net.image), "layers": layers, "weight_bits": net.weight_bits}, arrays
+
+
+def save(net: SpikeNet, path: Path) -> None:
+    """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
+    geometry, arrays = contents(net)
+    manifest = {"format": "onespike", "version": FORMAT_VERSION, **geometry, "hash": net.hash, "meta": net.meta}
+    text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    if len(text) > MOST_MANIFEST:
+        raise OneSpikeError(
+            f"Geometry and facts of the network take {len(text):,} bytes, more than the {MOST_MANIFEST:,} that a "
+            f".spike file has room for; keep fewer facts in meta."
+        )
+    members = {MANIFEST: text}
+    for name in sorted(arrays):
+        data = io.BytesIO()
+        np.lib.format.write_array(data, arrays[name], version=(1, 0), allow_pickle=False)
+        members[f"{name}.npy"] = data.getvalue()
+    packed = _zip(members, zipfile.ZIP_DEFLATED)
+    if sum(map(len, members.values())) > bounded.allowance(len(packed)):
+        packed = _zip(members, zipfile.ZIP_STORED)  # nearly nothing but zeros: a reader would take it for a bomb
+    write_atomically(path, packed)
+
+
+def _zip(members: dict[str, bytes], method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
+    return buffer.getvalue()
+
+
+def load(path: Path) -> SpikeNet:
+    """Read and validate a file; whatever is wrong with it is one OneSpikeError."""
+    broken = f"{path} is not a complete .spike file; convert the network again"
+    try:
+        with bounded.opened(path) as (file, size):
+            archive = bounded.Archive(file, size)
+            manifest = json.loads(archive.read(MANIFEST, MOST_MANIFEST))
+            if manifest.get("format") != "onespike":
+                raise OneSpikeError(f"{broken} (the manifest does not name the format).")
+            if type(version := manifest["version"]) is not int:
+                raise OneSpikeError(f"{broken} (its version is no integer).")
+            if version > FORMAT_VERSION:
+                raise OneSpikeError(
+                    f"{path} has format version {version}, newer than the {FORMAT_VERSION} that this OneSpike reads; "
+                    f"upgrade onespike."
+                )
+            try:
+                net = _network(manifest, archive)
+            except OneSpikeError as error:
+                raise OneSpikeError(f"{broken} ({bounded.shown(str(error).rstrip('.'))}).") from None
+    except OneSpikeError:
+        raise
+    except bounded.Damaged as reason:
+        raise OneSpikeError(f"{broken} ({reason}).") from None
+    except Exception as error:  # a damaged manifest can fail in a dozen ways
+        raise OneSpikeError(f"{broken} ({bounded.shown(f'{type(error).__name__}: {error}')}).") from None
+    if net.hash != manifest.get("hash"):
+        raise OneSpikeError(f"{broken} (its contents do not match its hash).")
+    return net
+
+
+def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
+    layers = []
+    for index, entry in enumerate(manifest["layers"]):
+        sources = tuple(
+            Source(
+                tensor=s["tensor"],
+                weights=archive.array(f"{index}.{position}.weights"),
+                shift=s["shift"],
+                **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
+            )
+            for position, s in enumerate(entry["sources"])
+        )
+        pool = entry["pool"]
+        if pool is not None:
+            pool = Pool(kind=pool["kind"], **{key: tuple(pool[key]) for key in ("kernel", "stride", "padding")})
+        layers.append(
+            Layer(
+                name=entry["name"],
+                sources=sources,
+                bias=archive.array(f"{index}.bias"),
+                shift=archive.array(f"{index}.shift"),
+                groups=entry["groups"],
+                pool=pool,
+                step=entry["step"],
+            )
+        )
+    image = manifest["image"]
+    return SpikeNet(
+        image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
+        layers=tuple(layers),
+        weight_bits=manifest["weight_bits"],
+        meta=manifest["meta"],
+    )

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer network as a torch module that can be trained: the same integers forward, smooth gradients backward.
+
+Forward, every activation is the whole count clip(floor(sum), 0, g), every weight a multiple of 2**-k and every bias
+too, exactly as `quantise` makes them. Backward, rounding is the identity, so the gradient is 1 inside the clamp and 0
+outside (value-range encoding, Yan, Zhou and Wong); the steps learn as in LSQ (Esser et al., arXiv 1902.08153).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..convert.converter import Conversion
+from ..convert.exact import common_factor
+from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
+from ..frontend.graph import Node, Staircase, Term
+from ..network.spec import INPUT, Pool
+
+
+class ClampQuantised(nn.Module):
+    """The network of a `Conversion` with trainable weights, biases and steps (in float64, as `quantise` reads them).
+
+    Tensors hold codes (counts), as in the hardware; what a count is worth sits in the weights that read it. Sums are
+    multiples of 2**-k below 2**24, so that float32 holds them exactly: the codes equal those of the golden model, and
+    the logits are its integers times the last layer's step.
+    """
+
+    def __init__(self, conversion: Conversion) -> None:
+        super().__init__()
+        self.conversion = conversion
+        self.nodes = conversion.graph.nodes
+        self.norms = [[_norms(term.weights) for term in node.terms] for node in self.nodes]
+        self.weights = nn.ModuleList(
+            nn.ParameterList(
+                nn.Parameter(torch.tensor(term.weights) / norm.view(-1, 1, 1, 1), not node.exact)
+                for term, norm in zip(node.terms, norms, strict=True)
+            )
+            for node, norms in zip(self.nodes, self.norms, strict=True)
+        )
+        # A bias learns in units of its channel's clip level, a weight in units of its channel's kernel.
+        self.levels = [
+            _power_of_two(conversion.steps[n.name] * conversion.groups[n.name])
+            if n.name in conversion.steps
+            else torch.ones(n.channels, dtype=torch.float64)
+            for n in self.nodes
+        ]
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.tensor(n.bias) / level, not n.exact)
+            for n, level in zip(self.nodes, self.levels, strict=True)
+        )
+        self.steps = nn.ParameterDict(
+            {
+                str(index): nn.Parameter(torch.tensor(conversion.steps[node.name]).log())
+                for index, node in enumerate(self.nodes)
+                if node.fires and not node.exact
+            }
+        )
+        self.scale = torch.tensor(conversion.image.scale, dtype=torch.float64)
+        self.offset = torch.tensor(conversion.image.offset, dtype=torch.float64)
+        self.pad_code = torch.tensor(conversion.image.pad_code, dtype=torch.float32).view(1, -1, 1, 1)
+        scales = {INPUT: image_scale(conversion.image)}
+        for node in self.nodes:
+            step = conversion.steps.get(node.name, np.ones(node.channels))
+            scales[node.name] = output_scale(node, step, conversion.groups.get(node.name, 0), scales)
+        self.tops = {name: scale.top for name, scale in scales.items()}
+
+    def step(self, index: int) -> Tensor:
+        """The worth of one count of a node [channels]; its clip level stays below the activation's ceiling."""
+        node = self.nodes[index]
+        if not node.fires:
+            return torch.ones(node.channels, dtype=torch.float64)
+        step = self.steps[str(index)].exp()
+        return step if node.ceiling is None else step.clamp(max=node.ceiling / self.conversion.groups[node.name])
+
+    def kernels(self, index: int) -> list[Tensor]:
+        """The weights of a node's terms, in the scale of the float network."""
+        parameters = cast(nn.ParameterList, self.weights[index])
+        return [w * norm.view(-1, 1, 1, 1) for w, norm in zip(parameters, self.norms[index], strict=True)]
+
+    def bias(self, index: int) -> Tensor:
+        """The bias of a node, in the scale of the float network."""
+        return self.biases[index] * self.levels[index]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, C, H, W] in the module's own scale."""
+        pixels = (images - self.offset.view(1, -1, 1, 1)) / self.scale.view(1, -1, 1, 1)
+        codes = {INPUT: pixels.round().clamp(0, 2**self.conversion.image.bits - 1).float()}
+        worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
+        for index, node in enumerate(self.nodes):
+            source = node.terms[0].tensor
+            if node.exact:
+                base = self.pad_code if source == INPUT else None
+                kernel = torch.tensor(node.terms[0].weights, dtype=torch.float32)
+                counts = convolved(codes[source], kernel, node.terms[0], base)
+                worth[node.name], offsets[node.name] = worth[source], offsets[source] * summed(node)
+            else:
+                step = self.step(index)
+                sums = self._sums(index, codes, worth, offsets, step)
+                if not node.fires:
+                    return sums.flatten(1)
+                counts = _pass(sums, sums.floor()).clamp(0, self.conversion.groups[node.name])
+                worth[node.name], offsets[node.name] = step, torch.zeros_like(step)
+            if node.pool is not None:
+                counts = pooled(counts, node.pool)
+                if node.pool.kind == "sum":
+                    offsets[node.name] = offsets[node.name] * (node.pool.kernel[0] * node.pool.kernel[1])
+            codes[node.name] = counts
+        raise AssertionError("the last node does not fire")
+
+    def _sums(
+        self, index: int, codes: dict[str, Tensor], worth: dict[str, Tensor], offsets: dict[str, Tensor], step: Tensor
+    ) -> Tensor:
+        """bias + sum of W * code in units of one count, float32; with the half of round-to-nearest."""
+        node = self.nodes[index]
+        real, bias = [], self.bias(index)
+        for weights, term in zip(self.kernels(index), node.terms, strict=True):
+            real.append(weights * worth[term.tensor][:, None, None] / step[:, None, None, None])
+            bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
+        bias = bias / step
+        unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
+        total = _pass(bias, ((bias * unit + half).round()) / unit).float().view(1, -1, 1, 1)
+        for weights, term, lift in zip(real, node.terms, lifts, strict=True):
+            scale = (unit / 2**lift).view(-1, 1, 1, 1)
+            rounded = _pass(weights, (weights * scale).round() / scale).float()
+            base = self.pad_code if term.tensor == INPUT else None
+            total = total + convolved(codes[term.tensor], rounded, term, base)
+        return total
+
+    def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:
+        """Integer units per count [channels], the shift of every source, and the half step in those units."""
+        arithmetic = self.conversion.arithmetic
+        tops = [self.tops[term.tensor] for term in node.terms]
+        if not node.fires:
+            lifts = [term.lift for term in node.terms]
+            factor = common_factor(real, bias, tops, lifts, arithmetic)
+            unit = torch.full((node.channels,), factor, dtype=torch.float64)
+            return unit, lifts, torch.zeros_like(unit)
+        shift, lifts = thresholds(node.name, real, bias, tops, self.conversion.groups[node.name], arithmetic)
+        unit = torch.tensor(np.ldexp(1.0, shift))
+        return unit, lifts, (unit / 2).floor() if nearest(node, arithmetic) else torch.zeros_like(unit)
+
+    def result(self) -> Conversion:
+        """The trained weights, biases and steps as a `Conversion`."""
+        nodes, steps = [], {}
+        for index, node in enumerate(self.nodes):
+            terms = tuple(
+                dataclasses.replace(term, weights=weights.detach().numpy().copy())
+                for weights, term in zip(self.kernels(index), node.terms, strict=True)
+            )
+            nodes.append(dataclasses.replace(node, terms=terms, bias=self.bias(index).detach().numpy().copy()))
+            if str(index) in self.steps:
+                steps[node.name] = self.step(index).detach().numpy().copy()
+        graph = dataclasses.replace(self.conversion.graph, nodes=tuple(nodes))
+        return dataclasses.replace(self.conversion, graph=graph, steps=steps)
+
+
+class FloatGraph(nn.Module):
+    """The float network of a `Conversion` in torch, without gradients: the teacher."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        super().__init__()
+        self.nodes = conversion.original.nodes
+        self.pad = torch.tensor(conversion.original.pad, dtype=torch.float32).view(1, -1, 1, 1)
+        self.weights = [[torch.tensor(t.weights, dtype=torch.float32) for t in node.terms] for node in self.nodes]
+        self.biases = [torch.tensor(node.bias, dtype=torch.float32).view(1, -1, 1, 1) for node in self.nodes]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, C, H, W]."""
+        tensors = {INPUT: images}
+        for node, weights, bias in zip(self.nodes, self.weights, self.biases, strict=True):
+            value = bias
+            for term, kernel in zip(node.terms, weights, strict=True):
+                base = self.pad if term.tensor == INPUT else None
+                value = value + convolved(tensors[term.tensor], kernel, term, base)
+            if node.fires:
+                if node.staircase is not None:
+                    value = climbed(value, node.staircase)
+                elif not node.exact:
+                    value = value.clamp(0, node.ceiling)
+                value = pooled(value, node.pool) if node.pool is not None else value
+            tensors[node.name] = value
+        return tensors[self.nodes[-1].name].flatten(1)
+
+
+def _norms(weights: np.ndarray) -> Tensor:
+    """The Euclidean norm of every channel's kernel, as powers of two, so that dividing by it changes no bit."""
+    return _power_of_two(np.sqrt((weights**2).sum((1, 2, 3))))
+
+
+def _power_of_two(values: np.ndarray) -> Tensor:
+    """The nearest powers of two [channels]; 1 for 0."""
+    return torch.tensor(np.exp2(np.rint(np.log2(np.where(values > 0, values, 1.0)))))
+
+
+def _pass(value: Tensor, rounded: Tensor) -> Tensor:
+    """`rounded`, exactly, with the gradient of `value`."""
+    return rounded.detach() + (value - value.detach())
+
+
+def climbed(value: Tensor, staircase: Staircase) -> Tensor:
+    """`Staircase.__call__` of [N, C, H, W]."""
+    step = torch.tensor(staircase.step, dtype=value.dtype).view(1, -1, 1, 1)
+    counts = value / step
+    rounded = {"half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor()}
+    return rounded[staircase.rounding].clamp(0, staircase.groups) * step
+
+
+def convolved(tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None) -> Tensor:
+    """One term; the image's padding holds `base`."""
+    top, bottom, left, right = term.padding
+    if any(term.padding):
+        around = (left, right, top, bottom)
+        tensor = F.pad(tensor, around) if base is None else F.pad(tensor - base, around) + base
+    return F.conv2d(tensor, weights, None, term.stride, 0, term.dilation)
+
+
+def pooled(counts: Tensor, pool: Pool) -> Tensor:
+    """Maximum or sum of every window; counts are never negative, so zeros around the map change neither."""
+    top, bottom, left, right = pool.padding
+    if any(pool.padding):
+        counts = F.pad(counts, (left, right, top, bottom))
+    if pool.kind == "max":
+        return F.max_pool2d(counts, pool.kernel, pool.stride)
+    return F.avg_pool2d(counts, pool.kernel, pool.stride, divisor_override=1)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clamp-and-quantise training: a few epochs in which the network learns with the integers that it will run on.
+
+Batch norm is folded beforehand, and the trained module computes the golden model's own integers (`clamped`), so
+nothing is lost between training and hardware.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..convert.converter import Conversion, check_images, prepare
+from ..errors import OneSpikeError
+from ..network.judge import judge
+from .clamped import ClampQuantised, FloatGraph
+from .data import Dataset
+from .train import Training, fit, wrong
+
+
+def finetune(
+    network: Any,
+    data: Dataset,
+    *,
+    epochs: int = 4,
+    rate: float = 1e-3,
+    batch: int = 100,
+    shift: int = 2,
+    flip: bool = False,
+    distil: float = 0.5,
+    temperature: float = 1.0,
+    mix: float = 0.0,
+    seed: int = 0,
+    checkpoints: str | Path | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Conversion:
+    """Train the quantised network for a few epochs; `.net` of the result is the integer network.
+
+    network: a `Conversion`, or whatever `prepare` takes, which `settings` go to (the data serve as calibration).
+    data: images in the module's own scale. distil: weight of the float network's answers beside the labels;
+    temperature: what both logits are divided by before they are compared. mix: blend every image with another one, up
+    to this share (Zhang et al., arXiv 1710.09412); only the float network can answer for such images, so that distil
+    must be 1. They show more of the float network's function than the images that it has learned by heart.
+    checkpoints: a folder that keeps the state after every epoch, so that the same call goes on after a break. Equal
+    seeds give equal networks on the same machine and number of threads. Raises OneSpikeError as `prepare` does.
+    """
+    if not len(data):
+        raise OneSpikeError(f"The data set {data.name} is empty.")
+    if not isinstance(network, Conversion):
+        settings.setdefault("calibration", data.images)
+        network = prepare(network, **settings)
+    elif settings:
+        raise OneSpikeError(f"{sorted(settings)[0]!r} is fixed by the conversion already; leave it out.")
+    if not 0 <= distil <= 1:
+        raise OneSpikeError(f"distil must lie in 0..1, not {distil}.")
+    if not temperature > 0:
+        raise OneSpikeError(f"temperature must be positive, not {temperature}.")
+    if mix and distil != 1:
+        raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
+    check_images(data.images, network.image)
+    judge(network.net.output, data.labels, repr(data.name))
+    model, teacher = ClampQuantised(network), FloatGraph(network)
+
+    def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        one = logits.shape[1] == 1
+        with torch.no_grad():
+            asked = teacher(images) / temperature if distil else None
+            answers = None if asked is None else asked.sigmoid() if one else asked.softmax(1)
+        found = (1 - distil) * wrong(logits, labels)
+        if answers is not None and one:
+            found = found + distil * temperature**2 * F.binary_cross_entropy_with_logits(logits / temperature, answers)
+        elif answers is not None:
+            likely = (logits / temperature).log_softmax(1)
+            found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
+        return found
+
+    plan = Training(
+        epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, mix=mix, seed=seed
+    )
+    checkpoint = None
+    if checkpoints is not None:
+        digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature]).encode())
+        digest.update(data.images.tobytes() + data.labels.tobytes())
+        checkpoint = Path(checkpoints) / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
+    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress)
+    return model.result()

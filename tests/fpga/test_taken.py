@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board that changes hands, and a line that must fall quiet: the host is never given another network's answers."""
+
+import random
+import zlib
+
+import numpy as np
+import pytest
+from blocks import random_mapping
+from test_cli import small_net
+from test_host import PIXELS, TAKEN, FakeBoard, other_net
+from test_judge import one_output
+
+from onespike.fpga import link as links
+from onespike.fpga.host import Board
+from onespike.fpga.link import LinkError, MmioLink, PacketLink, SpiLink
+from onespike.fpga.protocol import OK, Reply, reply_frame
+from onespike.hw.config import EngineConfig
+from onespike.hw.fronts.registers import CONFIG, ID, VERSION, flag, parameter_words, word
+from onespike.model.cost.choose import fewest_slices
+from onespike.model.errors import OneSpikeError
+from onespike.model.mapping.images import fingerprint, image_beats, memory_images
+from onespike.model.mapping.mapper import fit_config, map_network
+
+
+class Line(PacketLink):
+    """A board that forgets a request that stopped short only when the line has been quiet for 20 ms; time passes while
+    the host waits. lost: how many bytes of the next request never arrive; talk: bytes that it sends by itself."""
+
+    def __init__(self, memory):
+        super().__init__("The board", 2.0)
+        self.memory, self.now, self.heard, self.pending, self.out = memory, 0.0, 0.0, b"", b""
+        self.lost, self.talk = 0, 0
+
+    def send(self, data):
+        if self.now - self.heard >= 0.02:
+            self.pending = b""
+        self.heard, self.out = self.now, b""
+        self.pending += data[: len(data) - self.lost]
+        self.lost = 0
+        if len(self.pending) == 7:  # a read request
+            tag, _, address, count = self.pending[1:5]
+            self.out = reply_frame(Reply(tag, OK, tuple(self.memory.get(address + i, 0) for i in range(count))))
+            self.pending = b""
+        elif len(self.pending) > 7:
+            self.pending = b""  # a wrong CRC: what follows is dropped until the line is quiet
+
+    def receive(self, seconds):
+        self.now += seconds
+        if self.talk:
+            self.talk -= 1
+            return b"?"
+        data, self.out = self.out, b""
+        return data
+
+
+def test_recovery_waits_for_a_quiet_line(monkeypatch):
+    """Otherwise the next request is the rest of the one that was cut; what the board still says is dropped first."""
+    config = random_mapping(random.Random(1)).config
+    line = Line(FakeBoard(config).memory)
+    monkeypatch.setattr(links.time, "monotonic", lambda: line.now)
+    board = Board(line)
+    line.lost = 3
+    assert board.status()["running"] is False
+    for talk, least, most in ((0, 0.3, 0.4), (7, 0.6, 0.7), (1000, 2.0, 2.1)):
+        line.talk, before = talk, line.now
+        line.recover()
+        assert least <= line.now - before + 1e-9 and line.now - before <= most
+    line.talk = 0
+    silent = SpiLink(FakeBoard(config))  # 0 is not a word
+
+    def tick(seconds):
+        line.now += seconds
+        return b"\0" * 16
+
+    monkeypatch.setattr(silent, "receive", tick)
+    before = line.now
+    silent.recover()
+    assert line.now - before <= 0.4
+
+
+class Core(dict):
+    """A core behind a memory map: it runs whatever has been loaded last. `faults`: events of the next images."""
+
+    def __init__(self, config, *networks, built_in=None):
+        super().__init__({0: ID, 4: VERSION, 8: 0x10})
+        self.update({CONFIG + 4 * i: value for i, value in enumerate(parameter_words(config))})
+        self.known, self.words, self.beats, self.logits, self.faults = {}, [], [], [], []
+        for net in networks:
+            mapping = fewest_slices(net, config)
+            images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), net.golden(PIXELS[:, None]), strict=True))
+            self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in images}
+            if net is built_in:
+                self[4 * word("network")] = self.loaded = fingerprint(memory_images(mapping), config)
+
+    def read(self, offset):
+        if offset == 4 * word("status"):
+            return flag("status", "result") * bool(self.logits)
+        return self.logits.pop(0) if offset == 4 * word("logit") else self.get(offset, 0)
+
+    def write(self, offset, value):
+        self[offset] = value
+        if offset == 4 * word("control") and not value:
+            self.update({4 * word(name): 0 for name in ("counter", "events")})
+            self.beats, self.logits, self.words = [], [], []
+        elif offset == 4 * word("load"):
+            self.words.append(value)
+            self.loaded, self[4 * word("network")] = zlib.crc32(np.array(self.words, "<u4").tobytes()), 0
+        elif offset in (4 * word("image"), 4 * word("image_last")):
+            self.beats.append(value)
+            if offset == 4 * word("image_last"):
+                self[4 * word("events")] = self.faults.pop(0) if self.faults else flag("events", "done")
+                self.logits += [int(v) & 0xFFFFFFFF for v in self.known[self.loaded][tuple(self.beats)]]
+                self.beats = []
+
+
+@pytest.fixture
+def core():
+    config = map_network(small_net(), fit_config(small_net(), EngineConfig(banks=1, lanes=4, fire_lanes=4))).config
+    return Core(config, small_net(), other_net(), built_in=small_net())
+
+
+def test_another_host_takes_the_board(core):
+    """Whenever it does so, the first one is told, and gets no answer of the other network."""
+    images, expected = PIXELS[:, None], small_net().golden(PIXELS[:, None])
+    first, second = Board(MmioLink(core)), Board(MmioLink(core))
+    first.load(small_net())
+    for _ in range(2):
+        assert np.array_equal(first.classify(images).logits, expected)
+    second.load(other_net())
+    assert np.array_equal(second.classify(images).logits, other_net().golden(images))
+    for call in (lambda: first.classify(images), first.counters):
+        with pytest.raises(OneSpikeError, match=TAKEN):
+            call()
+    first.load(small_net())
+    with pytest.raises(OneSpikeError, match=TAKEN):  # in the middle
+        first.classify(images, progress=lambda: second.load(other_net()))
+    first.load(small_net())
+    core[4 * word("network")] = 5  # not by a load, but by another design
+    with pytest.raises(OneSpikeError, match=TAKEN):
+        first.classify(images)
+
+
+def test_what_is_ours_stays_ours(core):
+    """Faults, restarts, counters and stops of our own are no other host's."""
+    images, expected = PIXELS[:, None], small_net().golden(PIXELS[:, None])
+    board = Board(MmioLink(core))
+    board.load(small_net())
+    core.faults = [flag("events", "short")]
+    assert np.array_equal(board.classify(images).logits, expected)
+    assert board.counters().shape == (2, 4)
+    assert np.array_equal(board.classify(PIXELS[:, None] / np.float32(255)).logits, expected)
+    board.stop()
+    with pytest.raises(OneSpikeError, match=r"^The engine is stopped; call start\(\) first\.$"):
+        board.classify(images)
+    board.start()
+    assert np.array_equal(board.classify(images).logits, expected)
+    # The line fails in the middle of a restart: whether the board is ours is open then.
+    core.faults = [flag("events", "short")] * 2
+    write = core.write
+
+    def fail(offset, value):
+        if offset == 4 * word("beats"):
+            raise LinkError("cut")
+        write(offset, value)
+
+    core.write = fail
+    with pytest.raises(LinkError, match=r"^The line failed while the engine was started again; load the network again"):
+        board.classify(images)
+    core.write, core.faults = write, []
+    with pytest.raises(LinkError, match=r"load the network again\.$"):
+        board.classify(images)
+    board.load(small_net())
+    assert np.array_equal(board.classify(images).logits, expected)
+
+
+def test_classes_of_one_output(tmp_path):
+    net = one_output(tmp_path / "one.spike")
+    core = Core(map_network(net, fit_config(net, EngineConfig(banks=1, lanes=4, fire_lanes=4))).config, net)
+    board = Board(MmioLink(core))
+    board.load(net)
+    answer = board.classify(PIXELS[:, None])
+    assert answer.classes.tolist() == (net.golden(PIXELS[:, None])[:, 0] >= 0).astype(int).tolist()

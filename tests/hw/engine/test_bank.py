@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from blocks import pattern, preload, random_bits, random_mapping
+
+from onespike.hw.config import EngineConfig
+from onespike.hw.engine.bank import Bank, capture_latency
+from onespike.hw.engine.drain import drain_latency, release_step
+from onespike.hw.engine.fetch import command_layout, stride_layout
+from onespike.hw.engine.fire import FIRE_LATENCY
+from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from onespike.model.cost.cycles import predict
+from onespike.model.machine.bank import CODE_OF_DIGITS, Job, bank
+from onespike.model.machine.fetch import Command, Stride
+from onespike.model.machine.walk import records, tables, walk
+from onespike.model.mapping.images import memory_images
+from onespike.model.network.codes import decode, encode
+from onespike.sim.stream import run_stream
+
+CONFIG = EngineConfig(
+    lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
+    weight_depth=192, word_fifo=4, command_fifo=2,
+)  # fmt: skip
+
+
+class Harness(wiring.Component):
+    """A bank with filled memories and a drain that begins when a pattern allows it, `pace` cycles a step.
+
+    shown: F sums a cycle. totals: events, empty ends and waits so far, as the last sums of a job are shown. events: an
+    entry whenever one left, or (1) a job ended without one. fulls, releases: an entry whenever a job's sums were ready,
+    were taken.
+    """
+
+    def __init__(self, config: EngineConfig, memory: list[int], weights: list[list[int]], grants: list[int], pace=1):
+        self.config, self.memory, self.grants, self.pace = config, memory, grants, pace
+        mask = (1 << config.weight_bits) - 1
+        self.rows = [sum((w & mask) << i * config.weight_bits for i, w in enumerate(row)) for row in weights]
+        row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
+        totals = data.StructLayout(dict.fromkeys(("event", "empty", "waiting"), 16))
+        super().__init__(
+            {
+                "commands": In(stream.Signature(command_layout(config))),
+                "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+                "shown": Out(stream.Signature(row, always_ready=True)),
+                "totals": Out(stream.Signature(totals, always_ready=True)),
+                "events": Out(stream.Signature(1, always_ready=True)),
+                "fulls": Out(stream.Signature(1, always_ready=True)),
+                "releases": Out(stream.Signature(1, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bank = dut = Bank(self.config)
+        spikes, weights = preload(m, "spikes", dut.write, self.memory), preload(m, "weights", dut.load, self.rows)
+        steps = self.config.drain_steps
+        step, shows, last_full = Signal(range(max(2, steps))), Signal(), Signal()
+        pause = Signal(range(self.pace))
+        take = (pause == 0) & ((step != 0) | (dut.full & pattern(m, "grants", self.grants)))
+        release = release_step(self.config) if self.pace == 1 else steps - 1
+        filled = spikes & weights
+        m.d.comb += [
+            dut.strides.eq(self.strides),
+            dut.commands.payload.eq(self.commands.payload),
+            dut.commands.valid.eq(self.commands.valid & filled),
+            self.commands.ready.eq(dut.commands.ready & filled),
+            dut.take.eq(take),
+            dut.release.eq(take & (step == release)),
+            self.shown.valid.eq(shows),
+            Value.cast(self.shown.payload).eq(Value.cast(dut.drain)),
+            self.events.valid.eq(dut.event | dut.empty),
+            self.events.payload.eq(dut.empty),
+            self.fulls.valid.eq(dut.full & ~last_full),
+            self.releases.valid.eq(dut.release),
+        ]
+        m.d.sync += [shows.eq(take), last_full.eq(dut.full & ~dut.release)]
+        with m.If(take):
+            m.d.sync += [step.eq(Mux(step == steps - 1, 0, step + 1)), pause.eq(self.pace - 1)]
+        with m.Elif(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
+        totals = self.totals.payload
+        m.d.comb += self.totals.valid.eq(self.shown.valid & (step == 0))
+        for name in ("event", "empty", "waiting"):
+            m.d.sync += totals[name].eq(totals[name] + getattr(dut, name))
+        return m
+
+
+def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **options):
+    """The sums of every job, and the stamps of everything else."""
+    jobs = bank(config, commands, strides, memory, weights)
+    stamps = run_stream(
+        Harness(config, memory, weights, list(grants), pace),
+        {"commands": [command._asdict() for command in commands]},
+        {
+            "shown": len(jobs) * config.drain_steps,
+            "totals": len(jobs),
+            "events": sum(job.events + job.empty for job in jobs),
+            "fulls": len(jobs),
+            "releases": len(jobs),
+        },
+        fixed={"strides": [stride._asdict() for stride in strides]},
+        stamps=True,
+        limit=40000,
+        **options,
+    )
+    shown = [t.payload[f] for t in stamps["shown"] for f in range(config.fire_lanes)]
+    shadows = np.array([0] * config.lanes + shown, dtype=object).reshape(-1, config.lanes)
+    half = 1 << (config.acc_bits - 1)
+    sums = (np.diff(shadows, axis=0) + half) % (2 * half) - half
+    return sums.tolist(), stamps
+
+
+def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
+    """Jobs of one or two sources in the three codes; spike words as sparse as `share` says."""
+
+    def word() -> int:
+        density = rng.choice([0.05, 0.3, 1])
+        return sum(1 << i for i in range(config.word_bits) if rng.random() < density) if rng.random() < share else 0
+
+    memory = [word() for _ in range(config.spike_depth)]
+    half = 1 << (config.weight_bits - 1)
+    weights = [[rng.randrange(-half, half) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
+    digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY), (4, DIGITS_SIGNED)]
+    strides = [Stride(rng.randrange(8), rng.randrange(16), *digit, rng.randrange(4)) for digit in rng.sample(digits, 2)]
+    commands = []
+    for _ in range(jobs):
+        parts = rng.randint(1, 2)
+        for part in range(parts):
+            address, run, rows = rng.randrange(config.spike_depth - 30), rng.choice([0, 1, 3]), rng.randrange(3)
+            weight = rng.randrange(config.weight_depth - 172)
+            commands.append(Command(address, weight, run, rows, rng.randrange(2), part == parts - 1))
+    return commands, strides, memory, weights
+
+
+def test_golden():
+    """One word of two signed digits fields, 7 = 8 - 1 and -1, and one of four radix fields."""
+    config = EngineConfig(lanes=2, fire_lanes=1, word_bits=32, weight_bits=4, segments=2)
+    memory = [int(encode(np.array(7), "signed", 255)) | 1 << (16 + 9), 0x00000203, 0]
+    weights = [[1, -2], [3, 0], [0, 0], [5, -8]]
+    strides = [Stride(0, 0, 4, DIGITS_SIGNED), Stride(0, 0, 3, DIGITS_RADIX)]
+    commands = [Command(0, 0, 0, 0, 0, False), Command(1, 0, 0, 0, 1, True), Command(2, 0, 0, 0, 1, True)]
+    assert bank(config, commands, strides, memory, weights) == [
+        Job([7 - 3 + 3 + 2 * 3, -14 - 6], 6, False),
+        Job([0, 0], 0, True),
+    ]
+
+
+def test_golden_range():
+    config = EngineConfig(lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=5)
+    with pytest.raises(AssertionError, match="a job's sums must fit 5 bits"):
+        bank(config, [Command(0, 0, 0, 0, 0, True)], [Stride(0, 0, 0, 0)], [7], [[7]] * 16)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random(seed):
+    """Commands with gaps, a drain that lets jobs wait: all sums, all events, and `capture_latency` for every job."""
+    rng = random.Random(seed)
+    deep = {"weight_depth": 1100, "spike_depth": 2100} if seed % 2 else {}  # two pages each
+    config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]), **deep)
+    assert (len(config.weight_pages) > 1) == bool(deep)
+    case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
+    golden = bank(config, *case)
+    grants = random_bits(rng, 2500, rng.choice([0.02, 0.2, 1]))
+    pace, stall = rng.choice([1, 3]), rng.choice([0, 0.3, 0.8])
+    sums, stamps = rtl(config, *case, grants=grants, pace=pace, seed=seed, stall=stall)
+    assert sums == [job.sums for job in golden]
+    total = stamps["totals"][-1].payload
+    assert (total.event, total.empty) == (sum(j.events for j in golden), sum(j.empty for j in golden))
+    # `event` and `empty` come one cycle after the event left the extractor.
+    last = np.cumsum([job.events + job.empty for job in golden]) - 1
+    ends = [stamps["events"][index].cycle for index in last]
+    assert [t.cycle for t in stamps["fulls"]] == [end - 1 + capture_latency(config) for end in ends]
+    assert [stamps["events"][index].payload for index in last] == [job.empty for job in golden]
+    assert all(end - 1 > t.cycle for end, t in zip(ends[1:], stamps["releases"], strict=False))
+
+
+@pytest.mark.parametrize("code", CODE_OF_DIGITS.items())
+def test_every_bit_of_every_code(code):
+    """One word per bit of the field: what it adds is what the code says it is worth."""
+    digits, name = code
+    config = EngineConfig(lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=16, spike_depth=16)
+    fields = {"radix": 3, "unary": 4, "signed": 4, "signed4": 3}[name]
+    memory = [1 << bit for bit in range(16)]
+    commands = [Command(i, 0, 0, 0, 0, True) for i in range(16)]
+    weights = [[3], [-5]]
+    sums, _ = rtl(config, commands, [Stride(0, 0, fields, digits)], memory, weights)
+    width = 1 << fields
+    worth = decode(np.array([1 << bit % width for bit in range(16)]), name)
+    assert sums == [[int(worth[bit]) * weights[bit >> fields][0]] for bit in range(16)]
+
+
+def cycle_case(seed: int):
+    """A random network on one bank, and one image of random fields."""
+    rng = random.Random(seed)
+    mapping = random_mapping(
+        rng, banks=1, word_fifo=rng.choice([1, 2, 5]), command_fifo=rng.choice([1, 2, 4]), acc_bits=20
+    )
+    share = rng.choice([0.1, 0.5, 0.9])
+    fields = {}
+    for name, tensor in mapping.tensors.items():
+        count = (len([c for c in tensor.order if c >= 0]), tensor.height, tensor.width)
+        values = np.array([rng.randint(0, tensor.top) if rng.random() < share else 0 for _ in range(np.prod(count))])
+        fields[name] = encode(values.reshape(count), tensor.code, tensor.top)
+    return mapping, fields
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cycles_of_a_layer(seed):
+    """Commands as fast as the queue takes them, a drain that never waits: every counter equals the cycle model."""
+    mapping, fields = cycle_case(seed)
+    config = mapping.config
+    images = memory_images(mapping)
+    _, program = records(config, images.program)
+    memory = [0] * config.spike_depth
+    for name, tensor in mapping.tensors.items():
+        words = tensor.pack(fields[name], config.word_bits).reshape(-1)
+        memory[tensor.base : tensor.base + len(words)] = map(int, words)
+    mask = (1 << config.weight_bits) - 1
+    sign = 1 << (config.weight_bits - 1)
+    weights = [
+        [((row >> lane * config.weight_bits & mask) ^ sign) - sign for lane in range(config.lanes)]
+        for row in images.weights[0]
+    ]
+    for layer, record, expected in zip(mapping.layers, program, predict(mapping, fields), strict=True):
+        # Tensors that share addresses are not alive together, so restore what this layer reads.
+        for source in layer.sources:
+            words = source.tensor.pack(fields[source.tensor.name], config.word_bits).reshape(-1)
+            memory[source.tensor.base : source.tensor.base + len(words)] = map(int, words)
+        commands = [command for _, command in walk(config, *record, *tables(config, images.rows, images.columns))]
+        pace = layer.group_words(config)
+        sums, stamps = rtl(config, commands, record.strides, memory, weights, pace=pace, stall=0)
+        assert sums == [job.sums for job in bank(config, commands, record.strides, memory, weights)]
+        start = stamps["commands"][0].cycle - SEQUENCER_LATENCY  # the layer's first cycle
+        total = stamps["totals"][-1].payload
+        tail = drain_latency(config) + FIRE_LATENCY + pace  # from the last choice of lanes to the last result
+        cycles = stamps["shown"][-1].cycle - 1 - start + tail + 1
+        counted = (cycles, total.event, total.empty, total.waiting)
+        assert counted == (expected.cycles, expected.event, expected.empty, expected.waiting), layer.layer.name

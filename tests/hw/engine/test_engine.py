@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole engine in cocotb/Verilator: every spike word, logit and cycle of random networks equals the model."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from networks import random_codes, random_network
+
+from onespike.hw.config import EngineConfig
+from onespike.model.cost.choose import choose_mapping
+from onespike.model.errors import OneSpikeError
+from onespike.model.mapping.mapper import fit_config, map_network
+from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
+from onespike.sim.engine import simulate
+
+BUILD = Path(__file__).parents[1] / "build" / "sim"
+
+# Memories that hold every random network: one build per entry serves all its examples.
+ROOMY = EngineConfig(
+    acc_bits=28, max_shift=12, max_groups=20, max_code=255, segments=3, spike_depth=2048, weight_depth=8192,
+    channel_depth=256, walk_depth=512, program_depth=256, pool_depth=64, class_depth=32,
+)  # fmt: skip
+ENGINES = {
+    "4x16": ROOMY,
+    "1x4, one fire lane": dataclasses.replace(ROOMY, banks=1, lanes=4, fire_lanes=1),
+    "8x8, short queues": dataclasses.replace(ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2),
+    "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16),
+    "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
+    "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_random_networks(engine: str) -> None:
+    config = ENGINES[engine]
+    simulated = []
+
+    @settings(
+        max_examples=8, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.integers(0, 2**32 - 1))
+    def check(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        groups = (8,) if config.code == "psg" else (1, 3, 8, 15, 20)
+        net = random_network(rng, groups, config.max_code if config.word_bits == 32 else 16)
+        slices = int(2 ** rng.integers(0, config.banks.bit_length()))
+        try:
+            mapping = map_network(net, config, slices=slices)
+        except OneSpikeError as error:
+            assert "too large" in str(error) or "lies wholly in the padding" in str(error), f"seed {seed}: {error}"
+            return
+        result = simulate(
+            mapping,
+            random_codes(rng, net, 2),
+            BUILD,
+            run_dir=BUILD / f"random-{engine.split(',')[0]}-{config.code}-{seed}",
+            through_load=bool(rng.random() < 0.5),
+            stall=(float(rng.choice([0, 0.5])), float(rng.choice([0, 0.5]))),
+            serial=bool(rng.random() < 0.5),
+            seed=seed,
+        )
+        assert result.mismatches == 0 and result.cycle_mismatches == 0, f"seed {seed}"
+        simulated.append(seed)
+
+    check()
+    assert len(simulated) >= 4, f"only {len(simulated)} networks reached the simulation"
+
+
+@pytest.mark.parametrize("code", ["radix", "unary", "psg"])
+def test_thresholds_are_hit_exactly(code: str) -> None:
+    """All 256 pixel values meet every threshold: one below, equal, one above, negative and saturated sums."""
+    groups = 8 if code == "psg" else 5
+    bias = np.array([0, -1, 1, -7, -8, -9, -100, -255, 300, 7, 8, 9])
+    first = Layer(
+        name="first",
+        sources=(Source(tensor=INPUT, weights=np.ones((12, 1, 1, 1), int)),),
+        bias=bias,
+        shift=np.array([3] * 6 + [0, 4, 5, 3, 3, 3]),
+        groups=groups,
+    )
+    weights = np.random.default_rng(0).integers(-128, 128, (3, 12, 16, 16))
+    last = Layer(
+        name="last", sources=(Source(tensor="first", weights=weights),), bias=np.zeros(3, int),
+        shift=np.zeros(3, int), groups=0,
+    )  # fmt: skip
+    net = SpikeNet(image=Image(shape=(1, 16, 16)), layers=(first, last))
+    config = ENGINES[{"radix": "4x16", "unary": "4x8, unary", "psg": "2x8, psg"}[code]]
+    mapping = map_network(net, config)
+    result = simulate(mapping, np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16), BUILD)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0
+
+
+def test_images_back_to_back() -> None:
+    """The next image loads while this one runs: an image then takes its layers' cycles, and no more."""
+    rng = np.random.default_rng(5)
+    net = random_network(rng, (8,), 32)
+    mapping = choose_mapping(net, ROOMY, random_codes(rng, net, 1), fit=False)
+    codes = np.repeat(random_codes(rng, net, 1), 6, 0)
+    result = simulate(mapping, codes, BUILD, serial=False)
+    steady = np.diff(result.finished)[1:]
+    assert (steady == result.predicted_cycles_per_image).all(), steady
+
+
+@pytest.mark.parametrize("slices", [1, 2, 4])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_linear_layer_on_the_image(bits: int, slices: int) -> None:
+    """All values of the image are the channels of one pixel, as many to a word as fit."""
+    rng = np.random.default_rng(bits)
+    source = Source(tensor=INPUT, weights=rng.integers(-128, 128, (20, 2, 6, 5)))
+    hidden = Layer(
+        name="hidden", sources=(source,), bias=rng.integers(-99, 99, 20), shift=np.full(20, bits + 5), groups=8
+    )
+    last = Source(tensor="hidden", weights=rng.integers(-128, 128, (5, 20, 1, 1)))
+    zero = np.zeros(5, int)
+    out = Layer(name="out", sources=(last,), bias=zero, shift=zero, groups=0)
+    net = SpikeNet(image=Image(shape=(2, 6, 5), bits=bits, offset=(-0.3, -0.5)), layers=(hidden, out))
+    mapping = map_network(net, ROOMY, slices=slices)
+    per_word = 32 // mapping.tensors[INPUT].field
+    assert mapping.tensors[INPUT].size == -(-60 // slices // per_word)
+    result = simulate(mapping, random_codes(rng, net, 2), BUILD, through_load=slices == 2)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0
+
+
+def test_an_image_is_needed() -> None:
+    net = random_network(np.random.default_rng(1), (8,), 32)
+    mapping = map_network(net, ROOMY)
+    with pytest.raises(OneSpikeError, match="Nothing to simulate: give at least one image"):
+        simulate(mapping, np.zeros((0, *net.image.shape), np.uint8), BUILD)
+
+
+def test_through_load_needs_a_load_stream() -> None:
+    net = random_network(np.random.default_rng(1), (8,), 32)
+    config = EngineConfig(banks=1, lanes=4, fire_lanes=4, loadable=False)
+    mapping = map_network(net, fit_config(net, config))
+    with pytest.raises(OneSpikeError, match="This engine has no load stream"):
+        simulate(mapping, random_codes(np.random.default_rng(1), net, 1), BUILD, through_load=True)
+    result = simulate(mapping, random_codes(np.random.default_rng(1), net, 1), BUILD)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0

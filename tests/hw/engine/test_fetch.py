@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from blocks import preload
+
+from onespike.hw.config import EngineConfig
+from onespike.hw.engine.extract import word_layout
+from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout
+from onespike.model.machine.extract import Word
+from onespike.model.machine.fetch import Command, Meta, Stride, fetch
+from onespike.sim.stream import Transfer, run_stream
+
+CONFIG = EngineConfig(word_bits=16, segments=3, spike_depth=100, weight_depth=2000)
+
+
+class Harness(wiring.Component):
+    """Fetch with a filled spike memory."""
+
+    def __init__(self, config: EngineConfig, memory: list[int]):
+        self.config, self.memory = config, memory
+        super().__init__(
+            {
+                "commands": In(stream.Signature(command_layout(config))),
+                "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config)))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fetch = dut = Fetch(self.config)
+        filled = preload(m, "spikes", dut.write, self.memory)
+        wiring.connect(m, dut.words, wiring.flipped(self.words))
+        m.d.comb += [
+            dut.strides.eq(self.strides),
+            dut.commands.payload.eq(self.commands.payload),
+            dut.commands.valid.eq(self.commands.valid & filled),
+            self.commands.ready.eq(dut.commands.ready & filled),
+        ]
+        return m
+
+
+def golden(commands, strides, memory, config=CONFIG) -> list[Word | None]:
+    """The whole walk, one entry per cycle."""
+    return [word for command in commands for word in fetch(config, command, strides, memory)]
+
+
+def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[Transfer]]:
+    """When each command was taken; when each word was kept, and which."""
+    kept = [word for word in golden(commands, strides, memory, config) if word is not None]
+    stamps = run_stream(
+        Harness(config, memory),
+        {"commands": [command._asdict() for command in commands]},
+        {"words": len(kept)},
+        fixed={"strides": [stride._asdict() for stride in strides]},
+        stamps=True,
+        **options,
+    )
+    words = [(t.cycle, t.payload.word, t.payload.last, t.payload.meta) for t in stamps["words"]]
+    stamps["words"] = [
+        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.segment))) for cycle, word, last, meta in words
+    ]
+    return stamps
+
+
+def random_case(rng: random.Random, count: int, share: float):
+    memory = [rng.getrandbits(16) if rng.random() < share else 0 for _ in range(CONFIG.spike_depth)]
+    strides = [Stride(rng.randrange(20), rng.randrange(100), rng.randrange(5), rng.randrange(3)) for _ in range(3)]
+    commands = []
+    while len(commands) < count:
+        command = Command(
+            address=rng.randrange(100), weight=rng.randrange(500), run=rng.choice([0, 0, 1, 2, 7]),
+            rows=rng.choice([0, 0, 1, 2]), segment=rng.randrange(3), last=rng.random() < 0.5,
+        )  # fmt: skip
+        stride = strides[command.segment]
+        if command.address + command.rows * stride.row_stride + command.run < CONFIG.spike_depth:
+            commands.append(command)
+    return commands, strides, memory
+
+
+def test_golden():
+    memory = [0, 5, 0, 0, 7, 0] + [0] * 94
+    command = Command(address=0, weight=10, run=1, rows=1, segment=1, last=True)
+    strides = [Stride(0, 0, 0, 0), Stride(4, 100, 3, 2)]  # 2 fields of 8 bits in a word
+    assert fetch(CONFIG, command, strides, memory) == [
+        None,
+        Word(5, False, Meta(12, 1)),
+        Word(7, False, Meta(110, 1)),
+        Word(0, True, Meta(112, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"address": 99}, "spike word 100 lies outside the memory"),
+        ({"weight": 1990}, "weight row 2006 lies outside the memory"),
+        ({"rows": 256}, "a walk of no or too many words"),
+    ],
+)
+def test_golden_ranges(change, message):
+    command = Command(address=0, weight=0, run=1, rows=0, segment=0, last=True)._replace(**change)
+    with pytest.raises(AssertionError, match=message):
+        fetch(CONFIG, command, [Stride(0, 0, 0, 0)], [0] * 100)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_stalls(seed):
+    rng = random.Random(seed)
+    case = random_case(rng, 40, rng.choice([0.1, 0.5, 1]))
+    words = [t.payload for t in rtl(*case, seed=seed, stall=rng.choice([0.2, 0.7]))["words"]]
+    assert words == [word for word in golden(*case) if word is not None]
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_cycles(share):
+    """One word a cycle, kept or dropped, from command to command without a gap."""
+    case = random_case(random.Random(7), 40, share)
+    commands, strides, memory = case
+    stamps = rtl(*case, stall=0)
+    start = stamps["commands"][0].cycle + 1 + READ_LATENCY
+    walk = golden(*case)
+    assert stamps["words"] == [Transfer(start + i, word) for i, word in enumerate(walk) if word is not None]
+    # A command is taken while the last word of the one before it is issued.
+    lengths = [len(fetch(CONFIG, command, strides, memory)) for command in commands]
+    taken = [t.cycle - stamps["commands"][0].cycle for t in stamps["commands"]]
+    assert taken == [sum(lengths[:i]) for i in range(len(commands))]
+
+
+def test_longest_walks():
+    """As many tap rows, and as long a run, as a command can name."""
+    memory = [i % 3 for i in range(100)]
+    strides = [Stride(0, 1, 4, 0), Stride(1, 2, 4, 0), Stride(0, 0, 4, 0)]
+    commands = [Command(5, 0, 0, 255, 0, False), Command(0, 7, 0, 99, 1, True), Command(0, 9, 99, 0, 2, True)]
+    words = [t.payload for t in rtl(commands, strides, memory, stall=0)["words"]]
+    assert words == [word for word in golden(commands, strides, memory) if word is not None]
+
+
+def test_wide_fields():
+    """A field as wide as the word, in 32 bits, and all widths below it."""
+    config = EngineConfig(word_bits=32, segments=6, spike_depth=16, weight_depth=512)
+    memory = [1 << 31] * 16
+    strides = [Stride(4, 100, field, 0) for field in range(6)]
+    commands = [Command(0, 3, 2, 1, segment, True) for segment in range(6)]
+    words = [t.payload for t in rtl(commands, strides, memory, config)["words"]]
+    assert words == golden(commands, strides, memory, config)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import random
+
+import pytest
+
+from onespike.hw.config import EngineConfig
+from onespike.hw.engine.lanes import Lanes
+from onespike.model.machine.lanes import lanes
+from onespike.sim.stream import run_pipeline
+
+SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
+END, DRAIN, AHEAD = 5, 2, 1  # cycles from `end` to the shadow, from `step` to `drain`; the rest before the weights
+
+
+def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
+    half = 1 << (config.weight_bits - 1)
+
+    def weight() -> int:
+        return rng.choice([-half, half - 1]) if rng.random() < extreme else rng.randrange(-half, half)
+
+    return {
+        "add": [rng.random() < 0.8 for _ in range(cycles)],
+        "end": [rng.random() < 0.2 for _ in range(cycles)],
+        "weights": [[weight() for _ in range(config.lanes)] for _ in range(cycles)],
+        "shift": [rng.randint(0, config.max_shift) for _ in range(cycles)],
+        "negative": [rng.random() < 0.4 for _ in range(cycles)],
+    }
+
+
+def rtl(config: EngineConfig, case: dict[str, list], steps: list[int]) -> tuple[list[int], list[list[int]]]:
+    """`captures` and `drain` in each cycle."""
+    weights = [case["weights"][0]] * AHEAD + case["weights"][:-AHEAD]
+    out = run_pipeline(Lanes(config), case | {"step": steps, "weights": weights}, ["captures", "drain"])
+    return out["captures"], [[drain[f] for f in range(config.fire_lanes)] for drain in out["drain"]]
+
+
+def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
+    """Every cycle: what is captured, and what the chosen F lanes of the shadow show."""
+    rng = random.Random(seed)
+    cycles = len(case["add"])
+    steps = [rng.randrange(config.drain_steps) for _ in range(cycles)]
+    captured, drain = rtl(config, case, steps)
+    ends = [cycle for cycle, end in enumerate(case["end"]) if end]
+    assert captured == [int(cycle - END + 1 in ends) for cycle in range(cycles)]
+    shadows = lanes(config, **case)
+    for cycle in range(cycles - DRAIN):
+        known = sum(end + END < cycle + DRAIN for end in ends)
+        if known:
+            row = shadows[known - 1][steps[cycle] * config.fire_lanes :][: config.fire_lanes]
+            assert drain[cycle + DRAIN] == row, f"cycle {cycle}, step {steps[cycle]}"
+
+
+def test_golden():
+    config = EngineConfig(lanes=2, fire_lanes=1, weight_bits=4, acc_bits=8)
+    case = {"add": [1, 1, 0, 1], "end": [0, 1, 1, 1], "shift": [3, 0, 1, 8], "negative": [0, 1, 0, 0]}
+    weights = [[1, -8], [7, -8], [5, 5], [1, 1]]
+    assert lanes(config, weights=weights, **case) == [[1, 200], [1, 200], [1, 200]]  # 1 << 8 is 0 modulo 2**8
+
+
+@pytest.mark.parametrize(
+    ("weights", "shift", "message"),
+    [
+        ([8, 0], 0, "weights must have 4 bits"),
+        ([0], 0, "a weight row has 2 weights, not 1"),
+        ([0, 0], 9, r"shift must lie in 0\.\.8, not 9"),
+    ],
+)
+def test_golden_ranges(weights, shift, message):
+    config = EngineConfig(lanes=2, fire_lanes=1, weight_bits=4)
+    with pytest.raises(AssertionError, match=message):
+        lanes(config, add=[1], end=[0], weights=[weights], shift=[shift], negative=[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"max_shift": 0},
+        {"max_shift": 15},  # a shifted weight is wider than the accumulator
+        {"lanes": 4, "fire_lanes": 4},
+        {"lanes": 8, "fire_lanes": 1},
+        {"lanes": 1, "fire_lanes": 1},
+        {"acc_bits": 40, "weight_bits": 16},
+        {"acc_bits": 4, "weight_bits": 2},
+    ],
+)
+def test_random(change):
+    """Random rows; small accumulators wrap around many times."""
+    config = EngineConfig(**SMALL | change)
+    check(config, cases(config, random.Random(str(change)), 200))
+
+
+def test_weights_and_shifts_exhaustively():
+    """Every weight, shift and sign, one job each: the differences of the shadows are exact."""
+    config = EngineConfig(lanes=1, fire_lanes=1, weight_bits=4, acc_bits=13, max_shift=8)
+    rows = [(w, s, n) for w in range(-8, 8) for s in range(9) for n in (0, 1)]
+    weights, shift, negative = ([row[i] for row in rows] for i in range(3))
+    count = len(rows)
+    idle = [0] * (END + DRAIN - 1)
+    case = {
+        "add": [1] * count + idle,
+        "end": [1] * count + idle,
+        "weights": [[w] for w in weights] + [[0] for _ in idle],
+        "shift": shift + idle,
+        "negative": negative + idle,
+    }
+    _, drain = rtl(config, case, [0] * len(case["add"]))
+    shown = [0, *(row[0] for row in drain[END + DRAIN - 1 :])]
+    differences = [(b - a + 4096) % 8192 - 4096 for a, b in itertools.pairwise(shown)]
+    assert differences == [-(w << s) if n else w << s for w, s, n in rows]
+
+
+def test_back_to_back_jobs():
+    """A job of one row in every cycle: each shadow is seen once."""
+    config = EngineConfig(**SMALL)
+    case = cases(config, random.Random(3), 60) | {"add": [True] * 60, "end": [True] * 60}
+    check(config, case)
+
+
+def test_clear():
+    """After a clear, sums start from 0; rows added before it are gone, those after it count."""
+    config = EngineConfig(**SMALL)
+    rng = random.Random(5)
+    before, after = cases(config, rng, 30), cases(config, rng, 30)
+    idle = {"add": [0] * 8, "end": [0] * 8, "shift": [0] * 8, "negative": [0] * 8, "weights": [[0] * config.lanes] * 8}
+    after["end"][-1] = True
+    case = {name: [*before[name], *idle[name], *after[name], *idle[name]] for name in idle}
+    clear = [int(cycle == len(before["add"]) + 5) for cycle in range(len(case["add"]))]
+    (last,) = lanes(config, **after)[-1:]
+    drains = []
+    for step in range(config.drain_steps):
+        _, drain = rtl(config, case | {"clear": clear}, [step] * len(clear))
+        drains += drain[-1]
+    assert drains == last

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost tables at their printed points, and an estimate worked out by hand."""
+
+import numpy as np
+import pytest
+
+from onespike.hw.config import EngineConfig
+from onespike.model.cost.energy import MEMORY_TABLE, OPERATIONS_TABLE, access, add, estimate, multiply
+from onespike.model.mapping.mapper import fit_config, map_network
+from onespike.model.network.operations import count
+from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
+
+
+def test_tables_name_their_source_and_hit_its_points():
+    for table in (OPERATIONS_TABLE, MEMORY_TABLE):
+        assert "Horowitz" in table and "ISSCC 2014" in table and "45 nm" in table
+    for kilobytes, picojoules in ((8, 10), (32, 20), (1024, 100)):
+        assert access(kilobytes * 8192) * 64 == pytest.approx(picojoules)
+    assert access(100) == access(8 * 8192)  # nothing is claimed below 8 KB
+    assert access(16 * 8192) * 64 == pytest.approx(10 * 2**0.5)
+    assert (add(8), add(32)) == pytest.approx((0.03, 0.1))
+    assert multiply(8, 8) == pytest.approx(0.2) and multiply(32, 32) == pytest.approx(3.2)
+
+
+def small_net(groups: int = 3) -> SpikeNet:
+    """A 1x1 image, one hidden neuron that gives the pixel's count, two classes."""
+    one = np.ones((1, 1, 1, 1), int)
+    hidden = Layer(name="hidden", sources=(Source(tensor=INPUT, weights=one),), bias=np.array([0]),
+                   shift=np.array([0]), groups=groups)  # fmt: skip
+    final = Layer(name="final", sources=(Source(tensor="hidden", weights=np.array([[[[2]]], [[[3]]]])),),
+                  bias=np.array([0, 0]), shift=np.array([0, 0]), groups=0)  # fmt: skip
+    return SpikeNet(image=Image(shape=(1, 1, 1)), layers=(hidden, final))
+
+
+def test_an_estimate_by_hand():
+    net = small_net()
+    config = fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1))
+    mapping = map_network(net, config)
+    # 255 is two signed digits; it saturates at 3 = two radix spikes, three unary ones; two classes.
+    codes = np.full((1, 1, 1, 1), 255, np.uint8)
+    found = estimate(mapping, codes)
+    assert found["dense"].operations == 1 + 2
+    assert found["onespike"].operations == 2 + 2 * 2
+    assert found["unary"].operations == 2 + 2 * 3
+    assert found["dense"].int8_uj == pytest.approx(3 * 0.23e-6)
+    assert found["dense"].fp32_uj == pytest.approx(3 * 4.6e-6)
+    assert found["onespike"].fp32_uj == pytest.approx(6 * 0.9e-6)
+    assert found["unary"].int8_uj == pytest.approx(8 * 0.03e-6)
+    # 8-bit weights on the 8-bit pixel, on 2-bit counts after it
+    assert found["quantised"].int8_uj == pytest.approx((0.2 + 2 * 0.2 * 2 / 8 + 3 * 0.03) * 1e-6)
+    row = config.lanes * config.weight_bits
+    assert found["onespike"].bits["weights_read"] == 4 * row
+    assert found["unary"].bits["weights_read"] == 5 * row
+    assert found["dense"].bits["weights_read"] == 2 * row
+    assert found["dense"].bits["activations_read"] == 16
+    assert found["quantised"].bits["activations_read"] == 8 + 2
+    assert found["onespike"].bits["activations_read"] == 2 * config.word_bits
+    assert found["onespike"].bits["activations_written"] == 2 * config.word_bits
+    assert found["dense"].bits["parameters_read"] == 2 * config.lanes * config.channel_bits
+    arithmetic = found["onespike"].memory_uj["arithmetic"]
+    assert arithmetic == pytest.approx(2 * 6 * add(config.acc_bits) * 1e-6)  # every addition has its shift
+    assert found["unary"].memory_uj["arithmetic"] == pytest.approx((8 + 2) * add(config.acc_bits) * 1e-6)
+
+
+def test_a_dark_image_costs_no_weights():
+    net = small_net()
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1)))
+    found = estimate(mapping, np.zeros((2, 1, 1, 1), np.uint8))
+    assert found["onespike"].bits["weights_read"] == found["quantised_skip"].bits["weights_read"] == 0
+    assert found["onespike"].bits["activations_read"] > 0 and found["dense"].bits["weights_read"] > 0
+
+
+def test_the_sentences_follow_the_numbers():
+    net = small_net()
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1)))
+    found = estimate(mapping, np.full((1, 1, 1, 1), 255, np.uint8))
+    assert [system.name for system in found.systems] == ["dense", "quantised", "quantised_skip", "unary", "onespike"]
+    for sentence, rival in zip(found.sentences(), found.systems[:-1], strict=True):
+        ratio = found["onespike"].total_uj / rival.total_uj
+        assert sentence.startswith(f"OneSpike {'loses' if ratio > 1 else 'wins'} against the ")
+        assert f"{ratio:.2f}" in sentence
+    assert "loses against the equivalent quantised network" in found.sentences()[1]
+
+
+def test_unary_engine_is_charged_for_unary_spikes():
+    net = small_net()
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1, code="unary")))
+    codes = np.full((1, 1, 1, 1), 255, np.uint8)
+    found = estimate(mapping, codes, count(net, codes))
+    assert found["onespike"].label == "OneSpike, unary"
+    assert found["onespike"].operations == found["unary"].operations == 8
+    assert found["onespike"].bits["weights_read"] == found["unary"].bits["weights_read"]

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every supported module becomes a graph that equals it in float64; every other is refused with its source line."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from onespike.model.convert.converter import prepare
+from onespike.model.errors import OneSpikeError
+from onespike.model.frontend import importer
+from onespike.model.frontend.importer import import_exported, import_module
+from onespike.model.network.spec import INPUT
+from onespike.model.training.networks import build
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Batch norms with statistics that are not trivial; eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            size = child.running_mean.shape
+            child.running_mean.copy_(torch.randn(size, generator=generator))
+            child.running_var.copy_(torch.rand(size, generator=generator) + 0.5)
+            if child.affine:
+                child.weight.data.copy_(torch.randn(size, generator=generator))  # of both signs
+                child.bias.data.copy_(torch.randn(size, generator=generator))
+    return module.eval()
+
+
+class Plain(nn.Module):
+    """A module whose forward is a function of (self, x); layers by keyword."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.function = forward
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def conv(inputs, outputs, kernel=3, **options):
+    return nn.Conv2d(inputs, outputs, kernel, **options)
+
+
+def body_of_all(m, x):
+    """Normalisation inside, ReLU in every guise, dropout, residual addition, a pool between convolution and ReLU."""
+    x = m.act(m.norm(m.a((x - 0.5) / 0.25)))
+    y = F.relu(m.b(x), inplace=True)
+    y += x
+    y = torch.relu(y)
+    x = F.max_pool2d(m.c(m.drop(y)), 2).relu_()
+    return m.d(torch.flatten(m.pool(x), 1))
+
+
+def everything():
+    return Plain(
+        body_of_all,
+        a=conv(2, 4, padding="same", bias=False),
+        norm=nn.BatchNorm2d(4, eps=1e-2),
+        act=nn.ReLU(inplace=True),
+        b=conv(4, 4, padding=1),
+        c=conv(4, 6, padding=(2, 0), stride=(1, 2), dilation=(2, 1)),
+        drop=nn.Dropout(0.3),
+        pool=nn.AdaptiveAvgPool2d(1),
+        d=nn.Linear(6, 3),
+    )
+
+
+def option_a(m, x):
+    x = F.relu(m.a(x))
+    return m.c(F.relu(m.b(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))).mean((2, 3)))
+
+
+def repvgg(m, x):
+    x = F.relu(m.n0(m.a(x)))
+    return m.c(torch.flatten(F.relu(m.n1(m.b3(x)) + m.n2(m.b1(x)) + m.n3(x)), 1))
+
+
+def fire(m, x):
+    x = F.relu(m.s(x))
+    x = torch.cat([F.relu(m.e1(x)), F.relu(m.e3(x))], 1)
+    return m.c(F.max_pool2d(x, 2).flatten(1))
+
+
+def same_padding(m, x):
+    x = F.relu6(m.a(F.pad(x, (0, 1, 0, 1))))
+    return m.c(F.avg_pool2d(F.hardtanh(m.b(x), 0, 2.5), 2).flatten(1))
+
+
+SUPPORTED = {
+    "everything": (everything, (2, 2, 9, 8)),
+    "option A shortcut": (
+        lambda: Plain(option_a, a=conv(1, 4, padding=1), b=conv(4, 8, stride=2, padding=1), c=nn.Linear(8, 3)),
+        (1, 1, 8, 8),
+    ),
+    "RepVGG": (
+        lambda: Plain(
+            repvgg,
+            a=conv(1, 4, padding=1),
+            b3=conv(4, 4, padding=1, bias=False),
+            b1=conv(4, 4, 1, bias=False),
+            c=nn.Linear(64, 3),
+            **{f"n{i}": nn.BatchNorm2d(4) for i in range(4)},
+        ),
+        (1, 1, 4, 4),
+    ),
+    "fire module": (
+        lambda: Plain(fire, s=conv(1, 3), e1=conv(3, 2, 1), e3=conv(3, 4, padding=1), c=nn.Linear(54, 3)),
+        (2, 1, 8, 8),
+    ),
+    "TensorFlow padding": (
+        lambda: Plain(same_padding, a=conv(1, 3, stride=2), b=conv(3, 4, groups=1, padding=1), c=nn.Linear(16, 3)),
+        (1, 1, 8, 8),
+    ),
+    "depthwise, 1x1 without ReLU": (
+        lambda: nn.Sequential(
+            conv(2, 4, padding=1), nn.ReLU6(), conv(4, 8, groups=4, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            conv(8, 2, 1), conv(2, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2),
+        ),
+        (1, 2, 5, 5),
+    ),
+    "pools after pools, ceil_mode, average before ReLU": (
+        lambda: nn.Sequential(
+            conv(1, 4, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, padding=1),
+            nn.MaxPool2d(2, ceil_mode=True), conv(4, 4, padding=1), nn.AvgPool2d(2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(4, 2),
+        ),
+        (1, 1, 13, 13),
+    ),
+    "first channels only": (
+        lambda: Plain(
+            lambda m, x: m.b(F.relu(F.max_pool2d(F.relu(m.a(x)), 2)[:, :2]).flatten(1)), a=conv(1, 4), b=nn.Linear(2, 3)
+        ),
+        (1, 1, 4, 4),
+    ),
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3), nn.LogSoftmax(1)),
+        (4, 12),
+    ),
+    "one dimension": (
+        lambda: nn.Sequential(
+            nn.Conv1d(2, 4, 5, 2, 2), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2),
+            nn.Conv1d(4, 4, 3, dilation=2), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(8, 3),
+        ),
+        (3, 2, 32),
+    ),
+    "clamp, mm, weight norm": (
+        lambda: Plain(
+            lambda m, x: torch.clamp(m.a(x), 0, 1.5).flatten(1) @ m.w,
+            a=nn.utils.parametrizations.weight_norm(conv(1, 2)),
+            w=nn.Parameter(torch.randn(8, 3)),
+        ),
+        (1, 1, 4, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_graph_equals_the_module_and_converts(name):
+    make, shape = SUPPORTED[name]
+    torch.manual_seed(1)
+    module = randomise(make())
+    graph = import_module(module, torch.zeros(shape))  # checks itself to 1e-9
+    images = np.random.default_rng(0).random((40, *graph.shape)).astype(np.float32)
+    # With fine steps and wide weights the integers follow the float network closely: geometry and folding are right.
+    fine = prepare(
+        graph, None, images, groups=2047, weight_bits=16, accumulator_bits=48, clip="percentile", percentile=100
+    )
+    codes = fine.net.image.quantise(images) / 255
+    wanted = graph.run(codes)
+    found = fine.net.golden(images) * fine.net.layers[-1].step
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+def test_normalised_image_is_padded_with_its_mean():
+    graph = import_module(randomise(everything()), torch.zeros(1, 2, 9, 8))
+    assert graph.pad == (0.5, 0.5)
+    assert prepare(graph, None, np.random.default_rng(0).random((4, 2, 9, 8))).image.pad_code == (128, 128)
+
+
+def test_nodes_are_as_few_as_can_be():
+    graph = import_module(randomise(everything()), torch.zeros(1, 2, 9, 8))
+    assert [node.name for node in graph.nodes] == ["a", "b", "b_2", "c", "c.pool", "d"]
+    by_name = {node.name: node for node in graph.nodes}
+    # Max pool before the ReLU joined its layer; the average pool after it is an exact copy.
+    assert by_name["c"].pool is not None and by_name["c"].pool.kind == "max"
+    assert by_name["c.pool"].exact and by_name["c.pool"].pool.kind == "sum"
+    # The addition reads both tensors.
+    assert [term.tensor for term in by_name["b_2"].terms] == ["b", "a"]
+    assert by_name["a"].terms[0].tensor == INPUT
+    assert "test_importer.py" in by_name["a"].where
+
+
+def test_reparameterised_branches_become_one_kernel():
+    graph = import_module(randomise(SUPPORTED["RepVGG"][0]()), torch.zeros(1, 1, 4, 4))
+    assert [len(node.terms) for node in graph.nodes] == [1, 1, 1]
+    assert graph.nodes[1].terms[0].weights.shape == (4, 4, 3, 3)
+
+
+def test_a_pooled_tensor_that_is_also_read_whole_becomes_a_copy():
+    module = Plain(
+        lambda m, x: m.c(torch.cat([F.max_pool2d(y := F.relu(m.a(x)), 2).flatten(1), F.relu(m.b(y)).flatten(1)], 1)),
+        a=conv(1, 2),
+        b=conv(2, 2, 2, stride=2),
+        c=nn.Linear(16, 2),
+    )
+    graph = import_module(module.eval(), torch.zeros(1, 1, 6, 6))
+    assert [(node.name, node.exact) for node in graph.nodes] == [
+        ("a", False),
+        ("a.pool", True),
+        ("b", False),
+        ("c", False),
+    ]
+
+
+def test_two_results_are_refused():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x, F.relu(x)
+
+    with pytest.raises(OneSpikeError, match=r"^The network must return one tensor of logits, not 2 tensors\.$"):
+        import_module(Two().eval(), torch.zeros(1, 1, 4, 4))
+
+
+HERE = r"\[test_importer.py, line \d+: .*\]\.$"
+REFUSED = {
+    "unsupported": (
+        lambda: Plain(lambda m, x: m.b(m.act(m.a(x)).flatten(1)), a=conv(1, 2), act=nn.SiLU(), b=nn.Linear(8, 2)),
+        r"^Layer 'act' \(SiLU, silu\): this operation is not supported; the nearest supported choice is ReLU " + HERE,
+    ),
+    "unsupported function": (
+        lambda: Plain(lambda m, x: m.b(torch.tanh(m.a(x)).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'tanh' \(tanh\): this operation is not supported; the nearest supported choice is ReLU or a ceiling "
+        r"such as ReLU6 " + HERE,
+    ),
+    "no ReLU": (
+        lambda: nn.Sequential(conv(1, 2), conv(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)),
+        r"^Layer '1' \(Conv2d, conv2d\): padding follows a convolution or linear layer without a ReLU between them\.$",
+    ),
+    "ends with ReLU": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.ReLU()),
+        r"^Layer '2' \(ReLU, relu\): the network must end with a convolution or linear layer, not with an activation",
+    ),
+    "average of clipped windows": (
+        lambda: nn.Sequential(
+            conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), conv(2, 2, 2)
+        ),
+        r"^Layer '3' \(Conv2d, conv2d\): a convolution after an average over uneven windows \(ceil_mode, "
+        r"count_include_pad=False or an adaptive pool\) is not supported, only a linear layer over the whole map is",
+    ),
+    "circular padding": (
+        lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 2)),
+        r"^Layer '0' \(Conv2d, pad\): padding with 'circular' is not supported; pad with",
+    ),
+    "product of activations": (
+        lambda: Plain(lambda m, x: m.b((F.relu(y := m.a(x)) * F.relu(-y)).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'mul' \(mul\): two activations are multiplied; only constants may be factors " + HERE,
+    ),
+    "clamp from below zero": (
+        lambda: Plain(lambda m, x: m.b(m.a(x).clamp(-1, 1).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'clamp' \(clamp\): it clamps from -1; only from 0 is a spike count",
+    ),
+    "softmax inside": (
+        lambda: Plain(lambda m, x: m.b(m.a(x).flatten(1).softmax(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'softmax' \(softmax\): this operation is not supported; the nearest supported choice is softmax",
+    ),
+    "map in another order": (
+        lambda: Plain(lambda m, x: m.b(F.relu(m.a(x)).transpose(2, 3)).flatten(1), a=conv(1, 2), b=conv(2, 2, 2)),
+        r"^Layer 'b' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not "
+        r"\(channels, height, width\) in place; only a linear layer over the whole map can read that",
+    ),
+    "different shapes": (
+        lambda: Plain(lambda m, x: m.b((m.a(x) + x[:, :, ::2, ::2]).flatten(1)), a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Layer 'add' \(add\): the added maps have different shapes or orders, \(2, 2, 2\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_layer_kind_and_source_line(name):
+    make, message = REFUSED[name]
+    with pytest.raises(OneSpikeError) as caught:
+        import_module(make().eval(), torch.zeros(1, 1, 4, 4))
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def decides(m, x):
+    x = m.a(x)
+    return m.b((F.relu(x) if x.sum() > 0 else x).flatten(1))
+
+
+def one(activation):
+    """A network with the activation in the middle."""
+    return nn.Sequential(conv(1, 2), activation, nn.Flatten(), nn.Linear(8, 2))
+
+
+def taking(function):
+    return Plain(lambda m, x: m.b(function(F.relu(m.a(x)))), a=conv(1, 2), b=nn.Linear(8, 2))
+
+
+BATCH = (
+    r"mixes the images of a batch, or its shape does not follow the batch; keep the batch first, as in x\.flatten\(1\)"
+)
+BAD = {
+    "sigmoid": (lambda: one(nn.Sigmoid()), r"^Layer '1' \(Sigmoid, sigmoid\): .* choice is ReLU or a ceiling such as"),
+    "GELU": (lambda: one(nn.GELU()), r"^Layer '1' \(GELU, gelu\): .*; the nearest supported choice is ReLU\.$"),
+    "leaky": (lambda: one(nn.LeakyReLU()), r"^Layer '1' \(LeakyReLU, leaky_relu\): .* supported choice is ReLU\.$"),
+    "softmax": (lambda: one(nn.Softmax(1)), r"^Layer '1' \(Softmax, softmax\): .* softmax only as the last operation"),
+    "layer norm": (
+        lambda: one(nn.GroupNorm(1, 2)),
+        r"^Layer '1' \(GroupNorm, group_norm\): .* choice is batch norm\.$",
+    ),
+    "batch statistics": (
+        lambda: one(nn.BatchNorm2d(2, track_running_stats=False)),
+        r"^Layer '1' \(BatchNorm2d, .*\): .* the nearest supported choice is batch norm with running statistics\.$",
+    ),
+    "data-dependent": (
+        lambda: Plain(decides, a=conv(1, 2), b=nn.Linear(8, 2)),
+        r"^Plain decides from the values of its data what to compute, but a spiking network is the same for every "
+        r"image; compute both ways and add them, or remove the condition \[test_importer.py, line \d+: return m\.b\(",
+    ),
+    "fixed batch": (lambda: taking(lambda x: x.reshape(1, -1)[:, :8]), f"^Layer 'view' .*: it {BATCH}"),
+    "batch as channels": (lambda: taking(lambda x: x.reshape(-1, 4).reshape(-1, 8)), f"^Layer 'view' .*: it {BATCH}"),
+    "too many sources": (
+        lambda: Plain(
+            lambda m, x: m.z(F.relu(sum(F.relu(a(x)) for a in m.a)).flatten(1)),
+            a=nn.ModuleList(conv(1, 2) for _ in range(17)),
+            z=nn.Linear(8, 2),
+        ),
+        r"^Layer 'relu_17' \(relu\): it depends on 17 tensors without a ReLU of their own, more than the 16 that",
+    ),
+    "upsampling": (
+        lambda: nn.Sequential(conv(1, 2), nn.ReLU(), nn.Upsample(scale_factor=2), conv(2, 2), nn.Flatten()),
+        r"^Layer '3' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not",
+    ),
+    "uneven maximum": (
+        lambda: nn.Sequential(conv(1, 2, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(8, 2)),
+        r"^Layer '2' \(Adaptive.*\): an adaptive max pool from 3x3 to 2x2 has uneven windows; use MaxPool2d\.$",
+    ),
+    "wrong shape": (
+        lambda: nn.Sequential(conv(1, 2), nn.ReLU(), nn.Flatten(), nn.Linear(9, 2)),
+        r"^torch\.export cannot read Sequential with an input of \[1, 1, 4, 4\]: .*$",
+    ),
+    "mistake in the module": (
+        lambda: Plain(lambda m, x: m.absent(x)),
+        r"^torch\.export cannot read Plain .*: 'Plain' object has no attribute 'absent' \[test_importer.py, line \d+: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name, capfd):
+    make, message = BAD[name]
+    with pytest.raises(OneSpikeError) as caught:
+        import_module(make().eval(), torch.zeros(1, 1, 4, 4))
+    assert re.search(message, str(caught.value)) and "\n" not in str(caught.value), str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_network_of_the_size_of_resnet50_imports_in_half_a_minute():
+    module = build("resnet50").eval()
+    started = time.process_time()
+    graph = import_module(module, torch.zeros(1, 3, 224, 224))
+    assert time.process_time() - started < 30
+    assert len(graph.nodes) == 50 and max(len(node.terms) for node in graph.nodes) == 2
+
+
+def test_training_mode_is_refused():
+    module = nn.Sequential(conv(1, 2), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(
+        OneSpikeError,
+        match=r"^Layer '1' \(BatchNorm2d\) is in training mode; call module.eval\(\) before the import\.$",
+    ):
+        import_module(module.train(), torch.zeros(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+    module = build("mlp").eval()
+    module[3].weight.data[1, 2] = value
+    with pytest.raises(
+        OneSpikeError, match=r"^The parameter '3.weight' holds NaN or infinite values; train the network again\.$"
+    ):
+        import_module(module, torch.zeros(1, 1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (None, r"^The example must be one batch of inputs such as \[1, channels, height, width\], not NoneType\.$"),
+        (torch.zeros(784), r"^The example must be one batch of inputs .*, not shape \[784\]\.$"),
+        (
+            torch.zeros(1, 1, 28, 28, dtype=torch.uint8),
+            r"^The example must hold floating-point numbers, not torch.uint8",
+        ),
+        (torch.zeros(1, 1, 5, 5), r"^torch.export cannot read Mlp with an input of \[1, 1, 5, 5\]: "),
+    ],
+)
+def test_bad_examples(example, message):
+    with pytest.raises(OneSpikeError, match=message):
+        import_module(build("mlp").eval(), example)
+
+
+def test_exported_file(tmp_path):
+    torch.manual_seed(0)
+    module = randomise(everything())
+    images = torch.rand(3, 2, 9, 8)
+    torch.export.save(torch.export.export(module, (images,)), tmp_path / "net.pt2")
+    graph = import_exported(tmp_path / "net.pt2")
+    np.testing.assert_allclose(graph.run(images.numpy()), module(images).detach().numpy(), rtol=1e-3, atol=1e-5)
+    (tmp_path / "broken.pt2").write_bytes((tmp_path / "net.pt2").read_bytes()[:500])
+    with pytest.raises(OneSpikeError, match=r"broken.pt2 is not a .pt2 file of torch.export \(.*\); write it with"):
+        import_exported(tmp_path / "broken.pt2")
+    with pytest.raises(OneSpikeError, match=r"^Cannot read .*absent.pt2: no such file\.$"):
+        import_exported(tmp_path / "absent.pt2")
+
+
+def test_the_check_would_notice_a_wrong_graph(monkeypatch):
+    monkeypatch.setattr(importer, "TOLERANCE", 1e-18)
+    with pytest.raises(OneSpikeError, match=r"^The imported graph differs from the module by .* please report"):
+        import_module(build("digits").eval(), torch.zeros(1, 1, 28, 28))

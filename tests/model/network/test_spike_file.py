@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `.spike` file: what is written is read back, whatever else is refused."""
+
+import hashlib
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from test_spec import network
+
+from onespike.model.errors import OneSpikeError
+from onespike.model.network.spec import SpikeNet
+
+
+def rewritten(path, change, name="manifest.json"):
+    """The same file with one member changed."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    members[name] = change(members[name])
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            if content is not None:
+                archive.writestr(member, content)
+
+
+def forged(path, out, change):
+    """The file with a changed manifest whose hash is right."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    contents = json.loads(members["manifest.json"])
+    change(contents)
+    geometry = {key: contents[key] for key in ("image", "layers", "weight_bits")}
+    digest = hashlib.sha256(json.dumps(geometry, sort_keys=True).encode())
+    for name in sorted(name.removesuffix(".npy") for name in members if name.endswith(".npy")):
+        array = np.load(io.BytesIO(members[f"{name}.npy"]))
+        digest.update(name.encode() + array.astype("<i8").tobytes())
+    members["manifest.json"] = json.dumps(contents | {"hash": digest.hexdigest()}).encode()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+
+
+def manifest(**changes):
+    return lambda content: json.dumps(json.loads(content) | changes).encode()
+
+
+def test_round_trip(tmp_path):
+    net = network()
+    assert net.shapes == {"input": (2, 8, 8), "a": (4, 4, 7), "b": (4, 4, 7), "c": (3, 1, 1)}
+    net.save(tmp_path / "net.spike")
+    again = SpikeNet.load(tmp_path / "net.spike")
+    assert again.hash == net.hash
+    for key in ("shape", "bits", "scale", "offset", "pad_code"):
+        assert getattr(again.image, key) == getattr(net.image, key)
+    assert again.meta == net.meta and again.weight_bits == net.weight_bits
+    for old, new in zip(net.layers, again.layers, strict=True):
+        assert (old.name, old.groups, old.pool, old.step) == (new.name, new.groups, new.pool, new.step)
+        np.testing.assert_array_equal(old.bias, new.bias)
+        np.testing.assert_array_equal(old.shift, new.shift)
+        for s, t in zip(old.sources, new.sources, strict=True):
+            np.testing.assert_array_equal(s.weights, t.weights)
+            for key in ("tensor", "stride", "padding", "dilation", "shift"):
+                assert getattr(s, key) == getattr(t, key)
+    images = np.random.default_rng(0).random((3, 2, 8, 8)) * 8
+    np.testing.assert_array_equal(net.golden(images), again.golden(images))
+
+
+def test_writing_is_deterministic(tmp_path):
+    network().save(tmp_path / "a.spike")
+    network().save(tmp_path / "b.spike")
+    assert (tmp_path / "a.spike").read_bytes() == (tmp_path / "b.spike").read_bytes()
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".spike"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(tmp_path, share):
+    path = tmp_path / "net.spike"
+    network().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(OneSpikeError, match=r"net\.spike is not a complete \.spike file; convert the network again \("):
+        SpikeNet.load(path)
+
+
+def test_every_damaged_byte_is_noticed(tmp_path):
+    path = tmp_path / "net.spike"
+    network().save(path)
+    data, wanted = path.read_bytes(), network().hash
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:  # bytes that zip ignores (dates, say) may pass, but never another network
+            assert SpikeNet.load(path).hash == wanted
+        except OneSpikeError as error:
+            assert str(error).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (
+            manifest(version=2),
+            "manifest.json",
+            r"has format version 2, newer than the 1 that this OneSpike reads; upgrade onespike\.$",
+        ),
+        (
+            manifest(format="other"),
+            "manifest.json",
+            r"is not a complete .* \(the manifest does not name the format\)\.$",
+        ),
+        (manifest(hash="0"), "manifest.json", r"is not a complete .* \(its contents do not match its hash\)\.$"),
+        (manifest(layers=None), "manifest.json", r"is not a complete .* \(TypeError: "),
+        (lambda content: b"{", "manifest.json", r"is not a complete .* \(JSONDecodeError: "),
+        (lambda content: None, "0.bias.npy", r"is not a complete .* \(0\.bias: it has no member '0\.bias\.npy'\)\.$"),
+        (lambda content: content[:-8], "0.bias.npy", r"is not a complete .* \(0\.bias: it declares 32 bytes, but"),
+    ],
+)
+def test_changed_files_are_refused(tmp_path, change, name, message):
+    path = tmp_path / "net.spike"
+    network().save(path)
+    rewritten(path, change, name)
+    with pytest.raises(OneSpikeError, match=message):
+        SpikeNet.load(path)
+
+
+def test_pickles_are_never_read(tmp_path):
+    path = tmp_path / "net.spike"
+    network().save(path)
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{}], object), allow_pickle=True)
+    rewritten(path, lambda content: pickled.getvalue(), "0.bias.npy")
+    with pytest.raises(OneSpikeError, match=r"\(0\.bias: it holds values of type object, not numbers\)\.$"):
+        SpikeNet.load(path)
+
+
+def test_paths_that_cannot_be_used(tmp_path):
+    with pytest.raises(OneSpikeError, match=r"^Cannot read .*absent\.spike: No such file or directory\.$"):
+        SpikeNet.load(tmp_path / "absent.spike")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OneSpikeError, match=r"^Cannot write .*; choose an output path that can be written\.$"):
+        network().save(tmp_path / "file" / "net.spike")

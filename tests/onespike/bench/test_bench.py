@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike bench` on the smallest network: its figures, that they belong together, and what it says of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from onespike import versions
+from onespike.bench import peers, unrolled, workloads
+from onespike.bench.tables import sentences
+from onespike.cli import main
+from onespike.model.network import golden
+from onespike.model.training import data as datasets
+from onespike.model.training.data import Dataset
+from onespike.parsers import engine as parser_engine
+from onespike.readme import bench_lines
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    few = {split: datasets.load("digits", split)[:300] for split in datasets.SPLITS}
+    monkeypatch.setattr(workloads, "load", lambda source, split: few[split])
+
+
+def test_bench(capsys, tmp_path, few_digits, monkeypatch):
+    monkeypatch.setattr(unrolled, "installed", lambda: False)
+    file = tmp_path / "bench.json"
+    output = Path(__file__).parents[1] / "build" / "test-bench"  # keeps the compiled engine
+    arguments = ["bench", "--workloads", "mlp64", "--images", "2", "--banks", "2", "--lanes", "4", "--groups", "4"]
+    assert main([*arguments, "-o", str(output), "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    (found,) = result["workloads"]
+    assert (found["name"], found["images"], found["weights"]) == ("mlp64", 2, "trained")
+    assert found["engine"] == {"banks": 2, "lanes": 4, "fire_lanes": 4}
+
+    # The hardware took what was predicted, every lane-cycle has a cause, every ratio its cycles.
+    assert found["cycles_from"] == "rtl" and found["cycles"] == found["predicted_cycles"]
+    assert found["rtl"]["mismatches"] == found["rtl"]["cycle_mismatches"] == 0
+    causes = found["lane_cycles"]
+    assert sum(causes.values()) == pytest.approx(2 * 4 * found["cycles"])
+    assert found["utilisation"] == pytest.approx(causes["useful"] / sum(causes.values()))
+    assert found["dense_cycles"] == (64 * 32 + 32 * 10) / 8
+    for name in ("dense", "unary", "psg", "parallel", "if"):
+        assert found[f"{name}_ratio"] == found["cycles"] / found[f"{name}_cycles"], name
+    assert found["parallel_adders"] == found["if"]["steps"] == 4
+    assert found["parallel_cycles"] <= found["cycles"] < found["if_cycles"]
+    accuracy = found["accuracy"]
+    assert accuracy["images"] == 300 and accuracy["golden"] == accuracy["if"] > 0.3  # one hidden layer loses nothing
+    assert min(found["speed"].values()) > 0
+    assert len(result["peers"]) == len(peers.PEERS) and result["versions"]["python"]
+
+    lines = bench_lines(result)
+    assert f"| 64-32-10 | trained, {found['data']} | 2 x 4 | {found['cycles']:,.0f} |" in "\n".join(lines)
+    assert all(line.count("|") in (0, 8, 9) for line in lines)
+
+    out = capsys.readouterr().out
+    for expected in ("mlp64", "Lane-cycles by cause", "alkaid is not installed", "arXiv 2401.01141",
+                     versions.sentence(result["versions"]).split(",")[0]):  # fmt: skip
+        assert expected in out
+
+
+def test_names_are_those_of_the_parser():
+    assert tuple(workloads.WORKLOADS) == parser_engine.WORKLOADS
+
+
+def test_bad_options(capsys, tmp_path):
+    assert main(["bench", "--workloads", "vgg"]) == 2
+    assert "invalid choice: 'vgg'" in capsys.readouterr().err
+    assert main(["bench", "--workloads", "resnet20", "--no-rtl", "--cifar10", str(tmp_path / "none")]) == 2
+    assert "There is no data set" in capsys.readouterr().err
+
+
+def test_images_of_the_workloads():
+    images = np.arange(2 * 784, dtype=np.float32).reshape(2, 1, 28, 28)
+    small = workloads.pooled(Dataset(name="d", images=images, labels=np.zeros(2, int)))
+    assert small.images.shape == (2, 1, 8, 8) and small.images[0, 0, 0, 0] == images[0, 0, 2:5, 2:5].mean()
+    first, again = (workloads.synthetic((3, 8, 8), 4, 1).images for _ in range(2))
+    assert (first == again).all() and first.min() >= 0 and first.max() <= 1 and first.std() > 0.05
+
+
+def test_against_spiker():
+    """Its own figures are no better than its own figures; the goals need all four."""
+    rival = peers.SPIKER_RIVAL
+    same = peers.against_spiker(rival.cycles, rival.ecp5_cells, 0, rival.mhz)
+    assert (same.cycles_ratio, same.cells_ratio, same.frames_per_second_per_cell_ratio) == (
+        1,
+        1,
+        1,
+    ) and not same.reached
+    assert peers.against_spiker(900, 20_000, 0, 150).reached
+    assert not peers.against_spiker(900, 20_000, 1, 150).reached
+    assert not peers.against_spiker(900, 20_883, 0, 300).reached
+    assert not peers.against_spiker(986, 5_000, 0, 150).reached
+    assert peers.against_spiker(900).reached is None
+
+
+def test_what_is_said_of_spiker():
+    result = {"workloads": [], "unrolled_installed": True}
+    for cells, expected in (((), "measured with --synth"), ((20_000, 0, 150.0), "all reached"),
+                            ((30_000, 0, 150.0), "not all reached")):  # fmt: skip
+        spiker = vars(peers.against_spiker(900, *cells))
+        assert expected in sentences(result | {"spiker": spiker})[0]
+
+
+def test_alkaid_computes_the_same(tmp_path, few_digits):
+    pytest.importorskip("alkaid")
+    found = workloads.build("mlp64-4bit", workloads.Sources(groups=2, cache=tmp_path))
+    codes = found.net.image.quantise(found.images[:50])
+    run = unrolled.run(found.net, codes, tmp_path / "alkaid", cells=False)
+    assert run["exact"] and run["stages"] >= 1 and run["lut_estimate"] > 1000
+    assert golden.run(found.net, codes).any()

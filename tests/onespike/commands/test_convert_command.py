@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike convert` and `eval` from weights in a .npz file: raw pixels, groups by sensitivity, fine-tuning, layers."""
+
+import json
+
+import numpy as np
+import pytest
+from test_cli import fails
+
+from onespike.cli import main
+from onespike.model.network.spec import SpikeNet
+from onespike.model.training.networks import build
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Weights of an MLP for pixels of 0..255, and a folder of 28x28 pictures in two splits."""
+    folder = tmp_path_factory.mktemp("convert")
+    state = {key: value.numpy() for key, value in build("mlp").state_dict().items()}
+    state["1.weight"] = state["1.weight"] / 255
+    np.savez(folder / "weights.npz", **state)
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for split, number in (("train", 60), ("t10k", 30)):
+        pictures = rng.integers(0, 256, (number, 7, 7)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+        labels = rng.integers(0, 10, number).astype(np.uint8)
+        for name, array in ((f"{split}-images-idx3-ubyte", pictures), (f"{split}-labels-idx1-ubyte", labels)):
+            header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
+            (folder / "images" / name).write_bytes(header + array.tobytes())
+    return folder
+
+
+def command(folder, *more):
+    arguments = ["convert", folder / "weights.npz", "--calibration", folder / "images", "-o", folder / "net.spike"]
+    return [str(argument) for argument in (*arguments, *more)]
+
+
+def test_from_weights_to_figures_of_every_layer(capsys, made):
+    assert (
+        main(command(made, "--network", "mlp", "--input-range", "0", "255", "--groups", "auto", "--budget", "6")) == 0
+    )
+    net = SpikeNet.load(made / "net.spike")
+    assert net.image.scale == (1.0,) and net.image.offset == (0.0,)
+    assert 1 < net.layers[0].groups < 8
+    capsys.readouterr()
+    arguments = ["eval", made / "net.spike", "--data", made / "images", "--json", made / "eval.json"]
+    arguments += ["--model", made / "weights.npz", "--network", "mlp"]
+    assert main([str(argument) for argument in arguments]) == 0
+    found = json.loads((made / "eval.json").read_text())
+    assert set(found["accuracy"]) == {"golden", "float", "quantised", "images"}
+    first, last = found["layers"]["layers"]
+    assert first["groups"] == net.layers[0].groups and 0 < first["zero"] < 1 and 0 < first["error"] < 0.1
+    assert "zero" not in last and last["upto"] == found["accuracy"]["golden"]
+    assert last["alone"] == found["accuracy"]["float"]
+    assert "clamp-quantised" in capsys.readouterr().out
+
+
+def test_fine_tuning(made):
+    options = ("--network", "mlp", "--input-range", "0", "255")
+    assert main(command(made, *options)) == 0
+    before = SpikeNet.load(made / "net.spike").hash
+    tuning = ("--finetune", "1", "--rate", "1e-3", "--shift", "0", "--flip", "--distil", "1", "--temperature", "4")
+    assert main(command(made, *options, *tuning)) == 0
+    after = SpikeNet.load(made / "net.spike").hash
+    assert after != before
+    assert main(command(made, *options, *tuning)) == 0
+    assert SpikeNet.load(made / "net.spike").hash == after
+
+
+def test_mistakes(capsys, made):
+    weights = made / "weights.npz"
+    fails(
+        capsys,
+        f"{weights} holds weights alone; name the network that they are for with --network.",
+        *command(made),
+    )
+    np.save(made / "plain.npy", np.zeros((4, 1, 28, 28), np.float32))
+    fails(
+        capsys,
+        f"Fine-tuning needs labels, which {made / 'plain.npy'} has not; give a data folder.",
+        "convert", weights, "--calibration", made / "plain.npy", "--finetune", "1", "-o", made / "x.spike",
+    )  # fmt: skip
+    assert not (made / "x.spike").exists()
