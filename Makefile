@@ -32,12 +32,14 @@ test: lint
 test-slow: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
-# mypy cannot follow setuptools' package-dir mapping: show it the package as a user sees it.
+# mypy and import-linter cannot follow setuptools' package-dir mapping: show them the package as a user sees it.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	@rm -rf build/types && mkdir -p build/types/onespike
-	@ln -s $(CURDIR)/onespike/*.py $(foreach d,hw model sim fpga,$(CURDIR)/$(d)) build/types/onespike/
+	@ln -s $(addprefix $(CURDIR)/,hw model sim fpga) $(filter-out %/__pycache__,$(wildcard $(CURDIR)/onespike/*)) \
+	  build/types/onespike/
 	MYPYPATH=build/types $(BIN)/mypy -p onespike
+	cd build/types && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
 
 bench: $(STAMP)
 	$(BIN)/onespike bench $(BENCH)

@@ -23,9 +23,10 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import memory_files
+from ..hw.emit.front import front_verilog
 from ..hw.emit.verilog import TOP, to_verilog
 from ..hw.fronts.bit_time import bit_time_window
-from ..hw.fronts.front import Front, front_verilog, uart_front
+from ..hw.fronts.front import Front, uart_front
 from ..hw.fronts.packet import MOST_WORDS
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError

@@ -218,7 +218,7 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
             for config in engines(name, "blocks", ENGINES):
                 for block, (module, text) in blocks(to_verilog(config)).items():
                     if block not in SAMPLES:
-                        raise OneSpikeError(f"Block {block!r} of the engine has no terms in model/cost/area.py; add them.")
+                        raise OneSpikeError(f"Block {block!r} has no terms in model/cost/area.py; add them.")
                     if taken[block] < SAMPLES[block]:
                         taken[block] += 1
                         job = processes.submit(synthesise_block, module, text, family, cache, tools)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hw.config import EngineConfig
+from ..hw.emit.front import front_verilog
 from ..hw.emit.verilog import TOP, to_verilog
-from ..hw.fronts.front import Front, front_verilog
+from ..hw.fronts.front import Front
 from ..model.system.files import write_atomically
 
 if TYPE_CHECKING:

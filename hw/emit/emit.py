@@ -40,10 +40,11 @@ from ..engine.load import target_widths
 from ..engine.logits import logit_layout
 from ..engine.prefetch import BLOCK
 from ..engine.walk import column_entry, row_entry
-from ..fronts.front import Front, front_verilog
+from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
 from ..memory import page_names
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
+from .front import front_verilog
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_files
 
 MANIFEST_VERSION = 1

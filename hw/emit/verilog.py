@@ -17,11 +17,10 @@ from amaranth.lib import wiring
 from ...model.errors import OneSpikeError
 from ..config import EngineConfig
 from ..engine.bank import Bank, bank_signature
-from ..engine.engine import Engine
+from ..engine.engine import TOP, Engine
 from ..memory import page_names
 
 MOST_ROWS = 1 << 17  # of all memories together, one bank's: Amaranth writes some thousand in a second
-TOP = "onespike"
 BANK = "onespike_bank"
 IMAGE_FILES = {
     "program_memory": "program.hex",

@@ -24,6 +24,8 @@ from .pack import Pack, slice_mask
 from .prefetch import Prefetch
 from .sequencer import Sequencer
 
+TOP = "onespike"  # the engine's Verilog module
+
 
 class Engine(wiring.Component):
     """The whole accelerator.

@@ -9,8 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Valu
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.machine.extract import CHUNK  # everything about so few bits fits one LUT
-
+CHUNK = 4  # bits of a spike word that are taken apart at once: everything about so few fits one LUT
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
 

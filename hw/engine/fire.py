@@ -27,7 +27,8 @@ class Fire(wiring.Component):
 
     Latency: FIRE_LATENCY. Throughput: F channels a cycle. No back-pressure.
 
-    Golden functions: `onespike.model.neurons.count.count`, `onespike.model.neurons.psg.psg`, `onespike.model.network.golden.pool`.
+    Golden functions: `onespike.model.neurons.count.count`, `onespike.model.neurons.psg.psg`,
+    `onespike.model.network.golden.pool`.
 
     Parameters
     ----------

@@ -32,7 +32,9 @@ class BitTime(wiring.Component):
 
     So a UART keeps its baud rate when the PLL in front of its clock is set anew, with nothing else changed.
 
-    Latency: two measurements, then the result follows the clock. Golden function: `onespike.model.machine.bit_time.bit_time`.
+    Latency: two measurements, then the result follows the clock.
+
+    Golden function: `onespike.model.machine.bit_time.bit_time`.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fronts: the interfaces that an engine can be given, and their Verilog."""
+"""Fronts: the interfaces that an engine can be given."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
-from amaranth.lib import wiring
-
 from ...model.errors import OneSpikeError
 from ..config import EngineConfig
-from ..emit.verilog import TOP, convert
-from ..engine.engine import Engine
+from ..engine.engine import TOP
 from .axi import Axi
 from .spi import SpiCore
 from .uart import SILENCE, UartCore
@@ -71,34 +67,3 @@ def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:
         )
     silence = max(10, round(math.log2(clock * (0.04 if measured else 0.02))))
     return Front(kind="uart", divisor=None if measured else divisor, silence=silence)
-
-
-class _EngineInstance(Engine):
-    """The engine as an instance of its own Verilog module, with a reset of its own."""
-
-    def __init__(self, config: EngineConfig, reset: Signal):
-        super().__init__(config)
-        self.reset = reset
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        # One register alone resets the engine, or half the clock's period would go by before its wires begin. Where the
-        # engine speaks to a bus of its own, it must be silent in the cycle of the reset, too.
-        reset = Signal()
-        m.d.comb += reset.eq(self.reset | ResetSignal() if self.config.streams_weights else self.reset)
-        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": reset}
-        for path, member, value in self.signature.flatten(self):
-            direction = "o_" if member.flow is wiring.Out else "i_"
-            ports[direction + "__".join(map(str, path))] = Value.cast(value)
-        m.submodules.engine = Instance(TOP, **ports)
-        return m
-
-
-def front_verilog(config: EngineConfig, front: Front) -> str:
-    """Verilog of the front, around an instance of the engine's module `onespike` (`verilog.to_verilog`)."""
-    text = "// SPDX-License-Identifier: Apache-2.0\n"
-    text += f"// OneSpike {front.kind} front around the engine in {TOP}.v. Generated; change the generator instead.\n"
-    if front.kind == "uart":
-        cycles = "bit_time" if front.divisor is None else front.divisor
-        text += f"// {cycles} clock cycles per bit; silence after 2**{front.silence} cycles.\n"
-    return text + convert(front.component(config, make_engine=_EngineInstance), front.top)

@@ -227,6 +227,6 @@ def markdown() -> str:
 FILES = {"fpga/driver/onespike_registers.h": c_header, "docs/registers.md": markdown}
 
 if __name__ == "__main__":
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for name, text in FILES.items():
         sys.stdout.write(f"{name}: {'written' if write_atomically(root / name, text()) else 'up to date'}\n")

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...hw.config import EngineConfig
-from ..network import golden
-from ..network import stepped as integrate
+from ..network import golden, stepped
 from ..network.codes import MAX_FIELD
 from ..network.operations import dense_macs
 from ..network.spec import INPUT, Source, SpikeNet
@@ -88,9 +87,9 @@ def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -
     hides. The first step reads no membrane and the last writes none. A membrane has the accumulator's bits: the sums
     of all steps lie within its proven range.
     """
-    steps = integrate.steps_of(net)
-    stepped = integrate.run(net, codes, layers=True).steps
-    every = {name: np.concatenate([step[name] for step in stepped]) for name in stepped[0]}
+    steps = stepped.steps_of(net)
+    found = stepped.run(net, codes, layers=True).steps
+    every = {name: np.concatenate([step[name] for step in found]) for name in found[0]}
     result = golden.Result(logits=np.zeros((steps * len(codes), 1), np.int64), codes=every)
     middle = len(codes) * (steps // 2)  # the first steps are almost silent
     net_one = binary(net)
@@ -99,11 +98,11 @@ def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -
     cycles = cycles.reshape(steps, len(codes), -1)
     update = 0
     for index, layer in enumerate(mapping.layers):
-        if integrate.constant(layer.layer):
+        if stepped.constant(layer.layer):
             cycles[1:, :, index] = layer.jobs * config.drain_steps
             update += (steps - 1) * layer.jobs * config.drain_steps
     sizes = {layer.name: math.prod(net.conv_shapes[layer.name]) for layer in net.layers}
-    kept = sum(sizes[layer.name] for layer in net.layers if integrate.constant(layer))
+    kept = sum(sizes[layer.name] for layer in net.layers if stepped.constant(layer))
     accesses = 2 * (steps - 1) * sum(sizes.values()) + steps * kept
     return IntegrateAndFire(
         steps=steps,

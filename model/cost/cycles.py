@@ -14,11 +14,10 @@ import numpy as np
 
 from ...hw.engine.bank import capture_latency
 from ...hw.engine.drain import drain_latency, release_step
-from ...hw.engine.extract import EXTRACT_LATENCY
+from ...hw.engine.extract import CHUNK, EXTRACT_LATENCY
 from ...hw.engine.fetch import READ_LATENCY
 from ...hw.engine.fire import FIRE_LATENCY
 from ...hw.engine.sequencer import SEQUENCER_LATENCY
-from ..machine.extract import CHUNK
 from ..mapping.mapping import MappedLayer, Mapping
 from ..network import golden
 

@@ -12,17 +12,12 @@ for the S with the fewest. Exact cycles need weights and images: `onespike repor
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
 from ...hw.config import EngineConfig
 from ..network.codes import field_width
-from ..training.imagenet import Add
 
 # Set bits per dense MAC: ResNet-20 on CIFAR-10 at g = 8, padding included; 8-bit pixels of CIFAR-10 as signed digits.
 RATE = 0.50
@@ -59,50 +54,6 @@ class LayerEstimate:
     cycles: float
     bound: str
     slices: int
-
-
-def shapes(module: nn.Module, image: tuple[int, int, int]) -> list[LayerShape]:
-    """Convolutions and linear layers of a module, which may lie on the meta device, in the order they run."""
-    found: list[LayerShape] = []
-    channels = image[0]
-
-    def layer(name: str, child: nn.Module, result: Tensor) -> None:
-        weight = child.weight
-        assert isinstance(weight, Tensor)
-        size = (int(result.shape[2]), int(result.shape[3])) if result.ndim == 4 else (1, 1)
-        kernel = (int(weight.shape[2]), int(weight.shape[3])) if weight.ndim == 4 else (1, 1)
-        inputs = int(child.in_channels if isinstance(child, nn.Conv2d) else weight.shape[1])  # type: ignore[arg-type]
-        found.append(
-            LayerShape(
-                name=name, inputs=inputs, outputs=int(weight.shape[0]), kernel=kernel, size=size,
-                places=math.prod(size), weights=weight.numel(), biases=int(weight.shape[0]),
-            )
-        )  # fmt: skip
-
-    def hook(name: str, child: nn.Module):  # type: ignore[no-untyped-def]
-        def see(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
-            if isinstance(child, nn.Conv2d | nn.Linear):
-                layer(name, child, result)
-            elif isinstance(child, nn.MaxPool2d) and found:
-                side = child.kernel_size if isinstance(child.kernel_size, tuple) else (child.kernel_size,) * 2
-                places = int(result.shape[2] * result.shape[3]) * math.prod(side)
-                found[-1] = dataclasses.replace(found[-1], places=places)
-            elif isinstance(child, Add):
-                # A projection counts as a layer of its own; an identity is one more source.
-                branch = not any(n.name.startswith(name.removesuffix("add") + "shortcut") for n in found)
-                found[-1] = dataclasses.replace(found[-1], shortcut=found[-1].outputs if branch else 0)
-
-        return see
-
-    handles = [child.register_forward_hook(hook(name, child)) for name, child in module.named_modules()]
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    try:
-        with torch.no_grad():
-            module.eval()(torch.zeros((1, channels, *image[1:]), device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
 
 
 def estimate(

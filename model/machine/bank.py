@@ -32,8 +32,9 @@ def bank(
 ) -> list[Job]:
     """The jobs of `commands`: every spike adds the weight row of its channel, times what its bit is worth.
 
-    memory: spike words; weights: rows of L weights. Golden function of :class:`onespike.hw.engine.bank.Bank`, which shows the
-    running sums of :func:`onespike.model.machine.lanes.lanes`: their differences are these sums, modulo 2**acc_bits.
+    memory: spike words; weights: rows of L weights. Golden function of :class:`onespike.hw.engine.bank.Bank`, which
+    shows the running sums of :func:`onespike.model.machine.lanes.lanes`: their differences are these sums, modulo
+    2**acc_bits.
     """
     half = 1 << (config.acc_bits - 1)
     jobs: list[Job] = []

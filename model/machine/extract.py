@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-CHUNK = 4  # bits of a spike word that are taken apart at once
+from ...hw.engine.extract import CHUNK
 
 
 class Word(NamedTuple):

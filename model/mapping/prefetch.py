@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Block(NamedTuple):
-    """Weight rows that go to the same banks, see `onespike.hw.engine.prefetch.BLOCK` (here `copies` is their number)."""
+    """Weight rows that go to the same banks, see `onespike.hw.engine.prefetch.BLOCK` (`copies`: their number)."""
 
     rows: int
     address: int

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The T-step integrate-and-fire network with the weights of a SpikeNet, T = g: the baseline of the papers' Fig. 2.
 
-    U += I;  s = U >= theta;  U -= s theta        in each of T steps, U = 0 before the first
+The neuron is `model/neurons/integrate.py`, in each of T steps, U = 0 before the first, with
+
     I = T * sum of W s' + sum of W * pixel + bias         theta = T << shift
 
 so that the mean current is the accumulator of the SpikeNet: with constant currents the T spikes of a neuron are those
-of parallel spike generation, and their number is the count (`model/neurons/psg.py`). Behind the first layer currents are not
-constant, spikes come early or late, and counts differ: that is what the T-step network loses. Every step runs all
-layers; pools act on the spikes of one step; the last layer only integrates.
+of parallel spike generation, and their number is the count. Behind the first layer currents are not constant, spikes
+come early or late, and counts differ: that is what the T-step network loses. Every step runs all layers; pools act on
+the spikes of one step; the last layer only integrates.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..neurons.integrate import integrate
 from ..system import parallel
 from . import golden
 from .spec import INPUT, Layer, SpikeNet
@@ -70,13 +72,13 @@ def _run(net: SpikeNet, codes: np.ndarray, layers: bool) -> Stepped:
         tensors: dict[str, np.ndarray] = {}
         for layer in net.layers:
             current = fixed[layer.name] + _current(net, layer, tensors, total)
-            membrane = membranes.get(layer.name, 0) + current
-            if layer.fires:
-                theta = total << layer.shift.astype(np.int64)
-                spikes = (membrane >= theta).astype(np.float64)
-                membrane = membrane - theta * spikes
-                tensors[layer.name] = spikes if layer.pool is None else golden.pool(spikes, layer.pool)
-            membranes[layer.name] = membrane
+            before = membranes.get(layer.name, np.zeros(1))
+            if not layer.fires:
+                membranes[layer.name] = before + current
+                continue
+            fired, membranes[layer.name] = integrate(before, current, total << layer.shift.astype(np.int64))
+            spikes = fired.astype(np.float64)
+            tensors[layer.name] = spikes if layer.pool is None else golden.pool(spikes, layer.pool)
         if layers:
             found = {name: values.transpose(0, 3, 1, 2).astype(np.uint32) for name, values in tensors.items()}
             steps.append(found | {INPUT: codes})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parallel spike generation (PSG), the neuron that it replaces, and the count that both obey.
+"""Parallel spike generation (PSG), and the count that it and the neuron it replaces (`integrate.py`) both obey.
 
     psg(x, theta, g) == integrate_and_fire(x, theta, g)     spike by spike
     psg(x, theta, g).sum(-1) == count_law(x, theta, g)
@@ -20,40 +20,21 @@ def psg(x: ArrayLike, theta: int, groups: int) -> NDArray[np.bool_]:
     x is saturated to [0, theta] first. The paper lets i start at 0, which gives one group too many.
     Golden function of :class:`onespike.hw.engine.psg.PsgUnit`.
     """
-    x = np.clip(_checked(x, theta, groups), 0, theta)[..., None]
+    x = np.clip(checked(x, theta, groups), 0, theta)[..., None]
     i = np.arange(1, groups + 1)
     spikes: NDArray[np.bool_] = (i - 1) * x % theta + x >= theta
     return spikes
 
 
-def integrate_and_fire(x: ArrayLike, theta: int, groups: int) -> NDArray[np.bool_]:
-    """Spikes of an integrate-and-fire neuron that receives the constant x for `groups` steps."""
-    x = _checked(x, theta, groups)
-    return integrate_and_fire_steps(np.repeat(x[..., None], groups, axis=-1), theta)
-
-
-def integrate_and_fire_steps(currents: ArrayLike, theta: int) -> NDArray[np.bool_]:
-    """The same neuron with its own current in each step (last axis): ``U += I; s = U >= theta; U -= s theta``."""
-    currents = np.asarray(currents)
-    steps = currents.shape[-1]
-    currents = _checked(currents, theta, steps)
-    membrane = np.zeros(currents.shape[:-1], dtype=np.int64)
-    spikes = np.empty(currents.shape, dtype=np.bool_)
-    for step in range(steps):
-        membrane = membrane + currents[..., step]
-        spikes[..., step] = membrane >= theta
-        membrane = membrane - theta * spikes[..., step]
-    return spikes
-
-
 def count_law(x: ArrayLike, theta: int, groups: int) -> NDArray[np.int64]:
     """``clip(floor(groups x / theta), 0, groups)``: how many of the spikes fire."""
-    x = _checked(x, theta, groups)
+    x = checked(x, theta, groups)
     result: NDArray[np.int64] = np.clip(groups * x // theta, 0, groups)
     return result
 
 
-def _checked(x: ArrayLike, theta: int, groups: int) -> NDArray[np.int64]:
+def checked(x: ArrayLike, theta: int, groups: int) -> NDArray[np.int64]:
+    """x as int64; asserts that no product of a neuron's arithmetic leaves it."""
     x = np.asarray(x)
     assert np.issubdtype(x.dtype, np.integer), f"x must hold integers, not {x.dtype}"
     assert theta > 0, f"theta must be positive, not {theta}"

@@ -18,12 +18,13 @@ from ..progress import Progress
 def run_shapes(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     from ..model.cost import shapes
     from ..model.training import networks
+    from ..model.training.shapes import shapes as shapes_of
 
     config = dataclasses.replace(engine_config(args), max_groups=args.groups)
     if config.streams_weights:
         raise OneSpikeError("A network without weights cannot wait for them: leave --external-weights out.")
     module = networks.build(args.network, device="meta")
-    layers = shapes.shapes(module, networks.IMAGES[args.network])
+    layers = shapes_of(module, networks.IMAGES[args.network])
     rate = shapes.RATE if args.rate is None else args.rate
     image_rate = shapes.IMAGE_RATE if args.image_rate is None else args.image_rate
     found = shapes.estimate(layers, config, rate=rate, image_rate=image_rate)

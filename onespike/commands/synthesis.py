@@ -12,7 +12,6 @@ from rich.console import Console
 
 from .. import tables
 from ..fpga import xilinx
-from ..fpga.asic import Asic, asic
 from ..fpga.project import write_project
 from ..fpga.synth import synthesise
 from ..hw.config import EngineConfig
@@ -20,6 +19,7 @@ from ..model.network.spec import SpikeNet
 from ..model.targets import find_target
 from ..parsers.options import engine_config, make_mapping
 from ..progress import Progress
+from ..sim.asic import Asic, asic
 from .commands import load_data
 
 

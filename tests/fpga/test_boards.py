@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_codes
 from test_fronts import SMALL, small_net
 
+from networks import random_codes
 from onespike.fpga import clocks
 from onespike.fpga.bitstream import sources
 from onespike.fpga.boards import BOARDS, constraints, find_board
@@ -26,8 +26,8 @@ from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import map_network
 from onespike.model.targets import TARGETS
 from onespike.sim.verilator import build, run
+from paths import BUILD
 
-BUILD = Path(__file__).parents[1] / "build" / "sim"
 PINS = {  # from the boards' schematics: oscillator, FPGA's input, FPGA's output
     "ulx3s-12f": ("G2", "M1", "L4"),
     "ulx3s-25f": ("G2", "M1", "L4"),

@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from networks import random_codes, random_network
 
+from networks import random_codes, random_network
 from onespike.fpga.netlist import cell_models, netlist
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError

@@ -17,11 +17,11 @@ import tty
 import numpy as np
 import pytest
 import serial
-from blocks import random_mapping
 from PIL import Image as Picture
 from test_cli import fails, small_net
 from test_fronts import BUILD
 
+from blocks import random_mapping
 from onespike.cli import main
 from onespike.fpga import link as links
 from onespike.fpga.host import Board

@@ -7,8 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from networks import random_network
 
+from networks import random_network
 from onespike.fpga.project import TOOLS, write_project
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.emit import emit

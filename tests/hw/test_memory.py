@@ -8,8 +8,8 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import pattern, random_bits
 
+from blocks import pattern, random_bits
 from onespike.hw import memory
 from onespike.hw.memory import PAGE_BITS, PagedMemory, page_depths
 from onespike.sim.stream import run_stream

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blocks import head, weights
 
+from blocks import head, weights
 from onespike import __version__
 from onespike.cli import main
 from onespike.commands import commands

@@ -3,7 +3,6 @@
 
 import re
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.importer import import_exported
 from onespike.parsers.engine import WORKLOADS
 from onespike.readme import BEGIN, DEMO, END, _other_cycles, update
-
-ROOT = Path(__file__).parent.parent
+from paths import ROOT
 
 
 def test_update_replaces_the_block_alone(tmp_path):

@@ -11,15 +11,14 @@ from test_bank import CONFIG, random_case
 
 from onespike.hw.emit.verilog import BANK, bank_verilog
 from onespike.sim.verilator import Built, build, run
-
-BUILDS = Path(__file__).parents[1] / "build" / "sim"
+from paths import BUILD
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     source = tmp_path_factory.mktemp("bank") / "bank.v"
     source.write_text(bank_verilog(CONFIG))
-    return build([source], BANK, BUILDS, options=["-DONESPIKE_BLANK"])
+    return build([source], BANK, BUILD, options=["-DONESPIKE_BLANK"])
 
 
 def bench(built: Built, tmp_path: Path, seed: int, **changed: object) -> str:

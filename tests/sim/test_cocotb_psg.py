@@ -3,7 +3,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from amaranth.back import verilog
@@ -11,8 +10,7 @@ from amaranth.back import verilog
 from onespike.hw.engine.psg import PsgUnit
 from onespike.model.errors import OneSpikeError
 from onespike.sim.verilator import Built, build, find_verilator, run
-
-BUILDS = Path(__file__).parents[1] / "build" / "sim"  # kept, so that Verilator's library is compiled once
+from paths import BUILD
 
 CASES = {
     "run_time_theta": {"acc_width": 20, "groups": 8, "log2_theta": 3, "max_shift": 15, "stages": 2},
@@ -33,7 +31,7 @@ def built(case, tmp_path_factory) -> Built:
         source.write_text(verilog.convert(PsgUnit(**case), name="psg", emit_src=False, strip_internal_attrs=True))
     # Side by side, as xdist does: one compiles, the other waits and finds the result.
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: build([source], "psg", BUILDS), range(2))
+        one, other = pool.map(lambda _: build([source], "psg", BUILD), range(2))
     assert one == other
     return one
 
@@ -77,7 +75,7 @@ def test_waves(tmp_path):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        built = build([source], "tick", BUILDS, waves=True)
+        built = build([source], "tick", BUILD, waves=True)
         result = run(built, "tick_bench", test_dir=tmp_path)
     assert (result.directory / f"dump.{built.waves}").stat().st_size > 0
 
@@ -86,9 +84,9 @@ def test_bad_verilog(tmp_path):
     source = tmp_path / "bad.v"
     source.write_text("module bad(output y); assign y = nowhere(; endmodule\n")
     with pytest.raises(OneSpikeError, match=r"Verilator could not build `bad`: (.|\n)*syntax error"):
-        build([source], "bad", BUILDS)
+        build([source], "bad", BUILD)
     with pytest.raises(OneSpikeError, match=r"no such Verilog file: .*absent\.v"):
-        build([tmp_path / "absent.v"], "absent", BUILDS)
+        build([tmp_path / "absent.v"], "absent", BUILD)
     with pytest.raises(OneSpikeError, match="cannot build in a folder with a space in its name"):
         build([source], "bad", tmp_path / "a b")
 

@@ -11,16 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks import random_mapping
 
+from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.emit import WAIVERS, emit, hex_lines
+from onespike.hw.emit.front import front_verilog
 from onespike.hw.engine.load import target_widths
-from onespike.hw.fronts.front import FRONTS, Front, front_verilog
+from onespike.hw.fronts.front import FRONTS, Front
 from onespike.hw.program import header_words, layer_words
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.images import memory_images
 from onespike.sim.verilator import find_verilator
+from paths import SUPPORT
 
 SEED = 5
 
@@ -45,7 +47,7 @@ def test_deterministic_for_any_hash_seed(emitted, tmp_path):
         f"emit(random_mapping(random.Random({SEED})), sys.argv[1])"
     )
     for seed in ("1", "4242"):
-        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parent)}
+        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(SUPPORT)}
         subprocess.run([sys.executable, "-c", script, str(tmp_path / seed)], check=True, env=env)
         assert contents(tmp_path / seed) == contents(emitted.directory)
 

@@ -7,8 +7,8 @@ import pytest
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import pattern, preload, random_bits, random_mapping
 
+from blocks import pattern, preload, random_bits, random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.drain import drain_latency, release_step

@@ -2,22 +2,20 @@
 """The whole engine in cocotb/Verilator: every spike word, logit and cycle of random networks equals the model."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from networks import random_codes, random_network
 
+from networks import random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
-
-BUILD = Path(__file__).parents[1] / "build" / "sim"
+from paths import BUILD
 
 # Memories that hold every random network: one build per entry serves all its examples.
 ROOMY = EngineConfig(

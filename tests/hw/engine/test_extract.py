@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import pattern, random_bits
 
+from blocks import pattern, random_bits
 from onespike.hw.engine.extract import (
     SetBitExtractor,
     at_most_one,

@@ -5,8 +5,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import preload
 
+from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.extract import word_layout
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout

@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import pattern, random_bits, random_mapping
 
+from blocks import pattern, random_bits, random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.image import ImageLoader, signed_digits
 from onespike.hw.program import header_fields, layout

@@ -5,8 +5,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import random_mapping
 
+from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.load import HEAD, TARGETS, Load, row_words, target_widths
 from onespike.hw.program import WORD

@@ -4,8 +4,8 @@ import random
 import numpy as np
 import pytest
 from amaranth.hdl import Const
-from blocks import random_mapping
 
+from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.drain import code_width
 from onespike.hw.engine.pack import Pack, slice_mask

@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from blocks import pattern, random_bits
 
+from blocks import pattern, random_bits
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.prefetch import BLOCK, Prefetch, beat_rows, head_beats, row_beats
 from onespike.model.mapping.prefetch import Block, block_beats, prefetch, to_beats

@@ -5,8 +5,8 @@ import pytest
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
-from blocks import head, pattern, preload, random_bits, random_mapping
 
+from blocks import head, pattern, preload, random_bits, random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.fetch import command_layout, stride_layout
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY, Sequencer

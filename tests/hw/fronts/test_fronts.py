@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_codes
 
+from networks import random_codes
 from onespike.hw.config import EngineConfig
-from onespike.hw.fronts.front import Front, front_verilog
+from onespike.hw.emit.front import front_verilog
+from onespike.hw.fronts.front import Front
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import map_network
 from onespike.model.network.spec import Image, Layer, Source, SpikeNet
 from onespike.sim.front import build_front
 from onespike.sim.verilator import run
+from paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "sim"
 SMALL = EngineConfig(
     banks=2, lanes=4, fire_lanes=2, acc_bits=24, spike_depth=128, weight_depth=256, channel_depth=32, walk_depth=64,

@@ -3,15 +3,13 @@
 
 import dataclasses
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import ACCESS, FILES, REGISTERS, config_of, flag, parameter_words, word
 from onespike.model.errors import OneSpikeError
-
-ROOT = Path(__file__).parents[1]
+from paths import ROOT
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import float_graph
 
+from networks import float_graph
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.layerwise import float_tensors, layer_losses, occupancy, resume, rounder
 from onespike.model.errors import OneSpikeError

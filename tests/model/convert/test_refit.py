@@ -5,8 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
-from networks import float_graph
 
+from networks import float_graph
 from onespike.model.convert import refit
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.layerwise import float_tensors

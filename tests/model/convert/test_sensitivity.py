@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from networks import float_graph
 
+from networks import float_graph
 from onespike.model.convert.calibrate import Clipping
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.sensitivity import Sensitivity, choose_groups, sensitivities, uniform_additions

@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import float_graph
 
+from networks import float_graph
 from onespike.model.convert.converter import prepare
 from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.spec import INPUT

@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import float_graph
 
+from networks import float_graph
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import prepare
 from onespike.model.cost.cycles import predict_all

@@ -6,17 +6,17 @@ import random
 
 import numpy as np
 import pytest
-from blocks import head, random_net, weights
 
+from blocks import head, random_net, weights
 from onespike.hw.config import EngineConfig
 from onespike.model.cost import baselines
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.cycles import predict_all
 from onespike.model.errors import OneSpikeError
-from onespike.model.network import golden
-from onespike.model.network import stepped as integrate
+from onespike.model.network import golden, stepped
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
-from onespike.model.neurons.psg import integrate_and_fire_steps, psg
+from onespike.model.neurons.integrate import integrate_and_fire_steps
+from onespike.model.neurons.psg import psg
 
 ENGINE = EngineConfig(banks=2, lanes=4, fire_lanes=2, weight_bits=4)
 
@@ -48,7 +48,7 @@ def test_trains_equal_the_neuron():
     """Step by step: the first layer's are parallel spike generation's, the second's the neuron's with its currents."""
     net, codes = two_layers(), image_codes(two_layers())
     first, second, last = net.layers
-    found = integrate.run(net, codes, layers=True)
+    found = stepped.run(net, codes, layers=True)
     trains = {name: np.stack([step[name] for step in found.steps], -1) for name in ("first", "second")}
 
     def sums(layer: Layer, values: np.ndarray) -> np.ndarray:
@@ -73,13 +73,13 @@ def test_one_hidden_layer_loses_nothing():
         pool = net.layers[0].pool
         if len(net.layers) == 2 and (pool is None or pool.kind == "sum"):
             codes = image_codes(net)
-            assert (integrate.run(net, codes).logits == golden.run(net, codes)).all()
+            assert (stepped.run(net, codes).logits == golden.run(net, codes)).all()
             seen += 1
 
 
 def test_pools_act_on_the_spikes_of_a_step():
     net = two_layers(pool=Pool(kind="max", kernel=(2, 2), stride=(2, 2)))
-    whole, pooled = (integrate.run(n, image_codes(net), layers=True).steps for n in (two_layers(), net))
+    whole, pooled = (stepped.run(n, image_codes(net), layers=True).steps for n in (two_layers(), net))
     for before, after in zip(whole, pooled, strict=True):
         assert (after["second"] == before["second"].reshape(2, 5, 2, 2, 2, 2).max((3, 5))).all()
 
@@ -88,7 +88,7 @@ def test_groups_must_agree():
     net = two_layers()
     net = dataclasses.replace(net, layers=(net.layers[0], dataclasses.replace(net.layers[1], groups=3), net.layers[2]))
     with pytest.raises(OneSpikeError, match=r"one g in all firing layers, as T = g; this one has 3, 8\."):
-        integrate.run(net, image_codes(net))
+        stepped.run(net, image_codes(net))
 
 
 def test_state_of_the_t_step_network():
@@ -105,8 +105,8 @@ def test_cycles_of_the_t_step_network():
     net, codes, engine = two_layers(), image_codes(two_layers(), 1), dataclasses.replace(ENGINE, banks=1)
     found = baselines.integrate_and_fire(net, engine, codes)
     binary = baselines.binary(net)
-    stepped = integrate.run(net, codes, layers=True).steps
-    images = [golden.Result(logits=np.zeros((1, 1), int), codes=step) for step in stepped]
+    steps = stepped.run(net, codes, layers=True).steps
+    images = [golden.Result(logits=np.zeros((1, 1), int), codes=step) for step in steps]
     mapping = choose_mapping(binary, engine, codes)
     once = [[layer.cycles for layer in predict_all(mapping, image)[0]] for image in images]
     expected = once[0][0] + found.update_cycles + sum(sum(step[1:]) for step in once)

@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from blocks import head, weights
 
+from blocks import head, weights
 from onespike.hw.config import EngineConfig
 from onespike.model.cost.choose import choose_mapping, fewest_slices
 from onespike.model.cost.explore import count_cycles

@@ -5,8 +5,8 @@ import random
 
 import numpy as np
 import pytest
-from blocks import random_mapping
 
+from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.model.cost.cycles import CAUSES, predict
 from onespike.model.mapping.mapper import fit_config, map_network

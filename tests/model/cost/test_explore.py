@@ -8,8 +8,8 @@ import random
 
 import numpy as np
 import pytest
-from blocks import head, weights
 
+from blocks import head, weights
 from onespike.cli import main
 from onespike.fpga.fit import fit
 from onespike.hw.config import EngineConfig

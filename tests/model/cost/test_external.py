@@ -4,12 +4,11 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_codes, random_network
 
+from networks import random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.external import ExternalMemory, _Stream, beat_cycles, fetch_cycles
@@ -21,8 +20,7 @@ from onespike.model.mapping.mapping import Mapping
 from onespike.model.mapping.prefetch import block_beats, blocks
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
-
-BUILD = Path(__file__).parents[1] / "build" / "sim"
+from paths import BUILD
 
 # Weight memories far smaller than the networks: each is cut into many parts.
 SMALL = EngineConfig(

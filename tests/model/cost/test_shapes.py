@@ -11,10 +11,11 @@ from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.cycles import predict
-from onespike.model.cost.shapes import estimate, shapes
+from onespike.model.cost.shapes import estimate
 from onespike.model.network import golden
 from onespike.model.network.operations import count
 from onespike.model.training.networks import IMAGES, NETWORKS, build
+from onespike.model.training.shapes import shapes
 
 # name: parameters as published (batch norm not folded), dense MACs
 KNOWN = {

@@ -5,9 +5,9 @@ import nir
 import numpy as np
 import pytest
 import torch
-from networks import random_codes, random_network
 from torch.nn import functional as F
 
+from networks import random_codes, random_network
 from onespike.cli import main
 from onespike.model.errors import OneSpikeError
 from onespike.model.export.nir_export import export_nir, to_nir

@@ -7,11 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import random_codes, random_network
-from onnx_files import run_qonnx
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
+from networks import random_codes, random_network
 from onespike.cli import main
 from onespike.model.convert.converter import convert
 from onespike.model.errors import OneSpikeError
@@ -20,6 +19,7 @@ from onespike.model.network import golden
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.training.data import load
 from onespike.model.training.networks import build
+from onnx_files import run_qonnx
 
 GROUPS = (1, 2, 3, 8, 15, 31, 255)
 

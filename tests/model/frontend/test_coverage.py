@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users bring: every kind of graph equals the module in float64; its integers agree in torch, golden and RTL."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,7 @@ from onespike.model.frontend.importer import import_module
 from onespike.model.mapping.mapper import map_network
 from onespike.model.training.clamped import ClampQuantised
 from onespike.sim.engine import simulate
-
-BUILD = Path(__file__).parents[1] / "build" / "sim"
+from paths import BUILD
 
 # One engine, built once, holds every network of this file.
 ROOMY = EngineConfig(

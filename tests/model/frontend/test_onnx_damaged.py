@@ -5,10 +5,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from onnx_files import QONNX, node, write
 
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.onnx_import import import_onnx
+from onnx_files import QONNX, node, write
 
 RNG = np.random.default_rng(0)
 NUMBERS = [-1, 0, 1, 2, 3, 7, 255, -3, 65536, 2**31 - 1, -(2**31), 2**40, 2**62]

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx_files import QONNX, node, run_onnxruntime, run_qonnx, write
 from test_importer import SUPPORTED, randomise
 
 from onespike.model.convert.converter import convert, prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.importer import import_module
 from onespike.model.frontend.onnx_import import import_onnx
+from onnx_files import QONNX, node, run_onnxruntime, run_qonnx, write
 
 RNG = np.random.default_rng(5)
 

@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx_files import node, write
 from onnxruntime import quantization
 from test_onnx_import import RNG, quantised, uniform
 
 from onespike.model.convert.converter import prepare
 from onespike.model.frontend.onnx_import import import_onnx
+from onnx_files import node, write
 
 
 @pytest.mark.parametrize("kind", ["no opset import", "the empty domain", "finn's domain without an opset"])

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from blocks import head, random_mapping, random_net, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocks import head, random_mapping, random_net, weights
 from onespike.hw.config import EngineConfig
 from onespike.hw.program import layer_words
 from onespike.model.errors import OneSpikeError

@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 import pytest
-from blocks import random_net
 
+from blocks import random_net
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.machine.walk import records

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import random_network
 
+from networks import random_network
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import golden
 from onespike.model.network.operations import count as count_operations

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from networks import float_graph
 from test_cli import fails, small_net, write_idx
 
+from networks import float_graph
 from onespike.cli import main
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate, float_accuracy

@@ -5,8 +5,8 @@ import random
 
 import numpy as np
 import pytest
-from blocks import random_mapping, random_net
 
+from blocks import random_mapping, random_net
 from onespike.model.cost.cycles import predict
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import codes as coding

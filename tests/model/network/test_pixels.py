@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
-from networks import float_graph
 from test_cli import small_net
 
+from networks import float_graph
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import check_images, prepare
 from onespike.model.convert.evaluate import evaluate

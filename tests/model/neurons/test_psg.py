@@ -8,7 +8,8 @@ import pytest
 
 from onespike.hw.engine.psg import PsgUnit
 from onespike.model.neurons.count import count
-from onespike.model.neurons.psg import count_law, integrate_and_fire, integrate_and_fire_steps, psg
+from onespike.model.neurons.integrate import integrate_and_fire, integrate_and_fire_steps
+from onespike.model.neurons.psg import count_law, psg
 from onespike.sim.stream import run_pipeline
 
 

@@ -11,7 +11,11 @@ import pytest
 from onespike.model.errors import OneSpikeError
 from onespike.model.system.locks import NAME, in_turn, owned, reserved
 
-HOLD = "import sys; from onespike.model.system.locks import owned\nwith owned(sys.argv[1]): print('held', flush=True); input()"
+HOLD = """
+import sys
+from onespike.model.system.locks import owned
+with owned(sys.argv[1]): print("held", flush=True); input()
+"""
 
 
 def test_one_folder_two_processes(tmp_path):

@@ -9,14 +9,13 @@ import threading
 
 import numpy as np
 import pytest
-from networks import float_graph, random_codes, random_network
 
+from networks import float_graph, random_codes, random_network
 from onespike.cli import main
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.layerwise import layer_losses
 from onespike.model.errors import OneSpikeError
-from onespike.model.network import golden, operations
-from onespike.model.network import stepped as integrate
+from onespike.model.network import golden, operations, stepped
 from onespike.model.network.operations import count
 from onespike.model.network.spec import SpikeNet
 from onespike.model.system import parallel
@@ -29,7 +28,7 @@ def small_chunks(monkeypatch):
     """So that a few images are many pieces."""
     monkeypatch.setattr(golden, "CHUNK_BYTES", 1 << 10)
     monkeypatch.setattr(operations, "CHUNK", 4)
-    monkeypatch.setattr(integrate, "CHUNK", 4)
+    monkeypatch.setattr(stepped, "CHUNK", 4)
     golden._plan.cache_clear()
     yield
     golden._plan.cache_clear()
@@ -51,7 +50,7 @@ def test_golden_on_any_number_of_threads(small_chunks):
     assert golden._plan(net).chunk < 10
     wanted = golden.run(net, codes, layers=True, trains=True, threads=1)
     with parallel.use(1):
-        counted, alone = count(net, codes), integrate.run(net, codes, layers=True)
+        counted, alone = count(net, codes), stepped.run(net, codes, layers=True)
     for threads in THREADS:
         done: list[int] = []
         found = golden.run(net, codes, layers=True, trains=True, threads=threads, progress=done.append)
@@ -64,9 +63,9 @@ def test_golden_on_any_number_of_threads(small_chunks):
         assert sum(done) == len(codes) and len(set(done[:-1])) == 1
         with parallel.use(threads):
             assert count(net, codes) == count(net, wanted.codes) == counted
-            stepped = integrate.run(net, codes, layers=True)
-        np.testing.assert_array_equal(stepped.logits, alone.logits)
-        for step, other in zip(stepped.steps, alone.steps, strict=True):
+            steps = stepped.run(net, codes, layers=True)
+        np.testing.assert_array_equal(steps.logits, alone.logits)
+        for step, other in zip(steps.steps, alone.steps, strict=True):
             assert all((step[name] == other[name]).all() for name in other)
 
 

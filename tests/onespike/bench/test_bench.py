@@ -2,7 +2,6 @@
 """`onespike bench` on the smallest network: its figures, that they belong together, and what it says of them."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from onespike.model.training import data as datasets
 from onespike.model.training.data import Dataset
 from onespike.parsers import engine as parser_engine
 from onespike.readme import bench_lines
+from paths import ROOT
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def few_digits(monkeypatch):
 def test_bench(capsys, tmp_path, few_digits, monkeypatch):
     monkeypatch.setattr(unrolled, "installed", lambda: False)
     file = tmp_path / "bench.json"
-    output = Path(__file__).parents[1] / "build" / "test-bench"  # keeps the compiled engine
+    output = ROOT / "build" / "test-bench"  # keeps the compiled engine
     arguments = ["bench", "--workloads", "mlp64", "--images", "2", "--banks", "2", "--lanes", "4", "--groups", "4"]
     assert main([*arguments, "-o", str(output), "--json", str(file)]) == 0
     result = json.loads(file.read_text())

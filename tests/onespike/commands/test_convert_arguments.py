@@ -6,10 +6,10 @@ import collections
 import numpy as np
 import pytest
 import torch
-from networks import float_graph
 from torch import nn
 
 import onespike
+from networks import float_graph
 from onespike.model.convert.converter import check_images, convert, prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.graph import Graph, Node, Term

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..fpga.synth import find_tool, run_tool
 from ..hw.emit.verilog import TOP, to_verilog
 from ..model.cost import energy
 from ..model.errors import OneSpikeError
@@ -26,7 +27,7 @@ from ..model.mapping.mapping import Mapping
 from ..model.system import bounded
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
-from .synth import find_tool, run_tool
+from .engine import simulate
 
 MEMORY_ROWS = 64  # memories with at least as many rows are macros, not flip-flops
 MEMORIES = "onespike_memories"
@@ -109,8 +110,6 @@ def _analyse(
     mapping: Mapping, codes: np.ndarray, cells: str, build_dir: Path, mhz: float, yosys: str, sta: str
 ) -> Asic:
     """`asic` with the text of the library, in a folder that belongs to this run."""
-    from ..sim.engine import simulate
-
     script = SYNTHESIS.replace("DONT_USE", DONT_USE).replace("PERIOD", f"{1e6 / mhz:.0f}")
     write_atomically(build_dir / "cells.lib", cells)
     write_atomically(build_dir / "onespike.v", to_verilog(mapping.config))
