@@ -61,7 +61,7 @@ def test_a_batch_that_is_left_open(name, tmp_path):
 def test_a_size_that_is_left_open_is_the_one_of_the_export():
     layers = {"a": conv(1, 4), "b": nn.Linear(4, 3)}
     module = Plain(lambda m, x: m.b(F.relu(m.a(x)).mean((2, 3))), **layers).eval()
-    sizes = {axis: torch.export.Dim(name) for axis, name in ((0, "N"), (2, "H"), (3, "W"))}
+    sizes = {0: torch.export.Dim("N"), 2: torch.export.Dim("H", min=4), 3: torch.export.Dim("W", min=4)}
     graph = import_program(torch.export.export(module, (IMAGES,), dynamic_shapes=(sizes,)))
     assert graph.notes == ("Images of several sizes fit; this network is for [1, 6, 6], as exported.",)
     with torch.no_grad():
