@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What we ask of the machine that we run on: files, locks, processes, threads, reading what others wrote with a bound.
+
+Not here: anything that knows what is in a file.
+"""
