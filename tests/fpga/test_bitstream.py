@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_fronts import SMALL, small_net
 
 from onespike.cli import main
 from onespike.fpga import bitstream, synth
@@ -34,6 +33,7 @@ from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.spec import SpikeNet
+from small_engine import SMALL, small_net
 
 NAMES = {"ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM"),
          "gowin": ("LUT4", "DFF", "BSRAM")}  # fmt: skip
@@ -314,7 +314,7 @@ def test_command(net: SpikeNet, tools: Any, tmp_path: Path, capsys: pytest.Captu
 
 def test_host_and_an_engine_that_cannot_be_loaded(net: SpikeNet) -> None:
     """The built-in network is recognised; another one is refused, and there are no counters to read."""
-    from test_host import FakeBoard
+    from fake_board import FakeBoard
 
     config = fit_config(net, dataclasses.replace(SMALL, loadable=False, counters=False))
     fake = FakeBoard(config)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fronts import SMALL, small_net
 
 from networks import random_codes
 from onespike.fpga import clocks
@@ -27,6 +26,7 @@ from onespike.model.mapping.mapper import map_network
 from onespike.model.targets import TARGETS
 from onespike.sim.verilator import build, run
 from paths import BUILD
+from small_engine import SMALL, small_net
 
 PINS = {  # from the boards' schematics: oscillator, FPGA's input, FPGA's output
     "ulx3s-12f": ("G2", "M1", "L4"),

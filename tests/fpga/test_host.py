@@ -2,7 +2,6 @@
 """From a file to an answer: `onespike run` on a simulated board, and what it says about boards that do not answer."""
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
@@ -18,10 +17,10 @@ import numpy as np
 import pytest
 import serial
 from PIL import Image as Picture
-from test_cli import fails, small_net
-from test_fronts import BUILD
 
 from blocks import random_mapping
+from command_line import fails, small_net
+from fake_board import PIXELS, TAKEN, FakeBoard, other_net
 from onespike.cli import main
 from onespike.fpga import link as links
 from onespike.fpga.host import Board
@@ -30,18 +29,7 @@ from onespike.fpga.protocol import MOST_WORDS, OK, Reply, crc, find_reply, read_
 from onespike.hw.fronts.packet import BAD_CRC, REFUSED
 from onespike.hw.fronts.registers import CONFIG, ID, VERSION, flag, parameter_words, word
 from onespike.model.errors import OneSpikeError
-
-PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 6), dtype=np.uint8)
-
-
-TAKEN = r"^The board does not run this network any more: another program has taken it, or it has been reset; "
-
-
-def other_net():
-    """A network that takes the same images as small_net and gives other answers."""
-    net = small_net()
-    last = dataclasses.replace(net.layers[1], bias=-net.layers[1].bias)
-    return dataclasses.replace(net, layers=(net.layers[0], last))
+from paths import BUILD
 
 
 @pytest.fixture
@@ -192,32 +180,6 @@ def test_frames_survive_garbage():
     assert read_request(1, 2, 3)[:-2].hex() == "a501000203"
     assert write_request(1, 2, [3, 4], fixed=True)[:-2].hex() == "a5010302020300000004000000"
     assert crc(b"123456789") == 0x29B1  # the catalogue's check value of CRC-16/IBM-3740
-
-
-class FakeBoard:
-    """Registers in memory behind frames, as spidev's xfer2 sees them; `faults`: statuses of the next replies."""
-
-    def __init__(self, config, faults=()):
-        self.memory = dict(enumerate([ID, VERSION, 0x10, 0, 0, 0])) | {
-            CONFIG // 4 + i: value for i, value in enumerate(parameter_words(config))
-        }
-        self.faults, self.out, self.writes = list(faults), b"", []
-        self.short = 0  # replies that lack their last word
-
-    def xfer2(self, data):
-        if data[0] == 0xA5:
-            tag, command, address, count = data[1:5]
-            status = self.faults.pop(0) if self.faults else OK
-            words = []
-            if command & 1:
-                self.writes.append((address, count))
-            else:
-                words = [self.memory.get(address + i * (not command & 2), 0) for i in range(count)]
-                words, self.short = words[: count - (self.short > 0)], max(0, self.short - 1)
-            self.out += reply_frame(Reply(tag, status, tuple(words) if status == OK else ()))
-            return [0] * len(data)
-        found, self.out = self.out[: len(data)], self.out[len(data) :]
-        return list(found.ljust(len(data), b"\0"))
 
 
 def test_what_a_board_tells(monkeypatch):

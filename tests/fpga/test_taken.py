@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from test_cli import small_net
-from test_host import PIXELS, TAKEN, FakeBoard, other_net
-from test_judge import one_output
 
 from blocks import random_mapping
+from command_line import small_net
+from fake_board import PIXELS, TAKEN, FakeBoard, other_net
+from one_output import one_output
 from onespike.fpga import link as links
 from onespike.fpga.host import Board
 from onespike.fpga.link import LinkError, MmioLink, PacketLink, SpiLink

@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
-from test_bank import CONFIG, random_case
 
+from bank_cases import CONFIG, random_case
 from onespike.hw.emit.verilog import BANK, bank_verilog
 from onespike.sim.verilator import Built, build, run
 from paths import BUILD

@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from bank_cases import CONFIG, random_case
 from blocks import pattern, preload, random_bits, random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
@@ -15,7 +16,7 @@ from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, stride_layout
 from onespike.hw.engine.fire import FIRE_LATENCY
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED
 from onespike.model.cost.cycles import predict
 from onespike.model.machine.bank import CODE_OF_DIGITS, Job, bank
 from onespike.model.machine.fetch import Command, Stride
@@ -23,11 +24,6 @@ from onespike.model.machine.walk import records, tables, walk
 from onespike.model.mapping.images import memory_images
 from onespike.model.network.codes import decode, encode
 from onespike.sim.stream import run_stream
-
-CONFIG = EngineConfig(
-    lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
-    weight_depth=192, word_fifo=4, command_fifo=2,
-)  # fmt: skip
 
 
 class Harness(wiring.Component):
@@ -115,28 +111,6 @@ def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **opti
     half = 1 << (config.acc_bits - 1)
     sums = (np.diff(shadows, axis=0) + half) % (2 * half) - half
     return sums.tolist(), stamps
-
-
-def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
-    """Jobs of one or two sources in the three codes; spike words as sparse as `share` says."""
-
-    def word() -> int:
-        density = rng.choice([0.05, 0.3, 1])
-        return sum(1 << i for i in range(config.word_bits) if rng.random() < density) if rng.random() < share else 0
-
-    memory = [word() for _ in range(config.spike_depth)]
-    half = 1 << (config.weight_bits - 1)
-    weights = [[rng.randrange(-half, half) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
-    digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY), (4, DIGITS_SIGNED)]
-    strides = [Stride(rng.randrange(8), rng.randrange(16), *digit, rng.randrange(4)) for digit in rng.sample(digits, 2)]
-    commands = []
-    for _ in range(jobs):
-        parts = rng.randint(1, 2)
-        for part in range(parts):
-            address, run, rows = rng.randrange(config.spike_depth - 30), rng.choice([0, 1, 3]), rng.randrange(3)
-            weight = rng.randrange(config.weight_depth - 172)
-            commands.append(Command(address, weight, run, rows, rng.randrange(2), part == parts - 1))
-    return commands, strides, memory, weights
 
 
 def test_golden():

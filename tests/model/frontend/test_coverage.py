@@ -5,10 +5,10 @@
 import numpy as np
 import pytest
 import torch
-from test_importer import Plain, conv, randomise
 from torch import nn
 from torch.nn import functional as F
 
+from modules import Plain, conv, randomise
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import prepare
 from onespike.model.frontend.importer import import_module

@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from test_importer import SUPPORTED, Plain, conv, randomise
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from modules import SUPPORTED, Plain, conv, randomise
 from onespike.model.convert.converter import graph_of, prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.importer import import_exported, import_module, import_program

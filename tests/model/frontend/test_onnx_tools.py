@@ -8,11 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnxruntime import quantization
-from test_onnx_import import RNG, quantised, uniform
 
 from onespike.model.convert.converter import prepare
 from onespike.model.frontend.onnx_import import import_onnx
 from onnx_files import node, write
+from onnx_networks import RNG, quantised, uniform
 
 
 @pytest.mark.parametrize("kind", ["no opset import", "the empty domain", "finn's domain without an opset"])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operations that PT2E leaves in a graph
-from test_importer import Plain, conv, randomise
 from torch import nn
 from torch.nn import functional as F
 
+from modules import Plain, conv, randomise
 from onespike.model.convert.converter import prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.importer import import_module

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import fails, small_net, write_idx
 
+from command_line import fails, write_idx
 from networks import float_graph
+from one_output import one_output
 from onespike.cli import main
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate, float_accuracy
@@ -15,7 +16,6 @@ from onespike.model.convert.layerwise import layer_losses
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.judge import answers, judge
-from onespike.model.network.spec import INPUT, Layer, Source, SpikeNet
 
 RNG = np.random.default_rng(3)
 
@@ -91,22 +91,6 @@ def test_every_stage_judges_alike(kernel, several):
     losses = layer_losses(graph, net, images, labels)
     assert losses.layers[-1].alone == 1.0 and losses.layers[-1].upto == pytest.approx(found.golden)
     assert all(loss.error < 0.05 and min(loss.alone, loss.upto) > 0.9 for loss in losses.layers)
-
-
-def one_output(path):
-    """small_net with one output that is positive for light pictures."""
-    net = small_net()
-    hidden, last = net.layers
-    source = Source(tensor=hidden.name, weights=np.ones((1, *net.shapes[hidden.name]), int))
-    conv = Layer(
-        name=hidden.name,
-        sources=(Source(tensor=INPUT, weights=np.ones((5, 1, 3, 3), int), padding=(1, 1, 1, 1)),),
-        bias=np.zeros(5, int), shift=hidden.shift, groups=8, pool=hidden.pool,
-    )  # fmt: skip
-    head = Layer(name=last.name, sources=(source,), bias=np.array([-300]), shift=np.array([0]), groups=0)
-    net = SpikeNet(image=net.image, layers=(conv, head), weight_bits=4)
-    net.save(path)
-    return net
 
 
 def test_commands_and_one_output(capsys, tmp_path):

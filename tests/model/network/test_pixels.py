@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
-from test_cli import small_net
 
+from command_line import small_net
 from networks import float_graph
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import check_images, prepare

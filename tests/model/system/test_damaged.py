@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from test_data import idx
-from test_spec import network
-from test_spike_file import forged
 
-from onespike.fpga.asic import read_liberty
+from described import network
+from forged import forged
+from idx_files import idx
+from onespike.sim.asic import read_liberty
 from onespike.fpga.project import write_project
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from marked import marked, until
 from onespike.model.system.processes import children, pool, run
 
 # A tool with a child in the background, as make has compilers; both are known by their environment.
@@ -28,25 +29,6 @@ if __name__ == "__main__":
         Path("started").touch()
         processes.submit(time.sleep, 60).result()
 """
-
-
-def marked(mark: str) -> list[int]:
-    """Processes that run with this mark in their environment; those that have ended but were not collected are none."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def until(condition, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def started(script: Path | str, tmp_path: Path, **options) -> tuple[subprocess.Popen, str]:

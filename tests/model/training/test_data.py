@@ -6,12 +6,9 @@ import gzip
 import numpy as np
 import pytest
 
+from idx_files import idx
 from onespike.model.errors import OneSpikeError
 from onespike.model.training.data import load, load_images
-
-
-def idx(array: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
 def test_digits_split_is_fixed_and_balanced():

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import fails
 
+from command_line import fails
 from onespike.cli import main
 from onespike.model.network.spec import SpikeNet
 from onespike.model.training.networks import build

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import ENGINE, data, fails, net, small_net  # noqa: F401  fixtures
-from test_processes import marked, until
 
+from command_line import ENGINE, fails, small_net
+from marked import marked, until
 from onespike import outputs
 from onespike.cli import COMMANDS, main
 from onespike.commands import commands
 from onespike.fpga import bitstream
-from onespike.fpga.asic import asic
 from onespike.fpga.boards import find_board
 from onespike.model.system import files
 from onespike.model.system.locks import owned
 from onespike.parsers.parser import build_parser
+from onespike.sim.asic import asic
 from onespike.sim.board import serve_board
 
 # A Verilator that never ends, and has a child that does not either.
@@ -43,7 +43,7 @@ def slow(tmp_path):
     return os.environ | {"PATH": path, "STARTED": str(tmp_path / "started")}
 
 
-def test_a_run_has_its_folder_and_leaves_no_process(tmp_path, slow, net, data):  # noqa: F811
+def test_a_run_has_its_folder_and_leaves_no_process(tmp_path, slow, net, data):
     """Two real runs, some seconds for their imports: nothing less shows who holds what, and what is left."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "onespike", "simulate", str(net), "--data", str(data), "--images", "1"]
@@ -63,7 +63,7 @@ def test_a_run_has_its_folder_and_leaves_no_process(tmp_path, slow, net, data): 
     assert not (out / "run").exists() and not list(out.rglob("*.tmp"))
 
 
-def test_a_second_run_in_one_folder_is_refused(capsys, monkeypatch, tmp_path, net):  # noqa: F811
+def test_a_second_run_in_one_folder_is_refused(capsys, monkeypatch, tmp_path, net):
     """By every command and function whose folder holds the files of one run."""
     out, library = tmp_path / "out", tmp_path / "cells.lib"
     library.write_text("library (x) {}")
@@ -89,7 +89,7 @@ def test_a_second_run_in_one_folder_is_refused(capsys, monkeypatch, tmp_path, ne
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_whatever_was_started(capsys, monkeypatch, net, number):  # noqa: F811
+def test_a_signal_ends_whatever_was_started(capsys, monkeypatch, net, number):
     """Also what other packages start, which know no guard."""
     begun: list[subprocess.Popen] = []
 
@@ -105,7 +105,7 @@ def test_a_signal_ends_whatever_was_started(capsys, monkeypatch, net, number):  
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_hangup_that_is_ignored_stays_so(monkeypatch, net):  # noqa: F811
+def test_a_hangup_that_is_ignored_stays_so(monkeypatch, net):
     seen = []
     monkeypatch.setattr(commands, "run_report", lambda *_: seen.append(signal.getsignal(signal.SIGHUP)) or {})
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -120,7 +120,7 @@ def overwriting(option, path, read):
     return f"{option} {path} would overwrite {read}, which is read; name another file."
 
 
-def test_no_command_overwrites_what_it_reads(capsys, tmp_path, net, data):  # noqa: F811
+def test_no_command_overwrites_what_it_reads(capsys, tmp_path, net, data):
     hard, link, onnx = tmp_path / "hard", tmp_path / "link", tmp_path / "m.onnx"
     os.link(net, hard)
     link.symlink_to(net)
@@ -163,14 +163,14 @@ def test_every_command_takes_json():
 
 
 @pytest.mark.parametrize("where", ["-", "/dev/stdout"])
-def test_figures_on_stdout_stand_alone(capfd, net, where):  # noqa: F811
+def test_figures_on_stdout_stand_alone(capfd, net, where):
     assert main(["report", str(net), "--json", where]) == 0
     found = capfd.readouterr()
     assert json.loads(found.out)["network"]["hash"] == small_net().hash
     assert "Give --data" in found.err
 
 
-def test_figures_into_a_link_and_a_device(capsys, tmp_path, net):  # noqa: F811
+def test_figures_into_a_link_and_a_device(capsys, tmp_path, net):
     (tmp_path / "link").symlink_to("figures.json")
     assert main(["report", str(net), "--json", str(tmp_path / "link")]) == 0
     assert (tmp_path / "link").is_symlink() and json.loads((tmp_path / "figures.json").read_text())
@@ -183,7 +183,7 @@ def test_figures_into_a_link_and_a_device(capsys, tmp_path, net):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["n.nir", "n.onnx"])
-def test_export_on_a_full_disk(capsys, monkeypatch, tmp_path, net, name):  # noqa: F811
+def test_export_on_a_full_disk(capsys, monkeypatch, tmp_path, net, name):
     def full(number, contents):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -194,7 +194,7 @@ def test_export_on_a_full_disk(capsys, monkeypatch, tmp_path, net, name):  # noq
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_what_the_system_refuses_is_no_traceback(capsys, tmp_path, net, data):  # noqa: F811
+def test_what_the_system_refuses_is_no_traceback(capsys, tmp_path, net, data):
     long = "x" * 5000
     refused = "File name too long"
     fails(capsys, f"Cannot use {long}: {refused}.", "convert", long, "-o", tmp_path / "n.spike")
@@ -209,8 +209,8 @@ def test_what_the_system_refuses_is_no_traceback(capsys, tmp_path, net, data):  
     )
 
 
-def test_names_with_brackets_are_shown_as_they_are(capsys, tmp_path, data):  # noqa: F811
-    net = small_net()  # noqa: F811
+def test_names_with_brackets_are_shown_as_they_are(capsys, tmp_path, data):
+    net = small_net()
     first, last = net.layers
     first = dataclasses.replace(first, name="[/red]")
     sources = tuple(dataclasses.replace(source, tensor="[/red]") for source in last.sources)
@@ -226,7 +226,7 @@ def test_names_with_brackets_are_shown_as_they_are(capsys, tmp_path, data):  # n
             assert text in found.out
 
 
-def test_the_link_of_a_board_replaces_nothing(tmp_path, net):  # noqa: F811
+def test_the_link_of_a_board_replaces_nothing(tmp_path, net):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "user").symlink_to("/dev/pts/99999")  # not ours: no board has left its lock
@@ -270,7 +270,7 @@ def test_a_link_that_cannot_be_made_ends_the_board(monkeypatch, tmp_path):
     assert (tmp_path / "tty").read_text() == "another's"
 
 
-def test_folders_may_be_strings(tmp_path, monkeypatch, net):  # noqa: F811
+def test_folders_may_be_strings(tmp_path, monkeypatch, net):
     """As the package's docstring has it."""
     (tmp_path / "verilator").write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Verilator 5.048"\n')
     (tmp_path / "verilator").chmod(0o755)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small bank, and random jobs for it."""
+
+import random
+
+from onespike.hw.config import EngineConfig
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from onespike.model.machine.fetch import Command, Stride
+
+CONFIG = EngineConfig(
+    lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
+    weight_depth=192, word_fifo=4, command_fifo=2,
+)  # fmt: skip
+
+
+def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
+    """Jobs of one or two sources in the three codes; spike words as sparse as `share` says."""
+
+    def word() -> int:
+        density = rng.choice([0.05, 0.3, 1])
+        return sum(1 << i for i in range(config.word_bits) if rng.random() < density) if rng.random() < share else 0
+
+    memory = [word() for _ in range(config.spike_depth)]
+    half = 1 << (config.weight_bits - 1)
+    weights = [[rng.randrange(-half, half) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
+    digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY), (4, DIGITS_SIGNED)]
+    strides = [Stride(rng.randrange(8), rng.randrange(16), *digit, rng.randrange(4)) for digit in rng.sample(digits, 2)]
+    commands = []
+    for _ in range(jobs):
+        parts = rng.randint(1, 2)
+        for part in range(parts):
+            address, run, rows = rng.randrange(config.spike_depth - 30), rng.choice([0, 1, 3]), rng.randrange(3)
+            weight = rng.randrange(config.weight_depth - 172)
+            commands.append(Command(address, weight, run, rows, rng.randrange(2), part == parts - 1))
+    return commands, strides, memory, weights
