@@ -25,26 +25,11 @@ from .parsers.parser import build_parser
 from .progress import Progress
 from .signals import Terminated, terminable
 
-# Command -> the module with its function `run_COMMAND`, imported when it is needed: not every command needs torch.
-COMMANDS = {
-    "demo": "commands.demo",
-    "train": "commands.training",
-    "convert": "commands.training",
-    "shapes": "commands.shaping",
-    "export": "commands.exporting",
-    "eval": "commands.commands",
-    "verilog": "commands.commands",
-    "simulate": "commands.commands",
-    "report": "commands.commands",
-    "bench": "commands.bench",
-    "explore": "commands.exploring",
-    "synth": "commands.synthesis",
-    "fpga": "commands.bitstreams",
-    "project": "commands.synthesis",
-    "asic": "commands.synthesis",
-    "run": "commands.board",
-    "board": "commands.board",
-}
+# Each is a module in `commands` with a function `run`, imported when it is needed: not every command needs torch.
+COMMANDS = (
+    "demo", "train", "convert", "shapes", "export", "eval", "verilog", "simulate", "report", "bench", "explore",
+    "synth", "fpga", "project", "asic", "run", "board",
+)  # fmt: skip
 # Module that is missing -> the extra that brings it.
 EXTRAS = {
     "torch": "torch",
@@ -53,8 +38,8 @@ EXTRAS = {
     "h5py": "nir",
     "cocotb": "sim",
     "cocotb_tools": "sim",
-    "mlxtend": "commands.demo",
-    "matplotlib": "commands.demo",
+    "mlxtend": "demo",
+    "matplotlib": "demo",
     "serial": "host",
     "PIL": "host",
 }
@@ -63,10 +48,10 @@ EXTRAS = {
 def _run(arguments: Sequence[str] | None) -> None:
     args = build_parser().parse_args(arguments)
     outputs.check(args)
-    module = importlib.import_module(f".{COMMANDS[args.command]}", __package__)
+    module = importlib.import_module(f".commands.{args.command}", __package__)
     with parallel.use(args.threads):
         parallel.count()  # refuse a bad number in the environment now
-        result = getattr(module, f"run_{args.command}")(args, outputs.make_console(args), Progress())
+        result = module.run(args, outputs.make_console(args), Progress())
     outputs.write_figures(args, result)
 
 

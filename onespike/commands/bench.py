@@ -38,7 +38,7 @@ SPIKER = "mlp"  # the workload that is compared with Spiker+
 UNROLLED = ("mlp64", "mlp64-4bit")  # the workloads that alkaid can hold
 
 
-def run_bench(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     if args.rtl is not False:
         from ..sim.verilator import find_verilator  # needs cocotb
 

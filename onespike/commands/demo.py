@@ -26,8 +26,9 @@ from ..progress import Progress
 from ..sim.engine import simulate
 from ..sim.verilator import find_verilator
 from ..versions import environment
-from .commands import counted
-from .training import convert, training_settings
+from .counting import counted
+from .graphs import convert
+from .train import training_settings
 
 COUNTED = 200  # images for operations and energy
 CALIBRATION = 1000
@@ -38,7 +39,7 @@ def load_digits() -> tuple[Dataset, Dataset]:
     return datasets.load(datasets.DIGITS, "train"), datasets.load(datasets.DIGITS, "test")
 
 
-def run_demo(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     find_verilator()  # complain before the long work
     with owned(args.output) as output:
         return _demo(args, output, console, progress)

@@ -14,7 +14,7 @@ import pytest
 from command_line import ENGINE, fails, small_net
 from onespike import __version__
 from onespike.cli import main
-from onespike.commands import commands
+from onespike.commands import eval as eval_command
 from onespike.model.network.spike_file import FORMAT_VERSION
 
 
@@ -285,7 +285,7 @@ def test_interruption_and_differences_have_their_own_codes(capsys, monkeypatch, 
         def run(args, console, progress, error=error):
             raise error
 
-        monkeypatch.setattr(commands, "run_eval", run)
+        monkeypatch.setattr(eval_command, "run", run)
         fails(capsys, sentence, "eval", net, "--data", data, code=code)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from networks import random_codes, random_network
-from onespike.commands.synthesis import clock_sentence
+from onespike.commands.asic import clock_sentence
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network

@@ -18,7 +18,6 @@ from PIL import Image as Picture
 from described import network
 from forged import forged
 from idx_files import idx
-from onespike.sim.asic import read_liberty
 from onespike.fpga.project import write_project
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit
@@ -30,6 +29,7 @@ from onespike.model.system import bounded
 from onespike.model.targets import find_target
 from onespike.model.training.data import load, load_images
 from onespike.pictures import load_codes
+from onespike.sim.asic import read_liberty
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 6), np.uint8)
 GREY = Image(shape=(1, 6, 6))

@@ -158,7 +158,7 @@ def test_the_command_line(monkeypatch, capsys, tmp_path):
     net, _ = net_and_codes()
     net.save(tmp_path / "net.spike")
     seen = []
-    monkeypatch.setattr("onespike.commands.commands.run_report", lambda *_: seen.append(parallel.count()))
+    monkeypatch.setattr("onespike.commands.report.run", lambda *_: seen.append(parallel.count()))
     command = ["report", str(tmp_path / "net.spike")]
     monkeypatch.setenv("ONESPIKE_THREADS", " 5 ")
     assert main([*command, "--threads", "3"]) == main(command) == 0 and seen == [3, 5]

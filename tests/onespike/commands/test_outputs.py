@@ -20,7 +20,7 @@ from command_line import ENGINE, fails, small_net
 from marked import marked, until
 from onespike import outputs
 from onespike.cli import COMMANDS, main
-from onespike.commands import commands
+from onespike.commands import report
 from onespike.fpga import bitstream
 from onespike.fpga.boards import find_board
 from onespike.model.system import files
@@ -97,7 +97,7 @@ def test_a_signal_ends_whatever_was_started(capsys, monkeypatch, net, number):
         begun.append(subprocess.Popen(["sleep", "60"], start_new_session=True))
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(commands, "run_report", run)
+    monkeypatch.setattr(report, "run", run)
     assert main(["report", str(net)]) == 128 + number
     assert begun[0].wait(20) == -signal.SIGKILL
     word = "interrupted" if number == signal.SIGINT else "terminated"
@@ -107,7 +107,7 @@ def test_a_signal_ends_whatever_was_started(capsys, monkeypatch, net, number):
 
 def test_a_hangup_that_is_ignored_stays_so(monkeypatch, net):
     seen = []
-    monkeypatch.setattr(commands, "run_report", lambda *_: seen.append(signal.getsignal(signal.SIGHUP)) or {})
+    monkeypatch.setattr(report, "run", lambda *_: seen.append(signal.getsignal(signal.SIGHUP)) or {})
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert main(["report", str(net)]) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `export`: an integer network in the file formats of other tools."""
+"""`onespike export`: an integer network in the file formats of other tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..progress import Progress
 FORMATS = {".onnx": "qonnx", ".nir": "nir"}
 
 
-def run_export(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     kind = args.format or FORMATS.get(args.output.suffix)
     if kind is None:
         raise OneSpikeError(

@@ -23,12 +23,12 @@ from ..model.network.spec import SpikeNet
 from ..model.system.files import write_atomically
 from ..model.targets import Target, find_target
 from ..progress import Progress
-from .commands import accuracy_or_why, load_data
+from .labelled import accuracy_or_why, load_data
 
 JUDGED = 1000  # images that accuracy is measured on
 
 
-def run_explore(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     target = find_target(args.target)
     if args.output is not None:
         import matplotlib  # noqa: F401  complain before the work, not after it

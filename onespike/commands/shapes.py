@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `onespike shapes`: a network by name, without weights."""
+"""`onespike shapes`: a network by name, without weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..parsers.options import engine_config
 from ..progress import Progress
 
 
-def run_shapes(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     from ..model.cost import shapes
     from ..model.training import networks
     from ..model.training.shapes import shapes as shapes_of

@@ -21,10 +21,10 @@ from ..model.network.spec import SpikeNet
 from ..model.system.files import writable
 from ..parsers import options
 from ..progress import Progress
-from .exploring import guide
+from .explore import guide
 
 
-def run_fpga(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     board = find_board(args.board)
     net = SpikeNet.load(args.net)
     codes = guide(args, net)

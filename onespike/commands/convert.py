@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike convert`: a trained network becomes an integer spiking network."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from .. import figures, tables
+from ..model.convert.converter import image_of
+from ..model.errors import OneSpikeError
+from ..model.training.data import Dataset, in_scale, load, load_images
+from ..progress import Progress
+from .graphs import convert, read_graph
+
+
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    data, images = _calibration(args)
+    graph = read_graph(args)
+    if data is not None:
+        data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
+        images = data.images
+    images = None if images is None else images[: args.calibration_images]
+    count = "without" if images is None else f"with {len(images)}"
+    with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
+        conversion = convert(args, graph, images)
+    if data is not None and args.finetune:
+        from ..model.training.finetune import finetune
+
+        with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
+            conversion = finetune(
+                conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
+                flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
+                checkpoints=args.output.parent / ".onespike-cache",
+            )  # fmt: skip
+    conversion.net.save(args.output)
+    result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
+    result |= {"finetune_seconds": progress.seconds["finetune"]} if "finetune" in progress.seconds else {}
+    console.print(tables.network(result))
+    console.print(f"Written to {args.output}.", soft_wrap=True)
+    for note in conversion.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
+    return result
+
+
+def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
+    """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
+    if not args.model.is_file():
+        raise OneSpikeError(f"Cannot read {args.model}: no such file.")
+    if args.calibration is None:
+        if args.finetune:
+            raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
+        return None, None
+    if args.calibration.endswith((".npy", ".npz")):
+        if args.finetune:
+            raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
+        return None, load_images(args.calibration)
+    data = load(args.calibration, "train")
+    return data, data.images

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations and energy as several commands print them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import figures
+from ..model.cost import energy as energy_model
+from ..model.mapping.mapping import Mapping
+from ..model.network.operations import count
+from ..model.network.spec import INPUT
+
+
+def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
+    """Figures `operations` and `energy` on image codes."""
+    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code)
+    return {
+        "operations": figures.operations(operations),
+        "energy": figures.energy(energy_model.estimate(mapping, codes, operations)),
+    }

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike eval`: accuracy of the golden model, and, beside the trained network, where it is lost."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from .. import figures, tables
+from ..model.convert.layerwise import layer_losses, occupancy, rounder
+from ..model.frontend.graph import activate
+from ..model.network.judge import judge
+from ..model.network.spec import SpikeNet
+from ..progress import Progress
+from .labelled import load_data
+
+LAYER_IMAGES = 1000  # that `eval` follows through every layer
+
+
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    data = load_data(args, net)
+    graph = None
+    if args.model is not None:
+        from .graphs import read_graph  # torch only where there is a model to import
+
+        graph = read_graph(args)
+    with progress.stage("golden", f"Golden model on {len(data)} images"):
+        judged = judge(net.output, data.labels, repr(data.name))
+        started = time.perf_counter()
+        right = judged.share(net.golden(data.images))
+        seconds = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "network": {"hash": net.hash, "groups": figures.groups(net), "weight_bits": net.weight_bits},
+        "accuracy": {"golden": right, "images": len(data)},
+        "images_per_second": len(data) / seconds,
+    }
+    part = data[:LAYER_IMAGES]
+    with progress.stage("layers", f"Every layer on {len(part)} images"):
+        occupied = occupancy(net, net.image.quantise(part.images))
+        losses = None if graph is None else layer_losses(graph, net, part.images, part.labels)
+    result["layers"] = figures.layers(occupied, losses) | {"images": len(part)}
+    what = f"of {len(data)} images ({data.name}, {args.split})"
+    if net.output == (1, 1, 1):
+        what += "; one output: class 1 where it is at least 0 (a sigmoid's 0.5)"
+    rows = []
+    if graph is not None and losses is not None:
+        with progress.stage("float", f"Float network on {len(data)} images"):
+            for name, activation in (("float", activate), ("quantised", rounder(net, losses.worths))):
+                logits = graph.run(data.images, np.float32, activation)
+                result["accuracy"][name] = judged.share(logits)
+        rows = [
+            ("float", tables.percent(result["accuracy"]["float"], 2)),
+            (
+                "clamp-quantised",
+                f"{tables.percent(result['accuracy']['quantised'], 2)} with the float network's weights",
+            ),
+        ]
+    rows += [
+        ("accuracy" if graph is None else "integers", f"{tables.percent(right, 2)} {what}"),
+        ("speed", f"{result['images_per_second']:,.0f} images per second"),
+    ]
+    tables.facts(console, f"Golden model of {args.net}", rows)
+    console.print(tables.layers(result["layers"]))
+    return result

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that a command line names: the float graph, and its conversion."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from ..model.convert.converter import Conversion, graph_of, prepare
+from ..model.errors import OneSpikeError
+from ..model.frontend.graph import Graph
+
+
+def read_graph(args: argparse.Namespace) -> Graph:
+    """The float network of the file --model, which may hold the weights of an example network alone."""
+    if args.model.suffix != ".npz":
+        return graph_of(args.model)
+    if args.network is None:
+        raise OneSpikeError(f"{args.model} holds weights alone; name the network that they are for with --network.")
+    from ..model.training.networks import IMAGES, load_npz
+
+    module = load_npz(args.network, args.model)
+    return graph_of(module, np.zeros((1, *IMAGES[args.network]), np.float32))
+
+
+def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
+    """`prepare` with the options of the command line; those that a command lacks keep their defaults."""
+    names = ("groups", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range")
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    return prepare(network, calibration=images, **given)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike report`: layers, operations, cycles and energy, without a simulation."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from .. import figures, tables
+from ..model.cost.cycles import predict_all
+from ..model.cost.external import ExternalMemory, with_memory
+from ..model.mapping.mapping import Mapping
+from ..model.network import golden
+from ..model.network.spec import SpikeNet
+from ..parsers.options import make_mapping, memory_of
+from ..progress import Progress
+from .counting import counted
+from .labelled import accuracy_or_why, load_data
+from .verilog import _streamed_rows
+
+
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    net = SpikeNet.load(args.net)
+    result: dict[str, Any] = {"network": figures.network(net)}
+    if args.data is None:
+        mapping = make_mapping(args, net)
+        console.print(tables.network(result["network"]))
+        tables.facts(console, "Engine", _engine_rows(mapping))
+        console.print("Give --data to count operations, cycles and energy on real images.")
+        return result | {"hardware": figures.hardware(mapping)}
+    data = load_data(args, net)
+    codes = net.image.quantise(data.images)
+    mapping = make_mapping(args, net, codes)
+    with progress.stage("count", f"Counting on {len(codes)} images"):
+        result |= counted(mapping, codes)
+        result["cycles"] = predicted(mapping, codes, memory_of(args))
+    right, sentence = accuracy_or_why(net, data, net.golden(codes))
+    result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": right, "images": len(data)}}
+    console.print(tables.network(result["network"]))
+    tables.facts(console, "Engine", _engine_rows(mapping))
+    if right is None:
+        console.print(f"No accuracy: {sentence}", soft_wrap=True, markup=False)
+    console.print(tables.operations(result["operations"]))
+    console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    if mapping.config.streams_weights:
+        console.print(tables.streamed(result["cycles"]))
+    console.print(tables.lane_cycles(result["cycles"]))
+    console.print(tables.energy(result["energy"]))
+    for sentence in result["energy"]["sentences"]:
+        console.print(sentence)
+    if mapping.config.streams_weights:
+        console.print("* Reads of external memory are not part of this energy; every system would need them.")
+    return result
+
+
+def predicted(mapping: Mapping, codes: np.ndarray, memory: ExternalMemory) -> dict[str, Any]:
+    """Figures of the cycle model on image codes, means per image; memory: delivers streamed weights."""
+    result = golden.run(mapping.net, codes, layers=True, trains=mapping.config.code == "psg")
+    return {"images": len(codes), **figures.cycles(mapping, with_memory(mapping, predict_all(mapping, result), memory))}
+
+
+def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
+    config = mapping.config
+    return [
+        ("array", f"{config.banks} banks x {config.lanes} lanes, {config.fire_lanes} fire lanes, {config.code} code"),
+        ("spike memory", f"{config.banks} x {config.spike_depth} words of {config.word_bits} bits"),
+        ("weight memory", f"{config.banks} x {config.weight_depth} rows of {config.lanes} x {config.weight_bits} bits"),
+        ("accumulators", f"{config.acc_bits} bits"),
+        *_streamed_rows(mapping),
+    ]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike train`: an example network on a data set, exported for `onespike convert`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from .. import tables
+from ..model.errors import OneSpikeError
+from ..model.system.files import write_atomically
+from ..model.training.data import Dataset, load
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.training.train import Training
+
+
+def training_settings(args: argparse.Namespace) -> Training:
+    """The defaults, but for what the options say."""
+    from ..model.training.train import Training
+
+    given = {name: getattr(args, name, None) for name in ("epochs", "rate", "shift", "flip", "seed")}
+    return Training(**{name: value for name, value in given.items() if value is not None})
+
+
+def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    from ..model.training.networks import NETWORKS
+    from ..model.training.train import accuracy, train_or_load
+
+    if args.network not in NETWORKS:
+        raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}.")
+    data, held_out = load(args.data, "train"), load(args.data, "test")
+    settings = training_settings(args)
+    cache = args.output.parent / ".onespike-cache"
+    with progress.stage("train", f"Training {args.network} on {len(data)} images", spinner=False) as stage:
+        try:
+            module, reused = train_or_load(args.network, data, settings, cache)
+        except (RuntimeError, ValueError) as error:  # torch's own words for a network that does not take these images
+            raise OneSpikeError(
+                f"The network {args.network!r} does not take images of {data.images.shape[1:]}: {_first_line(error)}."
+            ) from None
+        stage.note = "reused, as it was trained before with these settings" if reused else ""
+    right = accuracy(module, held_out)
+    write_atomically(args.output, exported(module, data))
+    rows = [
+        ("accuracy", f"{tables.percent(right, 2)} of {len(held_out)} images that it has not seen"),
+        ("network", str(args.output)),
+        ("next", f"onespike convert {args.output} --calibration {args.data} -o NET.spike"),
+    ]
+    tables.facts(console, f"{args.network} trained on {args.data}", rows)
+    return {
+        "network": args.network,
+        "accuracy": {"float": right, "images": len(held_out)},
+        "output": str(args.output),
+        "reused": reused,
+        "seconds": progress.seconds["train"],
+    }
+
+
+def exported(module: torch.nn.Module, data: Dataset) -> bytes:
+    """The contents of a .pt2 file."""
+    import torch
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # torch warns about its own deprecated calls
+        program = torch.export.export(module, (torch.from_numpy(data.images[:1]),))
+        torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
