@@ -91,7 +91,7 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
-        replaced = Signal()  # another network has been loaded
+        replaced = Signal(reset_less=True)  # another network has been loaded; memories outlive a reset
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
             room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),

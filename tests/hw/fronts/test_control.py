@@ -2,6 +2,7 @@
 """Stops of an engine that streams its weights, when its memory is slow or never answers."""
 
 import pytest
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from onespike.hw.config import EngineConfig
@@ -86,3 +87,40 @@ def test_the_address_reads_back(dut):
     )
     assert found["bus.done"] == [0, 1] * len(writes)
     assert found["bus.answer"][3::2] == [0xFEDC_3000, 0x11] and found["weight_address"][-1] == 0xFEDC_3000
+
+
+def test_a_reset_leaves_the_loaded_network():
+    """Memories outlive a reset of the chip: `network` must not name the built-in network again once another is in."""
+    dut = control.Control(EngineConfig(), streams=False, network=0x1234_5678)
+    reset = Signal()
+    m = Module()
+    m.submodules.dut = ResetInserter(reset)(dut)
+    seen = []
+
+    async def bench(ctx):
+        async def access(name, value=None):
+            ctx.set(dut.bus.address, word(name))
+            ctx.set(dut.bus.data, value or 0)
+            ctx.set(dut.bus.write, value is not None)
+            ctx.set(dut.bus.valid, 1)
+            while not ctx.get(dut.bus.done):
+                await ctx.tick()
+            seen.append(ctx.get(dut.bus.answer))
+            await ctx.tick()
+            ctx.set(dut.bus.valid, 0)
+            await ctx.tick()
+
+        ctx.set(dut.load.ready, 1)
+        for step in ("reset", "network", "load", "network", "reset", "network"):
+            if step == "reset":
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+            else:
+                await access(step, 7 if step == "load" else None)
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run_until(1e-4)
+    assert len(seen) == 4 and [seen[0], seen[2], seen[3]] == [0x1234_5678, 0, 0]
