@@ -38,6 +38,7 @@ AXI_MEMORY = Path(__file__).with_name("axi_memory.v")
 COMPUTE_COUNTERS = len(COUNTERS)  # those that external memory does not change
 UNCHECKED = ("arid", "arcache", "arprot", "rid")  # signals that the memory model has no use for
 WEIGHT_ADDRESS = 0x13000  # where the weights lie in external memory
+WHOLE_LANES = 64  # engines of up to so many compile faster in one piece, in half the processor time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +198,8 @@ def simulate(
         # Tens of thousands of cells take long to compile, and run briefly.
         options += ["-CFLAGS", "-O0"] if gates else []
         built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
-                      ports_only=not stock, timeout=timeout)  # fmt: skip
+                      ports_only=not stock, timeout=timeout,
+                      whole=config.banks * config.lanes <= WHOLE_LANES and gates is None)  # fmt: skip
 
         beats = image_beats(mapping, codes)
         loads = load_words(images, config) if through_load else []

