@@ -34,6 +34,7 @@ from ..hw.config import EngineConfig
 from ..hw.emit.verilog import BANK, TOP, to_verilog
 from ..model.cost import area
 from ..model.errors import OneSpikeError
+from ..model.network.codes import MULTIPLES
 from ..model.system import bounded
 from ..model.system.files import write_atomically
 from ..model.system.processes import pool
@@ -43,7 +44,7 @@ from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family
 SAMPLES = {  # of them, how many of each block are synthesised: more for those with more quantities
-    "onespike": 6, "bank": 5, "lanes": 8, "fetch": 5, "extract": 4, "command_fifo": 4, "word_fifo": 5, "sequencer": 9,
+    "onespike": 6, "bank": 5, "lanes": 10, "fetch": 5, "extract": 6, "command_fifo": 4, "word_fifo": 5, "sequencer": 9,
     "loader": 4, "drain": 10, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
 }  # fmt: skip
 WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
@@ -81,6 +82,7 @@ def sample(random: Random, *, small: bool, whole: bool) -> EngineConfig:
         word_fifo=random.choice((4, 4, 8, 16)),
         command_fifo=random.choice((2, 4, 4)),
         loadable=random.random() < 0.8 or not whole,  # a blank memory that nothing writes would be optimised away
+        multiples=random.choice(MULTIPLES),
     )
 
 

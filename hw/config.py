@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..model.errors import OneSpikeError
+from ..model.network.codes import MULTIPLES
 from .memory import page_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
@@ -39,6 +40,8 @@ class EngineConfig:
     weight_bits : bits of a weight, 2 to 16.
     acc_bits : bits of an accumulator; the mapper refuses a network whose proven bound needs more.
     max_shift : the largest shift of an event (8 for 8-bit pixels as signed digits); sets the lanes' shifters.
+    multiples : odd multiples of a weight that an event may add: (1,), (1, 3) or (1, 3, 5). With all three, most values
+        of four bits are one event; each lane has a small adder for them.
     code : how hidden spikes are written: "radix" (default), "unary" (thermometer), "psg" (the paper's pattern).
     max_groups : the largest spike count of a fired value, before a sum pool.
     max_code : the largest code of a stored value, after a sum pool.
@@ -67,6 +70,7 @@ class EngineConfig:
     weight_bits: int = 8
     acc_bits: int = 20
     max_shift: int = 8
+    multiples: tuple[int, ...] = (1, 3, 5)
     code: str = "radix"
     max_groups: int = 15
     max_code: int = 255
@@ -91,6 +95,12 @@ class EngineConfig:
             if not condition:
                 raise OneSpikeError(message)
 
+        if isinstance(self.multiples, list):  # from JSON
+            object.__setattr__(self, "multiples", tuple(self.multiples))
+        check(
+            self.multiples in MULTIPLES,
+            f"multiples must be {', '.join(map(str, MULTIPLES[:-1]))} or {MULTIPLES[-1]}, not {self.multiples!r}.",
+        )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             low = 0 if field.name in MAY_BE_ZERO else 1

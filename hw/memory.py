@@ -99,7 +99,8 @@ class PagedMemory:
     ) -> Value:
         """The word at `address`, two cycles later; first, second: whether the first and the second step are taken.
 
-        hop: where there are pages, each gets a register of its own for the address, one cycle earlier: one register
+        A step that is not taken leaves the word as it is, if it is so from the first step on. hop: where there are
+        pages, each gets a register of its own for the address and `first`, one cycle earlier: one register
         would be slow to reach all of a deep memory's block RAMs. Only the page that is read takes the address.
         """
         first, second = Const(1) if first is None else first, Const(1) if second is None else second
@@ -107,20 +108,23 @@ class PagedMemory:
         for name, page, here in zip(self.names, self.pages, self._lies_in(address), strict=True):
             port = page.read_port()
             place: Value = address
+            enable, begun = first, first
             if hop and len(self.pages) > 1:
                 place = Signal(len(port.addr), name=f"{name}_place", reset_less=True)
                 with m.If(here):
                     m.d.sync += place.eq(address)
                 reached = Signal(name=f"{name}_reached", reset_less=True)
                 m.d.sync += reached.eq(here)
-                here = reached
+                own, asked = (Signal(name=f"{name}_{n}", reset_less=True) for n in ("own", "asked"))
+                m.d.sync += [own.eq(first & here), asked.eq(first)]
+                here, enable, begun = reached, own, asked
             word = Signal(self.width, name=f"{name}_word", reset_less=True)
-            m.d.comb += [port.addr.eq(place), port.en.eq(first)]
+            m.d.comb += [port.addr.eq(place), port.en.eq(enable)]
             with m.If(second):
                 m.d.sync += word.eq(port.data)
             if len(self.pages) > 1:
                 read, chosen = (Signal(name=f"{name}_{n}", reset_less=True) for n in ("read", "chosen"))
-                with m.If(first):
+                with m.If(begun):
                     m.d.sync += read.eq(here)
                 with m.If(second):
                     m.d.sync += chosen.eq(read)

@@ -25,7 +25,6 @@ def header_fields(config: EngineConfig) -> dict[str, int]:
     fields = {
         "layers": 8,  # - 1
         "image_slices": _bits(config.banks),  # - 1
-        "image_signed": 2,  # pixels become signed digits: 1: the stream carries them as bytes, 2: as half bytes
         "image_double": 1,  # two image buffers: the next image loads while this one is computed
         "image_words": config.spike_addr_bits,  # words per slice - 1
         "image_base": config.spike_addr_bits,
@@ -98,7 +97,8 @@ STREAMED_HEADER = (
     "restart",  # where they begin
 )
 
-DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_SIGNED4 = range(4)
+DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED = range(3)
+DIGITS_OF_CODE = {"radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "unary": DIGITS_UNARY, "psg": DIGITS_UNARY}
 
 
 def header_words(config: EngineConfig) -> int:

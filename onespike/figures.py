@@ -71,10 +71,14 @@ def hardware(mapping: Mapping) -> dict[str, Any]:
 
 def operations(counted: Operations) -> dict[str, Any]:
     """Per image, with the layers."""
-    names = ("dense_macs", "macs_nonzero", "additions_radix", "additions_unary", "spikes_radix", "spikes_unary")
+    names = (
+        "dense_macs", "macs_nonzero", "events_radix", "additions_radix", "additions_unary", "spikes_radix",
+        "spikes_unary",
+    )  # fmt: skip
     per_layer = (
         "macs",
         "macs_nonzero",
+        "events_radix",
         "additions_radix",
         "additions_unary",
         "spikes_radix",

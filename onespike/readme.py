@@ -34,7 +34,8 @@ def block(summary: dict[str, Any], bench: dict[str, Any] | None) -> str:
         ("cycles per image, predicted", f"{rtl['predicted_cycles_per_image']:,.1f}"),
         ("utilisation", f"{rtl['utilisation']:.3f} ({hardware['banks']} banks x {hardware['lanes']} lanes)"),
         ("dense MACs per image", f"{operations['dense_macs']:,.0f}"),
-        ("additions, radix spikes", f"{operations['additions_radix']:,.0f}"),
+        ("events", f"{operations['events_radix']:,.0f}"),
+        ("additions", f"{operations['additions_radix']:,.0f}"),
         ("additions, unary spikes", f"{operations['additions_unary']:,.0f}"),
         ("time, all in", f"{summary['seconds']['total']:.0f} s"
                          f"{', training included' if summary['trained'] else ', network trained before'}"),

@@ -112,17 +112,18 @@ def operations(figures: Map[str, Any]) -> Table:
     """Dense MACs beside additions, per image."""
     table = titled(
         "Operations per image",
-        "layer, dense MACs, not zero, radix adds, unary adds, firing",
+        "layer, dense MACs, not zero, events, additions, unary adds, firing",
         f"Counted over {big(figures['images'])} images. Not zero: MACs of a quantised network that skips "
-        f"zeros. Adds: one spike into one channel; pixels are binary in both columns. Firing: outputs that are not 0.",
+        f"zeros. Events: a multiple of one weight into one channel, one or two additions. Unary: one spike into one "
+        f"channel. Firing: outputs that are not 0.",
     )
-    keys = ("macs", "macs_nonzero", "additions_radix", "additions_unary")
+    keys = ("macs", "macs_nonzero", "events_radix", "additions_radix", "additions_unary")
     for layer in figures["layers"]:
         last = layer is figures["layers"][-1]
         fired = "-" if last else percent(layer["neurons_fired"] / layer["neurons"])
         table.add_row(layer["name"], *(big(layer[key]) for key in keys), fired)
     table.add_section()
-    totals = ("dense_macs", "macs_nonzero", "additions_radix", "additions_unary")
+    totals = ("dense_macs", "macs_nonzero", "events_radix", "additions_radix", "additions_unary")
     table.add_row("all", *(big(figures[key]) for key in totals), percent(figures["spike_rate"]), style="bold")
     relative = (share(figures[key], figures["dense_macs"]) for key in totals)
     table.add_row("per dense MAC", *relative, "")
@@ -244,8 +245,9 @@ def front(figures: Sequence[Map[str, Any]], target: Any, several: bool) -> Table
     """The engines that no other one beats; what synthesis found stands behind its estimate."""
     table = titled(
         f"Engines on {target.name} that no other one beats",
-        "banks x lanes, fire, word, weight bits, cycles, use, LUTs, flip-flops, block RAMs, accuracy, MHz",
+        "banks x lanes, fire, word, weight bits, multiples, cycles, use, LUTs, flip-flops, block RAMs, accuracy, MHz",
         "LUTs, flip-flops: estimated, and in brackets after place and route. Use: useful additions per lane and cycle."
+        + " Multiples: of a weight that one event may add."
         + (" Weight bits and accuracy tell the networks apart." if several else ""),
     )
     for point in figures:
@@ -259,6 +261,7 @@ def front(figures: Sequence[Map[str, Any]], target: Any, several: bool) -> Table
             str(config["fire_lanes"]),
             str(config["word_bits"]),
             str(config["weight_bits"]),
+            ", ".join(map(str, config["multiples"])),
             big(point["cycles"]),
             f"{point['utilisation']:.2f}",
             beside("luts"),

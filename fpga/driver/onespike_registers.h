@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 3u
+#define ONESPIKE_VERSION_VALUE 4u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 3 (r) */
+/* of this register map: 4 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -95,59 +95,62 @@
 /* engine parameter `max_shift` (r) */
 #define ONESPIKE_CONFIG_MAX_SHIFT 0x58u
 
+/* engine parameter `multiples`: the largest of 1, 3, 5 that an event may add (r) */
+#define ONESPIKE_CONFIG_MULTIPLES 0x5Cu
+
 /* engine parameter `code`: 0 radix, 1 unary, 2 psg (r) */
-#define ONESPIKE_CONFIG_CODE 0x5Cu
+#define ONESPIKE_CONFIG_CODE 0x60u
 
 /* engine parameter `max_groups` (r) */
-#define ONESPIKE_CONFIG_MAX_GROUPS 0x60u
+#define ONESPIKE_CONFIG_MAX_GROUPS 0x64u
 
 /* engine parameter `max_code` (r) */
-#define ONESPIKE_CONFIG_MAX_CODE 0x64u
+#define ONESPIKE_CONFIG_MAX_CODE 0x68u
 
 /* engine parameter `segments` (r) */
-#define ONESPIKE_CONFIG_SEGMENTS 0x68u
+#define ONESPIKE_CONFIG_SEGMENTS 0x6Cu
 
 /* engine parameter `spike_depth` (r) */
-#define ONESPIKE_CONFIG_SPIKE_DEPTH 0x6Cu
+#define ONESPIKE_CONFIG_SPIKE_DEPTH 0x70u
 
 /* engine parameter `weight_depth` (r) */
-#define ONESPIKE_CONFIG_WEIGHT_DEPTH 0x70u
+#define ONESPIKE_CONFIG_WEIGHT_DEPTH 0x74u
 
 /* engine parameter `channel_depth` (r) */
-#define ONESPIKE_CONFIG_CHANNEL_DEPTH 0x74u
+#define ONESPIKE_CONFIG_CHANNEL_DEPTH 0x78u
 
 /* engine parameter `walk_depth` (r) */
-#define ONESPIKE_CONFIG_WALK_DEPTH 0x78u
+#define ONESPIKE_CONFIG_WALK_DEPTH 0x7Cu
 
 /* engine parameter `program_depth` (r) */
-#define ONESPIKE_CONFIG_PROGRAM_DEPTH 0x7Cu
+#define ONESPIKE_CONFIG_PROGRAM_DEPTH 0x80u
 
 /* engine parameter `pool_depth` (r) */
-#define ONESPIKE_CONFIG_POOL_DEPTH 0x80u
+#define ONESPIKE_CONFIG_POOL_DEPTH 0x84u
 
 /* engine parameter `class_depth` (r) */
-#define ONESPIKE_CONFIG_CLASS_DEPTH 0x84u
+#define ONESPIKE_CONFIG_CLASS_DEPTH 0x88u
 
 /* engine parameter `word_fifo` (r) */
-#define ONESPIKE_CONFIG_WORD_FIFO 0x88u
+#define ONESPIKE_CONFIG_WORD_FIFO 0x8Cu
 
 /* engine parameter `command_fifo` (r) */
-#define ONESPIKE_CONFIG_COMMAND_FIFO 0x8Cu
+#define ONESPIKE_CONFIG_COMMAND_FIFO 0x90u
 
 /* engine parameter `loadable` (r) */
-#define ONESPIKE_CONFIG_LOADABLE 0x90u
+#define ONESPIKE_CONFIG_LOADABLE 0x94u
 
 /* engine parameter `external_weights` (r) */
-#define ONESPIKE_CONFIG_EXTERNAL_WEIGHTS 0x94u
+#define ONESPIKE_CONFIG_EXTERNAL_WEIGHTS 0x98u
 
 /* engine parameter `burst` (r) */
-#define ONESPIKE_CONFIG_BURST 0x98u
+#define ONESPIKE_CONFIG_BURST 0x9Cu
 
 /* engine parameter `bursts` (r) */
-#define ONESPIKE_CONFIG_BURSTS 0x9Cu
+#define ONESPIKE_CONFIG_BURSTS 0xA0u
 
 /* engine parameter `counters` (r) */
-#define ONESPIKE_CONFIG_COUNTERS 0xA0u
+#define ONESPIKE_CONFIG_COUNTERS 0xA4u
 
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u

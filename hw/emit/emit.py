@@ -47,7 +47,7 @@ from ..program import WORD, header_fields, header_words, layer_fields, layer_wor
 from .front import front_verilog
 from .verilog import IMAGE_FILES, TOP, to_verilog, weight_files
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 WEIGHT_IMAGE = "weights.bin"
 WAIVERS = {
     "WIDTHEXPAND": "Amaranth sizes every expression itself; Yosys writes the narrower operands without padding",
@@ -58,8 +58,8 @@ WAIVERS = {
 FORMATS = {
     "hex": "hexadecimal, one row per line, row 0 first; the lowest bits of a row hold its first field",
     "fields": "fields follow one another from bit 0 in the order given, [name, bits]",
-    "image": "beats in the order slice, pixel (rows from the top), word; where image_signed is 1, a beat holds "
-    "word_bits / 16 bytes, where it is 2, word_bits / 8 half bytes, else the spike word itself",
+    "image": "spike words in the order slice, pixel (rows from the top), word; a word holds the pixel's values side by "
+    "side, the first in its lowest bits, each in a field of image.field bits",
     "logits": "one class per beat, class 0 first; `best` of the beat with `last` is the class of the image",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
     "words, low word first; enable must be 0 meanwhile",
@@ -216,7 +216,10 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
         **({"external_memory": _external_memory(mapping, images)} if streamed else {}),
         "layers": layers,
         "tensors": tensors,
-        "image": {"beats": mapping.tensors[INPUT].size * len(mapping.tensors[INPUT].slices)},
+        "image": {
+            "beats": mapping.tensors[INPUT].size * len(mapping.tensors[INPUT].slices),
+            "field": mapping.tensors[INPUT].field,
+        },
         "formats": FORMATS,
         "lint_waivers": WAIVERS,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},

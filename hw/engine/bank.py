@@ -10,19 +10,18 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.network.codes import SIGNED_PLUS
 from ..config import EngineConfig
 from ..memory import PagedMemory
-from ..program import DIGITS_SIGNED, DIGITS_SIGNED4, DIGITS_UNARY
+from ..program import DIGITS_UNARY
 from ..queue import Queue
-from .extract import SetBitExtractor
+from .extract import EventExtractor, term_layout
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
-from .lanes import Lanes
+from .lanes import Lanes, product_latency
 
 
 def capture_latency(config: EngineConfig) -> int:
     """Cycles from an ending event to the cycle in which its sums can be drained."""
-    return 8 + choice_latency(config)
+    return 8 + choice_latency(config) + product_latency(config)
 
 
 def choice_latency(config: EngineConfig) -> int:
@@ -42,6 +41,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "release": In(1),
         "take": In(1),
         "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
+        "read": Out(1),
         "event": Out(1),
         "empty": Out(1),
         "waiting": Out(1),
@@ -55,11 +55,11 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
 
 
 class Bank(wiring.Component):
-    """Finds the spikes of the words that its commands name and adds one weight row per spike.
+    """Finds the events of the words that its commands name and adds a multiple of one weight row per event.
 
-    For every set bit p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row +
-    channel, worth 2**(p mod 2**field) (radix), 1 (unary), or plus or minus a power of two (signed digits), all times
-    2**shift of the source.
+    For every event at place p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row
+    + channel; it adds its term (see EventExtractor) times 2**(p mod 2**field), or times 1 in unary fields, times
+    2**shift of the source. The weight memory is read for the first event of a value only.
 
     Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
     are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
@@ -80,6 +80,7 @@ class Bank(wiring.Component):
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
     take, drain : In(1), Out show the next F of L sums, one cycle later.
+    read : Out(1) the weight memory is read.
     event, empty, waiting : Out(1) an event has left in the cycle before; a job has ended in it, with no event; a job's
         end has waited in it for `release`.
     """
@@ -93,11 +94,13 @@ class Bank(wiring.Component):
         config = self.config
         row_bits = config.lanes * config.weight_bits
 
-        # Commands -> words with spikes -> a short queue -> set bits.
+        # Commands -> words with spikes -> a short queue -> events.
         room = config.command_fifo + config.hops
         m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.extract = extract = SetBitExtractor(word_bits=config.word_bits, meta=meta_layout(config))
+        m.submodules.extract = extract = EventExtractor(
+            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config)
+        )
         word = Value.cast(fetch.words.payload)
         # The layer's constants come from far away; a command spends this cycle in its queue.
         strides = Signal(self.strides.shape(), reset_less=True)
@@ -148,41 +151,41 @@ class Bank(wiring.Component):
             m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
         index = Signal(range(config.word_bits), reset_less=True)
         meta1 = Signal(meta, reset_less=True)
-        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta)]
+        term1 = Signal(term_layout(config.multiples), reset_less=True)
+        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta), term1.eq(extract.term)]
 
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
-        form = data.StructLayout({"field": 3, "mask": len(index), "unary": 1, "signed": 1, "short": 1, "shift": 4})
+        form = data.StructLayout({"field": 3, "mask": len(index), "shift": 4})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
         for source, stride in zip(forms, strides, strict=True):
             m.d.sync += [
                 source.field.eq(stride.field),
-                source.mask.eq(Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field]),
-                source.unary.eq(stride.code == DIGITS_UNARY),
-                source.signed.eq((stride.code == DIGITS_SIGNED) | (stride.code == DIGITS_SIGNED4)),
-                source.short.eq(stride.code == DIGITS_SIGNED4),
+                source.mask.eq(
+                    Mux(
+                        stride.code == DIGITS_UNARY,
+                        0,
+                        Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field],
+                    )
+                ),
                 source.shift.eq(stride.shift),
             ]
         source = forms[meta1.segment]
-        bit = Signal(len(index))  # position inside the field
-        negative = Signal()
-        minus_bit = Mux(source.short, bit - SIGNED_PLUS["signed4"], bit - SIGNED_PLUS["signed"])
-        m.d.comb += [
-            bit.eq(index & source.mask),
-            negative.eq(source.signed & Mux(source.short, bit >= SIGNED_PLUS["signed4"], bit >= SIGNED_PLUS["signed"])),
-        ]
         row = Signal(config.weight_addr_bits, reset_less=True)
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
         minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
+        factor = [Signal.like(term1.multiple, name=f"factor{i}", reset_less=True) for i in range(2, stages + 1)]
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
             row.eq(meta1.weight + (index >> source.field)),
-            digit.eq(Mux(source.unary, 0, Mux(negative, minus_bit, bit))),
+            digit.eq((index & source.mask) + term1.shift),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
-            minus[0].eq(negative),
+            minus[0].eq(term1.negative),
+            factor[0].eq(term1.multiple),
         ]
-        m.d.sync += [later.eq(earlier) for stage in (minus, shift) for earlier, later in itertools.pairwise(stage)]
+        for stage in (minus, shift, factor):
+            m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(stage)]
 
         weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
         if config.loadable or config.streams_weights:
@@ -192,7 +195,15 @@ class Bank(wiring.Component):
                 _register_write(m, load, later)
                 load = later
             weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
-        weight_row = weights.read(m, row, hop=True)
+        # The events of a value follow each other, so its weight row is read once, and again at the start of a job:
+        # other weights may have been written there meanwhile.
+        row_before, known = Signal.like(row, reset_less=True), Signal()
+        m.d.comb += self.read.eq(valid[1] & (~known | (row != row_before)))
+        with m.If(valid[1]):
+            m.d.sync += row_before.eq(row)
+        with m.If(valid[1] | end[1]):
+            m.d.sync += known.eq(~end[1])
+        weight_row = weights.read(m, row, first=self.read, hop=True)
         if choice_latency(config):
             chosen_row = Signal(row_bits, reset_less=True)
             m.d.sync += chosen_row.eq(weight_row)
@@ -217,6 +228,7 @@ class Bank(wiring.Component):
             Value.cast(lanes.weights).eq(weight_row),
             lanes.shift.eq(shift[-1]),
             lanes.negative.eq(minus[-1]),
+            *([lanes.multiple.eq(factor[-1])] if product_latency(config) else []),
             lanes.step.eq(next_step),
             self.drain.eq(lanes.drain),
         ]

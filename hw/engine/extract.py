@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SetBitExtractor: from spike words to the places of their set bits, one set bit a cycle, sustained."""
+"""EventExtractor: from spike words to events, one a cycle, sustained."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-CHUNK = 4  # bits of a spike word that are taken apart at once: everything about so few fits one LUT
+from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, most_terms, terms
+
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
 
@@ -38,52 +39,68 @@ def chunk_count(word_bits: int) -> int:
 def word_layout(word_bits: int, meta: ShapeLike) -> data.StructLayout:
     """A spike word on its way to the extractor.
 
-    chunks: which groups of CHUNK bits hold a set bit; single: at most one of them does; last: the word ends a job.
+    chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; signed:
+    of signed digits, in pairs; last: the word ends a job.
     """
     chunks = chunk_count(word_bits)
-    return data.StructLayout({"word": word_bits, "chunks": chunks, "single": 1, "last": 1, "meta": meta})
+    flags = dict.fromkeys(("single", "digits", "signed", "last"), 1)
+    return data.StructLayout({"word": word_bits, "chunks": chunks, **flags, "meta": meta})
 
 
-def word_chunks(word: Value) -> Value:
-    """Which chunks of a spike word hold a set bit."""
-    return Cat(word.word_select(i, CHUNK).any() for i in range(chunk_count(len(word))))
+def term_layout(multiples: tuple[int, ...]) -> data.StructLayout:
+    """What an event adds: (-1)**negative * multiples[multiple] << shift."""
+    return data.StructLayout({"multiple": range(len(multiples)), "shift": range(5), "negative": 1})
 
 
-class SetBitExtractor(wiring.Component):
-    """Emits the places of the set bits of each word, lowest first, one a cycle.
+def word_chunks(word: Value, signed: Value) -> Value:
+    """Which chunks of a spike word have an event: an upper signed digit also where the lower one is negative."""
+    chunks = [word.word_select(i, CHUNK).any() for i in range(chunk_count(len(word)))]
+    for i in range(1, len(chunks), 2):
+        chunks[i] = chunks[i] | (signed & word[CHUNK * i - 1])
+    return Cat(chunks)
 
-    A word of n ones takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end` alone.
+
+class EventExtractor(wiring.Component):
+    """Turns each word into events, the lowest first, one a cycle: digit by digit, or bit by bit.
+
+    A digit gives its terms (`onespike.model.network.codes.terms`), a chunk that is none its set bits, each worth 1
+    here. A word of n events takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end` alone.
 
     Latency: EXTRACT_LATENCY from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
-    words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.
+    values or words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.
 
     A word is taken apart in two steps, so that no loop is wider than a chunk: the first stage gives its chunks that
-    hold a bit, one after the other, the second waits with the next of them, the third gives the bits of one chunk.
-    As every chunk has a bit, the third stage is never kept waiting inside a word.
+    have an event, one after the other, the second waits with the next of them, the third gives the events of one chunk.
+    As every chunk has one, the third stage is never kept waiting inside a word.
 
     Golden function: `onespike.model.machine.extract.extract`.
 
     Parameters
     ----------
     word_bits : bits of a spike word, a multiple of CHUNK.
+    multiples : odd multiples that an event may have.
     meta : shape of what travels along with every word.
 
     Members
     -------
-    words : In(stream) spike words, with their `chunks`, `last` and `meta`.
+    words : In(stream) spike words, with what `word_layout` says of them.
     valid : Out(1) an event leaves in this cycle.
-    spike : Out(1) it is a set bit; low if the word was empty.
-    index : Out its place in the word.
+    spike : Out(1) it adds something; low if the word was empty.
+    index : Out its place in the word: of its bit, or of its digit's lowest one.
+    term : Out(term_layout) what it adds, times what its place is worth.
     meta : Out(meta) of the event's word.
     end : Out(1) this event ends a job.
     end_ready : In(1) an ending event may leave.
     waiting : Out(1) an ending event waits for `end_ready`.
     """
 
-    def __init__(self, *, word_bits: int, meta: ShapeLike):
+    def __init__(self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike):
         if word_bits < 2 * CHUNK or word_bits % CHUNK:
             raise ValueError(f"word_bits must be a multiple of {CHUNK}, at least {2 * CHUNK}, not {word_bits!r}")
+        if multiples not in MULTIPLES:
+            raise ValueError(f"multiples must be one of {MULTIPLES}, not {multiples!r}")
         self.word_bits = word_bits
+        self.multiples = multiples
         self.meta_shape = meta
         super().__init__(
             {
@@ -91,6 +108,7 @@ class SetBitExtractor(wiring.Component):
                 "valid": Out(1),
                 "spike": Out(1),
                 "index": Out(range(word_bits)),
+                "term": Out(term_layout(multiples)),
                 "meta": Out(meta),
                 "end": Out(1),
                 "end_ready": In(1),
@@ -102,44 +120,54 @@ class SetBitExtractor(wiring.Component):
         m = Module()
         meta = Shape.cast(self.meta_shape).width
         chunks = chunk_count(self.word_bits)
-        piece = data.StructLayout({"bits": CHUNK, "number": range(chunks), "last": 1, "meta": meta})
+        place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta}
+        piece = data.StructLayout({"bits": CHUNK, "carry": 1, "low": 1, **place})
+        # The events that are left of a chunk, as set bits: those of a digit, or its own.
+        part = data.StructLayout({"events": CHUNK, "size": range(LARGEST_DIGIT + 1), "negative": 1, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
         next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
-        valid, current = Signal(), Signal(piece, reset_less=True)
-        more = Signal()  # the current chunk holds another bit after this one
+        valid, current = Signal(), Signal(part, reset_less=True)
+        more = Signal()  # the current chunk has another event after this one
         ends = Signal()  # this event ends a job
 
-        # Third stage: the bits of one chunk. It makes room with its last bit.
+        # Third stage: the events of one chunk. It makes room with its last one.
         take, take_next, take_word = Signal(), Signal(), Signal()
         m.d.comb += [
             take.eq(~more & (~ends | self.end_ready)),
             take_next.eq(~next_valid | take),
             take_word.eq(~word_valid | (word.single & take_next)),
         ]
+        size, negative, events, single = self._digit(m, next_)
         with m.If(take):
-            single = at_most_one(next_.bits)
-            m.d.sync += [valid.eq(next_valid), current.eq(next_)]
+            m.d.sync += [valid.eq(next_valid), current.size.eq(size), current.negative.eq(negative)]
+            m.d.sync += [current.events.eq(events), *(current[name].eq(next_[name]) for name in place)]
             m.d.sync += [more.eq(next_valid & ~single), ends.eq(next_valid & single & next_.last)]
         with m.Elif(more):
-            rest = clear_lowest(current.bits)
-            m.d.sync += [current.bits.eq(rest), more.eq(~at_most_one(rest))]
+            rest = clear_lowest(current.events)
+            m.d.sync += [current.events.eq(rest), more.eq(~at_most_one(rest))]
             m.d.sync += ends.eq(at_most_one(rest) & current.last)
+        first = lowest_index(current.events)
         m.d.comb += [
             self.valid.eq(valid & (~ends | self.end_ready)),
-            self.spike.eq(current.bits.any()),
-            self.index.eq(Cat(lowest_index(current.bits), current.number)),
+            self.spike.eq(current.events.any()),
+            self.index.eq(Cat(Mux(current.digits, 0, first), current.number)),
             Value.cast(self.meta).eq(current.meta),
             self.end.eq(ends),
             self.waiting.eq(ends & ~self.end_ready),
         ]
+        self._term(m, current, first)
 
         # Second stage: the next chunk.
         with m.If(take_next):
             number = lowest_index(word.chunks)
+            borrows = Cat(word.word[i + CHUNK - 1] for i in range(0, self.word_bits, 2 * CHUNK))
             m.d.sync += [
                 next_valid.eq(word_valid),
                 next_.number.eq(number),
                 next_.bits.eq(word.word.word_select(number, CHUNK)),
+                next_.carry.eq(word.signed & number[0] & borrows.bit_select(number[1:], 1)),
+                next_.low.eq(word.signed & ~number[0]),
+                next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
             ]
@@ -152,3 +180,45 @@ class SetBitExtractor(wiring.Component):
             rest = clear_lowest(word.chunks)
             m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest))]
         return m
+
+    def _digit(self, m: Module, piece: Any) -> tuple[Value, Value, Value, Value]:
+        """Size and sign of a chunk's digit, its events as set bits, and whether there is one at most.
+
+        A table: arithmetic would go through a carry chain. A chunk that is no digit passes for a 1 in all its places.
+        """
+        digit = Signal(data.StructLayout({"size": range(LARGEST_DIGIT + 1), "negative": 1, "marks": 3}))
+        with m.Switch(Cat(piece.bits, piece.carry, piece.low)):
+            for bits in range(1 << CHUNK):
+                for carry, low in ((0, 0), (1, 0), (0, 1)):
+                    value = bits - 16 * (bits >> 3) if low else bits + carry
+                    marks = (1 << len(terms(value, self.multiples))) - 1
+                    with m.Case(bits | carry << CHUNK | low << CHUNK + 1):
+                        known = {"size": abs(value), "negative": value < 0, "marks": marks}
+                        m.d.comb += digit.eq(digit.shape().const(known))
+        return (
+            Mux(piece.digits, digit.size, 1),
+            piece.digits & digit.negative,
+            Mux(piece.digits, digit.marks, piece.bits),
+            Mux(piece.digits, ~digit.marks[1], at_most_one(piece.bits)),
+        )
+
+    def _term(self, m: Module, part: Any, place: Value) -> None:
+        """Term number `place` of the part's digit; of a digit 1, the same in every place."""
+        layout = term_layout(self.multiples)
+        tables = []
+        for i in range(most_terms(self.multiples)):
+            rows = []
+            for digit in range(LARGEST_DIGIT + 1):
+                found = terms(digit, self.multiples) or terms(1, self.multiples)
+                term = found[min(i, len(found) - 1)]
+                number = self.multiples.index(term.multiple)
+                rows.append(
+                    layout.const({"multiple": number, "shift": term.shift, "negative": term.negative}).as_value()
+                )
+            tables.append(Array(rows)[part.size])
+        term = Signal(layout)
+        m.d.comb += [
+            Value.cast(term).eq(Array(tables)[place]),
+            Value.cast(self.term).eq(Value.cast(term)),
+            self.term.negative.eq(term.negative ^ part.negative),
+        ]

@@ -9,8 +9,10 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...model.network.codes import CHUNK
 from ..config import EngineConfig
 from ..memory import PagedMemory
+from ..program import DIGITS_RADIX, DIGITS_SIGNED
 from .extract import at_most_one, chunk_count, word_chunks, word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
@@ -71,7 +73,7 @@ class Fetch(wiring.Component):
     -------
     commands : In(stream) commands.
     strides : In(array) strides and field format of each segment.
-    words : Out(stream) spike words with at least one spike, or the end of a job.
+    words : Out(stream) spike words with at least one spike, or the end of a job; how to read their chunks.
     write : In write port of the spike memory: enable, address, data.
     """
 
@@ -159,9 +161,19 @@ class Fetch(wiring.Component):
         with m.If(moves[1]):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
         arrived = spikes.read(m, address, first=moves[0], second=moves[1])
+        # What a source's code says is constant while a layer runs, so it is decoded beforehand.
+        form = data.StructLayout({"digits": 1, "signed": 1})
+        forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
+        for source, stride in zip(forms, self.strides, strict=True):
+            wide = stride.field >= CHUNK.bit_length() - 1
+            m.d.sync += source.signed.eq(stride.code == DIGITS_SIGNED)
+            m.d.sync += source.digits.eq((stride.code == DIGITS_SIGNED) | ((stride.code == DIGITS_RADIX) & wide))
+        form_of_word = Signal(form, reset_less=True)
         with m.If(moves[2]):
-            found = word_chunks(arrived)
-            m.d.sync += [offered.eq(valid[1] & (found.any() | tags[1].last)), tags[2].eq(tags[1])]
+            source = forms[tags[1].meta.segment]
+            found = word_chunks(arrived, source.signed)
+            m.d.sync += form_of_word.eq(source)
+            m.d.sync += [offered.eq(valid[1] & (arrived.any() | tags[1].last)), tags[2].eq(tags[1])]
             m.d.sync += [word.eq(arrived), chunks.eq(found)]
 
         m.d.comb += [
@@ -169,6 +181,8 @@ class Fetch(wiring.Component):
             self.words.payload.word.eq(word),
             self.words.payload.chunks.eq(chunks),
             self.words.payload.single.eq(at_most_one(chunks)),
+            self.words.payload.digits.eq(form_of_word.digits),
+            self.words.payload.signed.eq(form_of_word.signed),
             self.words.payload.last.eq(tags[2].last),
             self.words.payload.meta.eq(tags[2].meta),
         ]

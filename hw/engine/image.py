@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,27 +13,13 @@ from ..config import EngineConfig
 from ..program import header_fields, layout
 
 
-def signed_digits(m: Module, pixel: Value) -> Value:
-    """The field of 2 b bits of a b-bit x as signed digits: they stand where x and 3x differ."""
-    bits = len(pixel)
-    triple = Signal(bits + 2)
-    m.d.comb += triple.eq(pixel + Cat(Const(0, 1), pixel))
-    plain = Cat(pixel, Const(0, 2))
-    plus = (triple & ~plain)[1 : bits + 2]
-    minus = (plain & ~triple)[1:bits]
-    return Cat(plus, minus)
-
-
 class ImageLoader(wiring.Component):
-    """Takes one spike word's codes per beat, in the order slice, pixel, word, and writes them to the slice's banks.
-
-    With `image_signed` a beat holds W / 16 bytes or W / 8 half bytes, which become signed digits; else it is the word
-    itself.
+    """Takes one spike word per beat, in the order slice, pixel, word, and writes it to the slice's banks.
 
     Latency: one cycle. Throughput: one word a cycle, less the cycles in which a layer writes. Back-pressure: waits
     for a free buffer (one, or two with `image_double`).
 
-    Golden function: `onespike.model.network.codes.encode`.
+    Golden function: `onespike.model.mapping.images.image_beats`, in the order of the addresses.
 
     Parameters
     ----------
@@ -68,17 +54,13 @@ class ImageLoader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        config, header = self.config, self.header
+        header = self.header
         images = Signal(2)  # whole images that wait or are in use
         waiting = Signal(2)
         buffer = Signal()
         word = Signal(20)
         slice_ = Signal(6)
         base = Mux(buffer, header.image_base + header.image_stride, header.image_base)
-        codes = self.image.payload[: config.word_bits // 2]
-        digits = {
-            bits: Cat(signed_digits(m, codes[at : at + bits]) for at in range(0, len(codes), bits)) for bits in (8, 4)
-        }
         last = (word == header.image_words) & (slice_ == header.image_slices)
         ends = Signal()
         m.d.comb += [
@@ -86,7 +68,7 @@ class ImageLoader(wiring.Component):
             self.image.ready.eq(self.ready & ~self.blocked & (images <= header.image_double)),
             self.enable.eq(self.image.valid & self.image.ready),
             self.address.eq(base + word),
-            self.data.eq(Array([self.image.payload, digits[8], digits[4]])[header.image_signed]),
+            self.data.eq(self.image.payload),
             self.slice.eq(slice_),
             ends.eq(self.enable & last),
         ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lanes: L accumulators that only ever add a shifted weight, and the shadow set that drains."""
+"""Lanes: L accumulators that only ever add a multiple of a weight, and the shadow set that drains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ..config import EngineConfig
 
 def controls(config: EngineConfig) -> dict[str, Any]:
     """What every lane is told."""
+    multiple = {"multiple": In(range(len(config.multiples)))} if len(config.multiples) > 1 else {}
     return {
+        **multiple,
         "add": In(1),
         "end": In(1),
         "shift": In(range(config.max_shift + 1)),
@@ -24,18 +26,24 @@ def controls(config: EngineConfig) -> dict[str, Any]:
     }
 
 
-class Lanes(wiring.Component):
-    """Adds (or subtracts) one weight row, shifted, to L accumulators per cycle.
+def product_latency(config: EngineConfig) -> int:
+    """Cycles that making an odd multiple takes."""
+    return int(len(config.multiples) > 1)
 
-    acc[l] <- acc[l] +- (weights[l] << shift)        when `add`
+
+class Lanes(wiring.Component):
+    """Adds (or subtracts) an odd multiple of one weight row, shifted, to L accumulators per cycle.
+
+    acc[l] <- acc[l] +- (multiple * weights[l] << shift)        when `add`
     shadow[l] <- acc[l]                              one cycle after `end`
 
     Jobs never clear the accumulators: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
     difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
     no bias input. `clear` is for resets.
 
-    Latency: `weights` to accumulator three cycles; `add`, `shift` and `negative` come one cycle before their weights.
-    `end` to shadow five, `step` to `drain` two. Throughput: one row a cycle. No back-pressure.
+    Latency: `weights` to accumulator three cycles, and `product_latency`; what says how to add them comes one cycle
+    before the weights. `end` to shadow five cycles, and `product_latency`; `step` to `drain` two. Throughput: one row a
+    cycle. No back-pressure.
 
     Golden function: `onespike.model.machine.lanes.lanes`.
 
@@ -48,7 +56,8 @@ class Lanes(wiring.Component):
     add : In(1) the row counts.
     end : In(1) the job ends with this row.
     weights : In(L x weight_bits) one weight row.
-    shift : In power of two of the spike.
+    multiple : In number of the odd multiple in `config.multiples` (only if there are several).
+    shift : In power of two of the event.
     negative : In(1) subtract.
     clear : In(1) the accumulators are 0 two cycles later.
     captures : Out(1) the shadow is written at the end of this cycle.
@@ -70,8 +79,8 @@ class Lanes(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        end = Signal(3)
-        m.d.sync += [end.eq(Cat(self.end, end)), self.captures.eq(end[2])]
+        end = Signal(3 + product_latency(config))
+        m.d.sync += [end.eq(Cat(self.end, end)), self.captures.eq(end[-1])]
         for f in range(config.fire_lanes):
             group = LaneGroup(config)
             m.submodules[f"group{f}"] = group
@@ -94,7 +103,7 @@ class LaneGroup(wiring.Component):
 
     Members
     -------
-    add, end, shift, negative, clear, step : In see Lanes.
+    multiple, add, end, shift, negative, clear, step : In see Lanes.
     weights : In(L / F x weight_bits) their part of the row.
     drain : Out(acc_bits) lane number `step` of the shadow.
     """
@@ -115,37 +124,56 @@ class LaneGroup(wiring.Component):
         lanes = range(config.drain_steps)
         near = min(config.max_shift, 3)  # a shift is done in two steps: by 0 to 3, then by a multiple of 4
         shift_bits = min(2, len(self.shift))
-        narrow = min(config.acc_bits, config.weight_bits + near)
-        wide = min(config.acc_bits, config.weight_bits + config.max_shift)
+        product_bits = config.weight_bits + (config.multiples[-1] - 1).bit_length()
+        narrow = min(config.acc_bits, product_bits + near)
+        wide = min(config.acc_bits, product_bits + config.max_shift)
         moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in lanes]
         shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in lanes]
         acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in lanes]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]
-        add, end = Signal(3, reset_less=True), Signal(4, reset_less=True)
-        negative = Signal(3, reset_less=True)
+        later = product_latency(config)
+        add, end = Signal(3 + later, reset_less=True), Signal(4 + later, reset_less=True)
+        negative = Signal(3 + later, reset_less=True)
         shift = Signal.like(self.shift, reset_less=True)
         far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
         clear = Signal(reset_less=True)
         step = Signal.like(self.step, reset_less=True)
         m.d.sync += [add.eq(Cat(self.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(self.negative, negative))]
-        m.d.sync += [shift.eq(self.shift), far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
+        m.d.sync += [far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
+        products = [Value.cast(weight).as_signed() for weight in self.weights]
+        if later:
+            shift_ahead = Signal.like(self.shift, reset_less=True)
+            multiple = Signal.like(self.multiple, reset_less=True)
+            m.d.sync += [shift_ahead.eq(self.shift), shift.eq(shift_ahead), multiple.eq(self.multiple)]
+            products = [self._product(m, i, multiple, product_bits) for i in lanes]
+        else:
+            m.d.sync += shift.eq(self.shift)
         for i in lanes:
             # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
-            weight = Value.cast(self.weights[i]).as_signed()
-            spread = weight << shift[:shift_bits]
-            m.d.sync += moved[i].eq(Mux(negative[0], ~spread, spread))
-            fill = negative[1].replicate(4 * (config.max_shift // 4))
+            spread = products[i] << shift[:shift_bits]
+            m.d.sync += moved[i].eq(Mux(negative[later], ~spread, spread))
+            fill = negative[later + 1].replicate(4 * (config.max_shift // 4))
             steps = [Cat(fill[: 4 * j], moved[i]).as_signed() for j in range(config.max_shift // 4 + 1)]
             m.d.sync += shifted[i].eq(Array(steps)[far])
             operand = Signal(config.acc_bits, name=f"operand{i}")
             m.d.comb += operand.eq(shifted[i])
-            with m.If(add[2]):
-                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[2], operand))[1:])
+            with m.If(add[-1]):
+                m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[-1], operand))[1:])
             with m.If(clear):
                 m.d.sync += acc[i].eq(0)
-            with m.If(end[3]):
+            with m.If(end[-1]):
                 m.d.sync += shadow[i].eq(acc[i])
         shown = Signal(config.acc_bits, reset_less=True)
         m.d.sync += shown.eq(Array(shadow)[step])
         m.d.comb += self.drain.eq(shown)
         return m
+
+    def _product(self, m: Module, lane: int, multiple: Value, bits: int) -> Value:
+        """The odd multiple of a lane's weight, one cycle later: 3 and 5 are 1 + 2 and 1 + 4."""
+        weight = Value.cast(self.weights[lane]).as_signed()
+        product = Signal(signed(bits), name=f"product{lane}", reset_less=True)
+        more = Mux(multiple[0], weight << 1, 0)
+        if len(self.config.multiples) > 2:
+            more = Mux(multiple[1], weight << 2, more)
+        m.d.sync += product.eq(weight + more)
+        return product

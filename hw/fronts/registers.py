@@ -16,12 +16,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...model.errors import OneSpikeError
+from ...model.network.codes import MULTIPLES
 from ...model.system.files import write_atomically
 from ..config import ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 3
+VERSION = 4
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
 
 
@@ -115,6 +116,8 @@ REGISTERS = (
             "r",
             "engine parameter `code`: " + ", ".join(f"{i} {c}" for i, c in enumerate(ENGINE_CODES))
             if name == "code"
+            else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add"
+            if name == "multiples"
             else f"engine parameter `{name}`",
         )
         for index, name in enumerate(PARAMETERS)
@@ -159,8 +162,9 @@ def bus_signature() -> wiring.Signature:
 
 def parameter_words(config: EngineConfig) -> list[int]:
     """The engine's parameters as the config registers hold them."""
-    values: list[Any] = [getattr(config, name) for name in PARAMETERS]
-    return [ENGINE_CODES.index(value) if isinstance(value, str) else int(value) for value in values]
+    values = dataclasses.asdict(config)
+    coded = {"code": ENGINE_CODES.index(config.code), "multiples": config.multiples[-1]}
+    return [int(value) for value in (values | coded).values()]
 
 
 def config_of(words: list[int]) -> EngineConfig:
@@ -168,8 +172,11 @@ def config_of(words: list[int]) -> EngineConfig:
     values: dict[str, Any] = dict(zip(PARAMETERS, words, strict=True))
     if values["code"] >= len(ENGINE_CODES):
         raise OneSpikeError(f"There is no spike code number {values['code']}.")
+    multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), None)
+    if multiples is None:
+        raise OneSpikeError(f"There is no engine with multiples up to {values['multiples']}.")
     switches = {name: bool(values[name]) for name in ("loadable", "counters")}
-    return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]]}))
+    return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]], "multiples": multiples}))
 
 
 def c_header() -> str:

@@ -105,7 +105,7 @@ def prepare(
     one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
     the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
     groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
-    by sensitivity, with no more additions than `budget` groups in every layer make; layers whose steps are given have
+    by sensitivity, with no more events than `budget` groups in every layer make; layers whose steps are given have
     their own. weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error)
     or "percentile". per_channel: clip levels by channel. refit: move weights so that they make up for rounding.
     bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of
@@ -149,7 +149,7 @@ def prepare(
             seen = chosen[:: -(-len(chosen) // sensitivity.IMAGES)]
             measured = sorted({*sensitivity.CHOICES, budget})
             found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
-            groups = sensitivity.choose_groups(found, sensitivity.uniform_additions(found, budget))
+            groups = sensitivity.choose_groups(found, sensitivity.uniform_events(found, budget))
         by_layer = groups_by_layer(graph, groups)
         corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
     return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g of every layer by sensitivity: more groups where they save more of the logits' error for an addition.
+"""g of every layer by sensitivity: more groups where they save more of the logits' error for an event.
 
 With one layer in counts of g groups and all others real, the logits are off by a squared error e(layer, g), and the
-layers that read it make a(layer, g) additions of radix spikes. Errors of different layers hardly depend on each other,
-so they add up. From the smallest g everywhere, the change with the best error per addition is made again and again,
-as long as the additions stay within the budget.
+layers that read it make a(layer, g) events, each a cycle of a lane. Errors of different layers hardly depend on each
+other, so they add up. From the smallest g everywhere, the change with the best error per event is made again and again,
+as long as the events stay within the budget.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node, Term, activate
-from ..network.codes import spikes
+from ..network.codes import MULTIPLES, spikes
 from ..system import parallel
 from . import quantise
 from .calibrate import Clipping, clip_levels
@@ -28,11 +28,11 @@ IMAGES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """Of one layer, by g: the logits' squared error relative to their variance, and additions per image."""
+    """Of one layer, by g: the logits' squared error relative to their variance, and events per image."""
 
     name: str
     errors: dict[int, float]
-    additions: dict[int, float]
+    events: dict[int, float]
 
 
 @parallel.one_blas_thread()
@@ -58,31 +58,31 @@ def sensitivities(
             rounded = rounded_to(node, sums, step, groups)
             answer = resume(graph, index, {node.name: rounded}, real)
             error = float(((answer - logits) ** 2).mean()) / max(float(logits.var()), 1e-300)
-            return error, _additions(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
+            return error, _events(graph, node, np.rint(rounded / step.astype(np.float32)), groups)
 
         costs = dict(zip(choices, parallel.each(cost, choices), strict=True))
         errors = {groups: error for groups, (error, _) in costs.items()}
-        additions = {groups: added for groups, (_, added) in costs.items()}
-        found.append(Sensitivity(name=node.name, errors=errors, additions=additions))
+        events = {groups: added for groups, (_, added) in costs.items()}
+        found.append(Sensitivity(name=node.name, errors=errors, events=events))
         if progress is not None:
             progress(node.name)
     return found
 
 
 def choose_groups(found: Sequence[Sensitivity], budget: float) -> dict[str, int]:
-    """g by layer name, whose additions sum to at most `budget` an image."""
-    chosen = {layer.name: min((cost, g) for g, cost in layer.additions.items())[1] for layer in found}
-    left = budget - sum(layer.additions[chosen[layer.name]] for layer in found)
+    """g by layer name, whose events sum to at most `budget` an image."""
+    chosen = {layer.name: min((cost, g) for g, cost in layer.events.items())[1] for layer in found}
+    left = budget - sum(layer.events[chosen[layer.name]] for layer in found)
     if left < 0:
         raise OneSpikeError(
-            f"A budget of {budget:,.0f} additions is too small: the least groups need {budget - left:,.0f}."
+            f"A budget of {budget:,.0f} events is too small: the least groups need {budget - left:,.0f}."
         )
     while True:
         best, gain, price = None, 0.0, 0.0
         for layer in found:
             now = chosen[layer.name]
-            for groups, cost in layer.additions.items():
-                extra, saved = cost - layer.additions[now], layer.errors[now] - layer.errors[groups]
+            for groups, cost in layer.events.items():
+                extra, saved = cost - layer.events[now], layer.errors[now] - layer.errors[groups]
                 if saved > 0 and extra <= left and saved / max(extra, 1e-9) > gain:
                     best, gain, price = (layer.name, groups), saved / max(extra, 1e-9), extra
         if best is None:
@@ -91,17 +91,17 @@ def choose_groups(found: Sequence[Sensitivity], budget: float) -> dict[str, int]
         left -= price
 
 
-def uniform_additions(found: Sequence[Sensitivity], groups: int) -> float:
-    """Additions an image where every layer has `groups`, which must be among the choices."""
-    return sum(layer.additions[groups] for layer in found)
+def uniform_events(found: Sequence[Sensitivity], groups: int) -> float:
+    """Events an image where every layer has `groups`, which must be among the choices."""
+    return sum(layer.events[groups] for layer in found)
 
 
-def _additions(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> float:
-    """Additions an image that the radix spikes of counts [n, H, W, C] cause in all readers, through exact copies."""
+def _events(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> float:
+    """Events an image that the counts [n, H, W, C] cause in all readers, through exact copies."""
     top = groups * (
         node.pool.kernel[0] * node.pool.kernel[1] if node.pool is not None and node.pool.kind == "sum" else 1
     )
-    fired = spikes(counts.astype(np.int64), "radix", top).sum() / len(counts)
+    fired = spikes(counts.astype(np.int64), "radix", top, MULTIPLES[-1]).sum() / len(counts)
     total = 0.0
     for reader in graph.nodes:
         for term in reader.terms:
@@ -109,12 +109,12 @@ def _additions(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> flo
                 total += fired * _fan_out(term, counts.shape[1:3])
         if reader.exact and reader.terms[0].tensor == node.name:
             copied = activate(reader, graph.sums(reader, {node.name: counts}))
-            total += _additions(graph, reader, copied, top * quantise.summed(reader))
+            total += _events(graph, reader, copied, top * quantise.summed(reader))
     return total
 
 
 def _fan_out(term: Term, size: tuple[int, int]) -> float:
-    """Mean additions of a spike under a kernel; weights of zero count, because the engine adds them."""
+    """Mean events of one under a kernel; weights of zero count, because the engine adds them."""
     out, _, *kernel = term.weights.shape
     pairs = out
     for axis in (0, 1):  # taps of all output places that fall on the map, along one side of it

@@ -142,7 +142,9 @@ def block_rams(config: EngineConfig, family: Family) -> int:
 def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
     """Block -> how many there are, and the quantities that its logic grows with."""
     c = config
-    wide = min(c.acc_bits, c.weight_bits + c.max_shift)
+    product = c.weight_bits + (c.multiples[-1] - 1).bit_length()
+    more_multiples = len(c.multiples) - 1
+    wide = min(c.acc_bits, product + c.max_shift)
     sums, spike, weight = c.acc_bits * c.fire_lanes, c.spike_addr_bits, c.weight_addr_bits
     more = c.segments - 1  # sources to choose from
     stride = spike + weight + 9
@@ -152,15 +154,17 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
     queue = command_layout(c).size
     found = {
         "lanes": {"added bits": c.lanes * c.acc_bits, "shifted bits": c.lanes * wide,
-                  "shift choices": c.lanes * wide * c.max_shift.bit_length(), "drained bits": sums,
+                  "shift choices": c.lanes * wide * c.max_shift.bit_length(),
+                  "product bits": c.lanes * product * min(1, more_multiples),
+                  "product choices": c.lanes * product * more_multiples, "drained bits": sums,
                   "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes},
         "fetch": {"word bits": c.word_bits, "spike address": spike, "weight address": weight,
                   "source choices": more * stride},
-        "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size},
+        "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size, "multiples": more_multiples},
         "command_fifo": {"word bits": queue, "pointer bits": math.log2(c.command_fifo)},
         "word_fifo": {"word bits": c.word_bits + meta_layout(c).size, "pointer bits": math.log2(c.word_fifo)},
         "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
-                 "source choices": more * 9},
+                 "source choices": more * 9, "multiples": more_multiples},
         "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
                       "record bits": WORD * layer_words(c), "banks": c.banks,
                       "table address": c.walk_addr_bits, "source bits": segment_bits(c)},

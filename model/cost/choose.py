@@ -20,10 +20,10 @@ from .external import ExternalMemory, with_memory
 PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
 
 
-def spike_rates(net: SpikeNet, result: golden.Result, code: str = "radix") -> dict[str, np.ndarray]:
-    """Mean spikes per value of each channel of each tensor, in the golden model's codes of some images."""
+def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> dict[str, np.ndarray]:
+    """Mean events per value of each channel of each tensor, in the golden model's codes of some images."""
     return {
-        name: spikes(values, "unary" if code == "psg" else code, net.top_code[name]).mean((0, 2, 3))
+        name: spikes(values, config.code, net.top_code[name], config.multiples).mean((0, 2, 3))
         for name, values in result.codes.items()
         if name != INPUT
     }
@@ -60,7 +60,7 @@ def choose_for(
     for it counts.
     """
     memory = memory or ExternalMemory()
-    options: dict[str, Any] = {"rates": spike_rates(net, result, config.code), "image_code": image_code}
+    options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
     uniform: dict[int, Mapping] = {}
     cost: dict[int, np.ndarray] = {}
     rows: dict[int, np.ndarray] = {}

@@ -12,29 +12,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...hw.config import EngineConfig
 from ...hw.engine.bank import capture_latency
 from ...hw.engine.drain import drain_latency, release_step
-from ...hw.engine.extract import CHUNK, EXTRACT_LATENCY
+from ...hw.engine.extract import EXTRACT_LATENCY
 from ...hw.engine.fetch import READ_LATENCY
 from ...hw.engine.fire import FIRE_LATENCY
 from ...hw.engine.sequencer import SEQUENCER_LATENCY
+from ..mapping.layout import TensorLayout
 from ..mapping.mapping import MappedLayer, Mapping
 from ..network import golden
+from ..network.codes import CHUNK, takes_digits, terms
 
 CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""
 
-SPIKES = 6  # bits of a number of spikes of one word
+SPIKES = 6  # bits of a number of events of one word
 MASK = (1 << SPIKES) - 1
-NO_CHUNK = MASK  # in place of the spikes before the last chunk but one, if there is none
+NO_CHUNK = MASK  # in place of the events before the last chunk but one, if there is none
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCycles:
     """Counters of one layer, as the hardware shows them, and what follows from them.
 
-    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: set bits
-    times output channels that exist (padding lanes do not count).
+    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: events times
+    output channels that exist (padding lanes do not count).
     The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
     starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
     event of all banks to the last result.
@@ -68,7 +71,7 @@ class LayerCycles:
 
 
 def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
-    """Useful additions per lane and cycle: the physical limit is 1."""
+    """Useful additions per lane and cycle: the physical limit is 1. An addition of 3 or 5 times a weight is one."""
     return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.total for layer in layers))
 
 
@@ -76,7 +79,7 @@ def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]
     """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
     ones: dict[str, np.ndarray] = {}
     for name, tensor in mapping.tensors.items():
-        spikes = _spikes(tensor.pack(fields[name], mapping.config.word_bits), mapping.config.word_bits)
+        spikes = _events(tensor.pack(fields[name], mapping.config.word_bits), tensor, mapping.config)
         ones[name] = spikes.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
     return [_layer(mapping, layer, ones) for layer in mapping.layers]
 
@@ -87,17 +90,29 @@ def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycle
     return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
 
 
-def _spikes(words: np.ndarray, word_bits: int) -> np.ndarray:
+def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
     """What the extractor's times depend on, word by word, as one integer each; 0 if it is empty.
 
-    From the lowest bits, SPIKES bits each: its spikes, those before its last chunk, those before its last but one.
+    From the lowest bits, SPIKES bits each: its events, those before its last chunk, those before its last but one.
     """
-    counts = np.bitwise_count(words).astype(np.int64)
+    digits = takes_digits(tensor.code, tensor.field)
+    of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)])
+    chunks = []
+    for at in range(0, config.word_bits, CHUNK):
+        here = (words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
+        if not digits:
+            chunks.append(np.bitwise_count(here).astype(np.int64))
+            continue
+        if tensor.code == "signed" and at % (2 * CHUNK):
+            here += (words >> np.uint64(at - 1) & np.uint64(1)).astype(np.int64)
+        elif tensor.code == "signed":
+            here -= 16 * (here >> 3)
+        chunks.append(of_digit[here + 8])
+    counts = np.sum(chunks, axis=0)
     before, earlier = np.zeros_like(counts), np.full_like(counts, NO_CHUNK)
-    seen = np.zeros_like(counts)  # chunks that hold a spike, from the highest down
+    seen = np.zeros_like(counts)  # chunks that have an event, from the highest down
     left = counts.copy()
-    for at in reversed(range(0, word_bits, CHUNK)):
-        here = np.bitwise_count(words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
+    for here in reversed(chunks):
         left -= here
         seen += here > 0
         before = np.where((here > 0) & (seen == 1), left, before)
@@ -106,7 +121,7 @@ def _spikes(words: np.ndarray, word_bits: int) -> np.ndarray:
 
 
 def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:
-    """`_spikes` of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
+    """`_events` of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
     counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
     lengths: list[list[int]] = []
     spans = [
@@ -195,7 +210,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                             starved += g - z
                             if ones_here:
                                 z = g + (ones_here & MASK)
-                                # As every chunk holds a spike, the others follow without a gap.
+                                # As every chunk has an event, the others follow without a gap.
                                 earlier = ones_here >> 2 * SPIKES
                                 if earlier != NO_CHUNK:
                                     f = g + earlier

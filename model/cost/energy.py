@@ -8,9 +8,10 @@ Both rest on M. Horowitz, "Computing's energy problem (and what we can do about 
 * MEMORY: arithmetic at its real widths, and every bit read or written by the size of its memory.
 
 The rivals run on an array with as many lanes and the same walk as the engine (each weight row serves L lanes, each
-activation L lanes), so that only the coding differs. Left out for all alike: clock, control, wires, leakage, the
-sequencer's tables, and the registers, whose bits are counted but for which Horowitz has no figure. Everything lies on
-chip, so no DRAM is charged.
+activation L lanes), so that only the coding differs. An event machine reads a weight row once for every value that is
+not 0, however many events it has. An event of 3 or 5 times a weight is two additions, the first as wide as the product.
+Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
+counted but for which Horowitz has no figure. Everything lies on chip, so no DRAM is charged.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 
 from ..mapping.mapping import MappedLayer, Mapping
 from ..network import golden
-from ..network.operations import Operations, count, is_copy, reads, spike_maps
+from ..network.operations import Operations, count, is_copy, reads, work_maps
 from ..network.spec import INPUT, Source
 
 HOROWITZ = "M. Horowitz, Computing's energy problem, ISSCC 2014, 45 nm"
@@ -120,6 +121,7 @@ class _Work:
 
     additions: int = 0
     shifts: int = 0
+    products: int = 0  # multiples of 3 and 5 that are made
     multiplies: float = 0.0  # pJ, because their widths differ from layer to layer
     bits: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
@@ -137,9 +139,10 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     image_code = mapping.tensors[INPUT].code
     result = golden.run(net, net.image.quantise(codes), layers=True)
     assert isinstance(result, golden.Result)
-    operations = operations or count(net, result.codes, image_code=image_code)
-    maps = {n: spike_maps(net, n, v, image_code) for n, v in result.codes.items()}
-    pads = spike_maps(net, INPUT, np.array(net.image.pad_code), image_code)
+    multiples = config.multiples
+    operations = operations or count(net, result.codes, image_code=image_code, multiples=multiples)
+    maps = {n: work_maps(net, n, v, image_code, multiples) for n, v in result.codes.items()}
+    pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
     for name, kinds in maps.items():
         kinds["dense"] = np.ones(result.codes[name].shape, np.uint8)
     pads["dense"] = np.ones(net.image.shape[0], np.int64)
@@ -201,7 +204,9 @@ def _layer(
     """What one layer reads and adds, in the engine's own walk."""
     net, config = mapping.net, mapping.config
     own = "radix" if config.code == "radix" else "unary"
-    kinds = dict(zip(NAMES, ("dense", "dense", "nonzero", "unary", own), strict=True))
+    spikes = {"unary": "unary", "onespike": own}
+    kinds = dict(zip(NAMES[:3], ("dense", "dense", "nonzero"), strict=True))
+    useful = sum(channel >= 0 for channel in layer.order)
     for source, mapped in zip(layer.layer.sources, layer.sources, strict=True):
         walked = Source(
             tensor=source.tensor,
@@ -211,32 +216,32 @@ def _layer(
             dilation=(source.dilation[0], 1),
         )
         name, image = source.tensor, source.tensor == INPUT
-        found = {
-            kind: reads(
-                values,
-                source if kind in ("dense", "nonzero") else walked,
-                layer.rows,
-                layer.columns,
-                pads[kind] if image else None,
-            )
-            for kind, values in maps[name].items()
-        }
-        for system, kind in kinds.items():
-            work, spiking = works[system], system in ("unary", "onespike")
-            rows = found[kind] * layer.blocks
-            weight_bits = 8 if system == "dense" else net.weight_bits
-            work.bits["weights_read"] += rows * config.lanes * weight_bits
+
+        def found(kind: str, source: Source, name: str = name, image: bool = image) -> int:
+            return reads(maps[name][kind], source, layer.rows, layer.columns, pads[kind] if image else None)
+
+        dense = found("dense", source)
+        for system in NAMES:
             # Every value that the walk passes is read, whether it has spikes or not.
             stored = activation_bits(mapping, system, name)
-            work.bits["activations_read"] += found["dense"] * layer.blocks * stored
-            work.bits["registers"] += rows * config.lanes * config.acc_bits
-            useful = found[kind] * sum(channel >= 0 for channel in layer.order)
-            work.additions += useful
-            if spiking:
-                work.shifts += useful if image or (system == "onespike" and own == "radix") else 0
-            elif not is_copy(source):
+            works[system].bits["activations_read"] += dense * layer.blocks * stored
+        for system, kind in kinds.items():
+            work, values = works[system], found(kind, source)
+            weight_bits = 8 if system == "dense" else net.weight_bits
+            work.bits["weights_read"] += values * layer.blocks * config.lanes * weight_bits
+            work.bits["registers"] += values * layer.blocks * config.lanes * config.acc_bits
+            work.additions += values * useful
+            if not is_copy(source):
                 bits = 8 if system == "dense" or image else net.top_code[name].bit_length()
-                work.multiplies += useful * multiply(weight_bits, bits)
+                work.multiplies += values * useful * multiply(weight_bits, bits)
+        rows = found("nonzero", walked) * layer.blocks
+        for system, code in spikes.items():
+            work, events = works[system], found(f"events_{code}", walked)
+            work.bits["weights_read"] += rows * config.lanes * net.weight_bits
+            work.bits["registers"] += events * layer.blocks * config.lanes * config.acc_bits
+            work.additions += events * useful
+            work.products += (found(f"additions_{code}", walked) - events) * useful
+            work.shifts += events * useful if image or code == "radix" else 0
     sums = len(maps[INPUT]["dense"]) * layer.jobs * config.lanes
     for work in works.values():
         work.bits["parameters_read"] += sums * config.channel_bits
@@ -262,6 +267,7 @@ def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], i
     small = access(config.channel_depth * config.fire_lanes * config.channel_bits)
     # A shifter is charged like an addition of the same width: Horowitz has no figure for it.
     sums = (work.additions + work.shifts) / images * add(config.acc_bits)
+    sums += work.products / images * add(net.weight_bits + 3)
     energy = {
         "arithmetic": sums + work.multiplies / images,
         "weights": bits["weights_read"] * weights,

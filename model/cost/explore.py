@@ -103,7 +103,7 @@ def smallest_part(points: Sequence[Point]) -> str:
     return "no known part does; use fewer weight bits or a smaller network"
 
 
-def engines(base: EngineConfig, axes: Map[str, Sequence[int]]) -> Iterator[EngineConfig]:
+def engines(base: EngineConfig, axes: Map[str, Sequence[Any]]) -> Iterator[EngineConfig]:
     """Every combination of the axes' values that is an engine; 0 fire lanes: up to 8, as many as divide the lanes."""
     for values in itertools.product(*axes.values()):
         chosen: dict[str, Any] = dict(zip(axes, values, strict=True))
@@ -173,7 +173,7 @@ def explore(
     codes: Map[str, np.ndarray],
     target: Target,
     base: EngineConfig,
-    axes: Map[str, Sequence[int]],
+    axes: Map[str, Sequence[Any]],
     *,
     accuracy: Map[str, float | None] | None = None,
     workers: int = 1,

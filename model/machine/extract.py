@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set-bit extraction: from spike words to one-hot events, and the cycle in which each leaves."""
+"""Event extraction: from spike words to events, and the cycle in which each leaves."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...hw.engine.extract import CHUNK
+from ..network.codes import CHUNK, Term, chunk_digit, terms
+
+ONE = Term(1, 0, False)
 
 
 class Word(NamedTuple):
-    """A spike word; `last` marks the last word of a job, `meta` travels along."""
+    """A spike word; `last` marks the last word of a job, `meta` travels along.
+
+    digits: its chunks are digits, else every bit is an event; signed: they are signed digits, in pairs.
+    """
 
     word: int
     last: bool
     meta: Any
+    digits: bool = False
+    signed: bool = False
 
 
 class Event(NamedTuple):
-    """One spike, its place in the word (None: the job ends without one); `end` if it ends a job."""
+    """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job."""
 
-    bit: int | None
+    place: int | None
+    term: Term | None
     meta: Any
     end: bool
 
@@ -31,35 +39,49 @@ class Extracted(NamedTuple):
     waiting: int
 
 
+def chunk_events(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tuple[int, Term]]:
+    """Place and term of every event of one chunk of a word."""
+    at = CHUNK * chunk
+    if word.digits:
+        return [(at, term) for term in terms(chunk_digit(word.word, chunk, word.signed), multiples)]
+    return [(place, ONE) for place in range(at, at + CHUNK) if word.word >> place & 1]
+
+
 def extract(
-    words: Sequence[Word], *, word_bits: int, offered: Sequence[int] | None = None, end_ready: Sequence[int] = ()
+    words: Sequence[Word],
+    *,
+    word_bits: int,
+    multiples: tuple[int, ...],
+    offered: Sequence[int] | None = None,
+    end_ready: Sequence[int] = (),
 ) -> Extracted:
-    """The set bits of each word, lowest first, one a cycle; an empty word gives its end alone.
+    """The events of each word, lowest chunk first, one a cycle; an empty word gives its end alone.
 
     offered: the cycle from which each word is offered (all from cycle 0, if not given). end_ready: the port in each
-    cycle; high after the last one given. Golden function of :class:`onespike.hw.engine.extract.SetBitExtractor`.
+    cycle; high after the last one given. Golden function of :class:`onespike.hw.engine.extract.EventExtractor`.
     """
     events: list[Event] = []
     cycles: list[int] = []
     waiting = 0
     left_first = left_second = left = -1  # cycles at whose end the last chunk so far left each stage
-    for index, (word, last, meta) in enumerate(words):
-        assert 0 <= word < 1 << word_bits, f"word {index} must have {word_bits} bits, not {word:#x}"
-        assert word or last, f"word {index} is empty but does not end a job"
-        taken = max(offered[index] if offered is not None else 0, left_first)
+    for number, word in enumerate(words):
+        assert 0 <= word.word < 1 << word_bits, f"word {number} must have {word_bits} bits, not {word.word:#x}"
+        assert word.word or word.last, f"word {number} is empty but does not end a job"
+        assert word.digits or not word.signed, f"word {number} is signed, but its chunks are no digits"
+        taken = max(offered[number] if offered is not None else 0, left_first)
         left_first = taken
-        chunks = [[place for place in range(at, at + CHUNK) if word >> place & 1] for at in range(0, word_bits, CHUNK)]
-        found: list[list[int | None]] = [[*places] for places in chunks if places]
-        for chunk in found or [[None]]:
+        chunks = [chunk_events(word, chunk, multiples) for chunk in range(word_bits // CHUNK)]
+        found: list[Any] = [chunk for chunk in chunks if chunk] or [[(None, None)]]
+        for chunk in found:
             left_first = max(left_first + 1, left_second)
             left_second = max(left_first + 1, left)
             left = left_second
-            for place in chunk:
+            for place, event in enumerate(chunk):
                 left += 1
-                end = bool(last) and word >> ((place or 0) + 1) == 0
+                end = bool(word.last) and chunk is found[-1] and place == len(chunk) - 1
                 while end and left < len(end_ready) and not end_ready[left]:
                     left += 1
                     waiting += 1
-                events.append(Event(place, meta, end))
+                events.append(Event(*event, word.meta, end))
                 cycles.append(left)
     return Extracted(events, cycles, waiting)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...hw.config import EngineConfig
+from ...hw.program import DIGITS_RADIX, DIGITS_SIGNED
+from ..network.codes import CHUNK
 from .extract import Word
 
 
@@ -44,8 +46,10 @@ def fetch(
     memory: the bank's spike words. Golden function of :class:`onespike.hw.engine.fetch.Fetch`.
     """
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
-    row_stride, weight_row_stride, field, _, _ = strides[command.segment]
+    row_stride, weight_row_stride, field, code, _ = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
+    signed = code == DIGITS_SIGNED
+    digits = signed or (code == DIGITS_RADIX and 1 << field >= CHUNK)
     words: list[Word | None] = []
     for row in range(command.rows + 1):
         for place in range(command.run + 1):
@@ -56,5 +60,6 @@ def fetch(
             word = memory[address]
             assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
             last = bool(command.last) and row == command.rows and place == command.run
-            words.append(Word(word, last, Meta(weight, command.segment)) if word or last else None)
+            kept = Word(word, last, Meta(weight, command.segment), digits, signed)
+            words.append(kept if word or last else None)
     return words

@@ -14,27 +14,10 @@ from ...hw.config import EngineConfig
 from ...hw.engine.drain import channel_layout
 from ...hw.engine.load import HEAD, TARGETS, target_widths
 from ...hw.engine.walk import column_entry, row_entry
-from ...hw.program import (
-    DIGITS_RADIX,
-    DIGITS_SIGNED,
-    DIGITS_SIGNED4,
-    DIGITS_UNARY,
-    STREAMED_HEADER,
-    WORD,
-    header_fields,
-    layer_fields,
-    pack,
-    segment_fields,
-)
-from ..network.codes import SIGNED_PLUS, decode
+from ...hw.program import DIGITS_OF_CODE, STREAMED_HEADER, WORD, header_fields, layer_fields, pack, segment_fields
 from ..network.spec import INPUT
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .prefetch import ExternalImage, external_image
-
-DIGITS = {
-    "radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "signed4": DIGITS_SIGNED4, "unary": DIGITS_UNARY,
-    "psg": DIGITS_UNARY,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +75,6 @@ def _header(mapping: Mapping, external: ExternalImage | None) -> list[int]:
     values = {
         "layers": len(mapping.layers) - 1,
         "image_slices": len(image.slices) - 1,
-        "image_signed": {"signed": 1, "signed4": 2}.get(image.code, 0),
         "image_double": mapping.image_double,
         "image_words": image.size - 1,
         "image_base": image.base,
@@ -153,7 +135,7 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
     return {
         "image": tensor.name == INPUT,
         "field": tensor.field.bit_length() - 1,
-        "code": DIGITS[tensor.code],
+        "code": DIGITS_OF_CODE[tensor.code],
         "shift": source.spike_shift,
         "base": tensor.base,
         "row_base": row_base,
@@ -240,10 +222,6 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
     image = mapping.tensors[INPUT]
     word_bits = mapping.config.word_bits
     fields = mapping.image_fields(codes)
-    if image.code in SIGNED_PLUS:
-        values = decode(fields, image.code)  # the engine finds the digits itself
-        per_beat, bits = word_bits // image.field, image.field // 2
-        return np.array([image.join(v, per_beat, bits) for v in values], np.uint64).reshape(len(codes), -1)
     return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), -1)
 
 

@@ -47,17 +47,14 @@ class TensorLayout:
 
     def pack(self, fields: np.ndarray, word_bits: int) -> np.ndarray:
         """Spike words uint64 [slices, H * W, words] of fields uint [C, H, W] (the border included)."""
-        return self.join(fields, word_bits // self.field, self.field)
-
-    def join(self, values: np.ndarray, per_word: int, bits: int) -> np.ndarray:
-        """Words uint64 [slices, H * W, words] of values [C, H, W], `per_word` places of `bits` bits in each."""
-        values = values.reshape(-1, 1, 1) if self.flat else values
-        pixels = values.reshape(len(values), -1).T.astype(np.uint64)
+        per_word = word_bits // self.field
+        fields = fields.reshape(-1, 1, 1) if self.flat else fields
+        pixels = fields.reshape(len(fields), -1).T.astype(np.uint64)
         out = np.zeros((len(self.slices), len(pixels), self.words, per_word), np.uint64)
         for s, channels in enumerate(self.slices):
             places = out[s].reshape(len(pixels), -1)
             places[:, : len(channels)] = pixels[:, list(channels)]
-        shifts = (np.arange(per_word) * bits).astype(np.uint64)
+        shifts = (np.arange(per_word) * self.field).astype(np.uint64)
         return np.bitwise_or.reduce(out << shifts, axis=3)
 
 

@@ -38,7 +38,7 @@ def map_network(
 
     slices: banks that share a job, for all layers or by layer name (a power of two, at most `banks`).
     rates: measured spikes per value of each channel of each tensor, to balance the slices.
-    image_code: "radix", "signed", "signed4" or "auto": signed digits where pixels have three bits or more.
+    image_code: "radix", "signed" or "auto": signed digits where pixels have five bits or more.
     """
     mapping = _plan(net, config, slices, rates, image_code)
     for layer in mapping.layers:
@@ -117,9 +117,9 @@ def _plan(
     _check(net, config)
     chosen = _slices_by_layer(net, config, slices)
     if image_code == "auto":
-        image_code = "signed" if net.image.bits > 4 else "signed4" if net.image.bits > 2 else "radix"
-    if image_code not in ("radix", "signed", "signed4"):
-        raise OneSpikeError(f"The image code must be 'auto', 'radix', 'signed' or 'signed4', not {image_code!r}.")
+        image_code = "signed" if net.image.bits > 4 else "radix"
+    if image_code not in ("radix", "signed"):
+        raise OneSpikeError(f"The image code must be 'auto', 'radix' or 'signed', not {image_code!r}.")
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
@@ -153,7 +153,11 @@ def _plan(
     needs = {
         "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
         "weight_bits": net.weight_bits,
-        "max_shift": max(_max_shift(s.tensor) + s.spike_shift for layer in layers for s in layer.sources),
+        "max_shift": max(
+            codes.largest_shift(s.tensor.code, s.tensor.top, config.multiples) + s.spike_shift
+            for layer in layers
+            for s in layer.sources
+        ),
         "max_groups": max(firing, default=1),
         "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
@@ -168,11 +172,6 @@ def _plan(
     return Mapping(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs
     )
-
-
-def _max_shift(tensor: TensorLayout) -> int:
-    bits = tensor.field if tensor.code in codes.SIGNED_PLUS else max(1, tensor.top.bit_length())
-    return max(codes.digit(tensor.code, bit)[0] for bit in range(bits))
 
 
 def _check(net: SpikeNet, config: EngineConfig) -> None:

@@ -1,36 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a value becomes spikes: every code is a set of spikes, each worth plus or minus a power of two.
+"""How a value becomes spikes, and spikes events: every event adds plus or minus an odd multiple of a power of two.
 
-| code     | spikes of one value                                  | bit p of its field is worth      |
-|----------|------------------------------------------------------|----------------------------------|
-| radix    | the value in binary                                  | 2**p                             |
-| unary    | as many ones as the value (thermometer)              | 1                                |
-| psg      | g bits, evenly spread (OneSpike, eq. 11)             | 1                                |
-| signed   | non-adjacent form: no two neighbouring digits not 0  | 2**p, p < 9; then -2**(p - 9)    |
-| signed4  | the same, of values below 16                         | 2**p, p < 5; then -2**(p - 5)    |
+| code   | field of one value                            | its events                                              |
+|--------|-----------------------------------------------|---------------------------------------------------------|
+| radix  | the value in binary                           | each chunk of four bits is a digit 0..15: its terms     |
+| radix  | ... of one or two bits                        | bit p is worth 2**p                                     |
+| signed | an 8-bit value in binary                      | two digits, -8..7 and, times 16, 0..16: their terms     |
+| unary  | as many ones as the value (thermometer)       | every bit is worth 1                                    |
+| psg    | g bits, evenly spread (OneSpike, eq. 11)      | every bit is worth 1                                    |
+
+The terms of a digit are as few of an engine's multiples of powers of two as add up to it: with the multiples 1, 3 and 5
+every digit has one or two. 255 = 256 - 1 are two signed digits, of one term each.
 
 A field is as wide as the next power of two, so that a bit position splits into (channel, bit) by wiring alone.
 """
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import OneSpikeError
 
-CODES = ("radix", "unary", "psg", "signed", "signed4")
-# Code -> positive digits: of b bits b + 1, and b - 1 negative ones, in 2 b bits.
-SIGNED_PLUS = {"signed": 9, "signed4": 5}
+CODES = ("radix", "signed", "unary", "psg")
+MULTIPLES = ((1,), (1, 3), (1, 3, 5))  # what an engine may have
+CHUNK = 4  # bits of a spike word that are taken apart at once
+LARGEST_DIGIT = 16
 MAX_FIELD = 32
+
+
+class Term(NamedTuple):
+    """One event's worth: (-1)**negative * multiple << shift."""
+
+    multiple: int
+    shift: int
+    negative: bool
+
+    @property
+    def worth(self) -> int:
+        return -(self.multiple << self.shift) if self.negative else self.multiple << self.shift
+
+
+def _price(chosen: tuple[Term, ...]) -> tuple[int, list[int]]:
+    """Additions beyond those of the events, then shifts from the largest down."""
+    return sum(term.multiple > 1 for term in chosen), sorted((term.shift for term in chosen), reverse=True)
+
+
+@functools.cache
+def terms(digit: int, multiples: tuple[int, ...]) -> tuple[Term, ...]:
+    """The fewest terms that add up to a digit -8..16; of those with the fewest additions, then with small shifts.
+
+    A multiple other than 1 takes an addition of its own. Only 16 is shifted by more than 3: that keeps the lanes of an
+    engine without signed digits small.
+    """
+    assert -8 <= digit <= LARGEST_DIGIT, f"a digit must lie in -8..{LARGEST_DIGIT}, not {digit}"
+    if digit < 0:
+        return tuple(term._replace(negative=not term.negative) for term in terms(-digit, multiples))
+    if digit == LARGEST_DIGIT:
+        return (Term(1, 4, False),)
+    single = [Term(m, s, n) for n in (False, True) for s in range(4) for m in multiples if m << s < LARGEST_DIGIT]
+    for number in range(4):
+        found = [c for c in itertools.combinations_with_replacement(single, number) if sum(t.worth for t in c) == digit]
+        if found:
+            return min(found, key=_price)
+    raise AssertionError("three powers of two make every digit")
+
+
+def most_terms(multiples: tuple[int, ...]) -> int:
+    """Events that one chunk may take."""
+    return max(len(terms(digit, multiples)) for digit in range(-8, LARGEST_DIGIT + 1))
 
 
 def field_width(code: str, top: int) -> int:
     """Bits of the field of one value 0..top: a power of two."""
-    if code in SIGNED_PLUS:
-        bits = SIGNED_PLUS[code] - 1
-        if top >> bits:
-            raise OneSpikeError(
-                f"Digits of the {code} code reach {(1 << bits) - 1}, not {top}; use the signed or the radix code."
-            )
-        return 2 * bits
+    if code == "signed":
+        if top > 255:
+            raise OneSpikeError(f"Digits of the signed code reach 255, not {top}; use the radix code.")
+        return 2 * CHUNK
     bits = top.bit_length() if code == "radix" else top
     width = 1 << (max(bits, 1) - 1).bit_length()
     if width > MAX_FIELD:
@@ -41,18 +90,28 @@ def field_width(code: str, top: int) -> int:
     return width
 
 
+def takes_digits(code: str, field: int) -> bool:
+    """Whether the chunks of fields of so many bits are digits; else every bit is an event of its own."""
+    return code in ("radix", "signed") and field >= CHUNK
+
+
+def chunk_digit(word: int, chunk: int, signed: bool) -> int:
+    """The digit that a chunk of a spike word stands for; signed: of signed digits, whose chunks go in pairs.
+
+    The lower of two is a number in two's complement; the upper takes what that is short of, if it is negative.
+    """
+    bits = word >> CHUNK * chunk & 15
+    if not signed:
+        return bits
+    return bits + (word >> (CHUNK * chunk - 1) & 1) if chunk % 2 else bits - 16 * (bits >> 3)
+
+
 def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
     """Fields uint32, same shape as `values`, of counts 0..top."""
     values = np.asarray(values)
     assert values.size == 0 or (values.min() >= 0 and values.max() <= top), "a value lies outside its code"
-    if code == "radix":
+    if code in ("radix", "signed"):
         return values.astype(np.uint32)
-    if code in SIGNED_PLUS:
-        # Reitwiesner: 3x and x differ exactly where a digit stands; its sign is that of 3x there.
-        x = values.astype(np.uint32)
-        plus = (3 * x & ~x) >> 1
-        minus = (x & ~(3 * x)) >> 1
-        return (plus | minus << SIGNED_PLUS[code]).astype(np.uint32)
     index = np.arange(1, top + 1, dtype=np.int64)
     counts = np.arange(top + 1, dtype=np.int64)[:, None]
     spikes = index <= counts if code == "unary" else index * counts // top > (index - 1) * counts // top
@@ -60,28 +119,56 @@ def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
     return table.astype(np.uint32)[values]
 
 
-def digit(code: str, bit: int) -> tuple[int, bool]:
-    """Worth of bit `bit` of a field: (shift, negative), that is plus or minus 2**shift."""
-    if code == "radix":
-        return bit, False
-    if code in SIGNED_PLUS:
-        plus = SIGNED_PLUS[code]
-        return (bit, False) if bit < plus else (bit - plus, True)
-    return 0, False
+def events(field: int, code: str, width: int, multiples: tuple[int, ...]) -> list[Term]:
+    """The events of one field of `width` bits, in the engine's order."""
+    if takes_digits(code, width):
+        digits = enumerate(chunk_digit(field, chunk, code == "signed") for chunk in range(width // CHUNK))
+        return [t._replace(shift=t.shift + CHUNK * chunk) for chunk, digit in digits for t in terms(digit, multiples)]
+    places = [place for place in range(width) if field >> place & 1]
+    return [Term(1, place if code == "radix" else 0, False) for place in places]
 
 
 def decode(fields: np.ndarray, code: str) -> np.ndarray:
     """The values int64 that fields stand for."""
     fields = np.asarray(fields).astype(np.int64)
-    total = np.zeros(fields.shape, np.int64)
-    for bit in range(MAX_FIELD):
-        shift, negative = digit(code, bit)
-        worth = (fields >> bit & 1) << shift
-        total += -worth if negative else worth
-    return total
+    return fields if code in ("radix", "signed") else np.bitwise_count(fields).astype(np.int64)
 
 
-def spikes(values: np.ndarray, code: str, top: int) -> np.ndarray:
-    """Number of spikes, that is of additions per fan-out, of each value."""
-    table = np.bitwise_count(encode(np.arange(top + 1), code, top)) if code != "unary" else np.arange(top + 1)
-    return table[np.asarray(values)]
+@functools.cache
+def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
+    """Events, adder operations and the largest shift [3, top + 1] of every value."""
+    width, values = field_width(code, top), np.arange(top + 1)
+    if not takes_digits(code, width):
+        ones = np.bitwise_count(values)
+        return np.array([ones, ones, [max(0, int(v).bit_length() - 1) for v in values]])
+    made = [terms(digit, multiples) for digit in range(-8, LARGEST_DIGIT + 1)]
+    cost = np.array(
+        [[len(t), sum(1 + (x.multiple > 1) for x in t), max((x.shift for x in t), default=-CHUNK)] for t in made]
+    ).T
+    found = np.zeros((3, top + 1), int)
+    for chunk in range(width // CHUNK):
+        digits = values >> CHUNK * chunk & 15
+        if code == "signed":
+            digits = digits + (values >> 3 & 1) if chunk else digits - 16 * (digits >> 3)
+        count, added, shift = cost[:, digits + 8]
+        found = np.array([found[0] + count, found[1] + added, np.maximum(found[2], shift + CHUNK * chunk)])
+    return found
+
+
+def spikes(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
+    """Number of events of each value: of cycles that it takes in a bank, for every block of output channels."""
+    if code in ("unary", "psg"):
+        return np.asarray(values)
+    return _table(code, top, multiples)[0][np.asarray(values)]
+
+
+def additions(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
+    """Adder operations per fan-out of each value: one for an event, another one to make a multiple of 3 or 5."""
+    if code in ("unary", "psg"):
+        return np.asarray(values)
+    return _table(code, top, multiples)[1][np.asarray(values)]
+
+
+def largest_shift(code: str, top: int, multiples: tuple[int, ...]) -> int:
+    """The largest shift of an event of values 0..top."""
+    return 0 if code in ("unary", "psg") else int(_table(code, top, multiples)[2].max())

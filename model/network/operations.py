@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of a network on given images: dense MACs, additions with radix and with unary spikes, spikes, neurons.
+"""Operations of a network on given images: dense MACs, events, additions with radix and with unary spikes, neurons.
 
 Every number is counted, none is estimated. Conventions:
 
 * A dense MAC is counted for every tap of every output place, padding included, as the literature does; maps before
   the pool. A source that only copies (a shortcut: 1x1, at most one weight per channel; a pool: a kernel of ones per
   channel) multiplies in no dense network and counts no MAC.
-* An addition is one spike added into one output channel. Padding costs none, except a stored border: the image's pad
-  code has spikes like any pixel. Weights of zero count, because the engine adds them.
+* An event is a multiple of one weight added into one output channel: a lane's work in one cycle. It is one addition,
+  or two, if the multiple is 3 or 5. Padding costs none, except a stored border: the image's pad code has events like
+  any pixel. Weights of zero count, because the engine adds them.
 * The image is binary in every row: its pixels come as direct 8-bit values, whatever the hidden layers' code is.
 * The equivalent quantised network does the dense MACs on ceil(log2(top + 1))-bit activations. One that skips zero
   activations does `macs_nonzero`: the honest rival of any event-driven machine.
@@ -25,6 +26,7 @@ from ..errors import OneSpikeError
 from ..system import parallel
 from . import codes as coding
 from . import golden
+from .codes import MULTIPLES
 from .spec import INPUT, Layer, Source, SpikeNet
 
 CHUNK = 64  # images at a time, per thread: bounds the memory that the kept tensors need
@@ -35,13 +37,15 @@ class LayerOperations:
     """Counts of one layer, summed over all images.
 
     neurons: outputs that fire or not, after the pool (or logits). neuron_operations: thresholds evaluated, before the
-    pool. neurons_fired: outputs that are not 0. spikes_radix, spikes_unary: spikes of the layer's output; none in the
-    last layer, which does not fire. activation_bits: of the equivalent quantised network's widest input.
+    pool. neurons_fired: outputs that are not 0. spikes_radix, spikes_unary: spikes of the layer's output, in binary and
+    as counts; none in the last layer, which does not fire. activation_bits: of the equivalent quantised network's
+    widest input.
     """
 
     name: str
     macs: int
     macs_nonzero: int
+    events_radix: int
     additions_radix: int
     additions_unary: int
     spikes_radix: int
@@ -74,6 +78,10 @@ class Operations:
         return self.total("macs_nonzero")
 
     @property
+    def events_radix(self) -> float:
+        return self.total("events_radix")
+
+    @property
     def additions_radix(self) -> float:
         return self.total("additions_radix")
 
@@ -96,14 +104,20 @@ class Operations:
         return sum(n.neurons_fired for n in hidden) / max(1, sum(n.neurons for n in hidden))
 
 
-def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image_code: str = "signed") -> Operations:
+def count(
+    net: SpikeNet,
+    images: np.ndarray | Mapping[str, np.ndarray],
+    *,
+    image_code: str = "signed",
+    multiples: tuple[int, ...] = MULTIPLES[-1],
+) -> Operations:
     """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
 
-    image_code: "signed" (digits, the engine's default for 8-bit pixels), "signed4" (the same for up to 4 bits) or
-    "radix" (plain binary).
+    image_code: "signed" (digits, the engine's default for pixels of five bits and more) or "radix" (plain binary).
+    multiples: the engine's.
     """
-    if image_code not in ("signed", "signed4", "radix"):
-        raise OneSpikeError(f"The image code must be 'signed', 'signed4' or 'radix', not {image_code!r}.")
+    if image_code not in ("signed", "radix"):
+        raise OneSpikeError(f"The image code must be 'signed' or 'radix', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
         raise OneSpikeError("There is nothing to count: give at least one image.")
     if isinstance(images, Mapping):
@@ -116,7 +130,7 @@ def count(net: SpikeNet, images: np.ndarray | Mapping[str, np.ndarray], *, image
         tensors = {name: values[start : start + CHUNK] for name, values in given.items()}
         if not isinstance(images, Mapping):
             tensors = golden.run(net, tensors[INPUT], layers=True).codes
-        return _count(net, tensors, image_code)
+        return _count(net, tensors, image_code, multiples)
 
     parts = parallel.each(part, range(0, total, CHUNK))
     layers = []
@@ -179,19 +193,26 @@ def reads(
     return int(tall @ values.sum((0, 1), dtype=np.int64) @ wide)
 
 
-def spike_maps(net: SpikeNet, tensor: str, values: np.ndarray, image_code: str) -> dict[str, np.ndarray]:
-    """Per value: whether it is `nonzero`, and its spikes in the `radix` and in the `unary` network."""
-    top = net.top_code[tensor]
-    if tensor == INPUT:
-        spikes = coding.spikes(values, image_code, top)
-        return {"nonzero": values != 0, "radix": spikes, "unary": spikes}
-    return {"nonzero": values != 0, "radix": coding.spikes(values, "radix", top), "unary": values}
+def work_maps(
+    net: SpikeNet, tensor: str, values: np.ndarray, image_code: str, multiples: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Per value: whether it is `nonzero`, and the `events` and `additions` that it costs, with radix and unary spikes.
+
+    Of the engine with these multiples. A unary spike is one event and one addition; the image is the same for both.
+    """
+    image = tensor == INPUT
+    code, top = image_code if image else "radix", net.top_code[tensor]
+    events, added = (cost(values, code, top, multiples) for cost in (coding.spikes, coding.additions))
+    unary = {"events_unary": events if image else values, "additions_unary": added if image else values}
+    return {"nonzero": values != 0, "events_radix": events, "additions_radix": added, **unary}
 
 
-def _count(net: SpikeNet, tensors: Mapping[str, np.ndarray], image_code: str) -> list[dict[str, int]]:
+def _count(
+    net: SpikeNet, tensors: Mapping[str, np.ndarray], image_code: str, multiples: tuple[int, ...]
+) -> list[dict[str, int]]:
     """Per layer the counts that depend on the data."""
-    maps = {name: spike_maps(net, name, np.asarray(values), image_code) for name, values in tensors.items()}
-    border = spike_maps(net, INPUT, np.array(net.image.pad_code), image_code)
+    maps = {name: work_maps(net, name, np.asarray(v), image_code, multiples) for name, v in tensors.items()}
+    border = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
     result = []
     for layer in net.layers:
         _, height, width = net.conv_shapes[layer.name]
@@ -203,15 +224,14 @@ def _count(net: SpikeNet, tensors: Mapping[str, np.ndarray], image_code: str) ->
                 pad = border[kind] if source.tensor == INPUT else None
                 found = reads(maps[source.tensor][kind], source, range(height), range(width), pad)
                 totals[kind] += layer.channels * found
-        fired = maps.get(layer.name)
+        fired = tensors.get(layer.name)
         result.append(
             {
                 "macs_nonzero": totals["nonzero"],
-                "additions_radix": totals["radix"],
-                "additions_unary": totals["unary"],
-                "spikes_radix": int(fired["radix"].sum(dtype=np.int64)) if fired else 0,
-                "spikes_unary": int(fired["unary"].sum(dtype=np.int64)) if fired else 0,
-                "neurons_fired": int(np.count_nonzero(fired["nonzero"])) if fired else 0,
+                **{name: totals[name] for name in ("events_radix", "additions_radix", "additions_unary")},
+                "spikes_radix": int(np.bitwise_count(fired).sum(dtype=np.int64)) if fired is not None else 0,
+                "spikes_unary": int(fired.sum(dtype=np.int64)) if fired is not None else 0,
+                "neurons_fired": int(np.count_nonzero(fired)) if fired is not None else 0,
             }
         )
     return result

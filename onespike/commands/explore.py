@@ -51,7 +51,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 right[name], sentence = accuracy_or_why(net, judged, net.golden(judged.images))
             if right[name] is None:
                 console.print(f"No accuracy of {name}: {sentence}", soft_wrap=True, markup=False)
-    axes = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
+    axes: dict[str, Any] = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
+    if args.multiples is not None:
+        axes["multiples"] = args.multiples
     base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -55,6 +55,12 @@ def add_explore(command: Command) -> None:
     )
     axes.add_argument("--word-bits", type=bits, default=(16, 32), metavar="W,..", help="default: 16,32")
     axes.add_argument(
+        "--multiples",
+        type=options.several(options.multiples),
+        metavar="M,..",
+        help="largest odd multiple of a weight that an event may add: 1, 3 or 5 (default: 5)",
+    )
+    axes.add_argument(
         "--weight-bits",
         type=options.several(options.number(2, 16)),
         metavar="N,..",

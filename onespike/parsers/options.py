@@ -19,6 +19,7 @@ from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
+from ..model.network.codes import MULTIPLES
 from ..model.network.spec import SpikeNet
 from ..model.system import parallel
 
@@ -69,16 +70,28 @@ def slices(text: str) -> int | str:
     return text if text == "auto" else power_of_two(text)
 
 
-def setting(text: str) -> tuple[str, int]:
+def multiples(text: str) -> tuple[int, ...]:
+    """An argparse type: the multiples of an engine by their largest."""
+    for found in MULTIPLES:
+        if text == str(found[-1]):
+            return found
+    raise argparse.ArgumentTypeError(f"must be 1, 3 or 5, not {text!r}")
+
+
+def setting(text: str) -> tuple[str, Any]:
     """An argparse type: NAME=VALUE of an engine parameter."""
     name, _, value = text.partition("=")
-    known = {field.name: field.type for field in dataclasses.fields(EngineConfig) if field.type in ("int", "bool")}
+    known = {field.name: field.type for field in dataclasses.fields(EngineConfig) if field.type != "str"}
     if name not in known:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE with a parameter of EngineConfig, not {text!r}")
     if known[name] == "bool":
         if value not in ("0", "1"):
             raise argparse.ArgumentTypeError(f"needs 0 or 1 after '=', not {text!r}")
         return name, value == "1"
+    if name == "multiples":
+        if value not in ("1", "3", "5"):
+            raise argparse.ArgumentTypeError(f"needs 1, 3 or 5 after '=', the largest multiple, not {text!r}")
+        return name, multiples(value)
     if not (value.isascii() and value.isdecimal() and len(value) <= 18):
         raise argparse.ArgumentTypeError(f"needs a positive integer after '=', not {text!r}")
     return name, int(value)
@@ -133,7 +146,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="fixed",
-        help="fix a parameter of EngineConfig, such as weight_depth, instead of fitting it to the network (repeatable)",
+        help="fix a parameter of EngineConfig, such as weight_depth or multiples=3, instead of fitting it to the "
+        "network (repeatable)",
     )
 
 
@@ -242,7 +256,7 @@ def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
             type=number(1, 255),
             default=8,
             metavar="G",
-            help="of --groups auto: no more additions than with G groups in every layer (default: 8)",
+            help="of --groups auto: no more events than with G groups in every layer (default: 8)",
         )
     parser.add_argument("--groups", type=groups if auto else number(1, 255), default=8, metavar="G", help=what)
     parser.add_argument(
@@ -263,7 +277,7 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
         found = choose_for(net, config, seen, memory=memory_of(args))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
-        chosen = {"slices": slices, "rates": spike_rates(net, seen, config.code)}
+        chosen = {"slices": slices, "rates": spike_rates(net, seen, config)}
     return mapper.map_network(net, mapper.fit_config(net, config, fixed=fixed, **chosen), **chosen)
 
 

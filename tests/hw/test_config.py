@@ -47,6 +47,8 @@ def test_defaults_are_frozen_and_keyword_only():
             "The psg code needs a power of two of groups, so that theta = groups << k is one, not 15; "
             "use the unary code.",
         ),
+        ({"multiples": (1, 5)}, "multiples must be (1,), (1, 3) or (1, 3, 5), not (1, 5)"),
+        ({"multiples": 3}, "multiples must be (1,), (1, 3) or (1, 3, 5), not 3"),
         ({"segments": 17}, "segments must lie in 1..16, not 17"),
         ({"lanes": 64, "fire_lanes": 64, "word_bits": 32}, "fire_lanes must be at most word_bits, not 64"),
     ],

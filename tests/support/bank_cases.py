@@ -14,7 +14,7 @@ CONFIG = EngineConfig(
 
 
 def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
-    """Jobs of one or two sources in the three codes; spike words as sparse as `share` says."""
+    """Jobs of one or two sources in all codes; spike words as sparse as `share` says."""
 
     def word() -> int:
         density = rng.choice([0.05, 0.3, 1])
@@ -23,7 +23,8 @@ def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: floa
     memory = [word() for _ in range(config.spike_depth)]
     half = 1 << (config.weight_bits - 1)
     weights = [[rng.randrange(-half, half) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
-    digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY), (4, DIGITS_SIGNED)]
+    digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY)]
+    digits += [(2, DIGITS_RADIX), (1, DIGITS_RADIX), (3, DIGITS_SIGNED)]
     strides = [Stride(rng.randrange(8), rng.randrange(16), *digit, rng.randrange(4)) for digit in rng.sample(digits, 2)]
     commands = []
     for _ in range(jobs):

@@ -12,6 +12,7 @@ from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
+from onespike.model.network.codes import MULTIPLES
 from onespike.model.network.spec import Image, Layer, Pool, Source, SpikeNet
 
 
@@ -139,6 +140,7 @@ def random_mapping(rng: random.Random, *, loadable: bool = True, **fixed) -> Map
                 "word_bits": rng.choice([16, 32]),
                 "weight_bits": 4,
                 "loadable": loadable,
+                "multiples": rng.choice(MULTIPLES),
                 **fixed,
             }
         )

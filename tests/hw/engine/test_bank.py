@@ -16,13 +16,13 @@ from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, stride_layout
 from onespike.hw.engine.fire import FIRE_LATENCY
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
 from onespike.model.cost.cycles import predict
-from onespike.model.machine.bank import CODE_OF_DIGITS, Job, bank
+from onespike.model.machine.bank import Job, bank
 from onespike.model.machine.fetch import Command, Stride
 from onespike.model.machine.walk import records, tables, walk
 from onespike.model.mapping.images import memory_images
-from onespike.model.network.codes import decode, encode
+from onespike.model.network.codes import MULTIPLES, decode, encode
 from onespike.sim.stream import run_stream
 
 
@@ -39,7 +39,7 @@ class Harness(wiring.Component):
         mask = (1 << config.weight_bits) - 1
         self.rows = [sum((w & mask) << i * config.weight_bits for i, w in enumerate(row)) for row in weights]
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
-        totals = data.StructLayout(dict.fromkeys(("event", "empty", "waiting"), 16))
+        totals = data.StructLayout(dict.fromkeys(("read", "event", "empty", "waiting"), 16))
         super().__init__(
             {
                 "commands": In(stream.Signature(command_layout(config))),
@@ -83,7 +83,7 @@ class Harness(wiring.Component):
             m.d.sync += pause.eq(pause - 1)
         totals = self.totals.payload
         m.d.comb += self.totals.valid.eq(self.shown.valid & (step == 0))
-        for name in ("event", "empty", "waiting"):
+        for name in ("read", "event", "empty", "waiting"):
             m.d.sync += totals[name].eq(totals[name] + getattr(dut, name))
         return m
 
@@ -114,15 +114,15 @@ def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **opti
 
 
 def test_golden():
-    """One word of two signed digits fields, 7 = 8 - 1 and -1, and one of four radix fields."""
+    """One word of four signed fields, 0xF5 = 256 - 10 - 1 and 16, and one of four radix fields."""
     config = EngineConfig(lanes=2, fire_lanes=1, word_bits=32, weight_bits=4, segments=2)
-    memory = [int(encode(np.array(7), "signed", 255)) | 1 << (16 + 9), 0x00000203, 0]
+    memory = [0x1000F5, 0x00000263, 0]
     weights = [[1, -2], [3, 0], [0, 0], [5, -8]]
-    strides = [Stride(0, 0, 4, DIGITS_SIGNED), Stride(0, 0, 3, DIGITS_RADIX)]
+    strides = [Stride(0, 0, 3, DIGITS_SIGNED), Stride(0, 0, 3, DIGITS_RADIX)]
     commands = [Command(0, 0, 0, 0, 0, False), Command(1, 0, 0, 0, 1, True), Command(2, 0, 0, 0, 1, True)]
     assert bank(config, commands, strides, memory, weights) == [
-        Job([7 - 3 + 3 + 2 * 3, -14 - 6], 6, False),
-        Job([0, 0], 0, True),
+        Job([0xF5 + 16 * 0 + 0x63 + 2 * 3, -2 * 0xF5 - 2 * 0x63], 3 + 1 + 2 + 1, False, 4),
+        Job([0, 0], 0, True, 0),
     ]
 
 
@@ -138,6 +138,7 @@ def test_random(seed):
     rng = random.Random(seed)
     deep = {"weight_depth": 1100, "spike_depth": 2100} if seed % 2 else {}  # two pages each
     config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]), **deep)
+    config = dataclasses.replace(config, multiples=MULTIPLES[seed % 3])
     assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
     golden = bank(config, *case)
@@ -147,6 +148,7 @@ def test_random(seed):
     assert sums == [job.sums for job in golden]
     total = stamps["totals"][-1].payload
     assert (total.event, total.empty) == (sum(j.events for j in golden), sum(j.empty for j in golden))
+    assert total.read == sum(job.reads for job in golden)
     # `event` and `empty` come one cycle after the event left the extractor.
     last = np.cumsum([job.events + job.empty for job in golden]) - 1
     ends = [stamps["events"][index].cycle for index in last]
@@ -155,19 +157,30 @@ def test_random(seed):
     assert all(end - 1 > t.cycle for end, t in zip(ends[1:], stamps["releases"], strict=False))
 
 
-@pytest.mark.parametrize("code", CODE_OF_DIGITS.items())
-def test_every_bit_of_every_code(code):
-    """One word per bit of the field: what it adds is what the code says it is worth."""
-    digits, name = code
-    config = EngineConfig(lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=16, spike_depth=16)
-    fields = {"radix": 3, "unary": 4, "signed": 4, "signed4": 3}[name]
-    memory = [1 << bit for bit in range(16)]
-    commands = [Command(i, 0, 0, 0, 0, True) for i in range(16)]
-    weights = [[3], [-5]]
-    sums, _ = rtl(config, commands, [Stride(0, 0, fields, digits)], memory, weights)
-    width = 1 << fields
-    worth = decode(np.array([1 << bit % width for bit in range(16)]), name)
-    assert sums == [[int(worth[bit]) * weights[bit >> fields][0]] for bit in range(16)]
+@pytest.mark.parametrize("multiples", MULTIPLES)
+@pytest.mark.parametrize(
+    ("code", "digits", "log2_field"),
+    [
+        ("radix", DIGITS_RADIX, 0), ("radix", DIGITS_RADIX, 1), ("radix", DIGITS_RADIX, 2), ("radix", DIGITS_RADIX, 3),
+        ("radix", DIGITS_RADIX, 4), ("signed", DIGITS_SIGNED, 3), ("unary", DIGITS_UNARY, 2),
+    ],
+)  # fmt: skip
+def test_every_value_of_every_code(code, digits, log2_field, multiples):
+    """Words of random fields, and small fields in all values: what each adds is what its code says it is worth."""
+    config = EngineConfig(
+        lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=24, max_shift=15, multiples=multiples,
+        spike_depth=256,
+    )  # fmt: skip
+    width, rng = 1 << log2_field, random.Random(log2_field)
+    fields = [[min(v, (1 << width) - 1) if i == 0 else rng.getrandbits(width) for i in range(16 // width)]
+              for v in range(256)]  # fmt: skip
+    memory = [sum(field << i * width for i, field in enumerate(word)) for word in fields]
+    commands = [Command(i, 0, 0, 0, 0, True) for i in range(256)]
+    weights = [[rng.randrange(-8, 8)] for _ in range(16)]
+    sums, stamps = rtl(config, commands, [Stride(0, 0, log2_field, digits)], memory, weights)
+    worth = decode(np.array(fields), code)
+    assert sums == (worth @ np.array(weights)[: 16 // width]).tolist()
+    assert stamps["totals"][-1].payload.read == np.count_nonzero(worth)
 
 
 def cycle_case(seed: int):

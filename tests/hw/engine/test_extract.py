@@ -9,14 +9,16 @@ from amaranth.lib.wiring import In, Out
 
 from blocks import pattern, random_bits
 from onespike.hw.engine.extract import (
-    SetBitExtractor,
+    EventExtractor,
     at_most_one,
     clear_lowest,
     lowest_index,
+    term_layout,
     word_chunks,
     word_layout,
 )
-from onespike.model.machine.extract import Event, Extracted, Word, extract
+from onespike.model.machine.extract import ONE, Event, Extracted, Word, extract
+from onespike.model.network.codes import MULTIPLES, Term
 from onespike.sim.stream import run_pipeline, run_stream
 
 META = 8
@@ -25,9 +27,13 @@ META = 8
 class Harness(wiring.Component):
     """The extractor with `end_ready` from a pattern, its events as a stream, with the cycles waited so far."""
 
-    def __init__(self, word_bits: int, end_ready: list[int]):
-        self.extractor, self.end_ready = SetBitExtractor(word_bits=word_bits, meta=META), end_ready
-        event = data.StructLayout({"spike": 1, "bit": range(word_bits), "meta": META, "end": 1, "waited": 16})
+    def __init__(self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int]):
+        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META)
+        self.end_ready = end_ready
+        term = term_layout(multiples)
+        event = data.StructLayout(
+            {"spike": 1, "index": range(word_bits), "term": term, "meta": META, "end": 1, "waited": 16}
+        )
         super().__init__(
             {
                 "words": In(stream.Signature(word_layout(word_bits, META))),
@@ -39,7 +45,7 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.extractor = dut = self.extractor
         wiring.connect(m, wiring.flipped(self.words), dut.words)
-        chunks = word_chunks(self.words.payload.word)
+        chunks = word_chunks(self.words.payload.word, self.words.payload.signed)
         m.d.comb += [dut.words.payload.chunks.eq(chunks), dut.words.payload.single.eq(at_most_one(chunks))]
         event = self.events.payload
         m.d.sync += event.waited.eq(event.waited + dut.waiting)
@@ -47,21 +53,27 @@ class Harness(wiring.Component):
             dut.end_ready.eq(pattern(m, "end_ready", self.end_ready)),
             self.events.valid.eq(dut.valid),
             event.spike.eq(dut.spike),
-            event.bit.eq(dut.index),
+            event.index.eq(dut.index),
+            event.term.eq(dut.term),
             event.meta.eq(dut.meta),
             event.end.eq(dut.end),
         ]
         return m
 
 
-def rtl(words: list[Word], word_bits: int, *, end_ready=(), **options) -> tuple[list[int], Extracted]:
+def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), **options) -> tuple[list[int], Extracted]:
     """When each word was taken, and what came out."""
-    count = len(extract(words, word_bits=word_bits).events)
+    count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
     payloads = [word._asdict() for word in words]
-    harness = Harness(word_bits, list(end_ready))
+    harness = Harness(word_bits, multiples, list(end_ready))
     stamps = run_stream(harness, {"words": payloads}, {"events": count}, stamps=True, **options)
     out = [t.payload for t in stamps["events"]]
-    events = [Event(event.bit if event.spike else None, event.meta, bool(event.end)) for event in out]
+    events = []
+    for event in out:
+        multiple = multiples[event.term.multiple] if len(multiples) > 1 else 1
+        term = Term(multiple, event.term.shift, bool(event.term.negative))
+        what = (event.index, term) if event.spike else (None, None)
+        events.append(Event(*what, event.meta, bool(event.end)))
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, out[-1].waited)
 
@@ -73,16 +85,36 @@ def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0)) -> list
         value = sum(1 << i for i in range(word_bits) if rng.random() < density)
         last = rng.random() < 0.4 or index == count - 1
         if last and rng.random() < 0.3:
-            value = 0  # the end of a job, without a spike
-        words.append(Word(value if value or last else 1 << rng.randrange(word_bits), last, rng.randrange(1 << META)))
+            value = 0  # the end of a job, without an event
+        value = value if value or last else 1 << rng.randrange(word_bits)
+        words.append(Word(value, last, rng.randrange(1 << META), *rng.choice(FORMS)))
     return words
+
+
+FORMS = [(False, False), (True, False), (True, True)]  # bits, digits, signed digits
 
 
 def test_golden():
     words = [Word(0b1010, False, 7), Word(0b0001, True, 8), Word(0, True, 9)]
-    assert extract(words, word_bits=4, end_ready=[1, 1, 1, 1, 1, 0, 0]) == Extracted(
-        [Event(1, 7, False), Event(3, 7, False), Event(0, 8, True), Event(None, 9, True)], [3, 4, 7, 8], 2
+    assert extract(words, word_bits=4, multiples=(1,), end_ready=[1, 1, 1, 1, 1, 0, 0]) == Extracted(
+        [Event(1, ONE, 7, False), Event(3, ONE, 7, False), Event(0, ONE, 8, True), Event(None, None, 9, True)],
+        [3, 4, 7, 8],
+        2,
     )
+
+
+def test_golden_digits():
+    """12 is one event, 7 two; 0xF8 are the signed digits -8 and 16."""
+    words = [Word(0x7C, False, 1, True), Word(0xF8, True, 2, True, True)]
+    found = extract(words, word_bits=8, multiples=(1, 3, 5))
+    assert [(e.index, e.term, e.end) for e in found.events] == [
+        (0, Term(3, 2, False), False),
+        (4, Term(1, 3, False), False),
+        (4, Term(1, 0, True), False),
+        (0, Term(1, 3, True), False),
+        (4, Term(1, 4, False), True),
+    ]
+    assert found.cycles == [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -90,11 +122,12 @@ def test_golden():
     [
         ([Word(16, False, 0)], "word 0 must have 4 bits, not 0x10"),
         ([Word(1, False, 0), Word(0, False, 0)], "word 1 is empty but does not end a job"),
+        ([Word(1, True, 0, False, True)], "word 0 is signed, but its chunks are no digits"),
     ],
 )
 def test_golden_ranges(words, message):
     with pytest.raises(AssertionError, match=message):
-        extract(words, word_bits=4)
+        extract(words, word_bits=4, multiples=(1,))
 
 
 @pytest.mark.parametrize("word_bits", [8, 12, 16, 32])
@@ -102,43 +135,52 @@ def test_golden_ranges(words, message):
 def test_random_stalls(word_bits, seed):
     """Gaps between words, ends that wait: every event and its cycle."""
     rng = random.Random(seed)
-    words = random_words(rng, word_bits, 60)
+    words, multiples = random_words(rng, word_bits, 60), MULTIPLES[seed]
     end_ready = random_bits(rng, 400, rng.choice([0.1, 0.5]))
-    taken, result = rtl(words, word_bits, end_ready=end_ready, seed=seed, stall=rng.choice([0.2, 0.8]))
-    assert result == extract(words, word_bits=word_bits, offered=taken, end_ready=end_ready)
+    taken, result = rtl(words, word_bits, multiples, end_ready=end_ready, seed=seed, stall=rng.choice([0.2, 0.8]))
+    assert result == extract(words, word_bits=word_bits, multiples=multiples, offered=taken, end_ready=end_ready)
 
 
 def test_throughput_and_latency():
-    """Words on offer in every cycle: the first event after three cycles, then one in each."""
+    """Words on offer in every cycle: the first event after three cycles, then one in each, whatever the values."""
     words = random_words(random.Random(4), 16, 80)
     taken, result = rtl(words, 16, stall=0)
-    golden = extract(words, word_bits=16)
+    golden = extract(words, word_bits=16, multiples=(1, 3, 5))
     assert result == golden
     assert taken[0] == 0 and result.cycles == list(range(3, 3 + len(golden.events)))
-    assert len(golden.events) == sum(max(1, word.word.bit_count()) for word in words)
+
+
+@pytest.mark.parametrize("multiples", MULTIPLES)
+def test_every_digit(multiples):
+    """Every byte as bits, as two digits and as two signed digits, beside a byte of another kind."""
+    words = [Word(byte | 0x5A00, bool(byte & 1), byte, *form) for byte in range(256) for form in FORMS]
+    result = rtl(words, 16, multiples, stall=0)[1]
+    assert result == extract(words, word_bits=16, multiples=multiples)
+    assert len(result.events) == result.cycles[-1] - 2
 
 
 def test_full_words_and_single_bits():
     """The ends of the range: all bits, and every one-bit word, alternating."""
     words = [Word(w, last, i) for i, (w, last) in enumerate([(0xFFFF, False), (1, True), (1 << 15, False), (0, True)])]
-    words += [Word(1 << i, bool(i & 1), i) for i in range(16)]
-    words += [Word(0xFFFF ^ 1 << i, True, i) for i in range(16)]
-    assert rtl(words, 16, stall=0)[1] == extract(words, word_bits=16)
+    words += [Word(1 << i, bool(i & 1), i, *form) for i in range(16) for form in FORMS]
+    words += [Word(0xFFFF ^ 1 << i, True, i, *form) for i in range(16) for form in FORMS]
+    assert rtl(words, 16, stall=0)[1] == extract(words, word_bits=16, multiples=(1, 3, 5))
 
 
 def test_end_waits_for_ready():
     """An end held up for long holds up the words behind it, and nothing is lost or repeated."""
-    words = [Word(0b110, True, 1), *[Word(1, True, i) for i in range(2, 7)]]
+    words = [Word(0b110, True, 1), Word(7, True, 2, True), *[Word(1, True, i) for i in range(3, 7)]]
     end_ready = [0] * 30 + [1] + [0] * 9 + [1, 1]
     taken, result = rtl(words, 8, end_ready=end_ready, stall=0)
-    assert result == extract(words, word_bits=8, end_ready=end_ready)
-    assert result.cycles[:4] == [3, 30, 40, 41]
+    assert result == extract(words, word_bits=8, multiples=(1, 3, 5), end_ready=end_ready)
+    assert result.cycles[:5] == [3, 30, 31, 40, 41]
     assert taken[:5] == [0, 1, 2, 30, 40]
 
 
 def test_helpers():
     class Helpers(wiring.Component):
         word: In(8)
+        signed: In(1)
         cleared: Out(8)
         single: Out(1)
         index: Out(3)
@@ -150,19 +192,24 @@ def test_helpers():
                 self.cleared.eq(clear_lowest(self.word)),
                 self.single.eq(at_most_one(self.word)),
                 self.index.eq(lowest_index(self.word)),
-                self.chunks.eq(word_chunks(self.word)),
+                self.chunks.eq(word_chunks(self.word, self.signed)),
             ]
             return m
 
     words = list(range(256))
-    out = run_pipeline(Helpers(), {"word": words}, ["cleared", "single", "index", "chunks"])
+    signed = [word >> 5 & 1 for word in words]
+    out = run_pipeline(Helpers(), {"word": words, "signed": signed}, ["cleared", "single", "index", "chunks"])
     assert out["cleared"] == [w & (w - 1) for w in words]
     assert out["single"] == [int(w.bit_count() <= 1) for w in words]
     assert out["index"] == [7, *((w & -w).bit_length() - 1 for w in words[1:])]
-    assert out["chunks"] == [(w & 15 > 0) | (w >> 4 > 0) << 1 for w in words]
+    assert out["chunks"] == [
+        (w & 15 > 0) | (w >> 4 > 0 or (s and w >> 3 & 1)) << 1 for w, s in zip(words, signed, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("word_bits", [4, 14])
 def test_arguments(word_bits):
     with pytest.raises(ValueError, match=f"word_bits must be a multiple of 4, at least 8, not {word_bits}"):
-        SetBitExtractor(word_bits=word_bits, meta=1)
+        EventExtractor(word_bits=word_bits, multiples=(1,), meta=1)
+    with pytest.raises(ValueError, match="multiples must be one of"):
+        EventExtractor(word_bits=16, multiples=(1, 7), meta=1)

@@ -10,8 +10,10 @@ from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.extract import word_layout
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout
-from onespike.model.machine.extract import Word
+from onespike.hw.program import DIGITS_SIGNED
+from onespike.model.machine.extract import Word, chunk_events
 from onespike.model.machine.fetch import Command, Meta, Stride, fetch
+from onespike.model.network.codes import CHUNK
 from onespike.sim.stream import Transfer, run_stream
 
 CONFIG = EngineConfig(word_bits=16, segments=3, spike_depth=100, weight_depth=2000)
@@ -60,10 +62,12 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
         stamps=True,
         **options,
     )
-    words = [(t.cycle, t.payload.word, t.payload.last, t.payload.meta) for t in stamps["words"]]
-    stamps["words"] = [
-        Transfer(cycle, Word(word, bool(last), Meta(meta.weight, meta.segment))) for cycle, word, last, meta in words
-    ]
+    for index, (cycle, found) in enumerate((t.cycle, t.payload) for t in stamps["words"]):
+        meta, flags = Meta(found.meta.weight, found.meta.segment), (bool(found.digits), bool(found.signed))
+        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags))
+        chunks = [bool(chunk_events(kept[index], chunk, (1,))) for chunk in range(config.word_bits // CHUNK)]
+        assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
+        assert found.single == (sum(chunks) <= 1)
     return stamps
 
 
@@ -85,12 +89,12 @@ def random_case(rng: random.Random, count: int, share: float):
 def test_golden():
     memory = [0, 5, 0, 0, 7, 0] + [0] * 94
     command = Command(address=0, weight=10, run=1, rows=1, segment=1, last=True)
-    strides = [Stride(0, 0, 0, 0), Stride(4, 100, 3, 2)]  # 2 fields of 8 bits in a word
+    strides = [Stride(0, 0, 0, 0), Stride(4, 100, 3, DIGITS_SIGNED)]  # 2 fields of 8 bits in a word
     assert fetch(CONFIG, command, strides, memory) == [
         None,
-        Word(5, False, Meta(12, 1)),
-        Word(7, False, Meta(110, 1)),
-        Word(0, True, Meta(112, 1)),
+        Word(5, False, Meta(12, 1), True, True),
+        Word(7, False, Meta(110, 1), True, True),
+        Word(0, True, Meta(112, 1), True, True),
     ]
 
 

@@ -5,12 +5,18 @@ import random
 import pytest
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.lanes import Lanes
+from onespike.hw.engine.lanes import Lanes, product_latency
 from onespike.model.machine.lanes import lanes
+from onespike.model.network.codes import MULTIPLES
 from onespike.sim.stream import run_pipeline
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
-END, DRAIN, AHEAD = 5, 2, 1  # cycles from `end` to the shadow, from `step` to `drain`; the rest before the weights
+DRAIN, AHEAD = 2, 1  # cycles from `step` to `drain`; the rest before the weights
+
+
+def end_latency(config: EngineConfig) -> int:
+    """Cycles from `end` to the shadow."""
+    return 5 + product_latency(config)
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
@@ -25,13 +31,17 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
         "weights": [[weight() for _ in range(config.lanes)] for _ in range(cycles)],
         "shift": [rng.randint(0, config.max_shift) for _ in range(cycles)],
         "negative": [rng.random() < 0.4 for _ in range(cycles)],
+        "multiple": [rng.randrange(len(config.multiples)) for _ in range(cycles)],
     }
 
 
 def rtl(config: EngineConfig, case: dict[str, list], steps: list[int]) -> tuple[list[int], list[list[int]]]:
     """`captures` and `drain` in each cycle."""
     weights = [case["weights"][0]] * AHEAD + case["weights"][:-AHEAD]
-    out = run_pipeline(Lanes(config), case | {"step": steps, "weights": weights}, ["captures", "drain"])
+    ports = case | {"step": steps, "weights": weights}
+    if not product_latency(config):
+        del ports["multiple"]
+    out = run_pipeline(Lanes(config), ports, ["captures", "drain"])
     return out["captures"], [[drain[f] for f in range(config.fire_lanes)] for drain in out["drain"]]
 
 
@@ -42,10 +52,10 @@ def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
     steps = [rng.randrange(config.drain_steps) for _ in range(cycles)]
     captured, drain = rtl(config, case, steps)
     ends = [cycle for cycle, end in enumerate(case["end"]) if end]
-    assert captured == [int(cycle - END + 1 in ends) for cycle in range(cycles)]
+    assert captured == [int(cycle - end_latency(config) + 1 in ends) for cycle in range(cycles)]
     shadows = lanes(config, **case)
     for cycle in range(cycles - DRAIN):
-        known = sum(end + END < cycle + DRAIN for end in ends)
+        known = sum(end + end_latency(config) < cycle + DRAIN for end in ends)
         if known:
             row = shadows[known - 1][steps[cycle] * config.fire_lanes :][: config.fire_lanes]
             assert drain[cycle + DRAIN] == row, f"cycle {cycle}, step {steps[cycle]}"
@@ -83,6 +93,8 @@ def test_golden_ranges(weights, shift, message):
         {"lanes": 1, "fire_lanes": 1},
         {"acc_bits": 40, "weight_bits": 16},
         {"acc_bits": 4, "weight_bits": 2},
+        {"multiples": (1,)},
+        {"multiples": (1, 3), "max_shift": 3},
     ],
 )
 def test_random(change):
@@ -91,24 +103,29 @@ def test_random(change):
     check(config, cases(config, random.Random(str(change)), 200))
 
 
-def test_weights_and_shifts_exhaustively():
-    """Every weight, shift and sign, one job each: the differences of the shadows are exact."""
-    config = EngineConfig(lanes=1, fire_lanes=1, weight_bits=4, acc_bits=13, max_shift=8)
-    rows = [(w, s, n) for w in range(-8, 8) for s in range(9) for n in (0, 1)]
-    weights, shift, negative = ([row[i] for row in rows] for i in range(3))
+@pytest.mark.parametrize("multiples", MULTIPLES)
+def test_weights_and_shifts_exhaustively(multiples):
+    """Every weight, multiple, shift and sign, one job each: the differences of the shadows are exact."""
+    config = EngineConfig(lanes=1, fire_lanes=1, weight_bits=4, acc_bits=16, max_shift=8, multiples=multiples)
+    kinds = range(len(multiples))
+    rows = [(w, s, n, k) for w in range(-8, 8) for s in range(9) for n in (0, 1) for k in kinds]
+    weights, shift, negative, multiple = ([row[i] for row in rows] for i in range(4))
     count = len(rows)
-    idle = [0] * (END + DRAIN - 1)
+    latency = end_latency(config) + DRAIN - 1
+    idle = [0] * latency
     case = {
         "add": [1] * count + idle,
         "end": [1] * count + idle,
         "weights": [[w] for w in weights] + [[0] for _ in idle],
         "shift": shift + idle,
         "negative": negative + idle,
+        "multiple": multiple + idle,
     }
     _, drain = rtl(config, case, [0] * len(case["add"]))
-    shown = [0, *(row[0] for row in drain[END + DRAIN - 1 :])]
-    differences = [(b - a + 4096) % 8192 - 4096 for a, b in itertools.pairwise(shown)]
-    assert differences == [-(w << s) if n else w << s for w, s, n in rows]
+    half = 1 << (config.acc_bits - 1)
+    shown = [0, *(row[0] for row in drain[latency:])]
+    differences = [(b - a + half) % (2 * half) - half for a, b in itertools.pairwise(shown)]
+    assert differences == [(-1 if n else 1) * multiples[k] * (w << s) for w, s, n, k in rows]
 
 
 def test_back_to_back_jobs():
@@ -123,7 +140,8 @@ def test_clear():
     config = EngineConfig(**SMALL)
     rng = random.Random(5)
     before, after = cases(config, rng, 30), cases(config, rng, 30)
-    idle = {"add": [0] * 8, "end": [0] * 8, "shift": [0] * 8, "negative": [0] * 8, "weights": [[0] * config.lanes] * 8}
+    idle = {name: [0] * 8 for name in ("add", "end", "shift", "negative", "multiple")}
+    idle["weights"] = [[0] * config.lanes] * 8
     after["end"][-1] = True
     case = {name: [*before[name], *idle[name], *after[name], *idle[name]] for name in idle}
     clear = [int(cycle == len(before["add"]) + 5) for cycle in range(len(case["add"]))]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.fronts.registers import ACCESS, FILES, REGISTERS, config_of, flag, parameter_words, word
+from onespike.hw.fronts.registers import ACCESS, FILES, PARAMETERS, REGISTERS, config_of, flag, parameter_words, word
 from onespike.model.errors import OneSpikeError
 from paths import ROOT
 
@@ -31,9 +31,13 @@ def test_map_is_consistent():
 @pytest.mark.parametrize("code", ["radix", "unary", "psg"])
 def test_parameters_travel(code):
     config = dataclasses.replace(EngineConfig(), code=code, max_groups=8, weight_depth=1234, loadable=code == "psg")
+    config = dataclasses.replace(config, multiples={"radix": (1, 3, 5), "unary": (1,), "psg": (1, 3)}[code])
     assert config_of(parameter_words(config)) == config
     with pytest.raises(OneSpikeError, match="banks must be 1, 2, 4"):
         config_of([3, *parameter_words(config)[1:]])
+    words = dict(zip(PARAMETERS, parameter_words(config), strict=True)) | {"multiples": 4}
+    with pytest.raises(OneSpikeError, match=r"^There is no engine with multiples up to 4\.$"):
+        config_of(list(words.values()))
 
 
 def test_header_compiles(tmp_path):

@@ -36,7 +36,8 @@ def test_an_estimate_by_hand():
     net = small_net()
     config = fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1))
     mapping = map_network(net, config)
-    # 255 is two signed digits; it saturates at 3 = two radix spikes, three unary ones; two classes.
+    # 255 is two signed digits; it saturates at 3 = two radix spikes, three unary ones; two classes. Each of the two
+    # values reads its weight row once.
     codes = np.full((1, 1, 1, 1), 255, np.uint8)
     found = estimate(mapping, codes)
     assert found["dense"].operations == 1 + 2
@@ -49,8 +50,8 @@ def test_an_estimate_by_hand():
     # 8-bit weights on the 8-bit pixel, on 2-bit counts after it
     assert found["quantised"].int8_uj == pytest.approx((0.2 + 2 * 0.2 * 2 / 8 + 3 * 0.03) * 1e-6)
     row = config.lanes * config.weight_bits
-    assert found["onespike"].bits["weights_read"] == 4 * row
-    assert found["unary"].bits["weights_read"] == 5 * row
+    assert found["onespike"].bits["weights_read"] == found["unary"].bits["weights_read"] == 2 * row
+    assert found["onespike"].bits["registers"] == 4 * config.lanes * config.acc_bits
     assert found["dense"].bits["weights_read"] == 2 * row
     assert found["dense"].bits["activations_read"] == 16
     assert found["quantised"].bits["activations_read"] == 8 + 2
@@ -60,6 +61,22 @@ def test_an_estimate_by_hand():
     arithmetic = found["onespike"].memory_uj["arithmetic"]
     assert arithmetic == pytest.approx(2 * 6 * add(config.acc_bits) * 1e-6)  # every addition has its shift
     assert found["unary"].memory_uj["arithmetic"] == pytest.approx((8 + 2) * add(config.acc_bits) * 1e-6)
+
+
+def test_multiples_are_additions_of_their_own():
+    """A pixel of 0x50 is one event, 5 << 4: one read, one shift, two additions; a hidden count 5 another one."""
+    net = small_net(groups=5)
+    found = {}
+    for multiples in ((1,), (1, 3, 5)):
+        config = fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1, multiples=multiples))
+        mapping = map_network(net, config)
+        found[multiples] = estimate(mapping, np.full((1, 1, 1, 1), 0x50, np.uint8))["onespike"]
+        assert found[multiples].operations == 2 + 2 * 2
+        assert found[multiples].bits["weights_read"] == 2 * config.lanes * config.weight_bits
+    with_multiples, bits = found[1, 3, 5], config.acc_bits
+    per_event = 2 * add(bits) + add(net.weight_bits + 3)
+    assert with_multiples.memory_uj["arithmetic"] == pytest.approx(3 * per_event * 1e-6)
+    assert found[1,].memory_uj["arithmetic"] == pytest.approx(2 * 6 * add(bits) * 1e-6)
 
 
 def test_a_dark_image_costs_no_weights():

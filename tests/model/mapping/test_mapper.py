@@ -234,7 +234,7 @@ def refuses(message: str):
 def test_does_not_fit():
     network = net(layer("a", "input", 1, groups=3))
     config = EngineConfig(**{**vars(fit_config(network, SMALL)), "weight_depth": 16})
-    with refuses("The network needs weight_depth = 260, but the engine has 16; raise weight_depth or let the "
+    with refuses("The network needs weight_depth = 264, but the engine has 16; raise weight_depth or let the "
                  "configuration be fitted to the network."):  # fmt: skip
         map_network(network, config)
 
@@ -330,7 +330,7 @@ def test_layer_that_nobody_reads():
 
 
 def test_image_code():
-    with refuses("The image code must be 'auto', 'radix', 'signed' or 'signed4', not 'unary'."):
+    with refuses("The image code must be 'auto', 'radix' or 'signed', not 'unary'."):
         map_network(net(layer("a", "input", 1)), SMALL, image_code="unary")
 
 

@@ -1,32 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codes of values as spikes: decoding gives the value back, and every code costs what its table says."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import codes
+from onespike.model.network.codes import MULTIPLES, Term, events, terms
 
 
+@pytest.mark.parametrize("multiples", MULTIPLES)
 @pytest.mark.parametrize("code", codes.CODES)
-@pytest.mark.parametrize("top", [1, 2, 3, 7, 8, 12, 15, 16, 31, 32])
-def test_every_value_survives_and_fits_its_field(code, top):
-    top = min(top, 15) if code == "signed4" else top
+@pytest.mark.parametrize("top", [1, 2, 3, 7, 8, 12, 15, 16, 31, 32, 255])
+def test_every_value_survives_and_its_events_add_up_to_it(code, top, multiples):
+    top = min(top, 32) if code in ("unary", "psg") else top
     values = np.arange(top + 1)
     fields = codes.encode(values, code, top)
     np.testing.assert_array_equal(codes.decode(fields, code), values)
     width = codes.field_width(code, top)
     assert width & (width - 1) == 0
     assert int(fields.max()).bit_length() <= width
-    np.testing.assert_array_equal(codes.spikes(values, code, top), [int(field).bit_count() for field in fields])
+    found = [events(int(field), code, width, multiples) for field in fields]
+    assert [sum(term.worth for term in each) for each in found] == values.tolist()
+    np.testing.assert_array_equal(codes.spikes(values, code, top, multiples), [len(each) for each in found])
+    added = [sum(1 + (term.multiple > 1) for term in each) for each in found]
+    np.testing.assert_array_equal(codes.additions(values, code, top, multiples), added)
+    shifts = [term.shift for each in found for term in each]
+    assert codes.largest_shift(code, top, multiples) == max(shifts)
 
 
-@pytest.mark.parametrize("code", ["radix", "signed"])
-def test_every_pixel_survives(code):
-    values = np.arange(256)
-    np.testing.assert_array_equal(codes.decode(codes.encode(values, code, 255), code), values)
+@pytest.mark.parametrize("multiples", MULTIPLES)
+def test_terms_are_as_few_as_can_be(multiples):
+    worth = [s * m << k for m in multiples for k in range(4) for s in (1, -1)]
+    for digit in range(-8, 16):
+        found = terms(digit, multiples)
+        assert sum(term.worth for term in found) == digit and all(term.shift < 4 for term in found)
+        assert len(found) > 0 or digit == 0
+        assert len(found) == 1 or digit not in worth
+        assert len(found) <= 2 or not any(digit - one in worth for one in worth)
+        if digit > 0:
+            assert len(found) <= digit.bit_count()  # never more than the bits
+    assert codes.most_terms(multiples) == (3 if multiples == (1,) else 2)
+    assert terms(16, multiples) == (Term(1, 4, False),)
+
+
+def test_one_event_per_value():
+    one = [digit for digit in range(1, 17) if len(terms(digit, (1, 3, 5))) == 1]
+    assert one == [1, 2, 3, 4, 5, 6, 8, 10, 12, 16]
+    assert terms(7, (1, 3, 5)) == (Term(1, 3, False), Term(1, 0, True))  # two additions; 4 + 3 would be three
+    assert terms(-5, (1, 3, 5)) == (Term(5, 0, True),)
 
 
 def test_unary_and_psg_hold_the_count_in_ones():
@@ -43,22 +65,22 @@ def test_psg_spreads_its_ones_evenly():
     assert int(codes.encode(np.array(3), "unary", 4)) == 0b0111
 
 
-def test_signed_digits_never_touch_and_are_few():
-    for code, top in (("signed", 255), ("signed4", 15)):
-        for value in range(top + 1):
-            field = int(codes.encode(np.array(value), code, top))
-            worth = sorted(codes.digit(code, bit)[0] for bit in range(16) if field >> bit & 1)
-            assert all(high - low > 1 for low, high in itertools.pairwise(worth)), value
-            assert len(worth) <= value.bit_count()
-    assert codes.spikes(np.array(255), "signed", 255) == 2
-    assert codes.spikes(np.array(255), "radix", 255) == 8
+def test_signed_digits_of_pixels():
+    """255 is 256 - 1; the upper digit takes what a negative lower one is short of."""
+    assert events(255, "signed", 8, (1,)) == [Term(1, 0, True), Term(1, 8, False)]
+    assert events(0xF0, "signed", 8, (1, 3, 5)) == [Term(5, 4, False), Term(5, 5, False)]
+    assert [codes.chunk_digit(0x08F7, chunk, True) for chunk in range(4)] == [7, 15, -8, 1]
+    assert [codes.chunk_digit(0x08F7, chunk, False) for chunk in range(4)] == [7, 15, 8, 0]
+    values = np.arange(256)
+    for multiples in MULTIPLES:  # never worse, on the whole, than the bits
+        signed, plain = (codes.spikes(values, code, 255, multiples).mean() for code in ("signed", "radix"))
+        assert signed < plain <= 4
 
 
 @pytest.mark.parametrize(
     ("code", "top", "message"),
     [
-        ("signed", 256, r"^Digits of the signed code reach 255, not 256; use the signed or the radix code\.$"),
-        ("signed4", 16, r"^Digits of the signed4 code reach 15, not 16; use the signed or the radix code\.$"),
+        ("signed", 256, r"^Digits of the signed code reach 255, not 256; use the radix code\.$"),
         ("unary", 33, r"^The unary code of values up to 33 needs 33 bits a value, more than the 32 of a spike word; "),
     ],
 )
