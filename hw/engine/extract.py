@@ -64,7 +64,8 @@ class EventExtractor(wiring.Component):
     """Turns each word into events, the lowest first, one a cycle: digit by digit, or bit by bit.
 
     A digit gives its terms (`onespike.model.network.codes.terms`), a chunk that is none its set bits, each worth 1
-    here. A word of n events takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end` alone.
+    here. A word of n events takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end`
+    alone.
 
     Latency: EXTRACT_LATENCY from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
     values or words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.

@@ -76,12 +76,12 @@ def extract(
             left_first = max(left_first + 1, left_second)
             left_second = max(left_first + 1, left)
             left = left_second
-            for place, event in enumerate(chunk):
+            for number_in_chunk, (place, term) in enumerate(chunk):
                 left += 1
-                end = bool(word.last) and chunk is found[-1] and place == len(chunk) - 1
+                end = bool(word.last) and chunk is found[-1] and number_in_chunk == len(chunk) - 1
                 while end and left < len(end_ready) and not end_ready[left]:
                     left += 1
                     waiting += 1
-                events.append(Event(*event, word.meta, end))
+                events.append(Event(place, term, word.meta, end))
                 cycles.append(left)
     return Extracted(events, cycles, waiting)

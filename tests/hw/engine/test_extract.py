@@ -107,7 +107,7 @@ def test_golden_digits():
     """12 is one event, 7 two; 0xF8 are the signed digits -8 and 16."""
     words = [Word(0x7C, False, 1, True), Word(0xF8, True, 2, True, True)]
     found = extract(words, word_bits=8, multiples=(1, 3, 5))
-    assert [(e.index, e.term, e.end) for e in found.events] == [
+    assert [(e.place, e.term, e.end) for e in found.events] == [
         (0, Term(3, 2, False), False),
         (4, Term(1, 3, False), False),
         (4, Term(1, 0, True), False),
