@@ -39,7 +39,7 @@ class EngineConfig:
     word_bits : W, bits of a spike word: 16 or 32. Block RAMs are 32 or 36 wide; narrower words are found faster.
     weight_bits : bits of a weight, 2 to 16.
     acc_bits : bits of an accumulator; the mapper refuses a network whose proven bound needs more.
-    max_shift : the largest shift of an event (8 for 8-bit pixels as signed digits); sets the lanes' shifters.
+    max_shift : the largest shift of an event (7 for 8-bit pixels, 8 without multiples); sets the lanes' shifters.
     multiples : odd multiples of a weight that an event may add: (1,), (1, 3) or (1, 3, 5). With all three, most values
         of four bits are one event; each lane has a small adder for them.
     code : how hidden spikes are written: "radix" (default), "unary" (thermometer), "psg" (the paper's pattern).
@@ -69,7 +69,7 @@ class EngineConfig:
     word_bits: int = 32
     weight_bits: int = 8
     acc_bits: int = 20
-    max_shift: int = 8
+    max_shift: int = 7
     multiples: tuple[int, ...] = (1, 3, 5)
     code: str = "radix"
     max_groups: int = 15

@@ -97,8 +97,10 @@ STREAMED_HEADER = (
     "restart",  # where they begin
 )
 
-DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED = range(3)
-DIGITS_OF_CODE = {"radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "unary": DIGITS_UNARY, "psg": DIGITS_UNARY}
+DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_TWOS = range(4)
+DIGITS_OF_CODE = {
+    "radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "twos": DIGITS_TWOS, "unary": DIGITS_UNARY, "psg": DIGITS_UNARY,
+}  # fmt: skip
 
 
 def header_words(config: EngineConfig) -> int:

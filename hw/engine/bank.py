@@ -171,6 +171,7 @@ class Bank(wiring.Component):
                 source.shift.eq(stride.shift),
             ]
         source = forms[meta1.segment]
+        place = index & source.mask  # where a digit stands, or a bit
         row = Signal(config.weight_addr_bits, reset_less=True)
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
         minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
@@ -178,7 +179,7 @@ class Bank(wiring.Component):
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
             row.eq(meta1.weight + (index >> source.field)),
-            digit.eq((index & source.mask) + term1.shift),
+            digit.eq(place + term1.shift if config.multiples == (1,) else place | term1.shift),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
             minus[0].eq(term1.negative),

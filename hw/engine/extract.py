@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, most_terms, terms
+from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, factors, most_terms, terms
 
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
@@ -39,24 +40,26 @@ def chunk_count(word_bits: int) -> int:
 def word_layout(word_bits: int, meta: ShapeLike) -> data.StructLayout:
     """A spike word on its way to the extractor.
 
-    chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; signed:
-    of signed digits, in pairs; last: the word ends a job.
+    chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; pairs:
+    two of them are a value, with a carry; twos: values are in two's complement; last: the word ends a job.
     """
     chunks = chunk_count(word_bits)
-    flags = dict.fromkeys(("single", "digits", "signed", "last"), 1)
+    flags = dict.fromkeys(("single", "digits", "pairs", "twos", "last"), 1)
     return data.StructLayout({"word": word_bits, "chunks": chunks, **flags, "meta": meta})
 
 
 def term_layout(multiples: tuple[int, ...]) -> data.StructLayout:
-    """What an event adds: (-1)**negative * multiples[multiple] << shift."""
-    return data.StructLayout({"multiple": range(len(multiples)), "shift": range(5), "negative": 1})
+    """What an event adds: (-1)**negative * factors(multiples)[multiple] << shift."""
+    shifts = range(4 if len(multiples) > 1 else 5)
+    return data.StructLayout({"multiple": range(len(factors(multiples))), "shift": shifts, "negative": 1})
 
 
-def word_chunks(word: Value, signed: Value) -> Value:
-    """Which chunks of a spike word have an event: an upper signed digit also where the lower one is negative."""
+def word_chunks(word: Value, pairs: Value, twos: Value) -> Value:
+    """Which chunks of a spike word have an event: are no digit 0, after the carry of the lower chunk of a pair."""
     chunks = [word.word_select(i, CHUNK).any() for i in range(chunk_count(len(word)))]
     for i in range(1, len(chunks), 2):
-        chunks[i] = chunks[i] | (signed & word[CHUNK * i - 1])
+        carry = pairs & word[CHUNK * i - 1]
+        chunks[i] = (chunks[i] | carry) & ~(carry & twos & word.word_select(i, CHUNK).all())
     return Cat(chunks)
 
 
@@ -122,7 +125,7 @@ class EventExtractor(wiring.Component):
         meta = Shape.cast(self.meta_shape).width
         chunks = chunk_count(self.word_bits)
         place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta}
-        piece = data.StructLayout({"bits": CHUNK, "carry": 1, "low": 1, **place})
+        piece = data.StructLayout({"bits": CHUNK, "carry": 1, "signed": 1, **place})
         # The events that are left of a chunk, as set bits: those of a digit, or its own.
         part = data.StructLayout({"events": CHUNK, "size": range(LARGEST_DIGIT + 1), "negative": 1, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
@@ -166,8 +169,8 @@ class EventExtractor(wiring.Component):
                 next_valid.eq(word_valid),
                 next_.number.eq(number),
                 next_.bits.eq(word.word.word_select(number, CHUNK)),
-                next_.carry.eq(word.signed & number[0] & borrows.bit_select(number[1:], 1)),
-                next_.low.eq(word.signed & ~number[0]),
+                next_.carry.eq(word.pairs & number[0] & borrows.bit_select(number[1:], 1)),
+                next_.signed.eq(word.twos | (word.pairs & ~number[0])),
                 next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
@@ -188,12 +191,12 @@ class EventExtractor(wiring.Component):
         A table: arithmetic would go through a carry chain. A chunk that is no digit passes for a 1 in all its places.
         """
         digit = Signal(data.StructLayout({"size": range(LARGEST_DIGIT + 1), "negative": 1, "marks": 3}))
-        with m.Switch(Cat(piece.bits, piece.carry, piece.low)):
+        with m.Switch(Cat(piece.bits, piece.carry, piece.signed)):
             for bits in range(1 << CHUNK):
-                for carry, low in ((0, 0), (1, 0), (0, 1)):
-                    value = bits - 16 * (bits >> 3) if low else bits + carry
+                for carry, sign in itertools.product((0, 1), repeat=2):
+                    value = bits + carry - 16 * (bits >> 3) * sign
                     marks = (1 << len(terms(value, self.multiples))) - 1
-                    with m.Case(bits | carry << CHUNK | low << CHUNK + 1):
+                    with m.Case(bits | carry << CHUNK | sign << CHUNK + 1):
                         known = {"size": abs(value), "negative": value < 0, "marks": marks}
                         m.d.comb += digit.eq(digit.shape().const(known))
         return (
@@ -212,7 +215,7 @@ class EventExtractor(wiring.Component):
             for digit in range(LARGEST_DIGIT + 1):
                 found = terms(digit, self.multiples) or terms(1, self.multiples)
                 term = found[min(i, len(found) - 1)]
-                number = self.multiples.index(term.multiple)
+                number = factors(self.multiples).index(term.multiple)
                 rows.append(
                     layout.const({"multiple": number, "shift": term.shift, "negative": term.negative}).as_value()
                 )

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ...model.network.codes import CHUNK
 from ..config import EngineConfig
 from ..memory import PagedMemory
-from ..program import DIGITS_RADIX, DIGITS_SIGNED
+from ..program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from .extract import at_most_one, chunk_count, word_chunks, word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
@@ -162,16 +162,20 @@ class Fetch(wiring.Component):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
         arrived = spikes.read(m, address, first=moves[0], second=moves[1])
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
-        form = data.StructLayout({"digits": 1, "signed": 1})
+        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         for source, stride in zip(forms, self.strides, strict=True):
             wide = stride.field >= CHUNK.bit_length() - 1
-            m.d.sync += source.signed.eq(stride.code == DIGITS_SIGNED)
-            m.d.sync += source.digits.eq((stride.code == DIGITS_SIGNED) | ((stride.code == DIGITS_RADIX) & wide))
+            twos = stride.code == DIGITS_TWOS
+            m.d.sync += [
+                source.digits.eq((stride.code != DIGITS_UNARY) & wide),
+                source.pairs.eq((stride.code == DIGITS_SIGNED) | (twos & (stride.field == CHUNK.bit_length()))),
+                source.twos.eq(twos),
+            ]
         form_of_word = Signal(form, reset_less=True)
         with m.If(moves[2]):
             source = forms[tags[1].meta.segment]
-            found = word_chunks(arrived, source.signed)
+            found = word_chunks(arrived, source.pairs, source.twos)
             m.d.sync += form_of_word.eq(source)
             m.d.sync += [offered.eq(valid[1] & (arrived.any() | tags[1].last)), tags[2].eq(tags[1])]
             m.d.sync += [word.eq(arrived), chunks.eq(found)]
@@ -181,8 +185,7 @@ class Fetch(wiring.Component):
             self.words.payload.word.eq(word),
             self.words.payload.chunks.eq(chunks),
             self.words.payload.single.eq(at_most_one(chunks)),
-            self.words.payload.digits.eq(form_of_word.digits),
-            self.words.payload.signed.eq(form_of_word.signed),
+            *(self.words.payload[name].eq(form_of_word[name]) for name in form.members),
             self.words.payload.last.eq(tags[2].last),
             self.words.payload.meta.eq(tags[2].meta),
         ]

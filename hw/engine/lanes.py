@@ -9,12 +9,13 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...model.network.codes import factors
 from ..config import EngineConfig
 
 
 def controls(config: EngineConfig) -> dict[str, Any]:
     """What every lane is told."""
-    multiple = {"multiple": In(range(len(config.multiples)))} if len(config.multiples) > 1 else {}
+    multiple = {"multiple": In(range(len(factors(config.multiples))))} if len(config.multiples) > 1 else {}
     return {
         **multiple,
         "add": In(1),
@@ -56,7 +57,7 @@ class Lanes(wiring.Component):
     add : In(1) the row counts.
     end : In(1) the job ends with this row.
     weights : In(L x weight_bits) one weight row.
-    multiple : In number of the odd multiple in `config.multiples` (only if there are several).
+    multiple : In number of the multiple in `onespike.model.network.codes.factors` (only if there are several).
     shift : In power of two of the event.
     negative : In(1) subtract.
     clear : In(1) the accumulators are 0 two cycles later.
@@ -169,11 +170,11 @@ class LaneGroup(wiring.Component):
         return m
 
     def _product(self, m: Module, lane: int, multiple: Value, bits: int) -> Value:
-        """The odd multiple of a lane's weight, one cycle later: 3 and 5 are 1 + 2 and 1 + 4."""
+        """The multiple of a lane's weight, one cycle later: 3, 5 and 2 are 1 + 2, 1 + 4 and 1 + 1."""
         weight = Value.cast(self.weights[lane]).as_signed()
         product = Signal(signed(bits), name=f"product{lane}", reset_less=True)
-        more = Mux(multiple[0], weight << 1, 0)
-        if len(self.config.multiples) > 2:
-            more = Mux(multiple[1], weight << 2, more)
-        m.d.sync += product.eq(weight + more)
+        # Only signed digits of 8 bits double a weight: an engine that cannot shift that far does without.
+        made = factors(self.config.multiples) if self.config.max_shift > 3 else self.config.multiples
+        more = [weight << factor.bit_length() - 1 if factor > 2 else weight for factor in made]
+        m.d.sync += product.eq(weight + Array([Const(0, 1), *more[1:]])[multiple])
         return product

@@ -144,6 +144,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
     c = config
     product = c.weight_bits + (c.multiples[-1] - 1).bit_length()
     more_multiples = len(c.multiples) - 1
+    doubles = int(more_multiples > 0 and c.max_shift > 3)
     wide = min(c.acc_bits, product + c.max_shift)
     sums, spike, weight = c.acc_bits * c.fire_lanes, c.spike_addr_bits, c.weight_addr_bits
     more = c.segments - 1  # sources to choose from
@@ -156,7 +157,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
         "lanes": {"added bits": c.lanes * c.acc_bits, "shifted bits": c.lanes * wide,
                   "shift choices": c.lanes * wide * c.max_shift.bit_length(),
                   "product bits": c.lanes * product * min(1, more_multiples),
-                  "product choices": c.lanes * product * more_multiples, "drained bits": sums,
+                  "product choices": c.lanes * product * (more_multiples + doubles), "drained bits": sums,
                   "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes},
         "fetch": {"word bits": c.word_bits, "spike address": spike, "weight address": weight,
                   "source choices": more * stride},

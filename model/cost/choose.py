@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 
 from ...hw.config import EngineConfig
 from ..errors import OneSpikeError
-from ..mapping.mapper import fit_config, map_network
+from ..mapping.mapper import fit_config, image_codes, map_network
 from ..mapping.mapping import Mapping
 from ..network import golden
 from ..network.codes import spikes
+from ..network.operations import reads, work_maps
 from ..network.spec import INPUT, SpikeNet
 from .cycles import predict_all
 from .external import ExternalMemory, with_memory
@@ -60,6 +62,12 @@ def choose_for(
     for it counts.
     """
     memory = memory or ExternalMemory()
+    if image_code == "auto":
+        # The cheapest one may need wider accumulators, or more memory for its border, than the engine has.
+        for code in image_codes_by_cost(net, config, result.codes[INPUT]):
+            with contextlib.suppress(OneSpikeError):
+                return choose_for(net, config, result, fit=fit, image_code=code, memory=memory)
+        image_code = image_codes(net)[0]
     options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
     uniform: dict[int, Mapping] = {}
     cost: dict[int, np.ndarray] = {}
@@ -93,6 +101,24 @@ def choose_for(
     if best is None:
         raise OneSpikeError(refused)
     return uniform[best]
+
+
+def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray) -> list[str]:
+    """The image codes, the one with the fewest events on image codes [N, C, H, W] first, a stored border included."""
+    cost = {}
+    for code in image_codes(net):
+        events, border = (
+            work_maps(net, INPUT, values, code, config.multiples)["events_radix"]
+            for values in (np.asarray(pixels), np.array(net.image.pad_code))
+        )
+        cost[code] = sum(
+            layer.channels * reads(events, source, range(height), range(width), border)
+            for layer in net.layers
+            for _, height, width in [net.conv_shapes[layer.name]]
+            for source in layer.sources
+            if source.tensor == INPUT
+        )
+    return sorted(cost, key=lambda code: cost[code])
 
 
 def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:

@@ -103,10 +103,11 @@ def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np
         if not digits:
             chunks.append(np.bitwise_count(here).astype(np.int64))
             continue
-        if tensor.code == "signed" and at % (2 * CHUNK):
-            here += (words >> np.uint64(at - 1) & np.uint64(1)).astype(np.int64)
-        elif tensor.code == "signed":
-            here -= 16 * (here >> 3)
+        if tensor.code != "radix":
+            place = at % tensor.field
+            negative = here >> 3 if tensor.code == "twos" or place == 0 else 0
+            here += (words >> np.uint64(at - 1) & np.uint64(1)).astype(np.int64) if place else 0
+            here -= 16 * negative
         chunks.append(of_digit[here + 8])
     counts = np.sum(chunks, axis=0)
     before, earlier = np.zeros_like(counts), np.full_like(counts, NO_CHUNK)

@@ -234,7 +234,7 @@ def _layer(
             if not is_copy(source):
                 bits = 8 if system == "dense" or image else net.top_code[name].bit_length()
                 work.multiplies += values * useful * multiply(weight_bits, bits)
-        rows = found("nonzero", walked) * layer.blocks
+        rows = found("read", walked) * layer.blocks
         for system, code in spikes.items():
             work, events = works[system], found(f"events_{code}", walked)
             work.bits["weights_read"] += rows * config.lanes * net.weight_bits

@@ -12,14 +12,16 @@ ONE = Term(1, 0, False)
 class Word(NamedTuple):
     """A spike word; `last` marks the last word of a job, `meta` travels along.
 
-    digits: its chunks are digits, else every bit is an event; signed: they are signed digits, in pairs.
+    digits: its chunks are digits, else every bit is an event; pairs: two of them are a value, with a carry; twos:
+    values are in two's complement.
     """
 
     word: int
     last: bool
     meta: Any
     digits: bool = False
-    signed: bool = False
+    pairs: bool = False
+    twos: bool = False
 
 
 class Event(NamedTuple):
@@ -43,7 +45,7 @@ def chunk_events(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tup
     """Place and term of every event of one chunk of a word."""
     at = CHUNK * chunk
     if word.digits:
-        return [(at, term) for term in terms(chunk_digit(word.word, chunk, word.signed), multiples)]
+        return [(at, term) for term in terms(chunk_digit(word.word, chunk, word.pairs, word.twos), multiples)]
     return [(place, ONE) for place in range(at, at + CHUNK) if word.word >> place & 1]
 
 
@@ -67,18 +69,19 @@ def extract(
     for number, word in enumerate(words):
         assert 0 <= word.word < 1 << word_bits, f"word {number} must have {word_bits} bits, not {word.word:#x}"
         assert word.word or word.last, f"word {number} is empty but does not end a job"
-        assert word.digits or not word.signed, f"word {number} is signed, but its chunks are no digits"
+        assert word.digits or not (word.pairs or word.twos), f"word {number} has pairs or signs, but no digits"
         taken = max(offered[number] if offered is not None else 0, left_first)
         left_first = taken
         chunks = [chunk_events(word, chunk, multiples) for chunk in range(word_bits // CHUNK)]
-        found: list[Any] = [chunk for chunk in chunks if chunk] or [[(None, None)]]
+        empty: list[list[Any]] = [[(None, None)]]
+        found = [chunk for chunk in chunks if chunk] or empty
         for chunk in found:
             left_first = max(left_first + 1, left_second)
             left_second = max(left_first + 1, left)
             left = left_second
-            for number_in_chunk, (place, term) in enumerate(chunk):
+            for count, (place, term) in enumerate(chunk):
                 left += 1
-                end = bool(word.last) and chunk is found[-1] and number_in_chunk == len(chunk) - 1
+                end = bool(word.last) and chunk is found[-1] and count == len(chunk) - 1
                 while end and left < len(end_ready) and not end_ready[left]:
                     left += 1
                     waiting += 1

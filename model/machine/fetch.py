@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...hw.config import EngineConfig
-from ...hw.program import DIGITS_RADIX, DIGITS_SIGNED
+from ...hw.program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from ..network.codes import CHUNK
 from .extract import Word
 
@@ -48,8 +48,10 @@ def fetch(
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
     row_stride, weight_row_stride, field, code, _ = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
-    signed = code == DIGITS_SIGNED
-    digits = signed or (code == DIGITS_RADIX and 1 << field >= CHUNK)
+    digits, twos = code != DIGITS_UNARY and 1 << field >= CHUNK, code == DIGITS_TWOS
+    pairs = code == DIGITS_SIGNED or (twos and 1 << field > CHUNK)
+    signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8)}.get(code, (1 << field,))
+    assert 1 << field in signed_fields, f"fields of code {code} have {signed_fields} bits, not {1 << field}"
     words: list[Word | None] = []
     for row in range(command.rows + 1):
         for place in range(command.run + 1):
@@ -60,6 +62,6 @@ def fetch(
             word = memory[address]
             assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
             last = bool(command.last) and row == command.rows and place == command.run
-            kept = Word(word, last, Meta(weight, command.segment), digits, signed)
+            kept = Word(word, last, Meta(weight, command.segment), digits, pairs, twos)
             words.append(kept if word or last else None)
     return words

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from ...hw.config import EngineConfig
+from ..network.codes import factors
 
 
 def lanes(
@@ -19,18 +20,21 @@ def lanes(
 ) -> list[list[int]]:
     """The shadow set after each `end`: L sums modulo 2**acc_bits, running on from job to job.
 
-    One element of each argument per cycle; multiple: numbers in `config.multiples`, all 0 if not given; acc: where the
-    sums start, 0 after a reset. Golden function of
+    One element of each argument per cycle; multiple: numbers in `factors(config.multiples)`, all 0 if not given; acc:
+    where the sums start, 0 after a reset. Golden function of
     :class:`onespike.hw.engine.lanes.Lanes`.
     """
     acc = list(acc) if acc is not None else [0] * config.lanes
     half = 1 << (config.weight_bits - 1)
     shadows: list[list[int]] = []
-    factors = [config.multiples[number] for number in multiple] if multiple is not None else [1] * len(add)
-    for count, ends, row, power, minus, factor in zip(add, end, weights, shift, negative, factors, strict=True):
+    made = factors(config.multiples)
+    times = [made[number] for number in multiple] if multiple is not None else [1] * len(add)
+    cycles = zip(add, end, weights, shift, negative, times, strict=True)
+    for count, ends, row, power, minus, factor in cycles:
         assert len(row) == config.lanes, f"a weight row has {config.lanes} weights, not {len(row)}"
         assert all(-half <= weight < half for weight in row), f"weights must have {config.weight_bits} bits: {row}"
         assert 0 <= power <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {power}"
+        assert factor != 2 or config.max_shift > 3, "only lanes that shift by more than 3 double a weight"
         if count:
             worth = (-factor if minus else factor) << power
             acc = [(a + worth * weight) % (1 << config.acc_bits) for a, weight in zip(acc, row, strict=True)]

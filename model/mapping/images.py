@@ -155,7 +155,7 @@ def _join(values: np.ndarray, bits: int) -> list[int]:
 
 def _channel_rows(config: EngineConfig, layer: MappedLayer) -> list[int]:
     order = np.array(layer.order)
-    bias = np.where(order >= 0, layer.layer.bias[order], 0)
+    bias = np.where(order >= 0, layer.bias[order], 0)
     shift = np.where(order >= 0, layer.layer.shift[order], 0)
     fields = [
         channel_layout(config).const({"bias": int(b), "shift": int(k)}).as_value().value

@@ -19,7 +19,8 @@ class TensorLayout:
 
     slices: channel numbers per slice (all slices hold `channels_per_slice` places; the rest is empty).
     field: bits of one value's field. pad: border (top, bottom, left, right) that is stored, with the pad code.
-    base: first address, the same in all banks. flat: the tensor's C * H * W values are the channels of one pixel.
+    offset: what is taken from a code before it is stored (of images around zero). base: first address, the same in all
+    banks. flat: the tensor's C * H * W values are the channels of one pixel.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TensorLayout:
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     base: int = 0
     flat: bool = False
+    offset: int = 0
 
     @property
     def size(self) -> int:
@@ -88,8 +90,12 @@ def tensor_layout(
     rates: Sequence[float] | np.ndarray | None = None,
     pad: tuple[int, int, int, int] = (0, 0, 0, 0),
     flat: bool = False,
+    offset: int = 0,
 ) -> TensorLayout:
-    """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes)."""
+    """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes).
+
+    top: the largest value that is stored, after the offset.
+    """
     channels, height, width = (math.prod(shape), 1, 1) if flat else shape
     field = codes.field_width(code, top)
     if field > word_bits:
@@ -111,6 +117,7 @@ def tensor_layout(
         width=width + pad[2] + pad[3],
         pad=pad,
         flat=flat,
+        offset=offset,
     )
 
 

@@ -20,7 +20,7 @@ from ...hw.config import EngineConfig
 from ...hw.program import MAX_LAYERS, program_words
 from ..errors import OneSpikeError
 from ..network import codes
-from ..network.spec import INPUT, Layer, Source, SpikeNet
+from ..network.spec import INPUT, Layer, Source, SpikeNet, signed_bits
 from . import parts
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
@@ -38,7 +38,8 @@ def map_network(
 
     slices: banks that share a job, for all layers or by layer name (a power of two, at most `banks`).
     rates: measured spikes per value of each channel of each tensor, to balance the slices.
-    image_code: "radix", "signed" or "auto": signed digits where pixels have five bits or more.
+    image_code: "radix", "signed" (digits, where pixels have five bits or more), "twos" (around zero: the code less half
+    its range, in two's complement) or "auto": what costs the border nothing, and signed rather than radix.
     """
     mapping = _plan(net, config, slices, rates, image_code)
     for layer in mapping.layers:
@@ -117,9 +118,14 @@ def _plan(
     _check(net, config)
     chosen = _slices_by_layer(net, config, slices)
     if image_code == "auto":
-        image_code = "signed" if net.image.bits > 4 else "radix"
-    if image_code not in ("radix", "signed"):
-        raise OneSpikeError(f"The image code must be 'auto', 'radix' or 'signed', not {image_code!r}.")
+        image_code = image_codes(net)[0]
+    if image_code not in ("radix", "signed", "twos"):
+        raise OneSpikeError(f"The image code must be 'auto', 'radix', 'signed' or 'twos', not {image_code!r}.")
+    if image_code not in image_codes(net):
+        raise OneSpikeError(
+            f"The image code {image_code!r} does not suit pixels of {net.image.bits} bits; use one of "
+            f"{', '.join(image_codes(net))}."
+        )
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
@@ -151,7 +157,11 @@ def _plan(
     theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
     widest = dataclasses.replace(config, segments=max(segments, config.segments))
     needs = {
-        "acc_bits": max(net.accumulator_bits, 1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers)),
+        "acc_bits": max(
+            net.accumulator_bits,
+            _image_bits(net, image_code),
+            1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers),
+        ),
         "weight_bits": net.weight_bits,
         "max_shift": max(
             codes.largest_shift(s.tensor.code, s.tensor.top, config.multiples) + s.spike_shift
@@ -172,6 +182,44 @@ def _plan(
     return Mapping(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs
     )
+
+
+def image_codes(net: SpikeNet) -> list[str]:
+    """How the engine can hold the image, first what `auto` takes without images.
+
+    Where the image's padding is half the range of its pixels, as in signed images, values around zero leave it empty.
+    """
+    plain = ["signed", "radix"] if net.image.bits > 4 else ["radix"]
+    around = ["twos"] if net.image.bits > 2 else []
+    return around + plain if set(net.image.pad_code) == {image_offset(net, "twos")} else plain + around
+
+
+def image_offset(net: SpikeNet, image_code: str) -> int:
+    """What is taken from a pixel's code before it is stored."""
+    return 1 << net.image.bits - 1 if image_code == "twos" else 0
+
+
+def _image_bits(net: SpikeNet, image_code: str) -> int:
+    """Bits of the accumulators of the layers that read the image, where it is stored around zero; else 0.
+
+    Its pixels then lie in -offset..offset - 1, and the offset's share of every sum has moved into the bias.
+    """
+    offset, bits = image_offset(net, image_code), 0
+    for layer in net.layers if offset else ():
+        if all(source.tensor != INPUT for source in layer.sources):
+            continue
+        low, high, bias = np.zeros(layer.channels, np.int64), np.zeros(layer.channels, np.int64), layer.bias.copy()
+        for source in layer.sources:
+            weights = source.weights.astype(np.int64) << source.shift
+            if source.tensor == INPUT:
+                reach = offset * np.abs(weights).sum((1, 2, 3))
+                low, high, bias = low - reach, high + reach, bias + offset * weights.sum((1, 2, 3))
+            else:
+                low += np.minimum(weights, 0).sum((1, 2, 3)) * net.top_code[source.tensor]
+                high += np.maximum(weights, 0).sum((1, 2, 3)) * net.top_code[source.tensor]
+        ends = [int(found) for each in (low, high, low + bias, high + bias, bias) for found in (each.min(), each.max())]
+        bits = max(bits, signed_bits(min(ends), max(ends)))
+    return bits
 
 
 def _check(net: SpikeNet, config: EngineConfig) -> None:
@@ -216,7 +264,8 @@ def _tensors(
     for name, indices in users.items():
         image = name == INPUT
         pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
-        stored = any(net.image.pad_code) and image
+        offset = image_offset(net, image_code) if image else 0
+        stored = any(code != offset for code in net.image.pad_code) and image
         # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
         whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
                  for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
@@ -225,12 +274,13 @@ def _tensors(
             name=name,
             shape=net.shapes[name],
             code=image_code if image else hidden,
-            top=net.top_code[name],
+            top=net.top_code[name] - offset,
             slices=chosen[net.layers[indices[0]].name],
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,
             rates=None if image else rates.get(name),
             flat=image and all(whole),
+            offset=offset,
             pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
         )
     made = {layer.name: index for index, layer in enumerate(net.layers)}

@@ -88,6 +88,16 @@ class MappedLayer:
         return self.layer.name if self.parts == 1 else f"{self.layer.name}[{self.part + 1}/{self.parts}]"
 
     @property
+    def bias(self) -> np.ndarray:
+        """The layer's biases int64 [channels], with what its sums lack where values are stored less an offset.
+
+        Places in the padding count too: they hold the pad code, less the offset.
+        """
+        return self.layer.bias + sum(
+            source.tensor.offset * (source.weights.sum((1, 2, 3)) << source.spike_shift) for source in self.sources
+        )
+
+    @property
     def weight_rows(self) -> int:
         """Weight rows in each bank."""
         return sum(source.block_stride for source in self.sources) * (self.blocks // self.period)
@@ -162,7 +172,7 @@ class Mapping:
         padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)
         padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
         padded[:, :, top : top + height, left : left + width] = values
-        return codes.encode(padded, layout.code, layout.top)
+        return codes.encode(padded - layout.offset, layout.code, layout.top)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@
 | radix  | the value in binary                           | each chunk of four bits is a digit 0..15: its terms     |
 | radix  | ... of one or two bits                        | bit p is worth 2**p                                     |
 | signed | an 8-bit value in binary                      | two digits, -8..7 and, times 16, 0..16: their terms     |
+| twos   | -8..7 or -128..127 in two's complement        | one digit, or two, each -8..8: their terms              |
 | unary  | as many ones as the value (thermometer)       | every bit is worth 1                                    |
 | psg    | g bits, evenly spread (OneSpike, eq. 11)      | every bit is worth 1                                    |
 
@@ -25,7 +26,8 @@ import numpy as np
 
 from ..errors import OneSpikeError
 
-CODES = ("radix", "signed", "unary", "psg")
+CODES = ("radix", "signed", "twos", "unary", "psg")
+DIGIT_CODES = CODES[:3]
 MULTIPLES = ((1,), (1, 3), (1, 3, 5))  # what an engine may have
 CHUNK = 4  # bits of a spike word that are taken apart at once
 LARGEST_DIGIT = 16
@@ -49,18 +51,23 @@ def _price(chosen: tuple[Term, ...]) -> tuple[int, list[int]]:
     return sum(term.multiple > 1 for term in chosen), sorted((term.shift for term in chosen), reverse=True)
 
 
+def factors(multiples: tuple[int, ...]) -> tuple[int, ...]:
+    """All multiples that a lane makes, in the order of their numbers: its adder can double a weight, too."""
+    return (*multiples, 2) if len(multiples) > 1 else multiples
+
+
 @functools.cache
 def terms(digit: int, multiples: tuple[int, ...]) -> tuple[Term, ...]:
     """The fewest terms that add up to a digit -8..16; of those with the fewest additions, then with small shifts.
 
-    A multiple other than 1 takes an addition of its own. Only 16 is shifted by more than 3: that keeps the lanes of an
-    engine without signed digits small.
+    A multiple other than 1 takes an addition of its own. No term is shifted by more than 3, so that the lanes' shifters
+    stay small: 16 is twice 8. Only where there is no other multiple than 1, it is 1 << 4.
     """
     assert -8 <= digit <= LARGEST_DIGIT, f"a digit must lie in -8..{LARGEST_DIGIT}, not {digit}"
     if digit < 0:
         return tuple(term._replace(negative=not term.negative) for term in terms(-digit, multiples))
     if digit == LARGEST_DIGIT:
-        return (Term(1, 4, False),)
+        return (Term(2, 3, False),) if len(multiples) > 1 else (Term(1, 4, False),)
     single = [Term(m, s, n) for n in (False, True) for s in range(4) for m in multiples if m << s < LARGEST_DIGIT]
     for number in range(4):
         found = [c for c in itertools.combinations_with_replacement(single, number) if sum(t.worth for t in c) == digit]
@@ -80,6 +87,10 @@ def field_width(code: str, top: int) -> int:
         if top > 255:
             raise OneSpikeError(f"Digits of the signed code reach 255, not {top}; use the radix code.")
         return 2 * CHUNK
+    if code == "twos":
+        if top > 127:
+            raise OneSpikeError(f"Two's complement of 8 bits reaches 127, not {top}; use the radix code.")
+        return CHUNK if top < 8 else 2 * CHUNK
     bits = top.bit_length() if code == "radix" else top
     width = 1 << (max(bits, 1) - 1).bit_length()
     if width > MAX_FIELD:
@@ -92,24 +103,26 @@ def field_width(code: str, top: int) -> int:
 
 def takes_digits(code: str, field: int) -> bool:
     """Whether the chunks of fields of so many bits are digits; else every bit is an event of its own."""
-    return code in ("radix", "signed") and field >= CHUNK
+    return code in DIGIT_CODES and field >= CHUNK
 
 
-def chunk_digit(word: int, chunk: int, signed: bool) -> int:
-    """The digit that a chunk of a spike word stands for; signed: of signed digits, whose chunks go in pairs.
+def chunk_digit(word: int, chunk: int, pairs: bool, twos: bool) -> int:
+    """The digit that a chunk of a spike word stands for; pairs: two chunks are a value; twos: values have a sign.
 
-    The lower of two is a number in two's complement; the upper takes what that is short of, if it is negative.
+    The lower chunk of two is a number in two's complement; the upper takes what that is short of, if it is negative.
     """
     bits = word >> CHUNK * chunk & 15
-    if not signed:
-        return bits
-    return bits + (word >> (CHUNK * chunk - 1) & 1) if chunk % 2 else bits - 16 * (bits >> 3)
+    carry = word >> (CHUNK * chunk - 1) & 1 if pairs and chunk % 2 else 0
+    return bits + carry - 16 * (bits >> 3) * (twos or (pairs and chunk % 2 == 0))
 
 
 def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
-    """Fields uint32, same shape as `values`, of counts 0..top."""
+    """Fields uint32, same shape as `values`, of counts 0..top; of the twos code, -top - 1..top."""
     values = np.asarray(values)
-    assert values.size == 0 or (values.min() >= 0 and values.max() <= top), "a value lies outside its code"
+    low = -top - 1 if code == "twos" else 0
+    assert values.size == 0 or (values.min() >= low and values.max() <= top), "a value lies outside its code"
+    if code == "twos":
+        return (values.astype(np.int64) & (1 << field_width(code, top)) - 1).astype(np.uint32)
     if code in ("radix", "signed"):
         return values.astype(np.uint32)
     index = np.arange(1, top + 1, dtype=np.int64)
@@ -122,22 +135,25 @@ def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
 def events(field: int, code: str, width: int, multiples: tuple[int, ...]) -> list[Term]:
     """The events of one field of `width` bits, in the engine's order."""
     if takes_digits(code, width):
-        digits = enumerate(chunk_digit(field, chunk, code == "signed") for chunk in range(width // CHUNK))
+        pairs, twos = code == "signed" or (code == "twos" and width > CHUNK), code == "twos"
+        digits = enumerate(chunk_digit(field, chunk, pairs, twos) for chunk in range(width // CHUNK))
         return [t._replace(shift=t.shift + CHUNK * chunk) for chunk, digit in digits for t in terms(digit, multiples)]
     places = [place for place in range(width) if field >> place & 1]
     return [Term(1, place if code == "radix" else 0, False) for place in places]
 
 
-def decode(fields: np.ndarray, code: str) -> np.ndarray:
-    """The values int64 that fields stand for."""
+def decode(fields: np.ndarray, code: str, width: int = 2 * CHUNK) -> np.ndarray:
+    """The values int64 that fields stand for; width: bits of a field of the twos code."""
     fields = np.asarray(fields).astype(np.int64)
+    if code == "twos":
+        return fields - (fields >> (width - 1) << width)
     return fields if code in ("radix", "signed") else np.bitwise_count(fields).astype(np.int64)
 
 
 @functools.cache
 def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
-    """Events, adder operations and the largest shift [3, top + 1] of every value."""
-    width, values = field_width(code, top), np.arange(top + 1)
+    """Events, adder operations and the largest shift [3, values] of every value; of the twos code, from -top - 1 on."""
+    width, values = field_width(code, top), np.arange(-top - 1 if code == "twos" else 0, top + 1)
     if not takes_digits(code, width):
         ones = np.bitwise_count(values)
         return np.array([ones, ones, [max(0, int(v).bit_length() - 1) for v in values]])
@@ -145,11 +161,13 @@ def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
     cost = np.array(
         [[len(t), sum(1 + (x.multiple > 1) for x in t), max((x.shift for x in t), default=-CHUNK)] for t in made]
     ).T
-    found = np.zeros((3, top + 1), int)
-    for chunk in range(width // CHUNK):
+    found = np.zeros((3, len(values)), int)
+    last = width // CHUNK - 1
+    for chunk in range(last + 1):
         digits = values >> CHUNK * chunk & 15
-        if code == "signed":
-            digits = digits + (values >> 3 & 1) if chunk else digits - 16 * (digits >> 3)
+        if code != "radix":
+            carry = (values >> 3 & 1) if chunk else 0
+            digits = digits + carry - 16 * (digits >> 3) * (chunk < last or code == "twos")
         count, added, shift = cost[:, digits + 8]
         found = np.array([found[0] + count, found[1] + added, np.maximum(found[2], shift + CHUNK * chunk)])
     return found
@@ -157,16 +175,19 @@ def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
 
 def spikes(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
     """Number of events of each value: of cycles that it takes in a bank, for every block of output channels."""
-    if code in ("unary", "psg"):
-        return np.asarray(values)
-    return _table(code, top, multiples)[0][np.asarray(values)]
+    return _looked_up(values, code, top, multiples, 0)
 
 
 def additions(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
     """Adder operations per fan-out of each value: one for an event, another one to make a multiple of 3 or 5."""
+    return _looked_up(values, code, top, multiples, 1)
+
+
+def _looked_up(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...], row: int) -> np.ndarray:
+    values = np.asarray(values)
     if code in ("unary", "psg"):
-        return np.asarray(values)
-    return _table(code, top, multiples)[1][np.asarray(values)]
+        return values
+    return _table(code, top, multiples)[row][values.astype(int) + (top + 1 if code == "twos" else 0)]
 
 
 def largest_shift(code: str, top: int, multiples: tuple[int, ...]) -> int:

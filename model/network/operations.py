@@ -113,11 +113,11 @@ def count(
 ) -> Operations:
     """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
 
-    image_code: "signed" (digits, the engine's default for pixels of five bits and more) or "radix" (plain binary).
-    multiples: the engine's.
+    image_code: "signed" (digits, the engine's default for pixels of five bits and more), "radix" (plain binary) or
+    "twos" (less half the range). multiples: the engine's.
     """
-    if image_code not in ("signed", "radix"):
-        raise OneSpikeError(f"The image code must be 'signed' or 'radix', not {image_code!r}.")
+    if image_code not in coding.DIGIT_CODES:
+        raise OneSpikeError(f"The image code must be 'radix', 'signed' or 'twos', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:
         raise OneSpikeError("There is nothing to count: give at least one image.")
     if isinstance(images, Mapping):
@@ -199,12 +199,15 @@ def work_maps(
     """Per value: whether it is `nonzero`, and the `events` and `additions` that it costs, with radix and unary spikes.
 
     Of the engine with these multiples. A unary spike is one event and one addition; the image is the same for both.
+    read: whether the value is stored as anything but 0, so that its weights are read.
     """
     image = tensor == INPUT
     code, top = image_code if image else "radix", net.top_code[tensor]
-    events, added = (cost(values, code, top, multiples) for cost in (coding.spikes, coding.additions))
+    offset = 1 << net.image.bits - 1 if image and code == "twos" else 0
+    stored = values.astype(np.int64) - offset if offset else values
+    events, added = (cost(stored, code, top - offset, multiples) for cost in (coding.spikes, coding.additions))
     unary = {"events_unary": events if image else values, "additions_unary": added if image else values}
-    return {"nonzero": values != 0, "events_radix": events, "additions_radix": added, **unary}
+    return {"nonzero": values != 0, "read": stored != 0, "events_radix": events, "additions_radix": added, **unary}
 
 
 def _count(

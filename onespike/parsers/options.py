@@ -20,7 +20,7 @@ from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
 from ..model.network.codes import MULTIPLES
-from ..model.network.spec import SpikeNet
+from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
 
 CHOOSING = 2  # images that guide the choice of slices
@@ -277,7 +277,8 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
         found = choose_for(net, config, seen, memory=memory_of(args))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
-        chosen = {"slices": slices, "rates": spike_rates(net, seen, config)}
+        code = found.tensors[INPUT].code
+        chosen = {"slices": slices, "rates": spike_rates(net, seen, config), "image_code": code}
     return mapper.map_network(net, mapper.fit_config(net, config, fixed=fixed, **chosen), **chosen)
 
 

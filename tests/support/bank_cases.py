@@ -4,7 +4,7 @@
 import random
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.fetch import Command, Stride
 
 CONFIG = EngineConfig(
@@ -25,6 +25,7 @@ def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: floa
     weights = [[rng.randrange(-half, half) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
     digits = [(3, DIGITS_RADIX), (0, DIGITS_RADIX), (4, DIGITS_UNARY), (2, DIGITS_UNARY)]
     digits += [(2, DIGITS_RADIX), (1, DIGITS_RADIX), (3, DIGITS_SIGNED)]
+    digits += [(2, DIGITS_TWOS), (3, DIGITS_TWOS)]
     strides = [Stride(rng.randrange(8), rng.randrange(16), *digit, rng.randrange(4)) for digit in rng.sample(digits, 2)]
     commands = []
     for _ in range(jobs):

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
-from onespike.model.mapping.mapper import fit_config, map_network
+from onespike.model.mapping.mapper import fit_config, image_codes, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.codes import MULTIPLES
 from onespike.model.network.spec import Image, Layer, Pool, Source, SpikeNet
@@ -145,7 +145,8 @@ def random_mapping(rng: random.Random, *, loadable: bool = True, **fixed) -> Map
             }
         )
         net = random_net(rng)
-        options = {"slices": rng.choice([s for s in (1, 2, 4) if s <= config.banks])}
+        slices = rng.choice([s for s in (1, 2, 4) if s <= config.banks])
+        options = {"slices": slices, "image_code": rng.choice(["auto", *image_codes(net)])}
         try:
             config = fit_config(net, config, **options)
             rates = {name: np.array([rng.random() for _ in range(s[0])]) for name, s in net.shapes.items()}

@@ -78,7 +78,7 @@ def test_manifest_describes_the_files(mapping, emitted):
     manifest = json.loads((emitted.directory / "manifest.json").read_text())
     assert manifest == json.loads(json.dumps(emitted.contents))
     assert manifest["network"]["hash"] == mapping.net.hash
-    assert manifest["parameters"] == vars(mapping.config)
+    assert EngineConfig(**manifest["parameters"]) == mapping.config
     names = {path.name for path in emitted.directory.iterdir()}
     assert names == set(manifest["files"]) | {"manifest.json"}
     for name, digest in manifest["files"].items():

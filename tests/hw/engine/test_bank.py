@@ -16,7 +16,7 @@ from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, stride_layout
 from onespike.hw.engine.fire import FIRE_LATENCY
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_UNARY
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.cost.cycles import predict
 from onespike.model.machine.bank import Job, bank
 from onespike.model.machine.fetch import Command, Stride
@@ -162,7 +162,8 @@ def test_random(seed):
     ("code", "digits", "log2_field"),
     [
         ("radix", DIGITS_RADIX, 0), ("radix", DIGITS_RADIX, 1), ("radix", DIGITS_RADIX, 2), ("radix", DIGITS_RADIX, 3),
-        ("radix", DIGITS_RADIX, 4), ("signed", DIGITS_SIGNED, 3), ("unary", DIGITS_UNARY, 2),
+        ("radix", DIGITS_RADIX, 4), ("signed", DIGITS_SIGNED, 3), ("twos", DIGITS_TWOS, 2), ("twos", DIGITS_TWOS, 3),
+        ("unary", DIGITS_UNARY, 2),
     ],
 )  # fmt: skip
 def test_every_value_of_every_code(code, digits, log2_field, multiples):
@@ -178,7 +179,7 @@ def test_every_value_of_every_code(code, digits, log2_field, multiples):
     commands = [Command(i, 0, 0, 0, 0, True) for i in range(256)]
     weights = [[rng.randrange(-8, 8)] for _ in range(16)]
     sums, stamps = rtl(config, commands, [Stride(0, 0, log2_field, digits)], memory, weights)
-    worth = decode(np.array(fields), code)
+    worth = decode(np.array(fields), code, width)
     assert sums == (worth @ np.array(weights)[: 16 // width]).tolist()
     assert stamps["totals"][-1].payload.read == np.count_nonzero(worth)
 
@@ -193,7 +194,8 @@ def cycle_case(seed: int):
     fields = {}
     for name, tensor in mapping.tensors.items():
         count = (len([c for c in tensor.order if c >= 0]), tensor.height, tensor.width)
-        values = np.array([rng.randint(0, tensor.top) if rng.random() < share else 0 for _ in range(np.prod(count))])
+        low = -tensor.offset
+        values = np.array([rng.randint(low, tensor.top) if rng.random() < share else 0 for _ in range(np.prod(count))])
         fields[name] = encode(values.reshape(count), tensor.code, tensor.top)
     return mapping, fields
 

@@ -18,7 +18,7 @@ from onespike.hw.engine.extract import (
     word_layout,
 )
 from onespike.model.machine.extract import ONE, Event, Extracted, Word, extract
-from onespike.model.network.codes import MULTIPLES, Term
+from onespike.model.network.codes import MULTIPLES, Term, chunk_digit, factors
 from onespike.sim.stream import run_pipeline, run_stream
 
 META = 8
@@ -45,7 +45,8 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.extractor = dut = self.extractor
         wiring.connect(m, wiring.flipped(self.words), dut.words)
-        chunks = word_chunks(self.words.payload.word, self.words.payload.signed)
+        word = self.words.payload
+        chunks = word_chunks(word.word, word.pairs, word.twos)
         m.d.comb += [dut.words.payload.chunks.eq(chunks), dut.words.payload.single.eq(at_most_one(chunks))]
         event = self.events.payload
         m.d.sync += event.waited.eq(event.waited + dut.waiting)
@@ -70,7 +71,7 @@ def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), **options) -> tu
     out = [t.payload for t in stamps["events"]]
     events = []
     for event in out:
-        multiple = multiples[event.term.multiple] if len(multiples) > 1 else 1
+        multiple = factors(multiples)[event.term.multiple] if len(multiples) > 1 else 1
         term = Term(multiple, event.term.shift, bool(event.term.negative))
         what = (event.index, term) if event.spike else (None, None)
         events.append(Event(*what, event.meta, bool(event.end)))
@@ -91,7 +92,8 @@ def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0)) -> list
     return words
 
 
-FORMS = [(False, False), (True, False), (True, True)]  # bits, digits, signed digits
+# Bits, digits, signed digits in pairs; two's complement of four bits, of eight.
+FORMS = [(False, False, False), (True, False, False), (True, True, False), (True, False, True), (True, True, True)]
 
 
 def test_golden():
@@ -112,7 +114,7 @@ def test_golden_digits():
         (4, Term(1, 3, False), False),
         (4, Term(1, 0, True), False),
         (0, Term(1, 3, True), False),
-        (4, Term(1, 4, False), True),
+        (4, Term(2, 3, False), True),
     ]
     assert found.cycles == [3, 4, 5, 6, 7]
 
@@ -122,7 +124,7 @@ def test_golden_digits():
     [
         ([Word(16, False, 0)], "word 0 must have 4 bits, not 0x10"),
         ([Word(1, False, 0), Word(0, False, 0)], "word 1 is empty but does not end a job"),
-        ([Word(1, True, 0, False, True)], "word 0 is signed, but its chunks are no digits"),
+        ([Word(1, True, 0, False, True)], "word 0 has pairs or signs, but no digits"),
     ],
 )
 def test_golden_ranges(words, message):
@@ -152,7 +154,7 @@ def test_throughput_and_latency():
 
 @pytest.mark.parametrize("multiples", MULTIPLES)
 def test_every_digit(multiples):
-    """Every byte as bits, as two digits and as two signed digits, beside a byte of another kind."""
+    """Every byte in every form, beside another byte."""
     words = [Word(byte | 0x5A00, bool(byte & 1), byte, *form) for byte in range(256) for form in FORMS]
     result = rtl(words, 16, multiples, stall=0)[1]
     assert result == extract(words, word_bits=16, multiples=multiples)
@@ -180,7 +182,8 @@ def test_end_waits_for_ready():
 def test_helpers():
     class Helpers(wiring.Component):
         word: In(8)
-        signed: In(1)
+        pairs: In(1)
+        twos: In(1)
         cleared: Out(8)
         single: Out(1)
         index: Out(3)
@@ -192,19 +195,19 @@ def test_helpers():
                 self.cleared.eq(clear_lowest(self.word)),
                 self.single.eq(at_most_one(self.word)),
                 self.index.eq(lowest_index(self.word)),
-                self.chunks.eq(word_chunks(self.word, self.signed)),
+                self.chunks.eq(word_chunks(self.word, self.pairs, self.twos)),
             ]
             return m
 
-    words = list(range(256))
-    signed = [word >> 5 & 1 for word in words]
-    out = run_pipeline(Helpers(), {"word": words, "signed": signed}, ["cleared", "single", "index", "chunks"])
+    words = list(range(256)) * 3
+    flags = {"pairs": [0] * 256 + [1] * 512, "twos": [0] * 512 + [1] * 256}
+    out = run_pipeline(Helpers(), {"word": words, **flags}, ["cleared", "single", "index", "chunks"])
     assert out["cleared"] == [w & (w - 1) for w in words]
     assert out["single"] == [int(w.bit_count() <= 1) for w in words]
-    assert out["index"] == [7, *((w & -w).bit_length() - 1 for w in words[1:])]
-    assert out["chunks"] == [
-        (w & 15 > 0) | (w >> 4 > 0 or (s and w >> 3 & 1)) << 1 for w, s in zip(words, signed, strict=True)
-    ]
+    assert out["index"] == [7, *((w & -w).bit_length() - 1 for w in words[1:256])] * 3
+    forms = zip(words, flags["pairs"], flags["twos"], strict=True)
+    digits = [[chunk_digit(word, chunk, *map(bool, form)) for chunk in (0, 1)] for word, *form in forms]
+    assert out["chunks"] == [(low != 0) | (high != 0) << 1 for low, high in digits]
 
 
 @pytest.mark.parametrize("word_bits", [4, 14])

@@ -10,7 +10,7 @@ from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.extract import word_layout
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout
-from onespike.hw.program import DIGITS_SIGNED
+from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.extract import Word, chunk_events
 from onespike.model.machine.fetch import Command, Meta, Stride, fetch
 from onespike.model.network.codes import CHUNK
@@ -63,7 +63,8 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
         **options,
     )
     for index, (cycle, found) in enumerate((t.cycle, t.payload) for t in stamps["words"]):
-        meta, flags = Meta(found.meta.weight, found.meta.segment), (bool(found.digits), bool(found.signed))
+        meta = Meta(found.meta.weight, found.meta.segment)
+        flags = (bool(found.digits), bool(found.pairs), bool(found.twos))
         stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags))
         chunks = [bool(chunk_events(kept[index], chunk, (1,))) for chunk in range(config.word_bits // CHUNK)]
         assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
@@ -73,7 +74,9 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
 
 def random_case(rng: random.Random, count: int, share: float):
     memory = [rng.getrandbits(16) if rng.random() < share else 0 for _ in range(CONFIG.spike_depth)]
-    strides = [Stride(rng.randrange(20), rng.randrange(100), rng.randrange(5), rng.randrange(3)) for _ in range(3)]
+    forms = [(f, DIGITS_RADIX) for f in range(5)] + [(f, DIGITS_UNARY) for f in range(5)]
+    forms += [(3, DIGITS_SIGNED), (2, DIGITS_TWOS), (3, DIGITS_TWOS)]
+    strides = [Stride(rng.randrange(20), rng.randrange(100), *rng.choice(forms)) for _ in range(3)]
     commands = []
     while len(commands) < count:
         command = Command(
@@ -92,7 +95,7 @@ def test_golden():
     strides = [Stride(0, 0, 0, 0), Stride(4, 100, 3, DIGITS_SIGNED)]  # 2 fields of 8 bits in a word
     assert fetch(CONFIG, command, strides, memory) == [
         None,
-        Word(5, False, Meta(12, 1), True, True),
+        Word(5, False, Meta(12, 1), True, True, False),
         Word(7, False, Meta(110, 1), True, True),
         Word(0, True, Meta(112, 1), True, True),
     ]

@@ -178,7 +178,7 @@ def test_beats_of_a_network(seed):
     padded = np.empty((2, shape[0], image.height, image.width), np.int64)
     padded[:] = np.array(mapping.net.image.pad_code).reshape(1, -1, 1, 1)
     padded[:, :, top : image.height - bottom, left : image.width - right] = codes
-    for number, fields in enumerate(encode(padded, image.code, image.top)):
+    for number, fields in enumerate(encode(padded - image.offset, image.code, image.top)):
         words = image.pack(fields, mapping.config.word_bits)
         expected = [
             (image.base + number * image.size + place, int(word), s)

@@ -23,7 +23,7 @@ SLICES = (1, 2, 4)
 def net() -> SpikeNet:
     rng = random.Random(3)
     layers, inputs, source = [], 4, INPUT
-    for name, channels in (("a", 4), ("b", 8), ("c", 12)):
+    for name, channels in (("a", 8), ("b", 8), ("c", 12)):
         kernel = Source(tensor=source, weights=weights(rng, channels, inputs, 3, 3), padding=(1, 1, 1, 1))
         bias, shift = np.zeros(channels, int), np.full(channels, 8)
         layers.append(Layer(name=name, sources=(kernel,), bias=bias, shift=shift, groups=8))
@@ -58,7 +58,9 @@ def test_as_fast_as_the_weight_memory_allows(net: SpikeNet, codes: np.ndarray) -
 
 def test_fewest_slices_that_fit(net: SpikeNet) -> None:
     for slices in SLICES:
-        mapping = fewest_slices(net, fit_config(net, ENGINE, slices=slices))
+        config = fit_config(net, ENGINE, slices=slices)
+        needs = map_network(net, config, slices=slices).needs
+        mapping = fewest_slices(net, dataclasses.replace(config, weight_depth=needs["weight_depth"]))
         assert {layer.slices for layer in mapping.layers} == {slices}
     with pytest.raises(OneSpikeError, match=r"^The network needs weight_depth"):
         fewest_slices(net, dataclasses.replace(fit_config(net, ENGINE), weight_depth=9))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import itertools
 import random
 import re
@@ -18,6 +19,7 @@ from onespike.model.machine.walk import records, tables, walk
 from onespike.model.mapping.images import MemoryImages, image_beats, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
+from onespike.model.network.codes import decode
 from onespike.model.network.spec import Image, Layer, Pool, Source, SpikeNet
 
 fixed = settings(derandomize=True, max_examples=60, deadline=None)
@@ -115,8 +117,9 @@ def dense(net: SpikeNet, layer: Layer, mapping: Mapping, y: int, x: int) -> list
             row = y * source.stride[0] + ky * source.dilation[0] - source.padding[0]
             column = x * source.stride[1] + kx * source.dilation[1] - source.padding[2]
             inside = 0 <= row < height and 0 <= column < width
-            if not inside and not (source.tensor == "input" and any(net.image.pad_code)):
-                continue  # padding with zeros adds nothing
+            bordered = source.tensor == "input" and any(code != tensor.offset for code in net.image.pad_code)
+            if not inside and not bordered:
+                continue  # padding that is stored as zeros adds nothing
             weight = int(source.weights[out, c, ky, kx]) << source.shift
             found[out][number, source.tensor, c, row + tensor.pad[0], column + tensor.pad[2]] = weight
     return found
@@ -163,7 +166,7 @@ def test_memory_images_reload_to_the_same_network(seed):
                 times = [value for key, value in lanes[place].items() if key[0] == "times"]
                 assert got == expected[channel], f"{layer.name} channel {channel} at {y}, {x}"
                 assert set(times) <= {1}, "an input met a lane twice"
-                assert parameters[place] == (layer.bias[channel], layer.shift[channel])
+                assert parameters[place] == (mapped.bias[channel], layer.shift[channel])
 
 
 @fixed
@@ -330,8 +333,41 @@ def test_layer_that_nobody_reads():
 
 
 def test_image_code():
-    with refuses("The image code must be 'auto', 'radix' or 'signed', not 'unary'."):
+    with refuses("The image code must be 'auto', 'radix', 'signed' or 'twos', not 'unary'."):
         map_network(net(layer("a", "input", 1)), SMALL, image_code="unary")
+    with refuses("The image code 'signed' does not suit pixels of 4 bits; use one of radix, twos."):
+        map_network(net(layer("a", "input", 1)), SMALL, image_code="signed")
+
+
+@pytest.mark.parametrize(("bits", "pad", "code"), [(8, 0, "signed"), (8, 128, "twos"), (4, 8, "twos"), (4, 7, "radix")])
+def test_an_image_around_zero(bits, pad, code):
+    """Where the padding is half the range, pixels are stored less that: no border is stored, biases make up for it."""
+    first = layer("a", "input", 1, kernel=3, padding=(1, 1, 1, 1))
+    image = Image(shape=(1, 4, 4), bits=bits, pad_code=(pad,))
+    network = dataclasses.replace(net(first), image=image)
+    mapping = map_network(network, fit_config(network, SMALL))
+    tensor, mapped = mapping.tensors["input"], mapping.layers[0]
+    assert tensor.code == code and tensor.height == (6 if pad == 7 else 4)
+    pixels = np.random.default_rng(0).integers(0, 1 << bits, (1, 1, 4, 4))
+    stored = decode(mapping.image_fields(pixels)[0], tensor.code, tensor.field)
+    stored = stored if tensor.height == 6 else np.pad(stored, [(0, 0), (1, 1), (1, 1)])
+    padded = np.pad(pixels[0], [(0, 0), (1, 1), (1, 1)], constant_values=pad)
+    for (y, x), out in itertools.product(np.ndindex(4, 4), range(2)):
+        kernel = (slice(None), slice(y, y + 3), slice(x, x + 3))
+        weights = first.sources[0].weights[out]
+        assert (stored[kernel] * weights).sum() + mapped.bias[out] == (padded[kernel] * weights).sum()
+
+
+def test_accumulators_hold_images_around_zero():
+    """All weights positive: around zero, sums of either sign and a large bias must fit."""
+    one = Layer(name="a", sources=(Source(tensor="input", weights=np.full((1, 1, 4, 4), 7)),), bias=np.array([0]),
+                shift=np.array([0]), groups=3)  # fmt: skip
+    network = net(one, last=(1, 1, 1))
+    assert network.accumulator_bits == 12  # 16 x 7 x 15 = 1680
+    bits = {code: fit_config(network, SMALL, image_code=code).acc_bits for code in ("radix", "twos")}
+    assert bits == {"radix": 12, "twos": 12}  # -896 .. 1792
+    wide = dataclasses.replace(network, layers=(dataclasses.replace(one, bias=np.array([300])), network.layers[1]))
+    assert wide.accumulator_bits == 12 and fit_config(wide, SMALL, image_code="twos").acc_bits == 13  # 300 + 2 x 896
 
 
 def test_fields_are_as_wide_as_the_memories():

@@ -46,9 +46,11 @@ def naive(net: SpikeNet, codes: np.ndarray, image_code: str, multiples=(1, 3, 5)
                     else:
                         continue
                     code, field = "radix", coding.field_width("radix", net.top_code[tensor])
-                    if tensor == INPUT and image_code == "signed":
-                        code, field = "signed", 8
-                    terms = coding.events(value, code, field, multiples)
+                    stored = value
+                    if tensor == INPUT and image_code != "radix":
+                        code, field = image_code, 4 if image_code == "twos" and net.image.bits <= 4 else 8
+                        stored -= 1 << net.image.bits - 1 if image_code == "twos" else 0
+                    terms = coding.events(stored & (1 << field) - 1, code, field, multiples)
                     radix = sum(1 + (term.multiple > 1) for term in terms)
                     unary = radix if tensor == INPUT else value
                     total["events_radix"] += layer.channels * len(terms)
@@ -72,7 +74,7 @@ def check(counted: Operations, wanted: list[dict[str, int]]) -> None:
 def test_counts_equal_a_loop(seed):
     net = random_net(random.Random(seed))
     codes = image_codes(net, 2, seed)
-    options = ("signed" if seed % 2 else "radix", coding.MULTIPLES[seed % 3])
+    options = (["signed", "radix", "twos"][seed // 3 % 3], coding.MULTIPLES[seed % 3])
     check(count(net, codes, image_code=options[0], multiples=options[1]), naive(net, codes, *options))
 
 
@@ -143,7 +145,7 @@ def test_bad_input():
     net = plain_net(0, None)
     with pytest.raises(OneSpikeError, match=r"^There is nothing to count: give at least one image\.$"):
         count(net, np.zeros((0, 2, 8, 8), np.uint8))
-    with pytest.raises(OneSpikeError, match=r"^The image code must be 'signed' or 'radix', not 'psg'\.$"):
+    with pytest.raises(OneSpikeError, match=r"^The image code must be 'radix', 'signed' or 'twos', not 'psg'\.$"):
         count(net, np.zeros((1, 2, 8, 8), np.uint8), image_code="psg")
 
 
