@@ -25,11 +25,6 @@ from .parsers.parser import build_parser
 from .progress import Progress
 from .signals import Terminated, terminable
 
-# Each is a module in `commands` with a function `run`, imported when it is needed: not every command needs torch.
-COMMANDS = (
-    "demo", "train", "convert", "shapes", "export", "eval", "verilog", "simulate", "report", "bench", "explore",
-    "synth", "fpga", "project", "asic", "run", "board",
-)  # fmt: skip
 # Module that is missing -> the extra that brings it.
 EXTRAS = {
     "torch": "torch",
@@ -48,6 +43,7 @@ EXTRAS = {
 def _run(arguments: Sequence[str] | None) -> None:
     args = build_parser().parse_args(arguments)
     outputs.check(args)
+    # Imported when it is needed: not every command needs torch.
     module = importlib.import_module(f".commands.{args.command}", __package__)
     with parallel.use(args.threads):
         parallel.count()  # refuse a bad number in the environment now

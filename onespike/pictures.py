@@ -7,7 +7,7 @@
 | 16-bit grey (PNG, PPM, TIFF), uint16 arrays | 0..65,535 |
 | 1 bit, bool arrays | 0..1 |
 | floating-point pictures (TIFF, PFM) | 0..1, others are refused |
-| floating-point arrays | what the trained network takes, others are refused |
+| floating-point arrays | what the trained network takes, by the rule of `model/network/pixels.py` |
 
 Colours become grey by ITU-R 601 where the network has one channel, grey becomes three equal channels. PNG with 16 bits
 a colour keeps the upper 8. Refused, as nothing says what they mean to the network: pixels that are not opaque, CMYK and
@@ -53,19 +53,10 @@ def load_codes(path: Path, image: Image) -> np.ndarray:
         raise OneSpikeError(
             f"{path} must hold uint8 (0..255), uint16 (0..65,535) or floating-point numbers, not {values.dtype}."
         )
-    _in_range(path, values, image)
-    return image.quantise(values)
-
-
-def _in_range(path: Path, values: np.ndarray, image: Image) -> None:
-    """Refuse floating-point numbers that the network's codes do not reach, by more than one code."""
-    scale, low = (np.array(numbers).reshape(1, -1, 1, 1) for numbers in (image.scale, image.offset))
-    high = low + scale * (2**image.bits - 1)
-    if ((values < low - scale) | (values > high + scale)).any():
-        raise OneSpikeError(
-            f"{path} holds numbers in {values.min():.4g}..{values.max():.4g}, but the network takes "
-            f"{low.min():.4g}..{high.max():.4g}; scale or clip them, or give bytes (uint8, 0..255)."
-        )
+    try:
+        return image.quantise(values)
+    except OneSpikeError as error:
+        raise OneSpikeError(f"{path}: {error}") from None
 
 
 def _picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

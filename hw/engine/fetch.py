@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ...model.network.codes import CHUNK
 from ..config import EngineConfig
 from ..memory import PagedMemory
-from ..program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
+from ..program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
 from .extract import at_most_one, chunk_count, word_chunks, word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
@@ -37,15 +37,10 @@ def command_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def stride_layout(config: EngineConfig) -> data.StructLayout:
-    """What a source's commands have in common, constant while a layer runs."""
+    """What a source's commands have in common, constant while a layer runs, as its record has it."""
+    fields = segment_fields(config)
     return data.StructLayout(
-        {
-            "row_stride": config.spike_addr_bits,
-            "weight_row_stride": config.weight_addr_bits,
-            "field": 3,
-            "code": 2,
-            "shift": 4,
-        }
+        {name: fields[name] for name in ("row_stride", "weight_row_stride", "field", "code", "shift")}
     )
 
 

@@ -15,7 +15,8 @@ from .spi import SpiCore
 from .uart import SILENCE, UartCore
 from .wishbone import Wishbone
 
-FRONTS = ("axi", "wishbone", "uart", "spi")
+COMPONENTS = {"axi": Axi, "wishbone": Wishbone, "uart": UartCore, "spi": SpiCore}
+FRONTS = tuple(COMPONENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,10 @@ class Front:
                 f"The {self.kind} front has no port to external memory for streamed weights; use the axi front or the "
                 f"bare engine, or keep the weights on the chip."
             )
-        options |= {"network": self.network}
+        options["network"] = self.network
         if self.kind == "uart":
-            return UartCore(config, divisor=self.divisor, silence=self.silence, **options)
-        return {"axi": Axi, "wishbone": Wishbone, "spi": SpiCore}[self.kind](config, **options)
+            options |= {"divisor": self.divisor, "silence": self.silence}
+        return COMPONENTS[self.kind](config, **options)
 
 
 def uart_front(clock_mhz: float, baud: int, *, measured: bool = False) -> Front:

@@ -110,7 +110,7 @@ def test_value_widths():
 def golden_names() -> list[tuple[str, str]]:
     """Every golden function that a component's docstring names, and the component's file."""
     found = []
-    for path in sorted(Path(hw.__path__[0]).glob("*.py")):
+    for path in sorted(Path(hw.__path__[0]).rglob("*.py")):
         for sentence in re.findall(r"(?:Golden functions?:|Equals) (.*)", path.read_text()):
             found += [(name, path.stem) for name in re.findall(r"onespike\.[a-z_.]+[a-z]", sentence)]
     return found

@@ -13,6 +13,9 @@ from onespike.parsers.engine import WORKLOADS
 from onespike.readme import BEGIN, DEMO, END, _other_cycles, update
 from paths import ROOT
 
+FOLDERS = ("docs", "fpga", "hw", "model", "onespike", "sim", "tests")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
 
 def test_update_replaces_the_block_alone(tmp_path):
     path = tmp_path / "README.md"
@@ -51,15 +54,43 @@ def test_the_readme_is_true():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`?make ([a-z-]+)", text):
         assert re.search(rf"(?m)^{target}:", makefile), target
-    for name in re.findall(r"`((?:docs|hw|model|sim|onespike)/[\w./-]*)`", text):
-        assert (ROOT / name).exists(), name
     from onespike.parsers.parser import build_parser
 
-    commands = build_parser().format_help()
-    for name in set(re.findall(r"`onespike ([a-z]+) ", text)):
-        assert f"    {name} " in commands, name
+    commands = set(re.findall(r"(?m)^    ([a-z]+) ", build_parser().format_help()))
+    assert set(re.findall(r"`onespike ([a-z]+)[ `]", text)) == commands
+    assert set(re.findall(r"(?m)^\| `onespike ([a-z]+)", text)) == commands
     for citation in ("2111.10027", "2306.12742", "2409.08290", "Horowitz"):
         assert citation in text
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def test_pages_name_files_that_exist(path):
+    text = path.read_text()
+    named = re.findall(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w/?)", text)
+    named = [ROOT / name for name in named if "NAME" not in name]  # what the reader will call it
+    named += [path.parent / link for link in re.findall(r"\]\(([^)#:]+)[#)]", text)]
+    assert not [str(name) for name in named if not name.exists()]
+
+
+def test_sources_name_files_that_exist():
+    """In comments, docstrings and messages, from the root of the repository."""
+    name_of_file = re.compile(r"(?<![\w/.-])((?:docs|hw|model|sim|fpga|tests)/[\w./-]*\.(?:py|md|json|c|h))\b")
+    sources = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".c", ".h")]
+    for path in sources:
+        assert not [name for name in name_of_file.findall(path.read_text()) if not (ROOT / name).exists()], path
+
+
+def test_table_of_folders_is_whole():
+    """Every room, the file that each is best begun with, and every page."""
+    table = (ROOT / "README.md").read_text().split("## Where things are\n")[1].split("\n## ")[0]
+    rows = [row.split("|")[1:4] for row in table.splitlines() if row.startswith("| `")]
+    folders = [[ROOT / name for name in re.findall(r"`([\w/]+/)`", row[0])] for row in rows]
+    for (_, _, first), where in zip(rows, folders, strict=True):
+        for name in re.findall(r"`([\w.]+)`", first):
+            assert any((folder / name).is_file() for folder in where), name
+    rooms = {path.parent for folder in ("hw", "model") for path in (ROOT / folder).glob("*/__init__.py")}
+    assert rooms <= {folder for row in folders for folder in row}
+    assert set(re.findall(r"`([\w-]+\.md)`", table)) == {page.name for page in PAGES}
 
 
 def test_the_bench_says_why_its_demo_network_differs():

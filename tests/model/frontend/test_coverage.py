@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from modules import Plain, conv, randomise
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import prepare
+from onespike.model.frontend import aten, onnx_ops
+from onespike.model.frontend.builder import Builder
 from onespike.model.frontend.importer import import_module
 from onespike.model.mapping.mapper import map_network
 from onespike.model.training.clamped import ClampQuantised
@@ -231,3 +233,16 @@ def test_preactivation_resnet_reads_few_tensors():
     shapes = graph.shapes()
     macs = sum(t.weights.size * shapes[n.name][1] * shapes[n.name][2] for n in graph.nodes[:-1] for t in n.terms)
     assert macs < 1.7 * 40_551_040  # of ResNet-20, whose sums are stored
+
+
+@pytest.mark.parametrize("kind", ["torch", "ONNX"])
+def test_lists_of_operations_name_methods(kind):
+    """Nothing is known and called unsupported at once, and what is said of an operation is said of one that exists."""
+    builder = Builder(shape=(1, 1, 1))
+    if kind == "torch":
+        known, refused = aten.Operations(builder), aten.NEAREST.keys() | aten.CLASSIFIERS
+        described = aten.ELEMENTWISE | aten.LINEAR
+    else:
+        known, refused, described = onnx_ops.OnnxOperations(builder), onnx_ops.NEAREST.keys(), onnx_ops.ANY_ORDER
+    assert not [name for name in refused if known.find(name)]
+    assert all(known.find(name) for name in described)

@@ -91,8 +91,8 @@ def test_pictures_that_say_too_little(tmp_path, name):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (RAMP.astype(np.float32), r"holds numbers in 0\.\.255, but the network takes 0\.\.1; scale or clip them"),
-        (np.full((4, 4), -0.5), r"holds numbers in -0\.5\.\.-0\.5, but the network takes 0\.\.1; scale or clip them"),
+        (RAMP.astype(np.float32), r"a\.npy: The images range from 0 to 255, but the network takes 0 to 1, so that 9"),
+        (np.full((4, 4), -0.5), r"a\.npy: The images range from -0\.5 to -0\.5, but the network takes 0 to 1, so"),
         (RAMP.astype(np.int32), r"must hold uint8 \(0\.\.255\), uint16 .* or floating-point numbers, not int32"),
         (np.zeros((0, 1, 4, 4)), "holds images of 1 x 4 x 4"),
     ],
