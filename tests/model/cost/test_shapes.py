@@ -63,8 +63,8 @@ def test_estimate_is_near_the_exact_cycles(name, banks):
     exact = sum(layer.cycles for layer in predict(mapping, {name: field[0] for name, field in fields.items()}))
     first, *hidden = count(net, {name: codes[:1] for name, codes in result.codes.items()}).layers
     layers = shapes(build(name, device="meta"), IMAGES[name])
-    rate = sum(layer.additions_radix for layer in hidden) / sum(layer.macs for layer in layers[1:])
-    found = estimate(layers, mapping.config, rate=rate, image_rate=first.additions_radix / layers[0].macs)
+    rate = sum(layer.events_radix for layer in hidden) / sum(layer.macs for layer in layers[1:])
+    found = estimate(layers, mapping.config, rate=rate, image_rate=first.events_radix / layers[0].macs)
     assert 0.85 < sum(layer.cycles for layer in found) / exact < 1.1
 
 
