@@ -28,6 +28,7 @@ from ..hw.emit.verilog import TOP, to_verilog
 from ..hw.fronts.bit_time import bit_time_window
 from ..hw.fronts.front import Front, uart_front
 from ..hw.fronts.packet import MOST_WORDS
+from ..hw.fronts.registers import word
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, memory_images
@@ -358,5 +359,6 @@ def line_seconds(mapping: Mapping, baud: int) -> float:
     beats = tensor.size * len(tensor.slices)
     logits = mapping.net.classes * -(-mapping.config.acc_bits // 32)
     sent = 4 * beats + 7 * (frames(beats - 1) + 1) + 6 * (frames(beats - 1) + 1)
-    read = 4 * logits + 13 * frames(logits) + 2 * (13 + 4)
+    asked = word("counter") - word("events") + 1  # whether the board is still ours, and all is well
+    read = 4 * logits + 13 * frames(logits) + (13 + 4) + (13 + 4 * asked)
     return 10 * (sent + read) / baud

@@ -59,6 +59,7 @@ class Board:
         self.link, self.patience = link, patience
         self.mapping: Mapping | None = None
         self._mark = 0  # what `counter` holds while the board is ours; 0 where a fault of the line leaves that open
+        self._other = 0  # what it held before that
         self._network = 0  # what `network` reads then
         self._place = 0  # of streamed weights in external memory
         self._stopped = False  # by `stop`
@@ -103,7 +104,7 @@ class Board:
             raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
 
         def attempt() -> None:
-            self.link.write(word("control"), [0])
+            self._halt()
             if words:
                 self.link.write(word("load"), words, fixed=True)
             self._begin(mapping)
@@ -130,14 +131,19 @@ class Board:
         """Stop, and start for images of this mapping, with a mark of our own."""
         image, marks = mapping.tensors[INPUT], counter_stride(self.config) * layer_depth(self.config)
         self._mark = 0
-        mark = 1 + secrets.randbelow(marks - 1)
-        self.link.write(word("control"), [0])
+        self._halt()
+        mark = secrets.choice([mark for mark in range(1, marks) if mark != self._other])
         if self.config.streams_weights:
             self.link.write(word("weight_address"), [self._place])
         self.link.write(word("beats"), [image.size * len(image.slices)])
         self.link.write(word("counter"), [mark])
         self.link.write(word("control"), [1])
         self._mark, self._stopped = mark, False
+
+    def _halt(self) -> None:
+        """Stop the engine; what its mark was is not to be ours, for it may be that of a host that we take it from."""
+        self._other = self.link.read(word("counter"))[0] or self._other
+        self.link.write(word("control"), [0])
 
     def _store(self, weights: bytes, store: Callable[[bytes], int] | None) -> int:
         """Where the weights lie in external memory."""

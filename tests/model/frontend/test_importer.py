@@ -52,7 +52,7 @@ def test_nodes_are_as_few_as_can_be():
     # The addition reads both tensors.
     assert [term.tensor for term in by_name["b_2"].terms] == ["b", "a"]
     assert by_name["a"].terms[0].tensor == INPUT
-    assert "test_importer.py" in by_name["a"].where
+    assert "modules.py" in by_name["a"].where
 
 
 def test_reparameterised_branches_become_one_kernel():
@@ -86,7 +86,7 @@ def test_two_results_are_refused():
         import_module(Two().eval(), torch.zeros(1, 1, 4, 4))
 
 
-HERE = r"\[test_importer.py, line \d+: .*\]\.$"
+HERE = r"\[\w+\.py, line \d+: .*\]\.$"
 REFUSED = {
     "unsupported": (
         lambda: Plain(lambda m, x: m.b(m.act(m.a(x)).flatten(1)), a=conv(1, 2), act=nn.SiLU(), b=nn.Linear(8, 2)),
@@ -181,7 +181,7 @@ BAD = {
     "data-dependent": (
         lambda: Plain(decides, a=conv(1, 2), b=nn.Linear(8, 2)),
         r"^Plain decides from the values of its data what to compute, but a spiking network is the same for every "
-        r"image; compute both ways and add them, or remove the condition \[test_importer.py, line \d+: return m\.b\(",
+        r"image; compute both ways and add them, or remove the condition \[\w+\.py, line \d+: return m\.b\(",
     ),
     "fixed batch": (lambda: taking(lambda x: x.reshape(1, -1)[:, :8]), f"^Layer 'view' .*: it {BATCH}"),
     "batch as channels": (lambda: taking(lambda x: x.reshape(-1, 4).reshape(-1, 8)), f"^Layer 'view' .*: it {BATCH}"),
@@ -207,7 +207,7 @@ BAD = {
     ),
     "mistake in the module": (
         lambda: Plain(lambda m, x: m.absent(x)),
-        r"^torch\.export cannot read Plain .*: 'Plain' object has no attribute 'absent' \[test_importer.py, line \d+: ",
+        r"^torch\.export cannot read Plain .*: 'Plain' object has no attribute 'absent' \[\w+\.py, line \d+: ",
     ),
 }
 

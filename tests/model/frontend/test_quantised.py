@@ -154,7 +154,7 @@ def test_ties_are_reported():
         (
             fake(0.125, 7, 0, 15),
             r"fake_quantize.*: its activation is signed \(zero point 7 in 0\.\.15\), but a spike count is not; "
-            r"quantise behind a ReLU with zero point 0 \[test_importer.py, line \d+: ",
+            r"quantise behind a ReLU with zero point 0 \[\w+\.py, line \d+: ",
         ),
         (fake(0.125, 0, 0, 65535), r"it has 65536 levels, more than the 4096 of a spike count; use 12 bits or fewer"),
         (

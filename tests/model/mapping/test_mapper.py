@@ -16,7 +16,7 @@ from onespike.hw.program import layer_words
 from onespike.model.errors import OneSpikeError
 from onespike.model.machine.fetch import fetch
 from onespike.model.machine.walk import records, tables, walk
-from onespike.model.mapping.images import MemoryImages, image_beats, memory_images
+from onespike.model.mapping.images import MemoryImages, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.codes import decode
@@ -387,18 +387,3 @@ def test_window_as_wide_as_the_map():
     mapping = map_network(network, fit_config(network, SMALL))
     _, (record, _) = records(mapping.config, memory_images(mapping).program)
     assert (record.layer["window_columns"], record.layer["window"], record.layer["pixels"]) == (4099, 4099, 0)
-
-
-@pytest.mark.parametrize(
-    ("codes", "message"),
-    [
-        (np.full((1, 1, 4, 4), 16, np.uint8), r"^Image codes of 4 bits must lie in 0\.\.15, not 16\.\.16; make"),
-        (np.full((1, 1, 4, 4), -1), r"^Image codes of 4 bits must lie in 0\.\.15, not -1\.\.-1; make them from"),
-        (np.zeros((1, 1, 4, 4)), r"^Image codes must be integers \(N, \(1, 4, 4\)\), not float64 \(1, 1, 4, 4\)\.$"),
-        (np.zeros((1, 4, 4), np.uint8), r"^Image codes must be integers .* not uint8 \(1, 4, 4\)\.$"),
-    ],
-)
-def test_image_codes_that_the_network_has_not(codes, message):
-    network = net(last=(1, 4, 4))
-    with pytest.raises(OneSpikeError, match=message):
-        image_beats(map_network(network, fit_config(network, SMALL)), codes)

@@ -19,7 +19,7 @@ SCRIPT = f"from onespike.model.system.processes import run; run({TOOL!r})"
 POOL = """
 import time
 from pathlib import Path
-from onespike.model.processes import pool
+from onespike.model.system.processes import pool
 if __name__ == "__main__":
     with pool(2, start="spawn") as processes:
         for name in ("one", "two"):

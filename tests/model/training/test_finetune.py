@@ -244,7 +244,8 @@ def test_one_output():
     assert accuracy(module, held_out) > 0.9
     conversion = prepare(module, calibration=data.images[:200], groups=3)
     found = finetune(conversion, data, epochs=2, shift=0, progress=False)
-    assert evaluate(found, held_out.images, held_out.labels).golden > 0.9
+    measured = evaluate(found, held_out.images, held_out.labels)
+    assert measured.golden > measured.real - 0.03
     four = quadrants(60, 0)
     with pytest.raises(OneSpikeError, match=r"^The network has 1 output, which tell classes 0\.\.1 apart, "):
         finetune(conversion, four, epochs=1, progress=False)

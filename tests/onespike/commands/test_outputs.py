@@ -68,8 +68,8 @@ def test_a_second_run_in_one_folder_is_refused(capsys, monkeypatch, tmp_path, ne
     """By every command and function whose folder holds the files of one run."""
     out, library = tmp_path / "out", tmp_path / "cells.lib"
     library.write_text("library (x) {}")
-    out.mkdir()
-    (out / "manifest.json").write_text('{"format": "onespike-verilog"}')
+    assert main(["verilog", str(net), "-o", str(out), *ENGINE]) == 0
+    capsys.readouterr()
     monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
     monkeypatch.setattr(bitstream, "_find_tools", lambda board: "")
     sentence = f"The folder {out} is in use by process {os.getpid()}: wait until it ends, or choose another output "
@@ -211,7 +211,8 @@ def test_what_the_system_refuses_is_no_traceback(capsys, tmp_path, net, data):
     )
 
 
-def test_names_with_brackets_are_shown_as_they_are(capsys, tmp_path, data):
+def test_names_with_brackets_are_shown_as_they_are(capsys, monkeypatch, tmp_path, data):
+    monkeypatch.setenv("COLUMNS", "400")
     net = small_net()
     first, last = net.layers
     first = dataclasses.replace(first, name="[/red]")
