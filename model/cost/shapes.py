@@ -2,7 +2,7 @@
 """Networks without weights: parameters, dense MACs and an estimate of the cycles, from shapes alone.
 
 The estimate has the engine's structure (jobs, slices, one drain) but no data: every layer's inputs are taken to hold
-`rate` set bits per dense MAC, spread evenly over channels and places. Per layer, with P = banks / S groups,
+`rate` events per dense MAC, spread evenly over channels and places. Per layer, with P = banks / S groups,
 
     jobs   = places x blocks of L channels
     cycles = latency + max(jobs / P x inputs x rate / S,  jobs / P x spike words / S,  jobs x S x L / F)
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from ...hw.config import EngineConfig
 from ..network.codes import field_width
 
-# Set bits per dense MAC: ResNet-20 on CIFAR-10 at g = 8, padding included; 8-bit pixels of CIFAR-10 as signed digits.
-RATE = 0.50
-IMAGE_RATE = 3.1
+# Events per dense MAC: ResNet-20 on CIFAR-10 at g = 8, padding included; its first layer, on 8-bit pixels.
+RATE = 0.41
+IMAGE_RATE = 2.4
 LATENCY = 45  # cycles between a layer's last event and the next layer's first
 
 

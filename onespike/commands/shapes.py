@@ -60,8 +60,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         [
             ("parameters", f"{result['parameters']:,} ({result['folded_parameters']:,} with batch norm folded)"),
             ("dense MACs", f"{macs:,}"),
-            ("cycles", f"about {cycles:,.0f} on {config.banks} banks x {config.lanes} lanes, an estimate: {rate:g} set "
-                       f"bits per dense MAC, {image_rate:g} in the first layer, spread evenly"),
+            ("cycles", f"about {cycles:,.0f} on {config.banks} banks x {config.lanes} lanes, an estimate: {rate:g} "
+                       f"events per dense MAC, {image_rate:g} in the first layer, spread evenly"),
             ("against dense", f"{result['dense_ratio']:.2f} of an ideal dense array with as many lanes"),
         ],
     )  # fmt: skip

@@ -213,13 +213,13 @@ def add_shapes(command: Command) -> None:
         "--rate",
         type=options.number(0, 32, float),
         metavar="R",
-        help="set bits per dense MAC in hidden layers (default: 0.5, as measured in ResNet-20 on CIFAR-10 at g = 8)",
+        help="events per dense MAC in hidden layers (default: 0.41, as measured in ResNet-20 on CIFAR-10 at g = 8)",
     )
     shapes.add_argument(
         "--image-rate",
         type=options.number(0, 32, float),
         metavar="R",
-        help="digits per dense MAC in the first layer (default: 3.1, as in 8-bit CIFAR-10 pixels)",
+        help="events per dense MAC in the first layer (default: 2.4, as in 8-bit CIFAR-10 pixels)",
     )
     options.add_engine(shapes)
     options.add_common(shapes)
