@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..network.pixels import from_white
 from ..network.spec import Image
 from ..system import bounded
 
@@ -73,10 +74,7 @@ def load(source: str | Path, split: str = "train") -> Dataset:
 
 def in_scale(data: Dataset, image: Image) -> Dataset:
     """The same pictures in the scale that a network with this `image` takes: its codes span black to white."""
-    top = 2**image.bits - 1
-    scale, offset = (np.array(values).reshape(1, -1, 1, 1) for values in (image.scale, image.offset))
-    images = (data.images * (scale * top) + offset).astype(np.float32)
-    return Dataset(name=data.name, images=images, labels=data.labels)
+    return Dataset(name=data.name, images=from_white(image, data.images), labels=data.labels)
 
 
 def load_images(source: str | Path) -> np.ndarray:
