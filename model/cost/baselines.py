@@ -39,6 +39,8 @@ def coded_cycles(net: SpikeNet, config: EngineConfig, codes: np.ndarray, code: s
 
     Sums of a pool that are too large for a field are left to the next layer's kernel.
     """
+    if code != "radix":
+        net.require_counts(f"The {code} code")
     if code != "radix" and max(top for name, top in net.top_code.items() if name != INPUT) > MAX_FIELD:
         net = without_sum_pools(net)
     groups = max((layer.groups for layer in net.layers), default=1)
@@ -50,6 +52,7 @@ def coded_cycles(net: SpikeNet, config: EngineConfig, codes: np.ndarray, code: s
 
 def parallel_cycles(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> float:
     """Cycles per image of g arrays that take one group each; they hold g times the adders and weight memories."""
+    net.require_counts("An array for each group")
     found = golden.run(net, codes, trains=True)
     spikes = {INPUT: codes}
     for layer in net.layers[:-1]:

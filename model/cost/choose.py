@@ -16,6 +16,7 @@ from ..network import golden
 from ..network.codes import spikes
 from ..network.operations import reads, work_maps
 from ..network.spec import INPUT, SpikeNet
+from ..network.storage import Storage, hidden
 from .cycles import predict_all
 from .external import ExternalMemory, with_memory
 
@@ -24,11 +25,14 @@ PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight ro
 
 def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> dict[str, np.ndarray]:
     """Mean events per value of each channel of each tensor, in the golden model's codes of some images."""
-    return {
-        name: spikes(values, config.code, net.top_code[name], config.multiples).mean((0, 2, 3))
-        for name, values in result.codes.items()
-        if name != INPUT
-    }
+    rates = {}
+    for name, values in result.codes.items():
+        if name != INPUT:
+            held = Storage(config.code, net.top_code[name])
+            if config.code == "radix":
+                held = hidden(net, net.by_name[name], config.multiples)
+            rates[name] = spikes(values, held.code, held.top, config.multiples, held.levels).mean((0, 2, 3))
+    return rates
 
 
 def choose_mapping(

@@ -152,7 +152,7 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     for name, tensor in mapping.tensors.items():
         _stored(mapping, name, len(codes) * config.banks * tensor.height * tensor.width, works)
 
-    images, hidden_bits = len(codes), max((net.top_code[n].bit_length() for n in net.top_code if n != INPUT), default=1)
+    images, hidden_bits = len(codes), max((net.value_bits(n) for n in net.ranges if n != INPUT), default=1)
     macs, skipped = operations.dense_macs, operations.macs_nonzero
     quantised = sum(
         layer.macs * (multiply(layer.weight_bits, layer.activation_bits) + INT8_ADD) for layer in operations.layers
@@ -185,12 +185,12 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
 
 def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:
     """Stored bits of one value: spike words are charged whole, with their empty places; rivals pack without loss."""
-    layout, top = mapping.tensors[tensor], mapping.net.top_code[tensor]
+    layout, (low, top) = mapping.tensors[tensor], mapping.net.ranges[tensor]
     if system in ("dense", "quantised", "quantised_skip"):
-        return 8 if system == "dense" or tensor == INPUT else top.bit_length()
+        return 8 if system == "dense" or tensor == INPUT else mapping.net.value_bits(tensor)
     channels, words = mapping.net.shapes[tensor][0], layout.words
     if system == "unary" and tensor != INPUT:
-        words = -(-layout.channels_per_slice * (1 << (top - 1).bit_length()) // mapping.config.word_bits)
+        words = -(-layout.channels_per_slice * (1 << (top - low - 1).bit_length()) // mapping.config.word_bits)
     return words * len(layout.slices) * mapping.config.word_bits / channels
 
 
@@ -232,7 +232,7 @@ def _layer(
             work.bits["registers"] += values * layer.blocks * config.lanes * config.acc_bits
             work.additions += values * useful
             if not is_copy(source):
-                bits = 8 if system == "dense" or image else net.top_code[name].bit_length()
+                bits = 8 if system == "dense" or image else net.value_bits(name)
                 work.multiplies += values * useful * multiply(weight_bits, bits)
         rows = found("read", walked) * layer.blocks
         for system, code in spikes.items():

@@ -85,6 +85,11 @@ class _Writer:
             self._finish(name, sums, dense)
             return
         size = shape[:1] if dense else shape
+        if layer.low or layer.levels is not None:
+            kind = "signed counts" if layer.levels is None else "the levels of a table"
+            raise OneSpikeError(
+                f"Layer {layer.name!r} fires {kind}, but a NIR threshold gives 0 or 1; export QONNX instead."
+            )
         self._refuse_large(layer, shape)
         fired = []
         for spike in range(1, layer.groups + 1):

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import OneSpikeError
 from ..frontend.onnx_import import IMAGE_KEY
-from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet
+from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet, signed_bits
 from ..system.files import write_atomically
 
 OPSET = 13
@@ -93,24 +93,32 @@ class _Writer:
 
     def _fire(self, layer: Layer, total: str, bias: np.ndarray, dense: bool) -> None:
         shape = self.net.conv_shapes[layer.name]
-        steps = np.arange(1, layer.groups + 1)[None, :] << layer.shift.astype(np.int64)[:, None]
+        # A MultiThreshold counts: a step to a level that is n higher is n equal thresholds.
+        places = np.arange(layer.low + 1, layer.groups + 1)
+        if layer.levels is not None:
+            places = np.repeat(layer.levels.thresholds, np.diff(layer.levels.levels))
+        steps = places[None, :] << layer.shift.astype(np.int64)[:, None]
         thresholds = self._constant(f"{layer.name}.thresholds", steps - bias[:, None])
         pool = layer.pool
         counts = layer.name if pool is None else f"{layer.name}.counts"
-        kind = _datatype(layer.groups)
+        kind = _datatype(layer.groups, layer.low)
         size = shape[:1] if dense else shape
-        self._node("MultiThreshold", [total, thresholds], counts, size, domain=DOMAIN, out_dtype=kind)
+        begin = {"out_bias": float(layer.low)} if layer.low else {}
+        self._node("MultiThreshold", [total, thresholds], counts, size, domain=DOMAIN, out_dtype=kind, **begin)
         if dense:
             self.flat.add(counts)
         if pool is not None:
-            self._pool(pool, counts, layer.name)
+            self._pool(pool, counts, layer)
 
-    def _pool(self, pool: Pool, counts: str, name: str) -> None:
-        """MaxPool, or LpPool with p = 1: the sum of absolute values, and counts are not negative."""
-        top, bottom, left, right = pool.padding
+    def _pool(self, pool: Pool, counts: str, layer: Layer) -> None:
+        """MaxPool; or a sum: LpPool with p = 1 where no value is negative, else a kernel of ones for each channel."""
+        (top, bottom, left, right), name = pool.padding, layer.name
         window = {"kernel_shape": pool.kernel, "strides": pool.stride, "pads": (top, left, bottom, right)}
         if pool.kind == "max":
             self._node("MaxPool", [counts], name, self.net.shapes[name], **window)
+        elif layer.low:
+            ones = self._constant(f"{name}.ones", np.ones((layer.channels, 1, *pool.kernel)))
+            self._node("Conv", [counts, ones], name, self.net.shapes[name], group=layer.channels, **window)
         else:
             self._node("LpPool", [counts], name, self.net.shapes[name], p=1, **window)
 
@@ -188,6 +196,8 @@ class _Writer:
         return model
 
 
-def _datatype(top: int) -> str:
-    """QONNX's name of the integers 0..top."""
+def _datatype(top: int, low: int = 0) -> str:
+    """QONNX's name of the integers low..top."""
+    if low:
+        return f"INT{signed_bits(low, top)}"
     return "BINARY" if top == 1 else f"UINT{top.bit_length()}"

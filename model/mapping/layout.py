@@ -20,7 +20,7 @@ class TensorLayout:
     slices: channel numbers per slice (all slices hold `channels_per_slice` places; the rest is empty).
     field: bits of one value's field. pad: border (top, bottom, left, right) that is stored, with the pad code.
     offset: what is taken from a code before it is stored (of images around zero). base: first address, the same in all
-    banks. flat: the tensor's C * H * W values are the channels of one pixel.
+    banks. flat: the tensor's C * H * W values are the channels of one pixel. levels: of the levels code.
     """
 
     name: str
@@ -36,6 +36,7 @@ class TensorLayout:
     base: int = 0
     flat: bool = False
     offset: int = 0
+    levels: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -91,6 +92,7 @@ def tensor_layout(
     pad: tuple[int, int, int, int] = (0, 0, 0, 0),
     flat: bool = False,
     offset: int = 0,
+    levels: tuple[int, ...] = (),
 ) -> TensorLayout:
     """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes).
 
@@ -118,6 +120,7 @@ def tensor_layout(
         pad=pad,
         flat=flat,
         offset=offset,
+        levels=levels,
     )
 
 

@@ -20,10 +20,14 @@ from ...hw.config import EngineConfig
 from ...hw.program import MAX_LAYERS, program_words
 from ..errors import OneSpikeError
 from ..network import codes
-from ..network.spec import INPUT, Layer, Source, SpikeNet, signed_bits
+from ..network.spec import INPUT, Layer, Source, SpikeNet
+from ..network.storage import Storage, hidden
 from . import parts
+from .checks import check
+from .image_codes import image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .tables import engine_tables
 
 
 def map_network(
@@ -50,6 +54,12 @@ def map_network(
             )
     for name, needed in mapping.needs.items():
         available = getattr(config, name)
+        if name == "signed_codes" and not available:
+            signed = next(n for n in net.layers if min(n.low, count_range(n)[0]) < 0)
+            raise OneSpikeError(
+                f"Layer {signed.name!r} fires values down to {signed.low}, but the engine has no signed codes; build "
+                f"it with signed_codes, or let the configuration be fitted to the network."
+            )
         if needed > available:
             raise OneSpikeError(
                 f"The network needs {name} = {needed}, but the engine has {available}; "
@@ -115,7 +125,7 @@ def _plan(
     rates: Map[str, np.ndarray] | None,
     image_code: str,
 ) -> Mapping:
-    _check(net, config)
+    check(net, config)
     chosen = _slices_by_layer(net, config, slices)
     if image_code == "auto":
         image_code = image_codes(net)[0]
@@ -127,11 +137,13 @@ def _plan(
             f"{', '.join(image_codes(net))}."
         )
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
+    held, numbers = engine_tables(net, tensors)
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
     tables: dict[str, set[tuple[Any, ...]]] = {"row": set(), "column": set()}
     for index, layer in enumerate(net.layers):
         mapped = _layer(net, config, layer, index, chosen[layer.name], tensors, weight_base, channel_base)
+        mapped = dataclasses.replace(mapped, table=numbers.get(layer.name))
         weight_base += sum(s.block_stride * (mapped.blocks // mapped.period) for s in mapped.sources)
         channel_base += mapped.blocks * config.drain_steps
         layers.append(mapped)
@@ -152,24 +164,24 @@ def _plan(
                 )
         layers = parts.place(layers, config.weight_depth)
     segments = max(len(layer.sources) for layer in layers)
-    firing = [layer.groups for layer in net.layers[:-1]]
+    ends = [count_range(layer) for layer in net.layers[:-1]]
     # The literal PSG unit compares with theta = groups << shift, which must fit the accumulator too.
     theta_bits = config.max_groups.bit_length() - 1 if config.code == "psg" else 0
     widest = dataclasses.replace(config, segments=max(segments, config.segments))
     needs = {
         "acc_bits": max(
             net.accumulator_bits,
-            _image_bits(net, image_code),
+            image_bits(net, image_code),
             1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers),
         ),
         "weight_bits": net.weight_bits,
         "max_shift": max(
-            codes.largest_shift(s.tensor.code, s.tensor.top, config.multiples) + s.spike_shift
+            codes.largest_shift(s.tensor.code, s.tensor.top, config.multiples, s.tensor.levels) + s.spike_shift
             for layer in layers
             for s in layer.sources
         ),
-        "max_groups": max(firing, default=1),
-        "max_code": max([t.top for n, t in tensors.items() if n != INPUT], default=1),
+        "max_groups": max([max(-low, top) for low, top in ends], default=1),
+        "max_code": max([largest_field(t) for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
         "spike_depth": max(t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()),
         "weight_depth": weight_depth,
@@ -179,76 +191,28 @@ def _plan(
         "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
         "class_depth": class_depth,
     }
+    if any(low < 0 or tensors[layer.name].code == "twos" for layer, (low, _) in zip(net.layers, ends, strict=False)):
+        needs["signed_codes"] = True
+    if held:
+        needs["tables"] = 1 << (len(held) - 1).bit_length()
+        needs["table_codes"] = 16 if max(len(table.stored) for table in held) <= 16 else 32
     return Mapping(
-        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, needs=needs
-    )
+        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(held),
+        needs=needs,
+    )  # fmt: skip
 
 
-def image_codes(net: SpikeNet) -> list[str]:
-    """How the engine can hold the image, first what `auto` takes without images.
-
-    Where the image's padding is half the range of its pixels, as in signed images, values around zero leave it empty.
-    """
-    plain = ["signed", "radix"] if net.image.bits > 4 else ["radix"]
-    around = ["twos"] if net.image.bits > 2 else []
-    return around + plain if set(net.image.pad_code) == {image_offset(net, "twos")} else plain + around
+def count_range(layer: Layer) -> tuple[int, int]:
+    """The least and the largest count before a layer's table, at most 0 and at least 0: what lies beyond is clipped."""
+    if layer.levels is None:
+        return layer.low, layer.groups
+    thresholds = layer.levels.thresholds
+    return min(0, thresholds[0] - 1), max(0, thresholds[-1])
 
 
-def image_offset(net: SpikeNet, image_code: str) -> int:
-    """What is taken from a pixel's code before it is stored."""
-    return 1 << net.image.bits - 1 if image_code == "twos" else 0
-
-
-def _image_bits(net: SpikeNet, image_code: str) -> int:
-    """Bits of the accumulators of the layers that read the image, where it is stored around zero; else 0.
-
-    Its pixels then lie in -offset..offset - 1, and the offset's share of every sum has moved into the bias.
-    """
-    offset, bits = image_offset(net, image_code), 0
-    for layer in net.layers if offset else ():
-        if all(source.tensor != INPUT for source in layer.sources):
-            continue
-        low, high, bias = np.zeros(layer.channels, np.int64), np.zeros(layer.channels, np.int64), layer.bias.copy()
-        for source in layer.sources:
-            weights = source.weights.astype(np.int64) << source.shift
-            if source.tensor == INPUT:
-                reach = offset * np.abs(weights).sum((1, 2, 3))
-                low, high, bias = low - reach, high + reach, bias + offset * weights.sum((1, 2, 3))
-            else:
-                low += np.minimum(weights, 0).sum((1, 2, 3)) * net.top_code[source.tensor]
-                high += np.maximum(weights, 0).sum((1, 2, 3)) * net.top_code[source.tensor]
-        ends = [int(found) for each in (low, high, low + bias, high + bias, bias) for found in (each.min(), each.max())]
-        bits = max(bits, signed_bits(min(ends), max(ends)))
-    return bits
-
-
-def _check(net: SpikeNet, config: EngineConfig) -> None:
-    last = net.layers[-1]
-    if net.shapes[last.name][1:] != (1, 1):
-        raise OneSpikeError(
-            f"The last layer {last.name!r} gives a {net.shapes[last.name][1]}x{net.shapes[last.name][2]} map; the "
-            f"engine streams one logit per class, so end the network with a linear layer."
-        )
-    if config.code == "psg":
-        for layer in net.layers[:-1]:
-            if layer.groups != config.max_groups:
-                raise OneSpikeError(
-                    f"The psg code needs the same spike count in every layer; layer {layer.name!r} has "
-                    f"{layer.groups} groups, the engine {config.max_groups}. Use the radix or unary code."
-                )
-            if layer.pool is not None and layer.pool.kernel == (1, 1):
-                raise OneSpikeError(
-                    f"Layer {layer.name!r}: the psg code cannot pool over 1x1 windows; use the radix or unary code."
-                )
-    for layer in net.layers:
-        pool = layer.pool
-        if pool is not None and pool.kind == "sum":
-            rows, columns = pool.windows(*net.conv_shapes[layer.name][1:])
-            if {len(r) for r in rows} != {pool.kernel[0]} or {len(c) for c in columns} != {pool.kernel[1]}:
-                raise OneSpikeError(
-                    f"Layer {layer.name!r}: the engine sums whole pooling windows only; drop the pool's padding or "
-                    f"ceil_mode."
-                )
+def largest_field(tensor: TensorLayout) -> int:
+    """The largest number that a field of the tensor holds."""
+    return (1 << tensor.field) - 1 if tensor.code in ("twos", "levels") else tensor.top
 
 
 def _tensors(
@@ -269,12 +233,17 @@ def _tensors(
         # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
         whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
                  for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
-        hidden = "unary" if config.code == "psg" and name in pooled else config.code
+        held = Storage("unary" if config.code == "psg" and name in pooled else config.code, net.top_code[name])
+        if image:
+            held = Storage(image_code, net.top_code[name] - offset)
+        elif config.code == "radix":
+            held = hidden(net, net.by_name[name], config.multiples)
         tensors[name] = tensor_layout(
             name=name,
             shape=net.shapes[name],
-            code=image_code if image else hidden,
-            top=net.top_code[name] - offset,
+            code=held.code,
+            top=held.top,
+            levels=held.levels,
             slices=chosen[net.layers[indices[0]].name],
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,

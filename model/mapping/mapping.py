@@ -15,6 +15,7 @@ from ..errors import OneSpikeError
 from ..network import codes
 from ..network.spec import INPUT, Layer, SpikeNet
 from .layout import TensorLayout
+from .tables import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +60,7 @@ class MappedLayer:
 
     order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
     walk, window by window. first: the part's first output place; hold: parts before it that may be unfinished when its
-    weights are written; resident: its weights are fetched once and stay.
+    weights are written; resident: its weights are fetched once and stay. table: the table that it fires by, if any.
     """
 
     layer: Layer
@@ -81,6 +82,7 @@ class MappedLayer:
     parts: int = 1
     hold: int = 0
     resident: bool = False
+    table: int | None = None
 
     @property
     def name(self) -> str:
@@ -141,6 +143,7 @@ class Mapping:
     layers: tuple[MappedLayer, ...]  # parts of layers, where weights are streamed
     tensors: Map[str, TensorLayout]
     image_double: bool
+    tables: tuple[Table, ...]
     needs: Map[str, int]  # depth or width of each engine parameter that this network uses
 
     def golden_fields(self, result_codes: Map[str, np.ndarray], trains: Map[str, np.ndarray] | None = None) -> Any:
@@ -154,7 +157,7 @@ class Mapping:
                     raise ValueError("the psg code needs the golden spike trains")
                 fields[name] = trains[name]
             else:
-                fields[name] = codes.encode(result_codes[name], layout.code, layout.top)
+                fields[name] = codes.encode(result_codes[name], layout.code, layout.top, layout.levels)
         return fields
 
     def image_fields(self, values: np.ndarray) -> np.ndarray:

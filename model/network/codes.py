@@ -7,11 +7,13 @@
 | radix  | ... of one or two bits                        | bit p is worth 2**p                                     |
 | signed | an 8-bit value in binary                      | two digits, -8..7 and, times 16, 0..16: their terms     |
 | twos   | -8..7 or -128..127 in two's complement        | one digit, or two, each -8..8: their terms              |
+| levels | the number of a level of a table, modulo 16 | a digit of its own: the terms of the level         |
 | unary  | as many ones as the value (thermometer)       | every bit is worth 1                                    |
 | psg    | g bits, evenly spread (OneSpike, eq. 11)      | every bit is worth 1                                    |
 
 The terms of a digit are as few of an engine's multiples of powers of two as add up to it: with the multiples 1, 3 and 5
-every digit has one or two. 255 = 256 - 1 are two signed digits, of one term each.
+every digit has one or two. 255 = 256 - 1 are two signed digits, of one term each. Levels (`levels.py`) are numbered
+around the level 0, whose field is 0; up to 16 of them, each with no more terms than a digit, shifted by up to 7.
 
 A field is as wide as the next power of two, so that a bit position splits into (channel, bit) by wiring alone.
 """
@@ -26,12 +28,14 @@ import numpy as np
 
 from ..errors import OneSpikeError
 
-CODES = ("radix", "signed", "twos", "unary", "psg")
-DIGIT_CODES = CODES[:3]
+CODES = ("radix", "signed", "twos", "levels", "unary", "psg")
+DIGIT_CODES = CODES[:3]  # that an image may have
+CHUNK_CODES = CODES[:4]  # whose chunks of four bits have terms
 MULTIPLES = ((1,), (1, 3), (1, 3, 5))  # what an engine may have
 CHUNK = 4  # bits of a spike word that are taken apart at once
 LARGEST_DIGIT = 16
 MAX_FIELD = 32
+LEVEL_SHIFTS = 8  # a level's terms are shifted by less
 
 
 class Term(NamedTuple):
@@ -76,6 +80,25 @@ def terms(digit: int, multiples: tuple[int, ...]) -> tuple[Term, ...]:
     raise AssertionError("three powers of two make every digit")
 
 
+@functools.cache
+def level_terms(level: int, multiples: tuple[int, ...]) -> tuple[Term, ...] | None:
+    """The fewest terms, no more than a digit may have, that add up to a level; None where there are none.
+
+    Of those with the fewest terms the one with the fewest additions, then with small shifts.
+    """
+    single = [Term(m, s, n) for n in (False, True) for s in range(LEVEL_SHIFTS) for m in multiples]
+    for number in range(most_terms(multiples) + 1):
+        found = [c for c in itertools.combinations_with_replacement(single, number) if sum(t.worth for t in c) == level]
+        if found:
+            return min(found, key=_price)
+    return None
+
+
+def fields_of(levels: tuple[int, ...]) -> np.ndarray:
+    """The field of every level [levels]: its number from the level 0 on, modulo 16."""
+    return (np.arange(len(levels)) - levels.index(0)) % (1 << CHUNK)
+
+
 def most_terms(multiples: tuple[int, ...]) -> int:
     """Events that one chunk may take."""
     return max(len(terms(digit, multiples)) for digit in range(-8, LARGEST_DIGIT + 1))
@@ -83,6 +106,8 @@ def most_terms(multiples: tuple[int, ...]) -> int:
 
 def field_width(code: str, top: int) -> int:
     """Bits of the field of one value 0..top: a power of two."""
+    if code == "levels":
+        return CHUNK
     if code == "signed":
         if top > 255:
             raise OneSpikeError(f"Digits of the signed code reach 255, not {top}; use the radix code.")
@@ -103,7 +128,7 @@ def field_width(code: str, top: int) -> int:
 
 def takes_digits(code: str, field: int) -> bool:
     """Whether the chunks of fields of so many bits are digits; else every bit is an event of its own."""
-    return code in DIGIT_CODES and field >= CHUNK
+    return code in CHUNK_CODES and field >= CHUNK
 
 
 def chunk_digit(word: int, chunk: int, pairs: bool, twos: bool) -> int:
@@ -116,9 +141,13 @@ def chunk_digit(word: int, chunk: int, pairs: bool, twos: bool) -> int:
     return bits + carry - 16 * (bits >> 3) * (twos or (pairs and chunk % 2 == 0))
 
 
-def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
-    """Fields uint32, same shape as `values`, of counts 0..top; of the twos code, -top - 1..top."""
+def encode(values: np.ndarray, code: str, top: int, levels: tuple[int, ...] = ()) -> np.ndarray:
+    """Fields uint32, same shape as `values`, of counts 0..top; of the twos code, -top - 1..top; of the levels."""
     values = np.asarray(values)
+    if code == "levels":
+        numbers = np.searchsorted(levels, values).clip(max=len(levels) - 1)
+        assert np.array_equal(np.array(levels)[numbers], values), "a value is no level of its code"
+        return fields_of(levels)[numbers].astype(np.uint32)
     low = -top - 1 if code == "twos" else 0
     assert values.size == 0 or (values.min() >= low and values.max() <= top), "a value lies outside its code"
     if code == "twos":
@@ -132,8 +161,12 @@ def encode(values: np.ndarray, code: str, top: int) -> np.ndarray:
     return table.astype(np.uint32)[values]
 
 
-def events(field: int, code: str, width: int, multiples: tuple[int, ...]) -> list[Term]:
+def events(
+    field: int, code: str, width: int, multiples: tuple[int, ...], levels: tuple[int, ...] = ()
+) -> list[Term]:
     """The events of one field of `width` bits, in the engine's order."""
+    if code == "levels":
+        return list(level_terms(int(decode(np.array(field), code, width, levels)), multiples) or ())
     if takes_digits(code, width):
         pairs, twos = code == "signed" or (code == "twos" and width > CHUNK), code == "twos"
         digits = enumerate(chunk_digit(field, chunk, pairs, twos) for chunk in range(width // CHUNK))
@@ -142,25 +175,31 @@ def events(field: int, code: str, width: int, multiples: tuple[int, ...]) -> lis
     return [Term(1, place if code == "radix" else 0, False) for place in places]
 
 
-def decode(fields: np.ndarray, code: str, width: int = 2 * CHUNK) -> np.ndarray:
+def decode(fields: np.ndarray, code: str, width: int = 2 * CHUNK, levels: tuple[int, ...] = ()) -> np.ndarray:
     """The values int64 that fields stand for; width: bits of a field of the twos code."""
     fields = np.asarray(fields).astype(np.int64)
+    if code == "levels":
+        known = np.zeros(1 << CHUNK, np.int64)
+        known[fields_of(levels)] = levels
+        return known[fields]
     if code == "twos":
         return fields - (fields >> (width - 1) << width)
     return fields if code in ("radix", "signed") else np.bitwise_count(fields).astype(np.int64)
 
 
 @functools.cache
-def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
-    """Events, adder operations and the largest shift [3, values] of every value; of the twos code, from -top - 1 on."""
+def _table(code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, ...]) -> np.ndarray:
+    """Events, adder operations and the largest shift [3, values] of every value, from the least on.
+
+    That is -top - 1 of the twos code, 0 of others; of the levels code the columns are the levels.
+    """
     width, values = field_width(code, top), np.arange(-top - 1 if code == "twos" else 0, top + 1)
+    if code == "levels":
+        return _cost([level_terms(level, multiples) or () for level in levels], 0)
     if not takes_digits(code, width):
         ones = np.bitwise_count(values)
         return np.array([ones, ones, [max(0, int(v).bit_length() - 1) for v in values]])
-    made = [terms(digit, multiples) for digit in range(-8, LARGEST_DIGIT + 1)]
-    cost = np.array(
-        [[len(t), sum(1 + (x.multiple > 1) for x in t), max((x.shift for x in t), default=-CHUNK)] for t in made]
-    ).T
+    cost = _cost([terms(digit, multiples) for digit in range(-8, LARGEST_DIGIT + 1)], -CHUNK)
     found = np.zeros((3, len(values)), int)
     last = width // CHUNK - 1
     for chunk in range(last + 1):
@@ -173,23 +212,39 @@ def _table(code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-def spikes(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
+def _cost(made: list[tuple[Term, ...]], unshifted: int) -> np.ndarray:
+    """Terms, additions and largest shift (`unshifted` of no terms) [3, values] of the terms of some values."""
+    return np.array(
+        [[len(t), sum(1 + (x.multiple > 1) for x in t), max((x.shift for x in t), default=unshifted)] for t in made]
+    ).T
+
+
+def spikes(
+    values: np.ndarray, code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, ...] = ()
+) -> np.ndarray:
     """Number of events of each value: of cycles that it takes in a bank, for every block of output channels."""
-    return _looked_up(values, code, top, multiples, 0)
+    return _looked_up(values, code, top, multiples, levels, 0)
 
 
-def additions(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...]) -> np.ndarray:
+def additions(
+    values: np.ndarray, code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, ...] = ()
+) -> np.ndarray:
     """Adder operations per fan-out of each value: one for an event, another one to make a multiple of 3 or 5."""
-    return _looked_up(values, code, top, multiples, 1)
+    return _looked_up(values, code, top, multiples, levels, 1)
 
 
-def _looked_up(values: np.ndarray, code: str, top: int, multiples: tuple[int, ...], row: int) -> np.ndarray:
+def _looked_up(
+    values: np.ndarray, code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, ...], row: int
+) -> np.ndarray:
     values = np.asarray(values)
     if code in ("unary", "psg"):
         return values
-    return _table(code, top, multiples)[row][values.astype(int) + (top + 1 if code == "twos" else 0)]
+    table = _table(code, top, multiples, levels)[row]
+    if code == "levels":
+        return table[np.searchsorted(levels, values)]
+    return table[values.astype(int) + (top + 1 if code == "twos" else 0)]
 
 
-def largest_shift(code: str, top: int, multiples: tuple[int, ...]) -> int:
+def largest_shift(code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, ...] = ()) -> int:
     """The largest shift of an event of values 0..top."""
-    return 0 if code in ("unary", "psg") else int(_table(code, top, multiples)[2].max())
+    return 0 if code in ("unary", "psg") else int(_table(code, top, multiples, levels)[2].max())

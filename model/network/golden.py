@@ -29,8 +29,8 @@ CHUNK_BYTES = 1 << 21  # of gathered inputs: what stays in the cache of one core
 
 @dataclass(kw_only=True)
 class Result:
-    """logits int64 [N, classes]; codes: per tensor unsigned integers of `code_type` [N, C, H, W], the image included,
-    after its pool.
+    """logits int64 [N, classes]; codes: per tensor the values (counts, or levels of a table), integers of `code_type`
+    [N, C, H, W], the image included, after its pool.
 
     trains: per firing layer the literal PSG spikes (eq. 11) before its pool, uint64 [N, C, H, W], bit i - 1 is s_i.
     operations: what `SpikeNet.golden(operations=True)` counted.
@@ -42,8 +42,10 @@ class Result:
     operations: Operations | None = None
 
 
-def code_type(top: int) -> type[np.unsignedinteger]:
-    """The dtype of codes 0..top: uint16, or uint32 for sums of a pool that need it."""
+def code_type(low: int, top: int) -> type[np.integer]:
+    """The dtype of values low..top: uint16, or uint32 for sums of a pool that need it; int32 where they have a sign."""
+    if low < 0:
+        return np.int32
     return np.uint16 if top < 1 << 16 else np.uint32
 
 
@@ -110,12 +112,13 @@ def run(
     logits = np.empty((len(codes), net.classes), np.int64)
     empty = np.empty((0, 1, 1, 1), np.uint64)
     kept = {
-        name: np.empty((len(codes), *shape), code_type(net.top_code[name]))
+        name: np.empty((len(codes), *shape), code_type(*net.ranges[name]))
         for name, shape in net.shapes.items()
         if layers and name != net.layers[-1].name
     }
     spikes: dict[str, np.ndarray] = {}
     if trains:
+        net.require_counts("A spike train (eq. 11)")
         for layer in net.layers[:-1]:
             if layer.groups > 64:
                 raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
@@ -202,8 +205,12 @@ def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray], trains: np
         acc = pool(acc, layer.pool)  # counting is monotone: the maximum of counts is the count of the maximum
     acc += bias
     # acc already carries 2**-shift: floor and clip are the count unit.
-    np.clip(acc, 0, layer.groups, out=acc)
-    np.floor(acc, out=acc)
+    if layer.levels is None:
+        np.clip(acc, layer.low, layer.groups, out=acc)
+        np.floor(acc, out=acc)
+    else:  # thresholds are integers: no floor is needed to compare with them
+        table = np.array(layer.levels.levels, acc.dtype)
+        acc = table[np.searchsorted(np.array(layer.levels.thresholds, acc.dtype), acc, side="right")]
     if layer.pool is not None and layer.pool.kind == "sum":
         acc = pool(acc, layer.pool)
     return acc

@@ -28,6 +28,7 @@ from . import codes as coding
 from . import golden
 from .codes import MULTIPLES
 from .spec import INPUT, Layer, Source, SpikeNet
+from .storage import Storage, hidden
 
 CHUNK = 64  # images at a time, per thread: bounds the memory that the kept tensors need
 
@@ -136,7 +137,7 @@ def count(
     layers = []
     for index, layer in enumerate(net.layers):
         sums = {name: sum(part[index][name] for part in parts) for name in parts[0][index]}
-        bits = max(net.top_code[source.tensor].bit_length() for source in layer.sources)
+        bits = max(net.value_bits(source.tensor) for source in layer.sources)
         layers.append(
             LayerOperations(
                 name=layer.name,
@@ -198,15 +199,20 @@ def work_maps(
 ) -> dict[str, np.ndarray]:
     """Per value: whether it is `nonzero`, and the `events` and `additions` that it costs, with radix and unary spikes.
 
-    Of the engine with these multiples. A unary spike is one event and one addition; the image is the same for both.
-    read: whether the value is stored as anything but 0, so that its weights are read.
+    Of an engine with these multiples that holds values in binary (`storage.py`). A unary spike is one event and one
+    addition; the image is the same for both. read: whether the value is stored as anything but 0, so that its weights
+    are read.
     """
     image = tensor == INPUT
-    code, top = image_code if image else "radix", net.top_code[tensor]
-    offset = 1 << net.image.bits - 1 if image and code == "twos" else 0
+    offset = 1 << net.image.bits - 1 if image and image_code == "twos" else 0
+    pixels = Storage(image_code, net.top_code[tensor] - offset)
+    held = pixels if image else hidden(net, net.by_name[tensor], multiples)
     stored = values.astype(np.int64) - offset if offset else values
-    events, added = (cost(stored, code, top - offset, multiples) for cost in (coding.spikes, coding.additions))
-    unary = {"events_unary": events if image else values, "additions_unary": added if image else values}
+    events, added = (
+        cost(stored, held.code, held.top, multiples, held.levels) for cost in (coding.spikes, coding.additions)
+    )
+    ones = np.abs(values)
+    unary = {"events_unary": events if image else ones, "additions_unary": added if image else ones}
     return {"nonzero": values != 0, "read": stored != 0, "events_radix": events, "additions_radix": added, **unary}
 
 
@@ -233,7 +239,7 @@ def _count(
                 "macs_nonzero": totals["nonzero"],
                 **{name: totals[name] for name in ("events_radix", "additions_radix", "additions_unary")},
                 "spikes_radix": int(np.bitwise_count(fired).sum(dtype=np.int64)) if fired is not None else 0,
-                "spikes_unary": int(fired.sum(dtype=np.int64)) if fired is not None else 0,
+                "spikes_unary": int(np.abs(fired).sum(dtype=np.int64)) if fired is not None else 0,
                 "neurons_fired": int(np.count_nonzero(fired)) if fired is not None else 0,
             }
         )

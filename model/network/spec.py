@@ -3,10 +3,12 @@
 
 Every layer computes, per output channel and position, with exact integers,
 
-    acc = bias + sum over sources of W * code
-    n   = clip(acc >> shift, 0, groups)        (the spike count; the last layer gives acc itself)
+    acc = bias + sum over sources of W * value
+    v   = acc >> shift                          (the last layer gives acc itself)
+    n   = clip(v, low, groups)                  (a spike count; signed where low < 0)
+    n   = levels[number of thresholds <= v]     (instead, where the layer has a table, see `levels.py`)
 
-and then, where the layer has one, a pool over counts. See `spike_file.py` for its file.
+and then, where the layer has one, a pool over values. See `spike_file.py` for its file.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..system import parallel
 from . import fields
+from .image import Image as Image
+from .levels import Levels
 
 MAX_WEIGHT_BITS = 16
 MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
@@ -35,6 +39,18 @@ HASHED = 1 << 20  # integers that are hashed at a time
 def signed_bits(low: int, high: int) -> int:
     """The two's complement width that holds every integer in [low, high]."""
     return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
+
+
+def reach(source: Source, low: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest sum of W * value of every output channel, for values in low..top, low <= 0 <= top.
+
+    Integers of Python [channels]: no bias and no value is too large for them.
+    """
+    negative, positive = (
+        part(source.weights, 0).sum((1, 2, 3), dtype=np.int64).astype(object) for part in (np.minimum, np.maximum)
+    )
+    low, top = low << source.shift, top << source.shift
+    return negative * top + positive * low, positive * top + negative * low
 
 
 def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, int, int]:
@@ -139,7 +155,8 @@ class Layer:
 
     bias: int64 [channels]; shift: int8 [channels], theta of one count = 2**shift; groups: g, the most spikes a
     value can have, or 0 for the last layer, which does not fire; step: the real value of one count (or of one unit
-    of the accumulator in the last layer), kept for reports only.
+    of the accumulator in the last layer), kept for reports only. low: the least value, below 0 in signed counts.
+    levels: the table that the layer fires by, or None; groups and low are then its last and its first level.
     """
 
     name: str
@@ -149,6 +166,8 @@ class Layer:
     groups: int
     pool: Pool | None = None
     step: float = 1.0
+    low: int = 0
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -168,8 +187,18 @@ class Layer:
             raise OneSpikeError(f"Layer {self.name!r}: every shift must lie in 0..40.")
         if not 0 <= self.groups < 2**16:
             raise OneSpikeError(f"Layer {self.name!r}: groups must lie in 0..65535, not {self.groups}.")
-        if not self.fires and (self.pool is not None or self.shift.any()):
-            raise OneSpikeError(f"Layer {self.name!r} does not fire, so it can have neither a pool nor a shift.")
+        object.__setattr__(self, "low", fields.whole(self.low, f"Layer {self.name!r}: low"))
+        if self.low > 0:
+            raise OneSpikeError(f"Layer {self.name!r}: low, the least value, must lie in -65535..0, not {self.low}.")
+        if not self.fires and (self.pool is not None or self.shift.any() or self.low or self.levels is not None):
+            raise OneSpikeError(
+                f"Layer {self.name!r} does not fire, so it can have neither a pool nor a shift, low end or levels."
+            )
+        if self.levels is not None and (self.low, self.groups) != (self.levels.low, self.levels.top):
+            raise OneSpikeError(
+                f"Layer {self.name!r}: its levels lie in {self.levels.low}..{self.levels.top}, so low and groups must "
+                f"be these, not {self.low} and {self.groups}."
+            )
 
     @property
     def channels(self) -> int:
@@ -178,48 +207,6 @@ class Layer:
     @property
     def fires(self) -> bool:
         return self.groups > 0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Image:
-    """The input tensor: codes 0..2**bits - 1, with `x = code * scale + offset` per channel in the module's own scale.
-
-    pad_code: the code that padding of the first layer must hold, by default the one nearest to x = 0 in each channel
-    (a module that normalises its input itself pads with its mean).
-    """
-
-    shape: tuple[int, int, int]
-    bits: int = 8
-    scale: tuple[float, ...] = field(default=())
-    offset: tuple[float, ...] = field(default=())
-    pad_code: tuple[int, ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
-        object.__setattr__(self, "bits", fields.whole(self.bits, "The bits of a pixel"))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
-        if not 1 <= self.bits <= 8:
-            raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
-        channels = self.shape[0]
-        for name, default in (("scale", 1 / (2**self.bits - 1)), ("offset", 0.0)):
-            values = fields.reals(getattr(self, name), f"the image {name}") or (default,) * channels
-            if len(values) != channels or not all(math.isfinite(v) for v in values):
-                raise OneSpikeError(f"The image {name} must be {channels} finite numbers, not {values}.")
-            object.__setattr__(self, name, values)
-        if min(self.scale) <= 0:
-            raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
-        top = 2**self.bits - 1
-        nearest = (round(min(top, max(0, -o / s))) for s, o in zip(self.scale, self.offset, strict=True))
-        object.__setattr__(self, "pad_code", fields.wholes(self.pad_code, "the pad code") or tuple(nearest))
-        if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
-            raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
-
-    def quantise(self, images: Any) -> np.ndarray:
-        """Codes uint8 [N, C, H, W] of images, by the rule of `pixels.py`: integers are codes, floats are rounded."""
-        from .pixels import image_codes
-
-        return image_codes(self, images)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -299,30 +286,52 @@ class SpikeNet:
         return conv_shapes, shapes
 
     @functools.cached_property
-    def top_code(self) -> dict[str, int]:
-        """The largest code of every tensor: 2**bits - 1 for the image, g, or g times the window of a sum pool."""
-        top = {INPUT: 2**self.image.bits - 1}
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The least and the largest value of every tensor, at most 0 and at least 0: low and g, times the window of a
+        sum pool; 0 and 2**bits - 1 for the image.
+        """
+        found = {INPUT: (0, 2**self.image.bits - 1)}
         for layer in self.layers[:-1]:
             window = math.prod(layer.pool.kernel) if layer.pool is not None and layer.pool.kind == "sum" else 1
-            top[layer.name] = layer.groups * window
-        return top
+            found[layer.name] = layer.low * window, layer.groups * window
+        return found
+
+    @functools.cached_property
+    def by_name(self) -> dict[str, Layer]:
+        """The layer that makes each tensor."""
+        return {layer.name: layer for layer in self.layers}
+
+    def require_counts(self, what: str) -> None:
+        """OneSpikeError unless all layers fire counts from 0 to g; what: what needs that, to begin the sentence."""
+        for layer in self.layers:
+            if layer.low or layer.levels is not None:
+                kind = "signed counts" if layer.levels is None else "the levels of a table"
+                raise OneSpikeError(f"{what} needs counts from 0 to g, but layer {layer.name!r} fires {kind}.")
+
+    @functools.cached_property
+    def top_code(self) -> dict[str, int]:
+        """The largest value of every tensor."""
+        return {name: top for name, (_, top) in self.ranges.items()}
 
     def accumulator_range(self, layer: Layer) -> tuple[int, int]:
         """Proven bounds of every sum the layer can hold, with and without its bias, partial or complete.
 
-        A sum of any subset of the terms W * code, 0 <= code <= top, lies between the sum of the negative and the sum
-        of the positive W, each times top; the bias is added once.
+        A sum of any subset of the terms W * value, low <= value <= top, lies between the sums over all W of the least
+        and of the largest that each can give; the bias is added once.
         """
-        low = np.zeros(layer.channels, object)  # integers of Python: no bias and no code is too large for them
-        high = np.zeros(layer.channels, object)
+        low = high = np.zeros(layer.channels, object)
         for source in layer.sources:
-            for total, part in ((low, np.minimum), (high, np.maximum)):
-                sums = part(source.weights, 0).sum((1, 2, 3), dtype=np.int64).astype(object)
-                total += sums * (self.top_code[source.tensor] << source.shift)
+            least, most = reach(source, *self.ranges[source.tensor])
+            low, high = low + least, high + most
         return (
             int(min(low.min(), (low + layer.bias).min(), layer.bias.min())),
             int(max(high.max(), (high + layer.bias).max(), layer.bias.max())),
         )
+
+    def value_bits(self, tensor: str) -> int:
+        """Bits of a tensor's values as integers, with a sign where they have one."""
+        low, top = self.ranges[tensor]
+        return signed_bits(low, top) if low else top.bit_length()
 
     @functools.cached_property
     def accumulator_bits(self) -> int:

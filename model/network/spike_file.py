@@ -15,9 +15,11 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..system import bounded
 from ..system.files import write_atomically
+from .levels import Levels
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+COUNTS_VERSION = 1  # of networks whose layers all fire counts 0..g: what wrote it reads them, too
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
 
@@ -29,6 +31,10 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for index, layer in enumerate(net.layers):
         entry: dict[str, Any] = {"name": layer.name, "groups": layer.groups, "step": layer.step, "sources": []}
         entry["pool"] = dataclasses.asdict(layer.pool) if layer.pool is not None else None
+        if layer.levels is not None:
+            entry["levels"] = dataclasses.asdict(layer.levels)
+        elif layer.low:
+            entry["low"] = layer.low
         arrays[f"{index}.bias"], arrays[f"{index}.shift"] = layer.bias, layer.shift
         for position, source in enumerate(layer.sources):
             arrays[f"{index}.{position}.weights"] = source.weights
@@ -41,7 +47,9 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
-    manifest = {"format": "onespike", "version": FORMAT_VERSION, **geometry, "hash": net.hash, "meta": net.meta}
+    counts = all(layer.levels is None and not layer.low for layer in net.layers)
+    version = COUNTS_VERSION if counts else FORMAT_VERSION
+    manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     if len(text) > MOST_MANIFEST:
         raise OneSpikeError(
@@ -113,6 +121,9 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         pool = entry["pool"]
         if pool is not None:
             pool = Pool(kind=pool["kind"], **{key: tuple(pool[key]) for key in ("kernel", "stride", "padding")})
+        levels = entry.get("levels")
+        if levels is not None:
+            levels = Levels(tuple(levels["levels"]), tuple(levels["thresholds"]), levels["fraction"])
         layers.append(
             Layer(
                 name=entry["name"],
@@ -122,6 +133,8 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
                 groups=entry["groups"],
                 pool=pool,
                 step=entry["step"],
+                low=entry.get("low", 0) if levels is None else levels.low,
+                levels=levels,
             )
         )
     image = manifest["image"]

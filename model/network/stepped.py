@@ -36,6 +36,7 @@ class Stepped:
 
 def steps_of(net: SpikeNet) -> int:
     """T: the g that all firing layers must share."""
+    net.require_counts("The T-step network")
     groups = {layer.groups for layer in net.layers[:-1]}
     if len(groups) != 1:
         found = ", ".join(map(str, sorted(groups))) or "none"

@@ -10,7 +10,7 @@ from onespike.model.network.codes import MULTIPLES, Term, events, terms
 
 
 @pytest.mark.parametrize("multiples", MULTIPLES)
-@pytest.mark.parametrize("code", codes.CODES)
+@pytest.mark.parametrize("code", [code for code in codes.CODES if code != "levels"])
 @pytest.mark.parametrize("top", [1, 2, 3, 7, 8, 12, 15, 16, 31, 32, 255])
 def test_every_value_survives_and_its_events_add_up_to_it(code, top, multiples):
     top = min(top, 32) if code in ("unary", "psg") else top
@@ -27,6 +27,46 @@ def test_every_value_survives_and_its_events_add_up_to_it(code, top, multiples):
     np.testing.assert_array_equal(codes.additions(values, code, top, multiples), added)
     shifts = [term.shift for each in found for term in each]
     assert codes.largest_shift(code, top, multiples) == max(shifts)
+
+
+@pytest.mark.parametrize("multiples", MULTIPLES)
+@pytest.mark.parametrize(
+    "levels",
+    [
+        (0, 1),
+        tuple(range(16)),
+        tuple(range(-15, 1)),
+        (-8, -5, 0, 3, 10, 12, 160),
+        (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48),
+        (-640, -128, 0, 640),
+    ],
+)
+def test_every_level_survives_and_its_events_add_up_to_it(levels, multiples):
+    values = np.array(levels)
+    fields = codes.encode(values, "levels", levels[-1], levels)
+    assert fields[levels.index(0)] == 0 and len(set(fields.tolist())) == len(levels) and fields.max() < 16
+    np.testing.assert_array_equal(codes.decode(fields, "levels", 4, levels), values)
+    if any(codes.level_terms(level, multiples) is None for level in levels):
+        assert levels[-1] == 640 and 5 not in multiples
+        return
+    found = [events(int(field), "levels", 4, multiples, levels) for field in fields]
+    assert [sum(term.worth for term in each) for each in found] == list(levels)
+    np.testing.assert_array_equal(codes.spikes(values, "levels", 0, multiples, levels), [len(each) for each in found])
+    added = [sum(1 + (term.multiple > 1) for term in each) for each in found]
+    np.testing.assert_array_equal(codes.additions(values, "levels", 0, multiples, levels), added)
+    shifts = [term.shift for each in found for term in each]
+    assert codes.largest_shift("levels", 0, multiples, levels) == max(shifts) < codes.LEVEL_SHIFTS
+
+
+def test_levels_have_as_many_terms_as_a_digit_at_most():
+    one = [level for level in range(1, 129) if len(codes.level_terms(level, (1, 3, 5)) or (0, 0)) == 1]
+    assert one == sorted({m << s for m in (1, 3, 5) for s in range(8)} & set(range(129)))
+    assert codes.level_terms(43, (1, 3, 5)) == (Term(3, 0, False), Term(5, 3, False))
+    assert codes.level_terms(53, (1, 3, 5)) is not None and codes.level_terms(105, (1,)) is None
+    for multiples in MULTIPLES:
+        for level in range(-200, 201):
+            found = codes.level_terms(level, multiples)
+            assert found is None or (sum(t.worth for t in found) == level and len(found) <= codes.most_terms(multiples))
 
 
 @pytest.mark.parametrize("multiples", MULTIPLES)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from networks import random_network
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import golden
+from onespike.model.network.levels import Levels
 from onespike.model.network.operations import count as count_operations
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 from onespike.model.neurons.psg import psg
@@ -37,8 +38,11 @@ def naive(net: SpikeNet, image: np.ndarray) -> dict[str, np.ndarray]:
                                     else:
                                         code = net.image.pad_code[c] if source.tensor == INPUT else 0
                                     acc += (int(source.weights[channel, c, i, j]) << source.shift) * int(code)
-                    if layer.fires:
-                        acc = min(max(acc >> int(layer.shift[channel]), 0), layer.groups)
+                    if layer.levels is not None:
+                        at = acc >> int(layer.shift[channel])
+                        acc = layer.levels.levels[sum(threshold <= at for threshold in layer.levels.thresholds)]
+                    elif layer.fires:
+                        acc = min(max(acc >> int(layer.shift[channel]), layer.low), layer.groups)
                     out[channel, y, x] = acc
         if layer.pool is not None:
             rows, columns = layer.pool.windows(height, width)
@@ -97,12 +101,20 @@ def random_net(rng: np.random.Generator) -> SpikeNet:
             sides = (min(integer(1, 3), size[0]), min(integer(1, 3), size[1]))
             around = [integer(0, side - 1) for side in (sides[0], sides[0], sides[1], sides[1])]
             pool = Pool(kind=["max", "sum"][integer(0, 1)], kernel=sides, stride=pairs(1, 3), padding=tuple(around))
+        levels, (low, groups) = None, (-integer(0, 9) * integer(0, 1), integer(1, 17))
+        if integer(0, 2) == 0:
+            known = sorted({0, integer(1, 60), *rng.integers(low, 60, integer(0, 20)).tolist()})
+            thresholds = rng.choice(np.arange(-40, 200), len(known) - 1, replace=False)
+            levels = Levels(tuple(known), tuple(sorted(thresholds.tolist())))
+            low, groups = levels.low, levels.top
         layer = Layer(
             name=f"layer{index}",
             sources=tuple(source for source in sources if source is not None),
             bias=rng.integers(-1000, 1000, channels),
             shift=rng.integers(0, weight_bits + 2, channels),
-            groups=integer(1, 17),
+            groups=groups,
+            low=low,
+            levels=levels,
             pool=pool,
         )
         layers.append(layer)

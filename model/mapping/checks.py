@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine cannot run, whatever its size."""
+
+from __future__ import annotations
+
+from ...hw.config import EngineConfig
+from ..errors import OneSpikeError
+from ..network.spec import SpikeNet
+from .tables import MOST_TABLES
+
+
+def check(net: SpikeNet, config: EngineConfig) -> None:
+    """Raises OneSpikeError, by layer, for what no engine of this kind can run, whatever its size."""
+    _check_codes(net, config)
+    last = net.layers[-1]
+    if net.shapes[last.name][1:] != (1, 1):
+        raise OneSpikeError(
+            f"The last layer {last.name!r} gives a {net.shapes[last.name][1]}x{net.shapes[last.name][2]} map; the "
+            f"engine streams one logit per class, so end the network with a linear layer."
+        )
+    if config.code == "psg":
+        for layer in net.layers[:-1]:
+            if layer.groups != config.max_groups:
+                raise OneSpikeError(
+                    f"The psg code needs the same spike count in every layer; layer {layer.name!r} has "
+                    f"{layer.groups} groups, the engine {config.max_groups}. Use the radix or unary code."
+                )
+            if layer.pool is not None and layer.pool.kernel == (1, 1):
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the psg code cannot pool over 1x1 windows; use the radix or unary code."
+                )
+    for layer in net.layers:
+        pool = layer.pool
+        if pool is not None and pool.kind == "sum":
+            rows, columns = pool.windows(*net.conv_shapes[layer.name][1:])
+            if {len(r) for r in rows} != {pool.kernel[0]} or {len(c) for c in columns} != {pool.kernel[1]}:
+                raise OneSpikeError(
+                    f"Layer {layer.name!r}: the engine sums whole pooling windows only; drop the pool's padding or "
+                    f"ceil_mode."
+                )
+
+
+def _check_codes(net: SpikeNet, config: EngineConfig) -> None:
+    """Whether the engine's code can hold values that are not counts from 0 on; how, says `storage.py`."""
+    if config.code != "radix":
+        net.require_counts(f"An engine with the {config.code} code")
+    different = {layer.levels for layer in net.layers if layer.levels is not None}
+    if len(different) > MOST_TABLES:
+        raise OneSpikeError(
+            f"The layers have {len(different)} different tables of levels, more than the {MOST_TABLES} that an engine "
+            f"can hold; convert with the same levels for more layers."
+        )
