@@ -279,8 +279,8 @@ def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
         type=levels,
         default="uniform",
         metavar="L",
-        help="that a value can have: uniform, 0..G in steps of one (default); short, 16 that are one event each; or a list "
-        "such as 1,2,3,4,6,8,12,16",
+        help="that a value can have: uniform, 0..G in steps of one (default); short, 16 that are one event each; or a "
+        "list such as 1,2,3,4,6,8,12,16",
     )
     parser.add_argument("--groups", type=groups if auto else number(1, 255), default=8, metavar="G", help=what)
     parser.add_argument(
