@@ -9,17 +9,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bank_cases import CONFIG, random_case
-from blocks import pattern, preload, random_bits, random_mapping
+from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, stride_layout
-from onespike.hw.engine.fire import FIRE_LATENCY
+from onespike.hw.engine.fire import fire_latency
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
+from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.cost.cycles import predict
 from onespike.model.machine.bank import Job, bank
-from onespike.model.machine.fetch import Command, Stride
+from onespike.model.machine.fetch import Command, Stride, Terms
 from onespike.model.machine.walk import records, tables, walk
 from onespike.model.mapping.images import memory_images
 from onespike.model.network.codes import MULTIPLES, decode, encode
@@ -34,8 +34,8 @@ class Harness(wiring.Component):
     were taken.
     """
 
-    def __init__(self, config: EngineConfig, memory: list[int], weights: list[list[int]], grants: list[int], pace=1):
-        self.config, self.memory, self.grants, self.pace = config, memory, grants, pace
+    def __init__(self, config: EngineConfig, memory, weights, grants: list[int], pace=1, tables: Terms = ()):
+        self.config, self.memory, self.grants, self.pace, self.tables = config, memory, grants, pace, tables
         mask = (1 << config.weight_bits) - 1
         self.rows = [sum((w & mask) << i * config.weight_bits for i, w in enumerate(row)) for row in weights]
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
@@ -62,6 +62,8 @@ class Harness(wiring.Component):
         take = (pause == 0) & ((step != 0) | (dut.full & pattern(m, "grants", self.grants)))
         release = release_step(self.config) if self.pace == 1 else steps - 1
         filled = spikes & weights
+        if self.tables:
+            filled = filled & fill_terms(m, dut.terms, self.tables, self.config.multiples)
         m.d.comb += [
             dut.strides.eq(self.strides),
             dut.commands.payload.eq(self.commands.payload),
@@ -88,11 +90,11 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **options):
+def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, tables=(), **options):
     """The sums of every job, and the stamps of everything else."""
-    jobs = bank(config, commands, strides, memory, weights)
+    jobs = bank(config, commands, strides, memory, weights, tables)
     stamps = run_stream(
-        Harness(config, memory, weights, list(grants), pace),
+        Harness(config, memory, weights, list(grants), pace, tables),
         {"commands": [command._asdict() for command in commands]},
         {
             "shown": len(jobs) * config.drain_steps,
@@ -101,7 +103,7 @@ def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **opti
             "fulls": len(jobs),
             "releases": len(jobs),
         },
-        fixed={"strides": [stride._asdict() for stride in strides]},
+        fixed={"strides": [stride.fields(config) for stride in strides]},
         stamps=True,
         limit=40000,
         **options,
@@ -184,6 +186,30 @@ def test_every_value_of_every_code(code, digits, log2_field, multiples):
     assert stamps["totals"][-1].payload.read == np.count_nonzero(worth)
 
 
+@pytest.mark.parametrize("multiples", MULTIPLES)
+@pytest.mark.parametrize("word_bits", [16, 32])
+def test_tables(multiples, word_bits):
+    """Sources of two tables and of digits in turn, shifted: every field adds the terms that its table has."""
+    config = dataclasses.replace(CONFIG, multiples=multiples, word_bits=word_bits, tables=2, max_shift=9, segments=3)
+    rng = random.Random(word_bits)
+    tables = random_terms(rng, 2, multiples)
+    memory = [rng.getrandbits(word_bits) & rng.getrandbits(word_bits) for _ in range(config.spike_depth)]
+    weights = [[rng.randrange(-16, 16) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
+    strides = [Stride(3, 8, 2, DIGITS_LEVELS, shift, table) for table, shift in ((1, 2), (0, 0))]
+    strides.append(Stride(2, 9, 2, DIGITS_TWOS, 1))
+    commands = [
+        Command(rng.randrange(30), rng.randrange(40), rng.randrange(4), rng.randrange(3), i % 3, rng.random() < 0.5)
+        for i in range(40)
+    ]
+    commands.append(Command(0, 0, 0, 0, 0, True))
+    case = (config, commands, strides, memory, weights)
+    golden = bank(*case, tables)
+    sums, stamps = rtl(*case, tables=tables, grants=random_bits(rng, 900, 0.4), stall=0.3)
+    assert sums == [job.sums for job in golden]
+    total = stamps["totals"][-1].payload
+    assert (total.event, total.read) == (sum(j.events for j in golden), sum(j.reads for j in golden))
+
+
 def cycle_case(seed: int):
     """A random network on one bank, and one image of random fields."""
     rng = random.Random(seed)
@@ -228,7 +254,7 @@ def test_cycles_of_a_layer(seed):
         assert sums == [job.sums for job in bank(config, commands, record.strides, memory, weights)]
         start = stamps["commands"][0].cycle - SEQUENCER_LATENCY  # the layer's first cycle
         total = stamps["totals"][-1].payload
-        tail = drain_latency(config) + FIRE_LATENCY + pace  # from the last choice of lanes to the last result
+        tail = drain_latency(config) + fire_latency(config) + pace  # from the last choice of lanes to the last result
         cycles = stamps["shown"][-1].cycle - 1 - start + tail + 1
         counted = (cycles, total.event, total.empty, total.waiting)
         assert counted == (expected.cycles, expected.event, expected.empty, expected.waiting), layer.layer.name
