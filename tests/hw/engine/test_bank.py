@@ -169,16 +169,21 @@ def test_random(seed):
     ],
 )  # fmt: skip
 def test_every_value_of_every_code(code, digits, log2_field, multiples):
-    """Words of random fields, and small fields in all values: what each adds is what its code says it is worth."""
+    """Every digit at every place of a word, in random company: what each word adds is what its code says it is worth.
+
+    Digits of four bits, but all 8 bits of a field whose digits carry.
+    """
     config = EngineConfig(
         lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=24, max_shift=15, multiples=multiples,
         spike_depth=256,
     )  # fmt: skip
     width, rng = 1 << log2_field, random.Random(log2_field)
-    fields = [[min(v, (1 << width) - 1) if i == 0 else rng.getrandbits(width) for i in range(16 // width)]
-              for v in range(256)]  # fmt: skip
-    memory = [sum(field << i * width for i, field in enumerate(word)) for word in fields]
-    commands = [Command(i, 0, 0, 0, 0, True) for i in range(256)]
+    digit, count = (8, 256) if log2_field == 3 and code != "radix" else (4, 64)
+    times = [count >> digit] * (1 << digit)
+    places = [rng.sample(range(1 << digit), count, counts=times) for _ in range(16 // digit)]
+    memory = [sum(value << i * digit for i, value in enumerate(word)) for word in zip(*places, strict=True)]
+    fields = [[word >> i & (1 << width) - 1 for i in range(0, 16, width)] for word in memory]
+    commands = [Command(i, 0, 0, 0, 0, True) for i in range(count)]
     weights = [[rng.randrange(-8, 8)] for _ in range(16)]
     sums, stamps = rtl(config, commands, [Stride(0, 0, log2_field, digits)], memory, weights)
     worth = decode(np.array(fields), code, width)
