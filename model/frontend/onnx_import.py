@@ -205,7 +205,7 @@ class _Front:
         if graph.image is None:
             images = fed = rng.normal(size=(self.sizes[0], *graph.shape))
         else:
-            codes = rng.integers(0, 2**graph.image.bits, (self.sizes[0], *graph.shape))
+            codes = rng.integers(graph.image.first, 2**graph.image.bits, (self.sizes[0], *graph.shape))
             column = (1, -1, 1, 1)
             images = codes * np.reshape(graph.image.scale, column) + np.reshape(graph.image.offset, column)
             fed = images if declared is None else codes.astype(np.float64)

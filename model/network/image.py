@@ -19,6 +19,7 @@ class Image:
 
     pad_code: the code that padding of the first layer must hold, by default the one nearest to x = 0 in each channel
     (a module that normalises its input itself pads with its mean).
+    first: the least code that real numbers are rounded to: 1 where a narrow quantiser, -127..127, leaves code 0 unused.
     """
 
     shape: tuple[int, int, int]
@@ -26,6 +27,7 @@ class Image:
     scale: tuple[float, ...] = field(default=())
     offset: tuple[float, ...] = field(default=())
     pad_code: tuple[int, ...] = field(default=())
+    first: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
@@ -40,6 +42,9 @@ class Image:
             if len(values) != channels or not all(math.isfinite(v) for v in values):
                 raise OneSpikeError(f"The image {name} must be {channels} finite numbers, not {values}.")
             object.__setattr__(self, name, values)
+        object.__setattr__(self, "first", fields.whole(self.first, "The first code of the image"))
+        if not 0 <= self.first < 2**self.bits - 1:
+            raise OneSpikeError(f"The first code of the image must lie in 0..{2**self.bits - 2}, not {self.first}.")
         if min(self.scale) <= 0:
             raise OneSpikeError(f"The image scale must be positive, not {self.scale}.")
         top = 2**self.bits - 1

@@ -61,7 +61,7 @@ def image_codes(image: Image, images: Any) -> np.ndarray:
 def nearest_codes(image: Image, values: np.ndarray) -> np.ndarray:
     """Codes uint8 of floats [N, C, H, W] in the module's own scale, rounded to nearest and clipped, unchecked."""
     scale, offset = (np.array(numbers).reshape(1, -1, 1, 1) for numbers in (image.scale, image.offset))
-    return np.clip(np.rint((values - offset) / scale), 0, 2**image.bits - 1).astype(np.uint8)
+    return np.clip(np.rint((values - offset) / scale), image.first, 2**image.bits - 1).astype(np.uint8)
 
 
 def real_values(image: Image, images: Any) -> np.ndarray:

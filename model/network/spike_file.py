@@ -41,13 +41,16 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             keys = ("tensor", "stride", "padding", "dilation", "shift")
             entry["sources"].append({key: getattr(source, key) for key in keys})
         layers.append(entry)
-    return {"image": dataclasses.asdict(net.image), "layers": layers, "weight_bits": net.weight_bits}, arrays
+    image = dataclasses.asdict(net.image)
+    if not net.image.first:
+        del image["first"]
+    return {"image": image, "layers": layers, "weight_bits": net.weight_bits}, arrays
 
 
 def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
-    counts = all(layer.levels is None and not layer.low for layer in net.layers)
+    counts = not net.image.first and all(layer.levels is None and not layer.low for layer in net.layers)
     version = COUNTS_VERSION if counts else FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()

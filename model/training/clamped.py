@@ -90,7 +90,8 @@ class ClampQuantised(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W] in the module's own scale."""
         pixels = (images - self.offset.view(1, -1, 1, 1)) / self.scale.view(1, -1, 1, 1)
-        codes = {INPUT: pixels.round().clamp(0, 2**self.conversion.image.bits - 1).float()}
+        image = self.conversion.image
+        codes = {INPUT: pixels.round().clamp(image.first, 2**image.bits - 1).float()}
         worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
         for index, node in enumerate(self.nodes):
             source = node.terms[0].tensor
