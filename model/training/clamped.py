@@ -9,6 +9,7 @@ outside (value-range encoding, Yan, Zhou and Wong); the steps learn as in LSQ (E
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..convert.exact import common_factor
 from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
 from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
+from .events import Price, fire, pay
 
 
 class ClampQuantised(nn.Module):
@@ -28,11 +30,17 @@ class ClampQuantised(nn.Module):
 
     Tensors hold codes (counts), as in the hardware; what a count is worth sits in the weights that read it. Sums are
     multiples of 2**-k below 2**24, so that float32 holds them exactly: the codes equal those of the golden model, and
-    the logits are its integers times the last layer's step.
+    the logits are its integers times the last layer's step. Weights of zero stay zero: kernels of grouped layers and of
+    shortcuts are mostly such, and the engine will skip them.
+
+    prices: of tensors, by name; `cost` is then what the last images cost, in events per MAC, those of the image left
+    out.
     """
 
-    def __init__(self, conversion: Conversion) -> None:
+    def __init__(self, conversion: Conversion, prices: Mapping[str, Price] | None = None) -> None:
         super().__init__()
+        self.prices = dict(prices or {})
+        self.cost = torch.zeros(())
         self.conversion = conversion
         self.nodes = conversion.graph.nodes
         self.norms = [[_norms(term.weights) for term in node.terms] for node in self.nodes]
@@ -43,6 +51,7 @@ class ClampQuantised(nn.Module):
             )
             for node, norms in zip(self.nodes, self.norms, strict=True)
         )
+        self.live = [[torch.tensor(term.weights != 0) for term in node.terms] for node in self.nodes]
         # A bias learns in units of its channel's clip level, a weight in units of its channel's kernel.
         self.levels = [
             _power_of_two(conversion.steps[n.name] * conversion.groups[n.name])
@@ -81,7 +90,8 @@ class ClampQuantised(nn.Module):
     def kernels(self, index: int) -> list[Tensor]:
         """The weights of a node's terms, in the scale of the float network."""
         parameters = cast(nn.ParameterList, self.weights[index])
-        return [w * norm.view(-1, 1, 1, 1) for w, norm in zip(parameters, self.norms[index], strict=True)]
+        norms = [norm.view(-1, 1, 1, 1) for norm in self.norms[index]]
+        return [w * norm * live for w, norm, live in zip(parameters, norms, self.live[index], strict=True)]
 
     def bias(self, index: int) -> Tensor:
         """The bias of a node, in the scale of the float network."""
@@ -93,24 +103,32 @@ class ClampQuantised(nn.Module):
         image = self.conversion.image
         codes = {INPUT: pixels.round().clamp(image.first, 2**image.bits - 1).float()}
         worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
+        costs = []
         for index, node in enumerate(self.nodes):
-            source = node.terms[0].tensor
+            source, price = node.terms[0].tensor, self.prices.get(node.name)
+            maximum = node.pool if node.pool is not None and node.pool.kind == "max" else None
             if node.exact:
                 base = self.pad_code if source == INPUT else None
                 kernel = torch.tensor(node.terms[0].weights, dtype=torch.float32)
                 counts = convolved(codes[source], kernel, node.terms[0], base)
+                counts = counts if maximum is None else pooled(counts, maximum)
                 worth[node.name], offsets[node.name] = worth[source], offsets[source] * summed(node)
             else:
                 step = self.step(index)
                 sums = self._sums(index, codes, worth, offsets, step)
                 if not node.fires:
+                    self.cost = torch.stack(costs).sum() if costs else torch.zeros(())
                     return sums.flatten(1)
-                counts = _pass(sums, sums.floor()).clamp(0, self.conversion.groups[node.name])
+                # Counting is monotone: the count of the maximum is the maximum of the counts.
+                sums = sums if maximum is None else pooled(sums, maximum)
+                counts, cost = fire(sums, self.conversion.groups[node.name], price if node.pool is maximum else None)
+                costs.append(cost)
                 worth[node.name], offsets[node.name] = step, torch.zeros_like(step)
-            if node.pool is not None:
+            if node.pool is not maximum and node.pool is not None:
                 counts = pooled(counts, node.pool)
-                if node.pool.kind == "sum":
-                    offsets[node.name] = offsets[node.name] * (node.pool.kernel[0] * node.pool.kernel[1])
+                offsets[node.name] = offsets[node.name] * (node.pool.kernel[0] * node.pool.kernel[1])
+            if price is not None and (node.exact or node.pool is not maximum):
+                costs.append(pay(counts, price))
             codes[node.name] = counts
         raise AssertionError("the last node does not fire")
 
@@ -125,12 +143,14 @@ class ClampQuantised(nn.Module):
             bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
         bias = bias / step
         unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
-        total = _pass(bias, ((bias * unit + half).round()) / unit).float().view(1, -1, 1, 1)
+        total = None
+        bias = _pass(bias, ((bias * unit + half).round()) / unit).float()
         for weights, term, lift in zip(real, node.terms, lifts, strict=True):
             scale = (unit / 2**lift).view(-1, 1, 1, 1)
             rounded = _pass(weights, (weights * scale).round() / scale).float()
             base = self.pad_code if term.tensor == INPUT else None
-            total = total + convolved(codes[term.tensor], rounded, term, base)
+            part = convolved(codes[term.tensor], rounded, term, base, bias if total is None else None)
+            total = part if total is None else total + part
         return total
 
     def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:
@@ -169,21 +189,24 @@ class FloatGraph(nn.Module):
         self.nodes = conversion.original.nodes
         self.pad = torch.tensor(conversion.original.pad, dtype=torch.float32).view(1, -1, 1, 1)
         self.weights = [[torch.tensor(t.weights, dtype=torch.float32) for t in node.terms] for node in self.nodes]
-        self.biases = [torch.tensor(node.bias, dtype=torch.float32).view(1, -1, 1, 1) for node in self.nodes]
+        self.biases = [torch.tensor(node.bias, dtype=torch.float32) for node in self.nodes]
 
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W]."""
         tensors = {INPUT: images}
         for node, weights, bias in zip(self.nodes, self.weights, self.biases, strict=True):
-            value = bias
+            value = None
             for term, kernel in zip(node.terms, weights, strict=True):
                 base = self.pad if term.tensor == INPUT else None
-                value = value + convolved(tensors[term.tensor], kernel, term, base)
+                part = convolved(tensors[term.tensor], kernel, term, base, bias if value is None else None)
+                value = part if value is None else value.add_(part)
+            assert value is not None
             if node.fires:
                 if node.staircase is not None:
                     value = climbed(value, node.staircase)
                 elif not node.exact:
-                    value = value.clamp(0, node.ceiling)
+                    value = value.clamp_(0, node.ceiling)
                 value = pooled(value, node.pool) if node.pool is not None else value
             tensors[node.name] = value
         return tensors[self.nodes[-1].name].flatten(1)
@@ -212,13 +235,29 @@ def climbed(value: Tensor, staircase: Staircase) -> Tensor:
     return rounded[staircase.rounding].clamp(0, staircase.groups) * step
 
 
-def convolved(tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None) -> Tensor:
-    """One term; the image's padding holds `base`."""
+def _diagonal(term: Term) -> bool:
+    """Whether the term scales the tensor's channels one by one."""
+    return (
+        term.whole
+        and term.weights.shape[0] == term.weights.shape[1]
+        and not np.any(term.weights[:, :, 0, 0] * (1 - np.eye(len(term.weights))))
+    )
+
+
+def convolved(
+    tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """One term, with a bias [channels]; the image's padding holds `base`."""
     top, bottom, left, right = term.padding
+    if base is None and (top, left) == (bottom, right):
+        if _diagonal(term):
+            part = tensor * weights.diagonal()[0, 0].view(1, -1, 1, 1)
+            return part if bias is None else part + bias.view(1, -1, 1, 1)
+        return F.conv2d(tensor, weights, bias, term.stride, (top, left), term.dilation)
     if any(term.padding):
         around = (left, right, top, bottom)
         tensor = F.pad(tensor, around) if base is None else F.pad(tensor - base, around) + base
-    return F.conv2d(tensor, weights, None, term.stride, 0, term.dilation)
+    return F.conv2d(tensor, weights, bias, term.stride, 0, term.dilation)
 
 
 def pooled(counts: Tensor, pool: Pool) -> Tensor:

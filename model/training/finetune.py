@@ -22,6 +22,7 @@ from ..errors import OneSpikeError
 from ..network.judge import judge
 from .clamped import ClampQuantised, FloatGraph
 from .data import Dataset
+from .events import prices
 from .train import Training, fit, wrong
 
 
@@ -37,6 +38,7 @@ def finetune(
     distil: float = 0.5,
     temperature: float = 1.0,
     mix: float = 0.0,
+    events: float = 0.0,
     seed: int = 0,
     checkpoints: str | Path | None = None,
     progress: bool = True,
@@ -49,8 +51,10 @@ def finetune(
     temperature: what both logits are divided by before they are compared. mix: blend every image with another one, up
     to this share (Zhang et al., arXiv 1710.09412); only the float network can answer for such images, so that distil
     must be 1. They show more of the float network's function than the images that it has learned by heart.
-    checkpoints: a folder that keeps the state after every epoch, so that the same call goes on after a break. Equal
-    seeds give equal networks on the same machine and number of threads. Raises OneSpikeError as `prepare` does.
+    events: weight in the loss of the events that the engine makes per dense MAC, as `operations.count` counts them
+    with all multiples: fewer cycles for some accuracy. checkpoints: a folder that keeps the state after every epoch, so
+    that the same call goes on after a break. Equal seeds give equal networks on the same machine and number of threads.
+    Raises OneSpikeError as `prepare` does.
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
@@ -65,9 +69,11 @@ def finetune(
         raise OneSpikeError(f"temperature must be positive, not {temperature}.")
     if mix and distil != 1:
         raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
+    if not events >= 0 or events == float("inf"):
+        raise OneSpikeError(f"events must be a finite weight of at least 0, not {events}.")
     check_images(data.images, network.image)
     judge(network.net.output, data.labels, repr(data.name))
-    model, teacher = ClampQuantised(network), FloatGraph(network)
+    model, teacher = ClampQuantised(network, prices(network.net) if events else None), FloatGraph(network)
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         one = logits.shape[1] == 1
@@ -80,15 +86,19 @@ def finetune(
         elif answers is not None:
             likely = (logits / temperature).log_softmax(1)
             found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
-        return found
+        return found + events * model.cost if events else found
 
     plan = Training(
         epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, mix=mix, seed=seed
     )
     checkpoint = None
     if checkpoints is not None:
-        digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature]).encode())
+        digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature, events]).encode())
         digest.update(data.images.tobytes() + data.labels.tobytes())
         checkpoint = Path(checkpoints) / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
-    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress)
+
+    def note() -> str:
+        return f", {float(model.cost.detach()):.3f} hidden events per MAC" if events else ""
+
+    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress, note=note)
     return model.result()

@@ -92,9 +92,11 @@ def fit(
     *,
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    note: Callable[[], str] = str,
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
 
+    note: what the progress says beside the share of right answers, asked after every epoch.
     checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
     weights as without a break; its name must tell settings and data apart. It is removed at the end.
     """
@@ -127,7 +129,7 @@ def fit(
                 schedule.step()
                 right += int((decided(logits) == labels).sum())
                 bar.advance(task)
-            bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right")
+            bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right{note()}")
             if checkpoint is not None:
                 _keep(checkpoint, epoch + 1, module, optimiser, schedule, generator)
     if checkpoint is not None:

@@ -12,9 +12,12 @@ from rich.console import Console
 from .. import figures, tables
 from ..model.convert.converter import image_of
 from ..model.errors import OneSpikeError
+from ..model.network import operations
 from ..model.training.data import Dataset, in_scale, load, load_images
 from ..progress import Progress
 from .graphs import convert, read_graph
+
+COUNTED = 64  # calibration images that events are counted on
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
@@ -34,12 +37,18 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             conversion = finetune(
                 conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
                 flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
-                checkpoints=args.output.parent / ".onespike-cache",
+                events=args.events, checkpoints=args.output.parent / ".onespike-cache",
             )  # fmt: skip
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
     result |= {"finetune_seconds": progress.seconds["finetune"]} if "finetune" in progress.seconds else {}
     console.print(tables.network(result))
+    if args.events and images is not None:
+        counted = operations.count(conversion.net, images[:COUNTED])
+        result["events_per_mac"] = counted.events_radix / counted.dense_macs
+        console.print(
+            f"{result['events_per_mac']:.3f} events per dense MAC, those of pixels included ({counted.images} images)."
+        )
     console.print(f"Written to {args.output}.", soft_wrap=True)
     for note in conversion.notes:
         console.print(f"Note: {note}", soft_wrap=True)
@@ -48,6 +57,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
 
 def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
     """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
+    if args.events and not args.finetune:
+        raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
     if not args.model.is_file():
         raise OneSpikeError(f"Cannot read {args.model}: no such file.")
     if args.calibration is None:

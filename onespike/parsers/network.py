@@ -167,6 +167,13 @@ def add_convert(command: Command) -> None:
         metavar="SHARE",
         help="blend every image with another one, up to this share; needs --distil 1 (default: 0)",
     )
+    tune.add_argument(
+        "--events",
+        type=options.number(0, 1e6, float),
+        default=0.0,
+        metavar="WEIGHT",
+        help="of the events per dense MAC in the loss: fewer cycles for some accuracy (default: 0; try 10)",
+    )
     options.add_quantiser(convert, auto=True)
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)

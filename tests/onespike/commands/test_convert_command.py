@@ -65,6 +65,10 @@ def test_fine_tuning(made):
     assert after != before
     assert main(command(made, *options, *tuning)) == 0
     assert SpikeNet.load(made / "net.spike").hash == after
+    priced = (*tuning, "--events", "10", "--json", str(made / "priced.json"))
+    assert main(command(made, *options, *priced)) == 0
+    assert SpikeNet.load(made / "net.spike").hash != after
+    assert 0 < json.loads((made / "priced.json").read_text())["events_per_mac"] < 3
 
 
 def test_mistakes(capsys, made):
@@ -74,6 +78,8 @@ def test_mistakes(capsys, made):
         f"{weights} holds weights alone; name the network that they are for with --network.",
         *command(made),
     )
+    alone = "--events prices the events of fine-tuning; give --finetune EPOCHS as well."
+    fails(capsys, alone, *command(made), "--events", "1")
     np.save(made / "plain.npy", np.zeros((4, 1, 28, 28), np.float32))
     fails(
         capsys,

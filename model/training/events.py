@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts with a gradient, and a price on the events that the engine makes of them.
+
+Forward, the price is what `operations.count` counts: events of every value (codes.py, multiples 1, 3 and 5) times the
+output channels and taps that read it, per dense MAC. Backward, the events of whole counts are joined by straight lines:
+a value between 0 and 1 is drawn to 0, one between 6 and 7 to 6, one between 7 and 8 to 8, where 7 takes two events, 6
+and 8 one. Values in between counts are as frequent as those that rounding takes from one to the other, so that slope is
+what the events change by on the mean, when sums move by little.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..network import codes as coding
+from ..network.operations import cover, dense_macs
+from ..network.spec import INPUT, SpikeNet
+
+PART = 4  # of a batch's images, one in so many is priced: a good estimate for a quarter of the work
+
+
+class Price:
+    """Events per dense MAC of one tensor's counts.
+
+    shares: float32 [H, W], what one event of an image's value adds to events per MAC. table: events of the counts
+    0..top; slopes: by which they change from one count to the next, 0 below 0 and from the top on, for counts -1..top.
+    """
+
+    def __init__(self, shares: np.ndarray, top: int) -> None:
+        table = coding.spikes(np.arange(top + 1), "radix", top, coding.MULTIPLES[-1])
+        self.top = top
+        self.shares = torch.tensor(shares, dtype=torch.float32)
+        self.table = torch.tensor(table, dtype=torch.float32)
+        self.slopes = torch.tensor([0, *np.diff(table), 0], dtype=torch.float32)
+
+    def events(self, counts: Tensor) -> Tensor:
+        """Events per MAC of whole counts [N, C, H, W], the mean over the images."""
+        found = self._looked_up(self.table, counts)
+        return (found.sum((0, 1)) * self.shares).sum() / len(counts)
+
+    def slope(self, real: Tensor) -> Tensor:
+        """How `events` change with each of the values [N, C, H, W], in counts that need not be whole."""
+        found = self._looked_up(self.slopes, real.floor().clamp_(-1, self.top).add_(1))
+        return found.mul_(self.shares / len(real))
+
+    @staticmethod
+    def _looked_up(table: Tensor, index: Tensor) -> Tensor:
+        """table[index], in the memory format of the networks' tensors."""
+        flat = index.permute(0, 2, 3, 1)
+        return table.index_select(0, flat.reshape(-1).int()).view(flat.shape).permute(0, 3, 1, 2)
+
+
+def prices(net: SpikeNet) -> dict[str, Price]:
+    """The price of every tensor but the image, whose events training cannot change."""
+    macs = sum(dense_macs(net, layer) for layer in net.layers)
+    shares = {name: np.zeros(shape[1:]) for name, shape in net.shapes.items()}
+    for layer in net.layers:
+        _, height, width = net.conv_shapes[layer.name]
+        for source in layer.sources:
+            top, _, left, _ = source.padding
+            (_, _, *kernel), (rows, columns) = source.weights.shape, shares[source.tensor].shape
+            tall = cover(rows, kernel[0], np.arange(height) * source.stride[0] - top, source.dilation[0])
+            wide = cover(columns, kernel[1], np.arange(width) * source.stride[1] - left, source.dilation[1])
+            shares[source.tensor] += layer.channels * np.outer(tall, wide)
+    read = [name for name, share in shares.items() if name != INPUT and share.any()]
+    return {name: Price(shares[name] / macs, net.top_code[name]) for name in read}
+
+
+class _Fire(torch.autograd.Function):
+    """Counts of sums, and what they cost. The gradient is 1 inside the clamp, 0 outside."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, groups: int, price: Price | None) -> tuple[Tensor, Tensor]:
+        floored = sums.floor()
+        counts = floored.clamp(0, groups)
+        inside = floored.eq_(counts)
+        if price is None:
+            ctx.save_for_backward(inside)
+            return counts, sums.new_zeros(())
+        priced = -(-len(sums) // PART)
+        ctx.save_for_backward(inside, price.slope(sums[:priced] - 0.5))  # counts change at whole sums
+        return counts, price.events(counts[:priced])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, counts: Tensor, cost: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        inside, *slope = ctx.saved_tensors
+        found = counts * inside
+        if slope:
+            found[: len(slope[0])].addcmul_(slope[0], cost)
+        return found, None, None
+
+
+class _Pay(torch.autograd.Function):
+    """What whole counts cost, with the mean slope on both sides of each."""
+
+    @staticmethod
+    def forward(ctx: Any, counts: Tensor, price: Price) -> Tensor:
+        priced = counts[: -(-len(counts) // PART)]
+        slope = torch.zeros_like(counts)
+        slope[: len(priced)] = (price.slope(priced) + price.slope(priced - 1)) / 2
+        ctx.save_for_backward(slope)
+        return price.events(priced)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cost: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return ctx.saved_tensors[0] * cost, None
+
+
+def fire(sums: Tensor, groups: int, price: Price | None = None) -> tuple[Tensor, Tensor]:
+    """Counts clip(floor(sums), 0, groups) [N, C, H, W] with the gradient of the clip, and their events per MAC."""
+    return _Fire.apply(sums, groups, price)
+
+
+def pay(counts: Tensor, price: Price) -> Tensor:
+    """Events per MAC of whole counts [N, C, H, W], such as the sums of a pool."""
+    return _Pay.apply(counts, price)
