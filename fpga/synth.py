@@ -28,7 +28,7 @@ from ..model.system.files import require_room, write_atomically
 from ..model.system.locks import in_turn
 from ..model.system.processes import run
 from ..model.targets import Family, Target, find_target
-from .output_registers import merge_file
+from .repack import STEPS, repack
 
 NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"
@@ -229,14 +229,15 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
 
 def recipe(family: Family, top: str) -> str:
     """What `write_netlist` does, as a text for the keys of caches."""
-    return family.synthesis(top, NETLIST) + ("; output registers" if family.output_registers else "")
+    steps = [step.__name__ for step in STEPS] if family.repacked else []
+    return "; ".join([family.synthesis(top, NETLIST), *steps])
 
 
 def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
     """Synthesise what the command `read` reads to the netlist that the router takes, NETLIST in the directory."""
     run_yosys(read, family.synthesis(top, NETLIST), directory)
-    if family.output_registers:
-        merge_file(directory / NETLIST)
+    if family.repacked:
+        repack(directory / NETLIST)
 
 
 def routing(part: Target, directory: Path, frequency: float, seed: int) -> list[str]:
