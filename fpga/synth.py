@@ -240,14 +240,20 @@ def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
         repack(directory / NETLIST)
 
 
-def routing(part: Target, directory: Path, frequency: float, seed: int) -> list[str]:
-    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json."""
+def routing(
+    part: Target, directory: Path, frequency: float, seed: int, *, options: tuple[str, ...] = (), name: str = ""
+) -> list[str]:
+    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json.
+
+    options: more of them; name: what the names of log and report begin with.
+    """
     family = part.family
     found = cells(directory)
     luts = sum(number * family.cells.get(name, (0, 0))[0] for name, number in found.items())
     crowded = part.routing(found.get(family.block_rams, 0), luts)
-    command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, "--freq", f"{frequency:.6g}"]
-    command += ["--seed", str(seed), "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "-q"]
+    command = [find_tool(family.router), *part.part, *crowded, *options, "--json", NETLIST]
+    command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
+    command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
     return command
 
 
