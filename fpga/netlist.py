@@ -47,7 +47,8 @@ def netlist(
             write_netlist(f"read_verilog {blank}onespike.v", part, TOP, directory)
             write = f"read_json {NETLIST}; write_verilog -noattr -noexpr unfinished.v"
             run_tool([find_tool("yosys"), "-q", "-l", "write.log", "-p", write], directory, "write.log")
-            (directory / "unfinished.v").rename(directory / "netlist.v")
+            text = (directory / "unfinished.v").read_text()
+            write_atomically(directory / "netlist.v", re.sub(r"\.(COUT|S0|S1)\(1'hx\)", r".\1()", text))
     return {"netlist.v": (directory / "netlist.v").read_text(), "cells.v": cell_models(family)}
 
 

@@ -8,13 +8,9 @@ where it does nothing but follow the memory: same clock, no reset, zero at power
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from ..model.system.files import write_atomically
 
 WIDE = 36  # at this width port A writes and port B reads, with the outputs of both
 
@@ -35,15 +31,6 @@ def merge_output_registers(netlist: dict[str, Any]) -> int:
     nowhere else.
     """
     return sum(_merge(module) for module in netlist["modules"].values())
-
-
-def merge_file(path: Path) -> int:
-    """The same for a netlist in a file, which is replaced."""
-    netlist = json.loads(path.read_text())
-    merged = merge_output_registers(netlist)
-    if merged:
-        write_atomically(path, json.dumps(netlist))
-    return merged
 
 
 def _merge(module: dict[str, Any]) -> int:

@@ -28,7 +28,7 @@ from ..model.system.files import require_room, write_atomically
 from ..model.system.locks import in_turn
 from ..model.system.processes import run
 from ..model.targets import Family, Target, find_target
-from .output_registers import merge_file
+from .repack import STEPS, repack
 
 NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"
@@ -231,24 +231,31 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
 
 def recipe(family: Family, top: str) -> str:
     """What `write_netlist` does, as a text for the keys of caches."""
-    return family.synthesis(top, NETLIST) + ("; output registers" if family.output_registers else "")
+    steps = [step.__name__ for step in STEPS] if family.repacked else []
+    return "; ".join([family.synthesis(top, NETLIST), *steps])
 
 
 def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
     """Synthesise what the command `read` reads to the netlist that the router takes, NETLIST in the directory."""
     run_yosys(read, family.synthesis(top, NETLIST), directory)
-    if family.output_registers:
-        merge_file(directory / NETLIST)
+    if family.repacked:
+        repack(directory / NETLIST)
 
 
-def routing(part: Target, directory: Path, frequency: float, seed: int) -> list[str]:
-    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json."""
+def routing(
+    part: Target, directory: Path, frequency: float, seed: int, *, options: tuple[str, ...] = (), name: str = ""
+) -> list[str]:
+    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json.
+
+    options: more of them; name: what the names of log and report begin with.
+    """
     family = part.family
     found = cells(directory)
     luts = sum(number * family.cells.get(name, (0, 0))[0] for name, number in found.items())
     crowded = part.routing(found.get(family.block_rams, 0), luts)
-    command = [find_tool(family.router), *part.part, *crowded, "--json", NETLIST, "--freq", f"{frequency:.6g}"]
-    command += ["--seed", str(seed), "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "-q"]
+    command = [find_tool(family.router), *part.part, *crowded, *options, "--json", NETLIST]
+    command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
+    command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
     return command
 
 

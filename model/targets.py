@@ -33,8 +33,8 @@ class Family:
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
     luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
-    crowded: the router's options where a design fills most of the part. output_registers: whether registers move into
-    block RAMs before the netlist is placed (`onespike.fpga.output_registers`).
+    crowded: the router's options where a design fills most of the part. repacked: whether the netlist is packed
+    better before it is placed (`onespike.fpga.repack`).
     """
 
     name: str
@@ -51,7 +51,7 @@ class Family:
     multipliers: str
     map_luts: str = ""
     crowded: tuple[str, ...] = ()
-    output_registers: bool = False
+    repacked: bool = False
 
     def synthesis(self, top: str, output: str) -> str:
         """Yosys' commands from the Verilog that it has read to the netlist `output`, as JSON."""
@@ -107,7 +107,7 @@ ECP5 = Family(
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),
-    output_registers=True,
+    repacked=True,
     router="nextpnr-ecp5",
     block=(
         MemoryKind(widths=(1, 2, 4, 9, 18), rows=16384, byte=9, cost=128),

@@ -16,12 +16,12 @@ from ..program import DIGITS_UNARY
 from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
-from .lanes import Lanes, product_latency
+from .lanes import Lanes, lane_latency, product_latency
 
 
 def capture_latency(config: EngineConfig) -> int:
     """Cycles from an ending event to the cycle in which its sums can be drained."""
-    return 8 + choice_latency(config) + product_latency(config)
+    return 5 + choice_latency(config) + lane_latency(config)
 
 
 def choice_latency(config: EngineConfig) -> int:
@@ -40,6 +40,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "full": Out(1),
         "release": In(1),
         "take": In(1),
+        "turn": In(1),
         "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
         "read": Out(1),
         "event": Out(1),
@@ -83,6 +84,7 @@ class Bank(wiring.Component):
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
     take, drain : In(1), Out show the next F of L sums, one cycle later.
+    turn : In(1) the drain takes from this bank now, if from any; if not, `drain` is 0 in the next cycle.
     read : Out(1) the weight memory is read.
     event, empty, waiting : Out(1) an event has left in the cycle before; a job has ended in it, with no event; a job's
         end has waited in it for `release`.
@@ -237,6 +239,7 @@ class Bank(wiring.Component):
             lanes.negative.eq(minus[-1]),
             *([lanes.multiple.eq(factor[-1])] if product_latency(config) else []),
             lanes.step.eq(next_step),
+            lanes.turn.eq(self.turn),
             self.drain.eq(lanes.drain),
         ]
         # `full` rises with the capture and falls when the drain begins.

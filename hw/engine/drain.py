@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +18,8 @@ from ..loop import add_loop
 from ..memory import plain_memory
 from ..program import layer_fields, layout, value_shape
 from .bank import capture_latency
+
+MOST_REGISTERS = 4  # in a row: more would cost more than LUT RAM
 
 
 def drain_latency(config: EngineConfig) -> int:
@@ -80,8 +85,8 @@ class Drain(wiring.Component):
     -------
     layer : In the current layer's record.
     start : In(1) the layer begins.
-    full, take, release : In, Out, Out, one bit per bank, see Bank.
-    banks : In(B x F x acc_bits) what they show.
+    full, take, turn, release : In, Out, Out, Out, one bit per bank, see Bank.
+    banks : In(B x F x acc_bits) what they show: 0, but for one.
     load : In write port of the channel memory (only if `config.loadable`).
     valid, sums, shift, tag : Out F sums [signed], their channels' shifts, their place.
     """
@@ -94,6 +99,7 @@ class Drain(wiring.Component):
             "start": In(1),
             "full": In(config.banks),
             "take": Out(config.banks),
+            "turn": Out(config.banks),
             "release": Out(config.banks),
             "banks": In(data.ArrayLayout(row, config.banks)),
             "valid": Out(1),
@@ -135,7 +141,7 @@ class Drain(wiring.Component):
         ]
         hops = config.hops
         to_banks = m.d.sync if hops else m.d.comb
-        to_banks += [self.take.eq(taken), self.release.eq(Mux(release_now, taken, 0))]
+        to_banks += [self.take.eq(taken), self.turn.eq(turn), self.release.eq(Mux(release_now, taken, 0))]
         if group_parts(config) > 1:
             pause = Signal(range(group_parts(config)))  # cycles until the next step, less one
             m.d.sync += [pause.eq(pause - 1), free.eq(free | (pause == 0))]
@@ -187,7 +193,7 @@ class Drain(wiring.Component):
         width = config.acc_bits * config.fire_lanes
         shown = Signal(width, reset_less=True)
         arrived = [_later(m, Value.cast(self.banks[b]), hops, reset_less=True) for b in range(config.banks)]
-        m.d.sync += shown.eq(Array(arrived)[entries[0].bank])
+        m.d.sync += shown.eq(functools.reduce(operator.or_, arrived))
 
         # What the bank had added before this job; nothing, the first time after a reset.
         m.submodules.previous_memory = previous = plain_memory(width, config.banks * steps)
@@ -220,16 +226,12 @@ class Drain(wiring.Component):
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
 
-        m.submodules.partial_memory = partial = plain_memory(width, max(2, steps))
-        read_partial, write_partial = partial.read_port(domain="comb"), partial.write_port()
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         before = data.View(lanes, read.data)
         current = data.View(lanes, shown)
-        # Read a cycle early where that is not too early for what the slice before has written.
-        early = steps > 1
-        so_far = data.View(lanes, _later(m, read_partial.data, int(early), reset_less=True))
         difference = Signal(lanes, reset_less=True)
         total = Signal(lanes)
+        so_far = data.View(lanes, self._partial(m, total, entries, valids))
         sums = Signal(lanes, reset_less=True)
         shifts = Signal(self.shift.shape(), reset_less=True)
         for f in range(config.fire_lanes):
@@ -237,12 +239,6 @@ class Drain(wiring.Component):
             start = Mux(entries[2].first, parameters[f].bias, so_far[f])
             m.d.comb += total[f].eq(start + difference[f])
             m.d.sync += shifts[f].eq(parameters[f].shift)
-        m.d.comb += [
-            read_partial.addr.eq(entries[1 if early else 2].step),
-            write_partial.addr.eq(entries[2].step),
-            write_partial.data.eq(total),
-            write_partial.en.eq(valids[2]),
-        ]
         m.d.sync += sums.eq(total)
         m.d.comb += [
             self.valid.eq(valids[3] & entries[3].last),
@@ -251,6 +247,21 @@ class Drain(wiring.Component):
             self.tag.eq(entries[3].tag),
         ]
         return m
+
+    def _partial(self, m: Module, total: Any, entries: Any, valids: Any) -> Value:
+        """What the slices before have added up to in the third entry's step, given its total with this slice."""
+        steps, total = self.config.drain_steps, Value.cast(total)
+        if steps <= MOST_REGISTERS:
+            # Steps come in turns, so what comes out of a row of registers is the sum of the same step before.
+            line = [Signal(len(total), name=f"partial{i}", reset_less=True) for i in range(steps)]
+            with m.If(valids[2]):
+                m.d.sync += [after.eq(before) for before, after in itertools.pairwise([total, *line])]
+            return line[-1]
+        m.submodules.partial_memory = partial = plain_memory(len(total), steps)
+        read, write = partial.read_port(domain="comb"), partial.write_port()
+        m.d.comb += [read.addr.eq(entries[1].step), write.addr.eq(entries[2].step), write.data.eq(total)]
+        m.d.comb += write.en.eq(valids[2])
+        return _later(m, read.data, 1, reset_less=True)  # a cycle early: not too early for what has been written
 
 
 def _later(m: Module, value: Value, cycles: int, *, reset_less: bool = False) -> Value:

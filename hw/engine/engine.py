@@ -136,6 +136,7 @@ class Engine(wiring.Component):
                 bank.strides.eq(sequencer.strides),
                 bank.release.eq(drain.release[b]),
                 bank.take.eq(drain.take[b]),
+                bank.turn.eq(drain.turn[b]),
                 Value.cast(drain.banks[b]).eq(bank.drain),
             ]
         m.d.comb += [

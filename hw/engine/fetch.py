@@ -114,12 +114,15 @@ class Fetch(wiring.Component):
             self.commands.ready.eq(~active | (issue_ready & ends)),
         ]
         with m.If(~active | issue_ready):
-            m.d.sync += [address.eq(address + 1), weight.eq(weight + codes_per_word), words_left.eq(words_left - 1)]
-            with m.If(fresh | row_ends):
+            # The choice lies in front of the adders, whose cells have inputs for it.
+            new = fresh | row_ends
+            m.d.sync += [
+                address.eq(Mux(new, begins.address, address) + ~new),
+                weight.eq(Mux(new, begins.weight, weight) + Mux(new, 0, codes_per_word)),
+                words_left.eq(Mux(new, begins.run, words_left) - 1),
+            ]
+            with m.If(new):
                 m.d.sync += [
-                    address.eq(begins.address),
-                    weight.eq(begins.weight),
-                    words_left.eq(begins.run - 1),
                     rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1),
                     command.eq(begins),
                     command.address.eq(begins.address + strides.row_stride),
@@ -137,12 +140,13 @@ class Fetch(wiring.Component):
         offered = Signal()
         word = Signal(config.word_bits, reset_less=True)
         chunks = Signal(chunk_count(config.word_bits), reset_less=True)
-        # Kept as they are: each is one LUT that looks at registers, and synthesis would chain them to save one.
+        # Each is to be one LUT that looks at registers: kept as they are, and written so that they share no part, as
+        # synthesis would chain them otherwise.
         moves = [Signal(name=f"moves{i}", attrs={"keep": 1}) for i in range(3)]
         m.d.comb += [
             moves[2].eq(~offered | self.words.ready),
-            moves[1].eq(~valid[1] | ~offered | self.words.ready),
-            moves[0].eq(~valid[0] | ~valid[1] | ~offered | self.words.ready),
+            moves[1].eq((~valid[1] | self.words.ready) | ~offered),
+            moves[0].eq((~valid[0] | self.words.ready) | (~valid[1] | ~offered)),
             issue_ready.eq(moves[0]),
         ]
         with m.If(moves[0]):

@@ -24,12 +24,23 @@ def controls(config: EngineConfig) -> dict[str, Any]:
         "negative": In(1),
         "clear": In(1),
         "step": In(range(max(2, config.drain_steps))),
+        "turn": In(1),
     }
 
 
 def product_latency(config: EngineConfig) -> int:
     """Cycles that making an odd multiple takes."""
     return int(len(config.multiples) > 1)
+
+
+def far_latency(config: EngineConfig) -> int:
+    """Cycles that shifts by multiples of 4 take, where there are more than two of them."""
+    return int(config.max_shift > 7)
+
+
+def lane_latency(config: EngineConfig) -> int:
+    """Cycles from a weight to the accumulator."""
+    return 2 + product_latency(config) + far_latency(config)
 
 
 class Lanes(wiring.Component):
@@ -42,9 +53,8 @@ class Lanes(wiring.Component):
     difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
     no bias input. `clear` is for resets.
 
-    Latency: `weights` to accumulator three cycles, and `product_latency`; what says how to add them comes one cycle
-    before the weights. `end` to shadow five cycles, and `product_latency`; `step` to `drain` two. Throughput: one row a
-    cycle. No back-pressure.
+    Latency: `weights` to accumulator `lane_latency`; what says how to add them comes one cycle before the weights.
+    `end` to shadow two cycles more; `step` to `drain` two. Throughput: one row a cycle. No back-pressure.
 
     Golden function: `onespike.model.machine.lanes.lanes`.
 
@@ -63,6 +73,7 @@ class Lanes(wiring.Component):
     clear : In(1) the accumulators are 0 two cycles later.
     captures : Out(1) the shadow is written at the end of this cycle.
     step : In which F lanes of the shadow to show.
+    turn : In(1) show them at all; if not, `drain` is 0 in the next cycle.
     drain : Out(F x acc_bits) those lanes, two cycles later.
     """
 
@@ -80,7 +91,7 @@ class Lanes(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        end = Signal(3 + product_latency(config))
+        end = Signal(lane_latency(config))
         m.d.sync += [end.eq(Cat(self.end, end)), self.captures.eq(end[-1])]
         for f in range(config.fire_lanes):
             group = LaneGroup(config)
@@ -104,7 +115,7 @@ class LaneGroup(wiring.Component):
 
     Members
     -------
-    multiple, add, end, shift, negative, clear, step : In see Lanes.
+    multiple, add, end, shift, negative, clear, step, turn : In see Lanes.
     weights : In(L / F x weight_bits) their part of the row.
     drain : Out(acc_bits) lane number `step` of the shadow.
     """
@@ -124,17 +135,15 @@ class LaneGroup(wiring.Component):
         config = self.config
         lanes = range(config.drain_steps)
         near = min(config.max_shift, 3)  # a shift is done in two steps: by 0 to 3, then by a multiple of 4
-        shift_bits = min(2, len(self.shift))
         product_bits = config.weight_bits + (config.multiples[-1] - 1).bit_length()
         narrow = min(config.acc_bits, product_bits + near)
         wide = min(config.acc_bits, product_bits + config.max_shift)
         moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in lanes]
-        shifted = [Signal(signed(wide), name=f"shifted{i}", reset_less=True) for i in lanes]
         acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in lanes]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]
-        later = product_latency(config)
-        add, end = Signal(3 + later, reset_less=True), Signal(4 + later, reset_less=True)
-        negative = Signal(3 + later, reset_less=True)
+        later, stages = product_latency(config), lane_latency(config)
+        add, end = Signal(stages, reset_less=True), Signal(stages + 1, reset_less=True)
+        negative = Signal(stages, reset_less=True)
         shift = Signal.like(self.shift, reset_less=True)
         far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
         clear = Signal(reset_less=True)
@@ -142,22 +151,33 @@ class LaneGroup(wiring.Component):
         m.d.sync += [add.eq(Cat(self.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(self.negative, negative))]
         m.d.sync += [far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
         products = [Value.cast(weight).as_signed() for weight in self.weights]
+        minus = negative[later]
+        invert: Value = minus
         if later:
             shift_ahead = Signal.like(self.shift, reset_less=True)
             multiple = Signal.like(self.multiple, reset_less=True)
             m.d.sync += [shift_ahead.eq(self.shift), shift.eq(shift_ahead), multiple.eq(self.multiple)]
             products = [self._product(m, i, multiple, product_bits) for i in lanes]
+            invert = Signal(reset_less=True)
+            m.d.sync += invert.eq(negative[0] ^ (multiple == config.multiples.index(3)))
         else:
             m.d.sync += shift.eq(self.shift)
+        power = Cat(shift, Const(0, 2))
         for i in lanes:
             # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
-            spread = products[i] << shift[:shift_bits]
-            m.d.sync += moved[i].eq(Mux(negative[later], ~spread, spread))
+            turned = Mux(invert, ~products[i], products[i])
+            # Kept as it is, a LUT for every bit: synthesis would take the two steps for one, and more LUTs.
+            by_one = Signal(signed(min(config.acc_bits, product_bits + 1)), name=f"by_one{i}", attrs={"keep": 1})
+            m.d.comb += by_one.eq(Mux(power[0], Cat(minus, turned).as_signed(), turned))
+            m.d.sync += moved[i].eq(Mux(power[1], Cat(minus, minus, by_one).as_signed(), by_one))
+            # The last step is a part of the adder, whose cells have inputs for it, if there are not more than two.
             fill = negative[later + 1].replicate(4 * (config.max_shift // 4))
             steps = [Cat(fill[: 4 * j], moved[i]).as_signed() for j in range(config.max_shift // 4 + 1)]
-            m.d.sync += shifted[i].eq(Array(steps)[far])
+            shifted = Signal(signed(wide), name=f"shifted{i}", reset_less=True)
+            domain = m.d.sync if far_latency(config) else m.d.comb
+            domain += shifted.eq(Array(steps)[far])
             operand = Signal(config.acc_bits, name=f"operand{i}")
-            m.d.comb += operand.eq(shifted[i])
+            m.d.comb += operand.eq(shifted)
             with m.If(add[-1]):
                 m.d.sync += acc[i].eq((Cat(Const(1, 1), acc[i]) + Cat(negative[-1], operand))[1:])
             with m.If(clear):
@@ -166,15 +186,21 @@ class LaneGroup(wiring.Component):
                 m.d.sync += shadow[i].eq(acc[i])
         shown = Signal(config.acc_bits, reset_less=True)
         m.d.sync += shown.eq(Array(shadow)[step])
+        with m.If(~self.turn):  # so that the drain need not choose
+            m.d.sync += shown.eq(0)
         m.d.comb += self.drain.eq(shown)
         return m
 
     def _product(self, m: Module, lane: int, multiple: Value, bits: int) -> Value:
-        """The multiple of a lane's weight, one cycle later: 3, 5 and 2 are 1 + 2, 1 + 4 and 1 + 1."""
+        """The multiple of a lane's weight, one cycle later; of 3, its complement.
+
+        5, 3 and 2 are 1 + 4, 4 - 1 and 1 + 1. x - y = ~(~x + y): so a bit of the sum depends on two of the weight, and
+        on the multiple's number, which one cell of a carry chain can take in.
+        """
         weight = Value.cast(self.weights[lane]).as_signed()
         product = Signal(signed(bits), name=f"product{lane}", reset_less=True)
         # Only signed digits of 8 bits double a weight: an engine that cannot shift that far does without.
         made = factors(self.config.multiples) if self.config.max_shift > 3 else self.config.multiples
-        more = [weight << factor.bit_length() - 1 if factor > 2 else weight for factor in made]
-        m.d.sync += product.eq(weight + Array([Const(0, 1), *more[1:]])[multiple])
+        more = {1: Const(0, 1), 2: weight, 3: ~(weight << 2), 5: weight << 2}
+        m.d.sync += product.eq(weight + Array(more[factor] for factor in made)[multiple])
         return product

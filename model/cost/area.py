@@ -19,6 +19,7 @@ from typing import Any
 
 from ...hw.config import EngineConfig
 from ...hw.engine.counters import COUNTER_BITS, COUNTERS, layer_depth
+from ...hw.engine.drain import MOST_REGISTERS
 from ...hw.engine.extract import word_layout
 from ...hw.engine.fetch import command_layout, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
@@ -35,7 +36,8 @@ FIT = Path(__file__).with_name("area.json")
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """`number` equal memories of a block; clocked: read through a register; written: not only read; guarded: what is
-    being written may be read in the next cycle, so that a block RAM needs a way around it."""
+    being written may be read in the next cycle, so that a block RAM needs a way around it; line: words leave in their
+    order, from a row of registers."""
 
     name: str
     width: int
@@ -44,6 +46,7 @@ class Memory:
     clocked: bool = True
     written: bool = True
     guarded: bool = False
+    line: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,8 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, guarded=True),
         Memory(name="drain.previous_memory", width=sums, depth=banks * config.drain_steps),
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
-        Memory(name="drain.partial_memory", width=sums, depth=max(2, config.drain_steps), clocked=False),
+        Memory(name="drain.partial_memory", width=sums, depth=config.drain_steps, clocked=False,
+               line=config.drain_steps <= MOST_REGISTERS),
         Memory(name="fire.pool_memory", width=config.code_bits * config.fire_lanes, depth=config.pool_depth,
                clocked=False),
         Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
@@ -102,6 +106,8 @@ def memories(config: EngineConfig) -> list[Memory]:
 def place_memory(memory: Memory, family: Family) -> Placed:
     """What Yosys maps one memory to: the candidate that it charges least for."""
     width, depth = memory.width, memory.depth
+    if memory.line:
+        return Placed(registers=width * depth)
     if memory.written:
         best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
     else:  # a table of contents that never change, in LUTs of 16 bits
@@ -230,7 +236,7 @@ def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
     ):
         more = (len(pages) - 1) * width
         if more:
-            behind = 0 if family.output_registers else more
+            behind = 0 if family.repacked else more
             found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=more)))
     return found
 

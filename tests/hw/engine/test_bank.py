@@ -70,6 +70,7 @@ class Harness(wiring.Component):
             dut.commands.valid.eq(self.commands.valid & filled),
             self.commands.ready.eq(dut.commands.ready & filled),
             dut.take.eq(take),
+            dut.turn.eq(take),
             dut.release.eq(take & (step == release)),
             self.shown.valid.eq(shows),
             Value.cast(self.shown.payload).eq(Value.cast(dut.drain)),

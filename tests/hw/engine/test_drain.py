@@ -81,13 +81,14 @@ def rtl(config: EngineConfig, channels, phases: list[Phase], *, share: float = 1
                     bank.before(cycle)
                 ctx.set(dut.full, sum(bank.full << b for b, bank in enumerate(banks)))
                 ctx.set(dut.banks, shown)
-                ports = (dut.release, dut.take, dut.valid, dut.sums, dut.shift, dut.tag)
-                _, _, release, take, valid, sums, shift, tag = await ctx.tick().sample(*ports)
-                assert take.bit_count() <= 1
+                ports = (dut.release, dut.take, dut.turn, dut.valid, dut.sums, dut.shift, dut.tag)
+                _, _, release, take, turn, valid, sums, shift, tag = await ctx.tick().sample(*ports)
+                assert turn.bit_count() == 1 or not cycle
+                assert take in (0, turn)
                 for b, bank in enumerate(banks):
                     step = bank.after(cycle, take >> b & 1, release >> b & 1)
                     lanes = slice(step * config.fire_lanes, (step + 1) * config.fire_lanes)
-                    shown[b] = bank.shadow[lanes] or [0] * config.fire_lanes
+                    shown[b] = (turn >> b & 1 and bank.shadow[lanes]) or [0] * config.fire_lanes
                     if release >> b & 1:
                         releases.append((cycle, b))
                 if valid:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.lanes import Lanes, product_latency
+from onespike.hw.engine.lanes import Lanes, lane_latency, product_latency
 from onespike.model.machine.lanes import lanes
 from onespike.model.network.codes import MULTIPLES, factors
 from onespike.sim.stream import run_pipeline
@@ -16,7 +16,7 @@ DRAIN, AHEAD = 2, 1  # cycles from `step` to `drain`; the rest before the weight
 
 def end_latency(config: EngineConfig) -> int:
     """Cycles from `end` to the shadow."""
-    return 5 + product_latency(config)
+    return 2 + lane_latency(config)
 
 
 def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: float = 0.1) -> dict[str, list]:
@@ -36,10 +36,12 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
     }
 
 
-def rtl(config: EngineConfig, case: dict[str, list], steps: list[int]) -> tuple[list[int], list[list[int]]]:
+def rtl(
+    config: EngineConfig, case: dict[str, list], steps: list[int], turns: list[int] | None = None
+) -> tuple[list[int], list[list[int]]]:
     """`captures` and `drain` in each cycle."""
     weights = [case["weights"][0]] * AHEAD + case["weights"][:-AHEAD]
-    ports = case | {"step": steps, "weights": weights}
+    ports = case | {"step": steps, "weights": weights, "turn": turns or [1] * len(steps)}
     if not product_latency(config):
         del ports["multiple"]
     out = run_pipeline(Lanes(config), ports, ["captures", "drain"])
@@ -51,7 +53,8 @@ def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
     rng = random.Random(seed)
     cycles = len(case["add"])
     steps = [rng.randrange(config.drain_steps) for _ in range(cycles)]
-    captured, drain = rtl(config, case, steps)
+    turns = [int(rng.random() < 0.8) for _ in range(cycles)]
+    captured, drain = rtl(config, case, steps, turns)
     ends = [cycle for cycle, end in enumerate(case["end"]) if end]
     assert captured == [int(cycle - end_latency(config) + 1 in ends) for cycle in range(cycles)]
     shadows = lanes(config, **case)
@@ -59,6 +62,7 @@ def check(config: EngineConfig, case: dict[str, list], seed: int = 0) -> None:
         known = sum(end + end_latency(config) < cycle + DRAIN for end in ends)
         if known:
             row = shadows[known - 1][steps[cycle] * config.fire_lanes :][: config.fire_lanes]
+            row = row if turns[cycle + 1] else [0] * config.fire_lanes
             assert drain[cycle + DRAIN] == row, f"cycle {cycle}, step {steps[cycle]}"
 
 

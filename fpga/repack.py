@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Repack: what Yosys leaves undone in a netlist for ECP5, on its way to the router."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..model.system.files import write_atomically
+from .carry_chains import pack_carry_chains
+from .output_registers import merge_output_registers
+from .wide_luts import merge_wide_luts
+
+STEPS = (merge_output_registers, pack_carry_chains, merge_wide_luts)  # LUTs in carry chains leave narrower trees behind
+
+
+def repack(path: Path) -> tuple[int, ...]:
+    """Take all steps on the netlist in a file, which is replaced; how many cells each step has saved."""
+    netlist = json.loads(path.read_text())
+    saved = tuple(step(netlist) for step in STEPS)
+    if any(saved):
+        write_atomically(path, json.dumps(netlist))
+    return saved
