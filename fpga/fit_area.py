@@ -46,6 +46,7 @@ ENGINES = 10  # that are taken apart, of each family
 SAMPLES = {  # of them, how many of each block are synthesised: more for those with more quantities
     "onespike": 6, "bank": 5, "lanes": 10, "fetch": 5, "extract": 6, "command_fifo": 4, "word_fifo": 5, "sequencer": 9,
     "loader": 4, "drain": 10, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
+    "tables": 4,
 }  # fmt: skip
 WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
 RESOURCES = ("luts", "flip_flops")
@@ -83,6 +84,9 @@ def sample(random: Random, *, small: bool, whole: bool) -> EngineConfig:
         command_fifo=random.choice((2, 4, 4)),
         loadable=random.random() < 0.8 or not whole,  # a blank memory that nothing writes would be optimised away
         multiples=random.choice(MULTIPLES),
+        signed_codes=code == "radix" and random.random() < 0.3,
+        tables=random.choice((0, 0, 1, 2)) if code == "radix" else 0,
+        table_codes=random.choice((16, 16, 32)),
     )
 
 

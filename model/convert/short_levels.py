@@ -192,7 +192,7 @@ def _levels(
     between = np.full((count, count), np.inf)
     for low in range(count - 1):
         high = np.arange(low + 1, count)
-        border = [_borders(levels[[low, other]], relative)[0] for other in high]
+        border = [_borders(levels[np.array([low, other])], relative)[0] for other in high.tolist()]
         border = np.ceil(np.array(border) * RESOLUTION).astype(int)
         between[low, high] = cost(ends[low], border, low) + cost(border, ends[high], high)
     rest = cost(ends, np.full(count, len(moments[0]) - 1), np.arange(count))

@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amaranth.hdl import Shape
+
 from ...hw.config import EngineConfig
 from ...hw.engine.counters import COUNTER_BITS, COUNTERS, layer_depth
 from ...hw.engine.drain import MOST_REGISTERS
-from ...hw.engine.extract import word_layout
+from ...hw.engine.extract import FIELDS, terms_write_layout, word_layout
 from ...hw.engine.fetch import command_layout, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
+from ...hw.engine.levels import SHARED, rows_at_once, search_stages
 from ...hw.engine.load import target_widths
+from ...hw.engine.tables import table_entry
 from ...hw.engine.walk import DISPATCH_DEPTH, column_entry, row_entry
-from ...hw.program import WORD, layer_words
+from ...hw.program import WORD, layer_words, value_shape
 from ..errors import OneSpikeError
 from ..system import bounded
 from ..targets import Family, MemoryKind, Target
@@ -76,10 +80,11 @@ def memories(config: EngineConfig) -> list[Memory]:
     widths, loaded = target_widths(config), config.loadable
     sums = config.acc_bits * config.fire_lanes
     command = command_layout(config).size
-    word = word_layout(config.word_bits, meta_layout(config)).size
+    word = word_layout(config.word_bits, meta_layout(config), config.tables).size
     banks = config.banks
     counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
     counters = counters if config.counters else []
+    value = Shape.cast(value_shape(config)).width
     return [
         *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
           for depth in config.spike_pages),
@@ -96,10 +101,28 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
         Memory(name="drain.partial_memory", width=sums, depth=config.drain_steps, clocked=False,
                line=config.drain_steps <= MOST_REGISTERS),
-        Memory(name="fire.pool_memory", width=config.code_bits * config.fire_lanes, depth=config.pool_depth,
-               clocked=False),
+        Memory(name="fire.pool_memory", width=value * config.fire_lanes, depth=config.pool_depth, clocked=False),
         Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
         *counters,
+        *(_of_tables(config) if config.tables else []),
+    ]  # fmt: skip
+
+
+def _of_tables(config: EngineConfig) -> list[Memory]:
+    """The memories of an engine with tables: of all of them, of the running layer's, and of the terms in every bank."""
+    entry, number = table_entry(config), rows_at_once(config.table_codes)
+    threshold, value = (Shape.cast(entry[name].shape).width for name in ("threshold", "value"))
+    row = terms_write_layout(config.multiples, config.tables)
+    terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms"))
+    return [
+        Memory(name="tables.table_memory", width=entry.size, depth=config.table_rows, number=number,
+               written=config.loadable),
+        Memory(name="fire.levels.stored", width=value, depth=config.table_codes // number, clocked=False,
+               number=number * config.fire_lanes),
+        *(Memory(name="fire.levels.thresholds", width=threshold, depth=1 << stage, number=config.fire_lanes,
+                 clocked=False) for stage in range(SHARED, search_stages(config.table_codes))),
+        Memory(name="extract.term_memory", width=terms, depth=config.tables * FIELDS, number=config.banks,
+               clocked=False),
     ]  # fmt: skip
 
 
@@ -167,11 +190,12 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                   "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes},
         "fetch": {"word bits": c.word_bits, "spike address": spike, "weight address": weight,
                   "source choices": more * stride},
-        "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size, "multiples": more_multiples},
+        "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size, "multiples": more_multiples,
+                    "tables": int(c.tables > 0)},
         "command_fifo": {"word bits": queue, "pointer bits": math.log2(c.command_fifo)},
         "word_fifo": {"word bits": c.word_bits + meta_layout(c).size, "pointer bits": math.log2(c.word_fifo)},
         "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
-                 "source choices": more * 9, "multiples": more_multiples},
+                 "source choices": more * 9, "multiples": more_multiples, "tables": int(c.tables > 0)},
         "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
                       "record bits": WORD * layer_words(c), "banks": c.banks,
                       "table address": c.walk_addr_bits, "source bits": segment_bits(c)},
@@ -180,6 +204,8 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                   "channel bits": c.fire_lanes * c.channel_bits,
                   "banks": c.banks, "steps": c.drain_steps, "fire lanes": c.fire_lanes},
         "fire": {"counted bits": c.fire_lanes * count, "summed bits": sums, "pooled bits": c.fire_lanes * c.code_bits,
+                 "signed bits": c.fire_lanes * c.count_bits * int(c.signed_codes),
+                 "searched bits": c.fire_lanes * c.count_bits * search_stages(c.table_codes) * int(c.tables > 0),
                  "thermometer bits": codes if c.code != "radix" else 0,
                  "pattern bits": sums * c.max_groups if c.code == "psg" else 0},
         "pack": {"word bits": c.word_bits, "code bits": codes, "placed bits": c.word_bits * math.log2(c.fire_lanes + 1),
@@ -191,6 +217,9 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
     }  # fmt: skip
     if not c.counters:
         del found["counters"]
+    if c.tables:
+        found["tables"] = {"row bits": table_entry(c).size * rows_at_once(c.table_codes),
+                           "address bits": (c.table_rows - 1).bit_length()}  # fmt: skip
     if loaded:
         found["load"] = {"row words": -(-max(target_widths(c).values()) // WORD), "short rows": _short_rows(c)}
     per_bank = {"lanes", "fetch", "extract", "command_fifo", "word_fifo", "bank"}

@@ -103,7 +103,7 @@ class ClampQuantised(nn.Module):
         image = self.conversion.image
         codes = {INPUT: pixels.round().clamp(image.first, 2**image.bits - 1).float()}
         worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
-        costs = []
+        costs: list[Tensor] = []
         for index, node in enumerate(self.nodes):
             source, price = node.terms[0].tensor, self.prices.get(node.name)
             maximum = node.pool if node.pool is not None and node.pool.kind == "max" else None
@@ -143,7 +143,7 @@ class ClampQuantised(nn.Module):
             bias = bias + weights.sum((2, 3)) @ offsets[term.tensor]
         bias = bias / step
         unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
-        total = None
+        total: Tensor | None = None
         bias = _pass(bias, ((bias * unit + half).round()) / unit).float()
         for weights, term, lift in zip(real, node.terms, lifts, strict=True):
             scale = (unit / 2**lift).view(-1, 1, 1, 1)
@@ -151,6 +151,7 @@ class ClampQuantised(nn.Module):
             base = self.pad_code if term.tensor == INPUT else None
             part = convolved(codes[term.tensor], rounded, term, base, bias if total is None else None)
             total = part if total is None else total + part
+        assert total is not None, "a node reads something"
         return total
 
     def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:

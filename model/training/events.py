@@ -64,8 +64,8 @@ def prices(net: SpikeNet) -> dict[str, Price]:
         for source in layer.sources:
             top, _, left, _ = source.padding
             (_, _, *kernel), (rows, columns) = source.weights.shape, shares[source.tensor].shape
-            tall = cover(rows, kernel[0], np.arange(height) * source.stride[0] - top, source.dilation[0])
-            wide = cover(columns, kernel[1], np.arange(width) * source.stride[1] - left, source.dilation[1])
+            tall = cover(rows, kernel[0], [y * source.stride[0] - top for y in range(height)], source.dilation[0])
+            wide = cover(columns, kernel[1], [x * source.stride[1] - left for x in range(width)], source.dilation[1])
             shares[source.tensor] += layer.channels * np.outer(tall, wide)
     read = [name for name, share in shares.items() if name != INPUT and share.any()]
     return {name: Price(shares[name] / macs, net.top_code[name]) for name in read}

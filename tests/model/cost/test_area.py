@@ -32,11 +32,15 @@ HELD_OUT = [(name, index) for name in FAMILIES for index in range(len(fitted()["
                      pool_depth=3, class_depth=10, word_fifo=5, command_fifo=3, program_depth=256),
         EngineConfig(banks=2, lanes=8, fire_lanes=4, segments=3, code="unary", max_groups=8, max_code=8),
         EngineConfig(banks=2, lanes=4, fire_lanes=4, code="psg", max_groups=8, max_code=8, loadable=False),
+        EngineConfig(tables=2, signed_codes=True),
+        EngineConfig(banks=2, lanes=8, fire_lanes=4, tables=1, table_codes=32, multiples=(1,)),
     ],
 )  # fmt: skip
 def test_memories_are_those_of_the_verilog(config: EngineConfig) -> None:
     found = re.findall(r"reg \[(\d+):0\] \w+ ?\[(\d+):0\];", to_verilog(config))
-    assert sorted((m.width, m.depth) for m in memories(config)) == sorted((int(w) + 1, int(d) + 1) for w, d in found)
+    here = {m: m.number if m.name.startswith("fire.levels.") else 1 for m in memories(config) if not m.line}
+    expected = sorted((m.width, m.depth) for m, copies in here.items() for _ in range(copies))
+    assert expected == sorted((int(w) + 1, int(d) + 1) for w, d in found)
 
 
 def mapped(family: Family, shapes: list[Memory], folder: Path) -> list[collections.Counter[str]]:
