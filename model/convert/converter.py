@@ -155,7 +155,7 @@ def prepare(
     return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
 
 
-def graph_of(network: Any, example: Any = None) -> Graph:
+def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> Graph:
     """The float graph of whatever `prepare` takes."""
     if isinstance(network, Graph):
         return network
@@ -172,12 +172,12 @@ def graph_of(network: Any, example: Any = None) -> Graph:
     from ..frontend import importer  # torch only where there is something to import
 
     if isinstance(network, str | Path):
-        return importer.import_exported(network)
+        return importer.import_exported(network, signed)
     if isinstance(network, importer.ExportedProgram):
-        return importer.import_program(network)
+        return importer.import_program(network, signed)
     if not isinstance(network, importer.Module):
         raise OneSpikeError(_not_a_network(network))
-    return importer.import_module(network, example)
+    return importer.import_module(network, example, signed)
 
 
 def _not_a_network(found: Any) -> str:

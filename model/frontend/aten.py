@@ -34,6 +34,12 @@ ELEMENTWISE = {
     "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
+# Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
+SUMS = {
+    "add", "sub", "rsub", "neg", "mul", "div", "_native_batch_norm_legit_no_training", "getitem", "avg_pool1d",
+    "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum",
+}  # fmt: skip
+MOVES = REARRANGES | {"cat", "pad", "constant_pad_nd"}
 CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax", "sigmoid"}
 NEAREST = {
     "sigmoid": "ReLU or a ceiling such as ReLU6", "tanh": "ReLU or a ceiling such as ReLU6", "gelu": "ReLU",
@@ -92,8 +98,9 @@ class Operations(Activations, Pools):
             weights = dense
         offset = np.zeros(out) if bias is None else np.asarray(bias, np.float64)
         return self.builder.convolve(
-            x, weights, offset, stride=spatial(stride, rank, 1), padding=around, dilation=gaps, origin=self.name
-        )
+            x, weights, offset, stride=spatial(stride, rank, 1), padding=around, dilation=gaps, origin=self.name,
+            where=self.where,
+        )  # fmt: skip
 
     op_conv1d = op_conv2d
 
@@ -123,14 +130,14 @@ class Operations(Activations, Pools):
         kernel = arrange.linear_kernel(x, weights)
         shape = (x.shape[0], *kernel.shape[2:])
         whole = dataclasses.replace(x, shape=shape, averages=None, view=None, flat=False)
-        return self.builder.convolve(whole, kernel, offset, origin=self.name)
+        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where)
 
     def _along(self, x: Value, weights: np.ndarray, offset: np.ndarray) -> Value:
         """A linear layer along the user's last axis, in which the channels must lie."""
         last = self.rearrange(x, lambda numbers: np.moveaxis(numbers, -1, 1))
         if not isinstance(last, Value) or last.view is not None:
             raise OneSpikeError("a linear layer along one axis of a map is not supported; flatten the map first")
-        result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name)
+        result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name, where=self.where)
         shape = (len(weights), *self.source_shape[1:-1])
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1)
         return arrange.seen(result, places)

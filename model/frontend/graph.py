@@ -3,7 +3,9 @@
 
 A node computes, per output channel and position,
 
-    value = clip(bias + sum over terms of W * tensor, 0, ceiling)       then, where it has one, a pool
+    value = clip(leak(bias + sum over terms of W * tensor), floor, ceiling)       then, where it has one, a pool
+
+(floor 0 and no leak: a ReLU; neither floor nor ceiling: a raw sum, stored with its sign)
 
 which is the shape of `spec.Layer` with real weights: batch norm is folded, additions are further terms, average
 pools are sums whose division sits in the weights that read them. A network that was quantised already brings the steps
@@ -109,8 +111,9 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Node:
     """One layer of real numbers.
 
-    bias: float64 [channels]. ceiling: the activation is clip(x, 0, ceiling), None for a plain ReLU. staircase: the
-    activation where its steps are given, instead of a ceiling. exact: the node copies its only source without rounding
+    bias: float64 [channels]. floor, ceiling: the activation is clip(x, floor, ceiling), None where it has no such end.
+    slope: above 0, what x below 0 is multiplied by before (LeakyReLU). staircase: the activation where its steps are
+    given, instead of these. exact: the node copies its only source without rounding
     (a 1x1 kernel of ones), to pool it, or adds its places up (a larger kernel of ones). fires: False for the last node,
     which gives its sums. where: the user's source line, for messages.
     """
@@ -118,7 +121,9 @@ class Node:
     name: str
     terms: tuple[Term, ...]
     bias: np.ndarray
+    floor: float | None = 0.0
     ceiling: float | None = None
+    slope: float = 1.0
     staircase: Staircase | None = None
     pool: Pool | None = None
     exact: bool = False
@@ -128,6 +133,11 @@ class Node:
     @property
     def channels(self) -> int:
         return len(self.bias)
+
+    @property
+    def signed(self) -> bool:
+        """Whether its activation gives values below 0; a node that copies has the sign of its source."""
+        return self.fires and not self.exact and self.staircase is None and (self.floor is None or self.floor < 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,8 +235,17 @@ def activate(node: Node, sums: np.ndarray) -> np.ndarray:
     if node.staircase is not None:
         sums = node.staircase(sums)
     elif not node.exact:
-        sums = np.clip(sums, 0, node.ceiling)
+        sums = clipped(node, sums)
     return golden.pool(sums, node.pool) if node.pool is not None else sums
+
+
+def clipped(node: Node, sums: np.ndarray) -> np.ndarray:
+    """The clip, and the leak before it, of [n, H, W, C]."""
+    if node.slope != 1:
+        sums = np.where(sums < 0, sums * sums.dtype.type(node.slope), sums)
+    if node.floor is None and node.ceiling is None:
+        return sums
+    return np.clip(sums, node.floor, node.ceiling)
 
 
 def tidy(graph: Graph) -> Graph:
@@ -249,6 +268,10 @@ def tidy(graph: Graph) -> Graph:
             continue
         if before.staircase is not None and not node.exact:
             continue
+        raw = before.floor is None and before.ceiling is None and before.slope == 1
+        if not node.exact and not raw and (node.slope != 1 or before.floor != 0):
+            continue  # a leak or a lower end behind another one
+        inner = node if raw and not node.exact else before
         ceiling = min([n.ceiling for n in (before, node) if n.ceiling is not None], default=None)
         staircase = before.staircase
         if node.staircase is not None:
@@ -256,7 +279,9 @@ def tidy(graph: Graph) -> Graph:
                 continue
             ceiling = None
         pool = pools[0] if pools else None
-        joined = dataclasses.replace(before, pool=pool, ceiling=ceiling, staircase=staircase)
+        joined = dataclasses.replace(
+            before, pool=pool, floor=inner.floor, slope=inner.slope, ceiling=ceiling, staircase=staircase
+        )
         nodes = {key: value for key, value in nodes.items() if key != name}
         nodes[before.name] = joined
         for key, other in nodes.items():
