@@ -30,8 +30,8 @@ REARRANGES = RESHAPES | {
 }  # fmt: skip
 # Operations on each number by itself: they follow a rounding that waits for its clamp, and maps in any order.
 ELEMENTWISE = {
-    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "mul", "div",
-    "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "leaky_relu",
+    "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul", "div", "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
 # Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
@@ -40,19 +40,23 @@ SUMS = {
     "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum",
 }  # fmt: skip
 MOVES = REARRANGES | {"cat", "pad", "constant_pad_nd"}
-CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax", "sigmoid"}
+CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax"}
+# Activations that rise everywhere: at the end they change no order, and the numbers before them say more.
+RISING = {
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "elu", "celu", "selu", "tanh",
+    "sigmoid", "hardsigmoid", "softplus", "log_sigmoid",
+}  # fmt: skip
 NEAREST = {
-    "sigmoid": "ReLU or a ceiling such as ReLU6", "tanh": "ReLU or a ceiling such as ReLU6", "gelu": "ReLU",
-    "silu": "ReLU", "hardswish": "ReLU6", "hardsigmoid": "ReLU6", "leaky_relu": "ReLU", "elu": "ReLU", "prelu": "ReLU",
-    "softmax": "softmax only as the last operation", "_softmax": "softmax only as the last operation",
+    "gelu": "ReLU", "silu": "ReLU", "hardswish": "ReLU6", "softmax": "softmax only as the last operation",
+    "_softmax": "softmax only as the last operation",
     "_native_batch_norm_legit_functional": "module.eval() before the import: batch norm is in training mode",
     "_native_batch_norm_legit": "batch norm with running statistics",
     "native_dropout": "module.eval() before the import: dropout is in training mode",
     "native_layer_norm": "batch norm", "layer_norm": "batch norm", "native_group_norm": "batch norm",
     "group_norm": "batch norm", "instance_norm": "batch norm", "conv_transpose2d": "Conv2d",
-    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "_prelu_kernel": "ReLU",
-    "celu": "ReLU", "selu": "ReLU", "softplus": "ReLU", "log_sigmoid": "ReLU", "mish": "ReLU", "glu": "ReLU",
-    "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "abs": "ReLU", "exp": "ReLU",
+    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "softplus": "ReLU", "log_sigmoid": "sigmoid", "mish": "ReLU",
+    "glu": "ReLU",
+    "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "exp": "ReLU",
     "scaled_dot_product_attention": "a convolution", "bmm": "a linear layer with constant weights",
     "embedding": "a linear layer on one-hot inputs", "lstm": "a convolution", "gru": "a convolution",
     "conv3d": "Conv2d", "max_pool3d": "MaxPool2d", "avg_pool3d": "AvgPool2d",

@@ -13,6 +13,7 @@ from .affine import NO_PADDING, Padding, Value, plain, plus
 from .builder_pools import Pools
 from .builder_stairs import Stairs
 from .compose import before, behind, too_large
+from .curve import Curve
 from .graph import Graph, Term, tidy
 
 
@@ -110,15 +111,15 @@ class Builder(Stairs, Pools):
         return False
 
     def activate(
-        self, value: Value, ceiling: float | None, where: str, floor: float | None = 0.0, slope: float = 1.0
+        self, value: Value, ceiling: float | None, where: str, floor: float | None = 0.0, curve: Curve | None = None
     ) -> Value:
-        """clip(value, floor, ceiling), what lies below 0 times slope before, with the maximum still to be taken."""
+        """clip(curve(value), floor, ceiling), with the maximum still to be taken."""
         if any(value.padding):
-            bare = self.activate(dataclasses.replace(value, padding=NO_PADDING), ceiling, where, floor, slope)
+            bare = self.activate(dataclasses.replace(value, padding=NO_PADDING), ceiling, where, floor, curve)
             return dataclasses.replace(bare, padding=value.padding)
         if floor != 0 and self.unsigned(value):
-            floor, slope = 0.0, 1.0
-        if ceiling is None and self.unsigned(value) and not value.mixes:
+            floor, curve = 0.0, curve if curve is not None and curve.kind == "tanh" else None
+        if ceiling is None and curve is None and self.unsigned(value) and not value.mixes:
             return value
         if value.averages is not None:
             plain(value, "an activation")
@@ -126,7 +127,7 @@ class Builder(Stairs, Pools):
         unpooled = term.output_shape(*self.shapes[term.tensor][1:])
         value = self._narrowed(value, where)
         return self._node(
-            value, value.origin, where, unpooled=unpooled, floor=floor, ceiling=ceiling, slope=slope, pool=value.pool
+            value, value.origin, where, unpooled=unpooled, floor=floor, ceiling=ceiling, curve=curve, pool=value.pool
         )
 
     def finish(self, value: Value, where: str) -> Graph:

@@ -23,6 +23,7 @@ from .aten import (
     NEAREST,
     REARRANGES,
     RESHAPES,
+    RISING,
     SUMS,
     TRANSPARENT,
     Operations,
@@ -193,7 +194,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         return args[0]
     if kind in TRANSPARENT:
         return args[0]
-    if kind in CLASSIFIERS and _ends(node):
+    open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
+    if kind in CLASSIFIERS | RISING and _ends(node) and not open_ends:
         finals.append(node)
         operations.builder.notes.append(_left_out(node, args, options))
         return args[0]
@@ -217,8 +219,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
 def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
     """The note for a softmax-like operation at the end; refused where it compares one image with others."""
     kind, rank = _kind(node).strip("_"), len(node.all_input_nodes[0].meta["val"].shape)
-    if kind == "sigmoid":
-        return f"The last {kind} is left out: logits are given, argmax stays the same."
+    if kind in RISING:
+        return f"The last {kind} is left out: the numbers before it are given, argmax stays the same."
     axis = options.get("dim", args[1] if len(args) > 1 else None)
     if axis is None or axis % rank == 0:
         raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, dim=1")
@@ -256,7 +258,7 @@ def _values(args: Any) -> list[Value]:
 
 def _ends(node: torch.fx.Node) -> bool:
     """Whether nothing but reshapes and further softmax-like operations follow."""
-    follow = TRANSPARENT | RESHAPES | CLASSIFIERS
+    follow = TRANSPARENT | RESHAPES | CLASSIFIERS | RISING
     return all(user.op == "output" or (_kind(user) in follow and _ends(user)) for user in node.users)
 
 

@@ -3,9 +3,9 @@
 
 A node computes, per output channel and position,
 
-    value = clip(leak(bias + sum over terms of W * tensor), floor, ceiling)       then, where it has one, a pool
+    value = clip(curve(bias + sum over terms of W * tensor), floor, ceiling)       then, where it has one, a pool
 
-(floor 0 and no leak: a ReLU; neither floor nor ceiling: a raw sum, stored with its sign)
+(floor 0 and no curve: a ReLU; neither floor nor ceiling: a raw sum, stored with its sign)
 
 which is the shape of `spec.Layer` with real weights: batch norm is folded, additions are further terms, average
 pools are sums whose division sits in the weights that read them. A network that was quantised already brings the steps
@@ -25,6 +25,7 @@ from ..errors import OneSpikeError
 from ..network import golden
 from ..network.spec import INPUT, Image, Pool, Source
 from ..system import parallel
+from .curve import Curve
 
 CHUNK_BYTES = 1 << 22  # of gathered inputs per step of the executor
 
@@ -112,8 +113,8 @@ class Node:
     """One layer of real numbers.
 
     bias: float64 [channels]. floor, ceiling: the activation is clip(x, floor, ceiling), None where it has no such end.
-    slope: above 0, what x below 0 is multiplied by before (LeakyReLU). staircase: the activation where its steps are
-    given, instead of these. exact: the node copies its only source without rounding
+    curve: what bends the sum before (LeakyReLU, ELU, tanh). staircase: the activation where its steps are given, instead
+    of these. exact: the node copies its only source without rounding
     (a 1x1 kernel of ones), to pool it, or adds its places up (a larger kernel of ones). fires: False for the last node,
     which gives its sums. where: the user's source line, for messages.
     """
@@ -123,7 +124,7 @@ class Node:
     bias: np.ndarray
     floor: float | None = 0.0
     ceiling: float | None = None
-    slope: float = 1.0
+    curve: Curve | None = None
     staircase: Staircase | None = None
     pool: Pool | None = None
     exact: bool = False
@@ -240,9 +241,9 @@ def activate(node: Node, sums: np.ndarray) -> np.ndarray:
 
 
 def clipped(node: Node, sums: np.ndarray) -> np.ndarray:
-    """The clip, and the leak before it, of [n, H, W, C]."""
-    if node.slope != 1:
-        sums = np.where(sums < 0, sums * sums.dtype.type(node.slope), sums)
+    """The clip, and the curve before it, of [n, H, W, C]."""
+    if node.curve is not None:
+        sums = node.curve(sums)
     if node.floor is None and node.ceiling is None:
         return sums
     return np.clip(sums, node.floor, node.ceiling)
@@ -268,9 +269,9 @@ def tidy(graph: Graph) -> Graph:
             continue
         if before.staircase is not None and not node.exact:
             continue
-        raw = before.floor is None and before.ceiling is None and before.slope == 1
-        if not node.exact and not raw and (node.slope != 1 or before.floor != 0):
-            continue  # a leak or a lower end behind another one
+        raw = before.floor is None and before.ceiling is None and before.curve is None
+        if not node.exact and not raw and (node.curve is not None or before.floor != 0):
+            continue  # a curve or a lower end behind another one
         inner = node if raw and not node.exact else before
         ceiling = min([n.ceiling for n in (before, node) if n.ceiling is not None], default=None)
         staircase = before.staircase
@@ -280,7 +281,7 @@ def tidy(graph: Graph) -> Graph:
             ceiling = None
         pool = pools[0] if pools else None
         joined = dataclasses.replace(
-            before, pool=pool, floor=inner.floor, slope=inner.slope, ceiling=ceiling, staircase=staircase
+            before, pool=pool, floor=inner.floor, curve=inner.curve, ceiling=ceiling, staircase=staircase
         )
         nodes = {key: value for key, value in nodes.items() if key != name}
         nodes[before.name] = joined
