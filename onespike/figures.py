@@ -36,6 +36,8 @@ def network(net: SpikeNet) -> dict[str, Any]:
                 "weights": sum(source.weights.size for source in layer.sources),
                 "zero_weights": sum(int((source.weights == 0).sum()) for source in layer.sources),
                 "groups": layer.groups,
+                "low": layer.low,
+                "levels": None if layer.levels is None else list(layer.levels.levels),
                 "shift": [int(layer.shift.min()), int(layer.shift.max())],
                 "accumulator": [low, high],
             }

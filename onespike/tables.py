@@ -62,10 +62,17 @@ def shapes(figures: Map[str, Any]) -> Table:
     return table
 
 
+def values(layer: Map[str, Any]) -> str:
+    """What a layer fires: g, low..g, or how many levels up to which."""
+    if layer["levels"] is not None:
+        return f"{len(layer['levels'])} levels, {layer['low']}..{layer['groups']}"
+    return f"{layer['low']}..{layer['groups']}" if layer["low"] else str(layer["groups"] or "-")
+
+
 def network(figures: Map[str, Any]) -> Table:
     """One row per layer."""
     table = titled(
-        f"Network {figures['hash'][:12]}: g = {figures['groups']}, {figures['weight_bits']}-bit weights",
+        f"Network {figures['hash'][:12]}: values up to g = {figures['groups']}, {figures['weight_bits']}-bit weights",
         "layer, kernel, pool, shape, weights, zero, g, shift",
         f"Accumulators: {figures['accumulator_bits']} bits, proven from the weights.",
     )
@@ -78,7 +85,7 @@ def network(figures: Map[str, Any]) -> Table:
             "x".join(map(str, layer["shape"])),
             big(layer["weights"]),
             percent(layer["zero_weights"] / layer["weights"]),
-            str(layer["groups"] or "-"),
+            values(layer),
             str(low) if low == high else f"{low}..{high}",
         )
     return table

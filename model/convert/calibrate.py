@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..system import parallel
 from .outputs import split_outputs
 from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
+from .rounding import places, rounded, values_of
 
 BINS = 2048
 CANDIDATES = 128
@@ -55,12 +56,15 @@ def calibrate(
     arithmetic: Arithmetic,
     clipping: Clipping,
     progress: Callable[[str], None] | None = None,
+    levels: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph with corrected biases, and the step of one count per firing node [channels], in float64.
 
     A node with a staircase keeps its own steps; its values that lie halfway between two steps, which it rounds to even
-    and the counts up, are counted in a note. Layers whose weights are exact keep their biases, too.
+    and the counts up, are counted in a note. Layers whose weights are exact keep their biases, too. levels: of the
+    nodes that fire by a table; their groups are the last of them, their steps are those of one unit.
     """
+    levels = levels or {}
     scales = {INPUT: image_scale(image)}
     codes = {INPUT: np.ascontiguousarray(image.quantise(images).transpose(0, 2, 3, 1), dtype=np.float32)}
     floats = {INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=np.float32)}
@@ -68,7 +72,7 @@ def calibrate(
     steps: dict[str, np.ndarray] = {}
     nodes, ties, values, notes = [], 0, 0, graph.notes
     for node in graph.nodes:
-        count = groups.get(node.name, 0)
+        count, table = groups.get(node.name, 0), levels.get(node.name)
         wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
         if node.fires:
             floats[node.name] = activate(node, wanted)
@@ -77,7 +81,7 @@ def calibrate(
             ties += count_ties(wanted, node.staircase)
             values += wanted.size
         elif node.fires and not node.exact:
-            asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping) / count
+            asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping, table) / count
             silent = (wanted > 0).mean((0, 1, 2)) < SILENT
             steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
             if grown := np.flatnonzero(steps[node.name] != asked).tolist():
@@ -89,13 +93,13 @@ def calibrate(
         if clipping.refit and not node.exact and not given:
             with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
                 node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
-        layer = quantise_node(node, scales, step, count, arithmetic)
+        layer = quantise_node(node, scales, step, count, arithmetic, table)
         sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
-            worth = step * np.ldexp(1.0, -layer.shift.astype(int)) if node.fires else np.full(node.channels, layer.step)
+            worth = step * np.ldexp(1.0, -places(layer)) if node.fires else np.full(node.channels, layer.step)
             fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
             node = dataclasses.replace(node, bias=node.bias + fix)
-            before, layer = layer, quantise_node(node, scales, step, count, arithmetic)
+            before, layer = layer, quantise_node(node, scales, step, count, arithmetic, table)
             if _same_grid(before, layer):
                 sums += (layer.bias - before.bias).astype(np.float32)
             else:  # another bias may leave room for more, or fewer, binary places
@@ -141,8 +145,15 @@ def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
     return int(ties.sum())
 
 
-def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clipping: Clipping) -> np.ndarray:
-    """Clip levels [channels] of sums [n, H, W, C] before the activation."""
+def clip_levels(
+    sums: np.ndarray,
+    node: Node,
+    groups: int,
+    nearest: bool,
+    clipping: Clipping,
+    levels: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Clip levels [channels] of sums [n, H, W, C] before the activation; levels: of a table, up to groups."""
     values = np.clip(sums, 0, node.ceiling)
     if node.pool is not None and node.pool.kind == "max":
         values = golden.pool(values, node.pool)
@@ -159,11 +170,10 @@ def clip_levels(sums: np.ndarray, node: Node, groups: int, nearest: bool, clippi
         share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
-        levels = np.geomspace(SMALLEST, 1, CANDIDATES)
-        rounding = 0.5 if nearest else 0.0
-        counted = np.clip(np.floor(centres * groups / levels[:, None] + rounding), 0, groups)
-        errors = (centres - counted * levels[:, None] / groups) ** 2
-        best = levels[(errors @ histogram.T).argmin(0)]
+        ends = np.geomspace(SMALLEST, 1, CANDIDATES)
+        fired = rounded(centres * groups / ends[:, None], groups, levels, nearest)
+        errors = (centres - fired * ends[:, None] / groups) ** 2
+        best = ends[(errors @ histogram.T).argmin(0)]
     clips = best * tops
     return np.minimum(np.maximum(clips, clips.max() * SMALLEST), np.inf if node.ceiling is None else node.ceiling)
 
@@ -193,15 +203,17 @@ def _correction(
     """
     error = wanted.mean((0, 1, 2), dtype=np.float64) - sums.mean((0, 1, 2), dtype=np.float64) * worth
     if nearest or not node.fires:
-        half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0) if node.fires else 0.0
+        counted = node.fires and layer.levels is None  # of a table, the thresholds carry the half step
+        half = np.where(layer.shift > 0, 2.0 ** (layer.shift.astype(float) - 1), 0) if counted else 0.0
         return error + half * worth
     target = activate(dataclasses.replace(node, pool=None), wanted).mean((0, 1, 2), dtype=np.float64)
-    step = worth * 2.0 ** layer.shift.astype(float)
+    step = worth * 2.0 ** places(layer).astype(float)
     real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
     for _ in range(4):
         moved = real + (total / step).astype(np.float32)
         live = ((moved > 0) & (moved < layer.groups)).mean((0, 1, 2))
-        got = np.clip(np.floor(moved), 0, layer.groups).mean((0, 1, 2), dtype=np.float64) * step
+        levels = None if layer.levels is None else layer.levels.levels
+        got = rounded(moved, layer.groups, levels, False).mean((0, 1, 2), dtype=np.float64) * step
         total += 0.7 * (target - got) / np.maximum(live, 0.1)
     return total
 
@@ -218,7 +230,7 @@ def integer_sums(layer: Layer, codes: Mapping[str, np.ndarray], image: Image) ->
 
 def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
     """Counts of a firing layer, pooled."""
-    fired = np.clip(np.floor(np.ldexp(sums, -layer.shift.astype(np.int32))), 0, layer.groups)
+    fired = values_of(layer, sums)
     return golden.pool(fired, layer.pool) if layer.pool is not None else fired
 
 

@@ -24,6 +24,7 @@ from . import sensitivity
 from .calibrate import Clipping, calibrate
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
+from .rounding import levels_by_layer
 
 Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
@@ -44,11 +45,12 @@ class Conversion:
     steps: Mapping[str, np.ndarray]
     groups: Mapping[str, int]
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    levels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @functools.cached_property
     def net(self) -> SpikeNet:
         """The integer network."""
-        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic)
+        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic, self.levels)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ def prepare(
     calibration: Any = None,
     *,
     groups: Groups = 8,
+    levels: str | Sequence[int] = "uniform",
     budget: int = 8,
     weight_bits: int = 8,
     accumulator_bits: int = 24,
@@ -106,12 +109,13 @@ def prepare(
     the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
     groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
     by sensitivity, with no more events than `budget` groups in every layer make; layers whose steps are given have
-    their own. weight_bits: 2..16. accumulator_bits: the most that any sum may need. clip: "mse" (least squared error)
-    or "percentile". per_channel: clip levels by channel. refit: move weights so that they make up for rounding.
-    bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of
-    a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where
-    it does not normalise by itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment,
-    or every core); the network is the same for any number.
+    their own. levels: "uniform" (counts up to g), or a list of whole levels (short_levels.py), for all layers whose
+    steps are not given; groups say nothing about these. weight_bits: 2..16. accumulator_bits: the most that any sum may
+    need. clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so
+    that they make up for rounding. bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in
+    the OneSpike paper. input_bits: of a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) /
+    std is what the module takes where it does not normalise by itself. threads: how many work at a time (by default
+    ONESPIKE_THREADS of the environment, or every core); the network is the same for any number.
     Raises OneSpikeError for whatever does not fit.
     """
     for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
@@ -137,6 +141,7 @@ def prepare(
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups)
+        tables: dict[str, tuple[int, ...]] = {}
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
         corrected = split_last(graph, image, steps, by_layer, arithmetic)
     else:
@@ -145,14 +150,20 @@ def prepare(
         )
         images = check_images(images, image, own_scale=graph.image is not None)
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
+        if groups == "auto" and levels != "uniform":
+            raise OneSpikeError("groups='auto' chooses counts; leave levels='uniform', or give no groups.")
         if groups == "auto":
             seen = chosen[:: -(-len(chosen) // sensitivity.IMAGES)]
             measured = sorted({*sensitivity.CHOICES, budget})
             found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
             groups = sensitivity.choose_groups(found, sensitivity.uniform_events(found, budget))
         by_layer = groups_by_layer(graph, groups)
-        corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress)
-    return Conversion(original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic)
+        tables = levels_by_layer(graph, levels)
+        by_layer |= {name: table[-1] for name, table in tables.items()}
+        corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress, tables)
+    return Conversion(
+        original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic, levels=tables
+    )
 
 
 def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> Graph:

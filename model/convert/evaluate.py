@@ -16,6 +16,7 @@ from ..network.pixels import real_values
 from ..network.spec import SpikeNet
 from .converter import Conversion
 from .quantise import nearest
+from .rounding import rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,8 @@ def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
     def activation(node: Node, sums: np.ndarray) -> np.ndarray:
         if not node.exact:
             step = conversion.steps[node.name].astype(np.float32)
-            half = np.float32(0.5 if nearest(node, conversion.arithmetic) else 0.0)
-            sums = np.clip(np.floor(sums / step + half), 0, conversion.groups[node.name]) * step
+            groups, levels = conversion.groups[node.name], conversion.levels.get(node.name)
+            sums = rounded(sums / step, groups, levels, nearest(node, conversion.arithmetic)) * step
         return pool(sums, node.pool) if node.pool is not None else sums
 
     return activation

@@ -19,6 +19,7 @@ from ..network.judge import judge
 from ..network.pixels import real_values
 from ..network.spec import INPUT, Layer, SpikeNet
 from ..system import parallel
+from .rounding import rounded
 
 CHUNK = 100  # images whose tensors are held at once
 Tensors = dict[str, np.ndarray]  # by name, [n, H, W, C]
@@ -106,7 +107,7 @@ def layer_losses(
             node = graph.nodes[index]
             if not node.fires:
                 return [real[node.name], counts[node.name]]
-            rounded = rounded_to(node, graph.sums(node, real), worths[node.name], net.layers[index].groups)
+            rounded = rounded_to(node, graph.sums(node, real), worths[node.name], net.layers[index])
             until = {other.name: integers[other.name] for other in graph.nodes[: index + 1]}
             return [resume(graph, index, changed, real) for changed in ({node.name: rounded}, until)]
 
@@ -126,20 +127,25 @@ def layer_losses(
 
 def rounder(net: SpikeNet, worths: Mapping[str, np.ndarray]) -> Callable[[Node, np.ndarray], np.ndarray]:
     """The activation of a float graph that gives whole counts of the network's groups, for `Graph.run`."""
-    groups = {layer.name: layer.groups for layer in net.layers}
+    layers = net.by_name
 
     def activation(node: Node, sums: np.ndarray) -> np.ndarray:
-        return activate(node, sums) if node.exact else rounded_to(node, sums, worths[node.name], groups[node.name])
+        return activate(node, sums) if node.exact else rounded_to(node, sums, worths[node.name], layers[node.name])
 
     return activation
 
 
-def rounded_to(node: Node, sums: np.ndarray, worth: np.ndarray, groups: int) -> np.ndarray:
-    """The activation of float sums as at most `groups` counts of `worth` [channels], rounded to nearest, pooled."""
+def rounded_to(node: Node, sums: np.ndarray, worth: np.ndarray, layer: Layer | int) -> np.ndarray:
+    """The activation of float sums as counts or levels of a layer, or as so many counts, rounded to nearest, pooled.
+
+    worth: of one count, or one unit of the levels [channels].
+    """
     if node.staircase is not None:  # it rounds in the float network, too
         return activate(node, sums)
     step = np.where(worth > 0, worth, 1).astype(np.float32)
-    values = np.clip(np.rint(np.clip(sums, 0, node.ceiling) / step), 0, groups) * step
+    groups, table = (layer, None) if isinstance(layer, int) else (layer.groups, layer.levels)
+    levels = None if table is None else table.levels
+    values = rounded(np.clip(sums, 0, node.ceiling) / step, groups, levels) * step
     return golden.pool(values, node.pool) if node.pool is not None else values
 
 

@@ -12,7 +12,7 @@ from channel to channel: both sides of the quotient sit in the weights, so it co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet
 from .exact import MAX_LIFT, common_factor, exact_shifts, whole
+from .rounding import places, with_levels
 
 MAX_SHIFT = 40
 FARTHEST = 20  # binary places that a step may grow by; where that is not enough, no step helps
@@ -74,22 +75,36 @@ def summed(node: Node) -> int:
 
 
 def quantise(
-    graph: Graph, image: Image, steps: Mapping[str, np.ndarray], groups: Mapping[str, int], arithmetic: Arithmetic
+    graph: Graph,
+    image: Image,
+    steps: Mapping[str, np.ndarray],
+    groups: Mapping[str, int],
+    arithmetic: Arithmetic,
+    levels: Mapping[str, Sequence[int]] | None = None,
 ) -> SpikeNet:
-    """The integer network of `graph`; steps: per firing node that is not exact, float64 [channels]."""
+    """The integer network of `graph`; steps: per firing node that is not exact, float64 [channels].
+
+    levels: of the nodes that fire by a table; their groups are the last of them, their steps are those of one unit.
+    """
+    levels = levels or {}
     scales = {INPUT: image_scale(image)}
     layers = []
     for node in graph.nodes:
         step = steps.get(node.name, np.ones(node.channels))
-        layers.append(quantise_node(node, scales, step, groups.get(node.name, 0), arithmetic))
+        layers.append(quantise_node(node, scales, step, groups.get(node.name, 0), arithmetic, levels.get(node.name)))
         scales[node.name] = output_scale(node, step, groups.get(node.name, 0), scales)
     return SpikeNet(image=image, layers=tuple(layers), weight_bits=arithmetic.weight_bits)
 
 
 def quantise_node(
-    node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic
+    node: Node,
+    scales: Mapping[str, Scale],
+    step: np.ndarray,
+    groups: int,
+    arithmetic: Arithmetic,
+    levels: Sequence[int] | None = None,
 ) -> Layer:
-    """The integer layer of one node whose counts are worth `step` [channels]."""
+    """The integer layer of one node whose counts, or whose levels' units, are worth `step` [channels]."""
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
         source, term = scales[node.terms[0].tensor], node.terms[0]
@@ -118,14 +133,16 @@ def quantise_node(
     shift, lifts = thresholds(node.name, real, bias / step, tops, groups, arithmetic)
     factor = np.ldexp(1.0, shift)
     sources = _sources(node, real, factor, lifts)
-    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) else 0
+    # With a table the half is in its thresholds.
+    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) and levels is None else 0
     low, high = _bounds(sources, scales)
     # Beyond these a bias changes nothing: the channel is always silent, or always saturated.
     rounded = np.clip(np.rint(bias / step * factor + half), -high - 1, groups * factor - low).astype(np.int64)
-    return Layer(
+    layer = Layer(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
         pool=node.pool, step=float(step.mean()),
     )  # fmt: skip
+    return layer if levels is None else with_levels(layer, levels, nearest(node, arithmetic))
 
 
 def grid(node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic) -> np.ndarray:
@@ -155,7 +172,7 @@ def nearest(node: Node, arithmetic: Arithmetic) -> bool:
 
 def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.ndarray) -> bool:
     """Whether the integer weights of `layer` are exactly the real ones of `node`."""
-    unit = np.full(node.channels, 1 / layer.step) if not node.fires else np.ldexp(1.0, layer.shift.astype(int)) / step
+    unit = np.full(node.channels, 1 / layer.step) if not node.fires else np.ldexp(1.0, places(layer)) / step
     return all(
         np.allclose(
             term.weights * scales[term.tensor].step[:, None, None] * unit[:, None, None, None],

@@ -27,6 +27,8 @@ def read_graph(args: argparse.Namespace) -> Graph:
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
     """`prepare` with the options of the command line; those that a command lacks keep their defaults."""
-    names = ("groups", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range")
+    names = (
+        "groups", "levels", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range",
+    )  # fmt: skip
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     return prepare(network, calibration=images, **given)

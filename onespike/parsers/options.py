@@ -16,10 +16,12 @@ from ..hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.external import ExternalMemory
+from ..model.errors import OneSpikeError
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
 from ..model.network.codes import MULTIPLES
+from ..model.network.levels import nearest
 from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
 
@@ -246,6 +248,20 @@ def groups(text: str) -> int | str:
     return text if text == "auto" else number(1, 255)(text)
 
 
+def levels(text: str) -> str | tuple[int, ...]:
+    """An argparse type: "uniform", "short" or whole levels with commas between them."""
+    if text in ("uniform", "short"):
+        return text
+    try:
+        found = tuple(int(part) for part in text.split(","))
+        nearest(found if 0 in found else (0, *found))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be uniform, short or levels such as 1,2,4,8, not {text!r}") from None
+    except OneSpikeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return found
+
+
 def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
     """Options of the conversion; auto: g may be chosen layer by layer."""
     what = "spikes that a value can have: g parallel groups, one timestep (default: 8)"
@@ -258,6 +274,14 @@ def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
             metavar="G",
             help="of --groups auto: no more events than with G groups in every layer (default: 8)",
         )
+    parser.add_argument(
+        "--levels",
+        type=levels,
+        default="uniform",
+        metavar="L",
+        help="that a value can have: uniform, 0..G in steps of one (default); short, 16 that are one event each; or a "
+        "list such as 1,2,3,4,6,8,12,16",
+    )
     parser.add_argument("--groups", type=groups if auto else number(1, 255), default=8, metavar="G", help=what)
     parser.add_argument(
         "--weight-bits", type=number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
