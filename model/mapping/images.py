@@ -18,6 +18,7 @@ from ...hw.program import DIGITS_OF_CODE, STREAMED_HEADER, WORD, header_fields, 
 from ..network.spec import INPUT
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .prefetch import ExternalImage, external_image
+from .tables import count_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,11 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
     _, height, width = layer.shape
     pool = layer.layer.pool
     streamed = {} if not config.streams_weights else _part_fields(config, layer)
+    low, top = count_range(layer.layer)
+    if config.signed_codes:
+        streamed |= {"low": -low}
+    if config.tables:
+        streamed |= {"tabled": layer.table is not None, "table": layer.table or 0}
     return streamed | {
         "final": not layer.layer.fires,
         "pool_sum": pool is not None and pool.kind == "sum",
@@ -98,7 +104,7 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
         "slices": layer.slices - 1,
         "blocks": layer.blocks - 1,
         "block_period": layer.period - 1,
-        "groups": layer.layer.groups,
+        "groups": top,
         "rows": height - 1,
         "columns": width - 1,
         "pixels": height * width - 1,
@@ -131,6 +137,7 @@ def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
 def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, column_base: int) -> dict[str, int]:
     """Addresses wrap around at the end of a memory; a stride as long as the memory is one that is never taken."""
     tensor = source.tensor
+    tabled = {"table": tensor.table} if config.tables else {}
     spikes, weights = 1 << config.spike_addr_bits, 1 << config.weight_addr_bits
     return {
         "image": tensor.name == INPUT,
@@ -144,6 +151,7 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
         "weight_row_stride": source.row_stride % weights,
         "weight_base": source.weight_base,
         "block_stride": source.block_stride % weights,
+        **tabled,
     }
 
 

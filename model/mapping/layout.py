@@ -20,7 +20,8 @@ class TensorLayout:
     slices: channel numbers per slice (all slices hold `channels_per_slice` places; the rest is empty).
     field: bits of one value's field. pad: border (top, bottom, left, right) that is stored, with the pad code.
     offset: what is taken from a code before it is stored (of images around zero). base: first address, the same in all
-    banks. flat: the tensor's C * H * W values are the channels of one pixel. levels: of the levels code.
+    banks. flat: the tensor's C * H * W values are the channels of one pixel. levels: of the levels code; table: the
+    number of the engine's table of them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TensorLayout:
     flat: bool = False
     offset: int = 0
     levels: tuple[int, ...] = ()
+    table: int = 0
 
     @property
     def size(self) -> int:

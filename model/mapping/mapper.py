@@ -27,7 +27,7 @@ from .checks import check
 from .image_codes import image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
-from .tables import engine_tables
+from .tables import count_range, engine_tables
 
 
 def map_network(
@@ -137,7 +137,8 @@ def _plan(
             f"{', '.join(image_codes(net))}."
         )
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
-    held, numbers = engine_tables(net, tensors)
+    held, numbers = engine_tables(net, tensors, config.multiples)
+    tensors |= {name: dataclasses.replace(tensors[name], table=number) for name, number in numbers.items()}
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
     tables: dict[str, set[tuple[Any, ...]]] = {"row": set(), "column": set()}
@@ -200,14 +201,6 @@ def _plan(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(held),
         needs=needs,
     )  # fmt: skip
-
-
-def count_range(layer: Layer) -> tuple[int, int]:
-    """The least and the largest count before a layer's table, at most 0 and at least 0: what lies beyond is clipped."""
-    if layer.levels is None:
-        return layer.low, layer.groups
-    thresholds = layer.levels.thresholds
-    return min(0, thresholds[0] - 1), max(0, thresholds[-1])
 
 
 def largest_field(tensor: TensorLayout) -> int:

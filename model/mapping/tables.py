@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables: what an engine must hold of the levels of a network's layers and tensors."""
+"""Tables: what an engine must hold of the levels of a network's layers and tensors, and the rows of its memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from ..network import codes
-from ..network.spec import SpikeNet
+from ..network.codes import CHUNK, Term, fields_of, level_terms
+from ..network.spec import Layer, SpikeNet
 from .layout import TensorLayout
 
 MOST_TABLES = 8
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """One table of the engine.
 
-    thresholds: between the numbers of its levels; stored: what a layer that fires by it writes for each number (the
-    level itself, or for the levels code the number of the level, from the level 0 on); levels: those whose terms an
-    event extractor must know, none where no layer reads their code.
+    thresholds: between the numbers of its levels, rising. stored: what a layer that fires by it writes for each number:
+    the level itself, or for the levels code the number of the level, from the level 0 on. terms: of the fields 0..15 of
+    that code; none where no layer reads it.
     """
 
     thresholds: tuple[int, ...]
     stored: tuple[int, ...]
-    levels: tuple[int, ...]
+    terms: tuple[tuple[Term, ...], ...] = ()
 
 
-def engine_tables(net: SpikeNet, tensors: Map[str, TensorLayout]) -> tuple[list[Table], dict[str, int]]:
+def engine_tables(
+    net: SpikeNet, tensors: Map[str, TensorLayout], multiples: tuple[int, ...]
+) -> tuple[list[Table], dict[str, int]]:
     """The different tables of a mapped network, and the number of the table that each layer fires by, if any."""
     found: list[Table] = []
     numbers: dict[str, int] = {}
@@ -37,21 +38,29 @@ def engine_tables(net: SpikeNet, tensors: Map[str, TensorLayout]) -> tuple[list[
         if layer.levels is None:
             continue
         known, tensor = layer.levels.levels, tensors[layer.name]
-        stored = known
+        table = Table(layer.levels.thresholds, known)
         if tensor.code == "levels":
             stored = tuple(int(number) for number in np.arange(len(known)) - layer.levels.zero)
-        table = Table(layer.levels.thresholds, stored, tensor.levels)
+            table = Table(layer.levels.thresholds, stored, field_terms(known, multiples))
         if table not in found:
             found.append(table)
         numbers[layer.name] = found.index(table)
     return found, numbers
 
 
-def terms(table: Table, multiples: tuple[int, ...]) -> list[tuple[codes.Term, ...]]:
+def field_terms(levels: tuple[int, ...], multiples: tuple[int, ...]) -> tuple[tuple[Term, ...], ...]:
     """The terms of each of the 16 fields of the levels code."""
-    made: list[tuple[codes.Term, ...]] = [()] * (1 << codes.CHUNK)
-    for field, level in zip(codes.fields_of(table.levels), table.levels, strict=True) if table.levels else ():
-        found = codes.level_terms(level, multiples)
+    made: list[tuple[Term, ...]] = [()] * (1 << CHUNK)
+    for field, level in zip(fields_of(levels), levels, strict=True):
+        found = level_terms(level, multiples)
         assert found is not None, f"the level {level} has more terms than an engine makes; `storage.py` refuses it"
         made[field] = found
-    return made
+    return tuple(made)
+
+
+def count_range(layer: Layer) -> tuple[int, int]:
+    """The least and the largest count before a layer's table, at most 0 and at least 0: what lies beyond is clipped."""
+    if layer.levels is None:
+        return layer.low, layer.groups
+    thresholds = layer.levels.thresholds
+    return min(0, thresholds[0] - 1), max(0, thresholds[-1])
