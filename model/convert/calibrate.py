@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node, Staircase, activate
+from ..frontend.graph import Graph, Node, Staircase, activate, clipped
 from ..network import golden
 from ..network.spec import INPUT, Image, Layer
 from ..system import parallel
 from .outputs import split_outputs
 from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
-from .rounding import places, rounded, values_of
+from .rounding import ends, places, rounded, shared, values_of
 
 BINS = 2048
 CANDIDATES = 128
@@ -82,8 +82,10 @@ def calibrate(
             values += wanted.size
         elif node.fires and not node.exact:
             asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping, table) / count
-            silent = (wanted > 0).mean((0, 1, 2)) < SILENT
+            silent = ((wanted != 0) if node.signed else (wanted > 0)).mean((0, 1, 2)) < SILENT
             steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
+            if shared(node):
+                steps[node.name] = np.full_like(asked, steps[node.name].max())
             if grown := np.flatnonzero(steps[node.name] != asked).tolist():
                 notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
@@ -153,17 +155,22 @@ def clip_levels(
     clipping: Clipping,
     levels: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Clip levels [channels] of sums [n, H, W, C] before the activation; levels: of a table, up to groups."""
-    values = np.clip(sums, 0, node.ceiling)
+    """Clip levels [channels] of sums [n, H, W, C] before the activation; levels: of a table, up to groups.
+
+    Of values with a sign the magnitudes count.
+    """
+    values = clipped(node, sums)
     if node.pool is not None and node.pool.kind == "max":
         values = golden.pool(values, node.pool)
+    values = np.abs(values) if node.signed else values
     channels = values.shape[-1]
     tops = values.reshape(-1, channels).max(0).astype(np.float64)
-    if not clipping.per_channel:
+    by_channel = clipping.per_channel and not shared(node)
+    if not by_channel:
         tops[:] = tops.max()
     tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
     histogram = _histogram(values, tops)
-    if not clipping.per_channel:
+    if not by_channel:
         histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
     centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
     if clipping.method == "percentile":
@@ -211,9 +218,11 @@ def _correction(
     real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
     for _ in range(4):
         moved = real + (total / step).astype(np.float32)
-        live = ((moved > 0) & (moved < layer.groups)).mean((0, 1, 2))
+        first, last = ends(node, step, layer.groups)
+        live = ((moved > first) & (moved < last)).mean((0, 1, 2))
         levels = None if layer.levels is None else layer.levels.levels
-        got = rounded(moved, layer.groups, levels, False).mean((0, 1, 2), dtype=np.float64) * step
+        bent = moved if node.curve is None else node.curve(moved * step.astype(np.float32)) / step.astype(np.float32)
+        got = rounded(bent, layer.groups, levels, False, layer.low).mean((0, 1, 2), dtype=np.float64) * step
         total += 0.7 * (target - got) / np.maximum(live, 0.1)
     return total
 

@@ -31,7 +31,8 @@ REARRANGES = RESHAPES | {
 # Operations on each number by itself: they follow a rounding that waits for its clamp, and maps in any order.
 ELEMENTWISE = {
     "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "leaky_relu",
-    "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul", "div", "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
+    "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul", "div", "add",
+    "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
 # Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
@@ -54,8 +55,8 @@ NEAREST = {
     "native_dropout": "module.eval() before the import: dropout is in training mode",
     "native_layer_norm": "batch norm", "layer_norm": "batch norm", "native_group_norm": "batch norm",
     "group_norm": "batch norm", "instance_norm": "batch norm", "conv_transpose2d": "Conv2d",
-    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "softplus": "ReLU", "log_sigmoid": "sigmoid", "mish": "ReLU",
-    "glu": "ReLU",
+    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "softplus": "ReLU",
+    "log_sigmoid": "sigmoid", "mish": "ReLU", "glu": "ReLU",
     "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "exp": "ReLU",
     "scaled_dot_product_attention": "a convolution", "bmm": "a linear layer with constant weights",
     "embedding": "a linear layer on one-hot inputs", "lstm": "a convolution", "gru": "a convolution",

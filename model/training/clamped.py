@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from ..convert.converter import Conversion
 from ..convert.exact import common_factor
 from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
+from ..convert.rounding import shared
 from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
+from .firing import activated, fired
 
 
 class ClampQuantised(nn.Module):
@@ -68,7 +70,8 @@ class ClampQuantised(nn.Module):
         for node in self.nodes:
             step = conversion.steps.get(node.name, np.ones(node.channels))
             scales[node.name] = output_scale(node, step, conversion.groups.get(node.name, 0), scales)
-        self.tops = {name: scale.top for name, scale in scales.items()}
+        self.places: dict[str, int] = {}  # of the least shift of every node, as its weights are now
+        self.spans = {name: scale.span for name, scale in scales.items()}
 
     def step(self, index: int) -> Tensor:
         """The worth of one count of a node [channels]; its clip level stays below the activation's ceiling."""
@@ -76,6 +79,8 @@ class ClampQuantised(nn.Module):
         if not node.fires:
             return torch.ones(node.channels, dtype=torch.float64)
         step = self.steps[str(index)].exp()
+        if shared(node):
+            step = step.max().expand_as(step)
         return step if node.ceiling is None else step.clamp(max=node.ceiling / self.conversion.groups[node.name])
 
     def kernels(self, index: int) -> list[Tensor]:
@@ -104,7 +109,10 @@ class ClampQuantised(nn.Module):
                 sums = self._sums(index, codes, worth, offsets, step)
                 if not node.fires:
                     return sums.flatten(1)
-                counts = _pass(sums, sums.floor()).clamp(0, self.conversion.groups[node.name])
+                counts = fired(
+                    node, sums, step, self.conversion.groups[node.name], self.places[node.name],
+                    nearest(node, self.conversion.arithmetic),
+                )  # fmt: skip
                 worth[node.name], offsets[node.name] = step, torch.zeros_like(step)
             if node.pool is not None:
                 counts = pooled(counts, node.pool)
@@ -135,15 +143,17 @@ class ClampQuantised(nn.Module):
     def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:
         """Integer units per count [channels], the shift of every source, and the half step in those units."""
         arithmetic = self.conversion.arithmetic
-        tops = [self.tops[term.tensor] for term in node.terms]
+        spans = [self.spans[term.tensor] for term in node.terms]
         if not node.fires:
             lifts = [term.lift for term in node.terms]
-            factor = common_factor(real, bias, tops, lifts, arithmetic)
+            factor = common_factor(real, bias, spans, lifts, arithmetic)
             unit = torch.full((node.channels,), factor, dtype=torch.float64)
             return unit, lifts, torch.zeros_like(unit)
-        shift, lifts = thresholds(node.name, real, bias, tops, self.conversion.groups[node.name], arithmetic)
+        shift, lifts = thresholds(node.name, real, bias, spans, self.conversion.groups[node.name], arithmetic)
         unit = torch.tensor(np.ldexp(1.0, shift))
-        return unit, lifts, (unit / 2).floor() if nearest(node, arithmetic) else torch.zeros_like(unit)
+        self.places[node.name] = int(shift.min())
+        half = nearest(node, arithmetic) and node.curve is None  # of a curve, the thresholds carry it
+        return unit, lifts, (unit / 2).floor() if half else torch.zeros_like(unit)
 
     def result(self) -> Conversion:
         """The trained weights, biases and steps as a `Conversion`."""
@@ -182,7 +192,7 @@ class FloatGraph(nn.Module):
                 if node.staircase is not None:
                     value = climbed(value, node.staircase)
                 elif not node.exact:
-                    value = value.clamp(0, node.ceiling)
+                    value = activated(value, node)
                 value = pooled(value, node.pool) if node.pool is not None else value
             tensors[node.name] = value
         return tensors[self.nodes[-1].name].flatten(1)
@@ -221,10 +231,10 @@ def convolved(tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None) 
 
 
 def pooled(counts: Tensor, pool: Pool) -> Tensor:
-    """Maximum or sum of every window; counts are never negative, so zeros around the map change neither."""
+    """Maximum or sum of every window, clipped to the map."""
     top, bottom, left, right = pool.padding
     if any(pool.padding):
-        counts = F.pad(counts, (left, right, top, bottom))
+        counts = F.pad(counts, (left, right, top, bottom), value=-torch.inf if pool.kind == "max" else 0.0)
     if pool.kind == "max":
         return F.max_pool2d(counts, pool.kernel, pool.stride)
     return F.avg_pool2d(counts, pool.kernel, pool.stride, divisor_override=1)
