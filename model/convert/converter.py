@@ -183,7 +183,7 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
             from ..frontend import onnx_import
         except ModuleNotFoundError as error:
             raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
-        return onnx_import.import_onnx(network)
+        return onnx_import.import_onnx(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
