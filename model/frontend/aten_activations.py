@@ -55,8 +55,16 @@ class Activations(Context):
         if high is not None and low is not None and not low < high:
             raise OneSpikeError(f"it clamps from {low:g} to {high:g}, which leaves nothing; the ceiling must be larger")
         inside = (low is None or low <= 0) and (high is None or high > 0)
+        if low is None and high is None:
+            return x
+        if inside and high is not None and (low is None or -low > high) and self.builder.sign is not False:
+            # The farther end is the ceiling, from which steps are counted.
+            if x.pool is not None:
+                x = self.builder.settled(x, self.where, "it follows a max pool; put it before the pool")
+            mirrored = self._clip(affine.scale(x, -1.0, 0.0), None if low is None else -low, -high)
+            return affine.scale(mirrored, -1.0, 0.0)
         if inside and (low == 0 or self.builder.sign is not False):
-            return x if low is None and high is None else self._clip(x, high, low)
+            return self._clip(x, high, low)
         # A range that a count or a count with a sign cannot have: the same, seen from one of its ends.
         if low is not None:
             moved = self._clip(affine.scale(x, 1.0, -low), None if high is None else high - low)

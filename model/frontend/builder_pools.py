@@ -50,10 +50,10 @@ class Pools(Storing):
         shape = (value.shape[0], len(spans[0]), len(spans[1]))
         clipped = any(len(r) < k for axis, k in zip(spans, pool.kernel, strict=True) for r in axis)
         apart = all(step >= size for step, size in zip(pool.stride, pool.kernel, strict=True))
-        bias = value.bias * (pool.kernel[0] * pool.kernel[1] / divisor)
         if clipped and not value.pointwise:
             need = "an average pool with padding over signed values needs a ReLU before it"
             value = self.settled(value, where, need)
+        bias = value.bias * (pool.kernel[0] * pool.kernel[1] / divisor)
         if not value.pointwise:
             terms = tuple(averaged(term, pool.kernel, pool.stride, divisor) for term in value.terms)
             return dataclasses.replace(value, shape=shape, terms=terms, bias=bias)

@@ -29,6 +29,13 @@ def bottleneck(m, x):
     return x + m.c(F.relu6(m.b(F.relu6(m.e(x)))))
 
 
+def sums(m, x):
+    """Pre-activation: the sum itself goes on."""
+    for layer in m.b:
+        x = x + layer(F.relu(x))
+    return F.relu(x)
+
+
 def dense(m, x):
     """DenseNet: every layer reads all sums before it, normalised its own way."""
     for norm, layer in zip(m.norms, m.layers, strict=True):
@@ -52,25 +59,24 @@ STORED = {
                 f"m{i}": Plain(bottleneck, e=conv(4, 24, 1), b=conv(24, 24, padding=1, groups=24), c=conv(24, 4, 1))
                 for i in (1, 2)
             },
-        ), 2,
+        ), 3,
     ),
     "sums of sums": (
         lambda: two(
-            lambda m, x: m.b3(F.relu(x := x + m.b2(F.relu(x := x + m.b1(F.relu(x)))))) + x,
-            **{f"b{i}": conv(4, 4, padding=1) for i in (1, 2, 3)},
-        ), 1,
+            sums, b=nn.ModuleList(conv(4, 4, padding=1) for _ in range(4)),
+        ), 2,
     ),
     "dense block": (
         lambda: two(
             dense, 360, norms=nn.ModuleList(nn.BatchNorm2d(4 + 2 * i) for i in range(3)),
             layers=nn.ModuleList(conv(4 + 2 * i, 2, padding=1) for i in range(3)),
-        ), 2,
+        ), 4,
     ),
     "twenty branches": (
         lambda: two(
             lambda m, x: F.relu(sum(b(F.relu(c(x))) for b, c in zip(m.b, m.c, strict=True))),
             b=nn.ModuleList(conv(2, 4, 1) for _ in range(20)), c=nn.ModuleList(conv(4, 2, 1) for _ in range(20)),
-        ), 3,
+        ), 2,
     ),
     "ends with a maximum of sums": (lambda: nn.Sequential(conv(1, 3, 3), nn.MaxPool2d(4), nn.Flatten()), 1),
     "clamp around 0": (lambda: around(nn.Hardtanh(-0.3, 0.5)), 1),
