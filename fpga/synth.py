@@ -116,6 +116,8 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     depths = {"program": config.program_depth, "rows": config.walk_depth, "columns": config.walk_depth}
     files = {f"{name}.hex": (widths[name], depth) for name, depth in depths.items()}
     files["channels.hex"] = (widths["channels"], config.channel_depth)
+    if config.tables:
+        files["tables.hex"] = (widths["tables"], config.table_rows)
     if not config.streams_weights:
         for bank in range(config.banks):
             pages = zip(weight_files(config, bank), config.weight_pages, strict=True)

@@ -12,7 +12,9 @@ from .memory import page_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
 AXI_BITS = (32, 64, 128)
-MAY_BE_ZERO = ("max_shift", "external_weights")
+TABLES = (0, 1, 2, 4, 8)
+TABLE_CODES = (16, 32)
+MAY_BE_ZERO = ("max_shift", "external_weights", "tables")
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
 MOST = {
@@ -44,7 +46,8 @@ class EngineConfig:
         of four bits are one event; each lane has a small adder for them.
     code : how hidden spikes are written: "radix" (default), "unary" (thermometer), "psg" (the paper's pattern).
     max_groups : the largest spike count of a fired value, before a sum pool.
-    max_code : the largest code of a stored value, after a sum pool.
+    max_code : the largest code of a stored value, after a sum pool. Fields may be as wide as it; of values below zero
+        or codes of a table, it is the largest number that their field holds.
     segments : most sources of one layer.
     spike_depth : spike words of one bank.
     weight_depth : weight rows (of L weights) of one bank.
@@ -61,6 +64,9 @@ class EngineConfig:
         use and those that come next.
     burst, bursts : beats of one AXI4 read burst, and bursts that may be on their way.
     counters : whether the engine counts cycles and events of every layer; a small part may need the room.
+    signed_codes : whether a fired value may be negative, down to -max_groups (radix code only).
+    tables : tables of levels that fired values may be searched in: 0, 1, 2, 4 or 8 (radix code only).
+    table_codes : codes of such a table: 16 or 32.
     """
 
     banks: int = 4
@@ -89,6 +95,9 @@ class EngineConfig:
     burst: int = 16
     bursts: int = 4
     counters: bool = True
+    signed_codes: bool = False
+    tables: int = 0
+    table_codes: int = 16
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -127,6 +136,12 @@ class EngineConfig:
             self.code != "psg" or _power_of_two(self.max_groups),
             f"The psg code needs a power of two of groups, so that theta = groups << k is one, not {self.max_groups}; "
             f"use the unary code.",
+        )
+        check(self.tables in TABLES, f"tables must be 0, 1, 2, 4 or 8, not {self.tables}.")
+        check(self.table_codes in TABLE_CODES, f"table_codes must be 16 or 32, not {self.table_codes}.")
+        check(
+            self.code == "radix" or not (self.signed_codes or self.tables),
+            f"signed_codes and tables need the radix code: an engine with the {self.code} code has only counts.",
         )
         check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
@@ -198,6 +213,16 @@ class EngineConfig:
     def code_bits(self) -> int:
         """Bits of a stored value, after a sum pool."""
         return max(self.max_code, self.max_groups).bit_length()
+
+    @property
+    def signed_values(self) -> bool:
+        """Whether values between the count and the spike word have a sign: signed codes, or what a table says."""
+        return self.signed_codes or self.tables > 0
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of all tables together."""
+        return self.tables * self.table_codes
 
     @property
     def shift_bits(self) -> int:

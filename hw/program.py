@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 
 from .config import EngineConfig
@@ -70,16 +71,23 @@ def layer_fields(config: EngineConfig) -> dict[str, int]:
             "first_slice_groups": channel,  # groups of F channels from there to the end of that slice - 1
             "first_word": spike,  # spike word of that slice
         }
+    if config.signed_codes:
+        fields |= {"low": config.count_bits}  # counts reach down to -low
+    if config.tables:
+        fields |= {
+            "tabled": 1,  # a count is searched in a table; the code of its level is stored
+            "table": _bits(config.tables),
+        }
     return fields
 
 
 def segment_fields(config: EngineConfig) -> dict[str, int]:
     """Field -> bits of what a layer's record says of one source."""
     spike, weight, walk = config.spike_addr_bits, config.weight_addr_bits, config.walk_addr_bits
-    return {
+    fields = {
         "image": 1,  # the source is the image: add the buffer in use
         "field": 3,  # log2 of the field width
-        "code": 2,  # DIGITS_*
+        "code": 3 if config.tables else 2,  # DIGITS_*
         "shift": 4,  # added to the shift of every spike
         "base": spike,
         "row_base": walk,  # first entry in the row table
@@ -89,6 +97,9 @@ def segment_fields(config: EngineConfig) -> dict[str, int]:
         "weight_base": weight,
         "block_stride": weight,  # weight rows of one local block
     }
+    if config.tables:
+        fields |= {"table": _bits(config.tables)}  # of the levels code: whose terms its fields are
+    return fields
 
 
 STREAMED_HEADER = (
@@ -97,10 +108,21 @@ STREAMED_HEADER = (
     "restart",  # where they begin
 )
 
-DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_TWOS = range(4)
+DIGITS_RADIX, DIGITS_UNARY, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_LEVELS = range(5)
 DIGITS_OF_CODE = {
     "radix": DIGITS_RADIX, "signed": DIGITS_SIGNED, "twos": DIGITS_TWOS, "unary": DIGITS_UNARY, "psg": DIGITS_UNARY,
+    "levels": DIGITS_LEVELS,  # only of engines with tables
 }  # fmt: skip
+
+
+def count_shape(config: EngineConfig) -> Shape:
+    """Of a fired count, before a table."""
+    return signed(config.count_bits + 1) if config.signed_values else unsigned(config.count_bits)
+
+
+def value_shape(config: EngineConfig) -> Shape:
+    """Of what is pooled and stored; a field takes its low bits."""
+    return signed(config.code_bits + 1) if config.signed_values else unsigned(config.code_bits)
 
 
 def header_words(config: EngineConfig) -> int:

@@ -51,7 +51,7 @@ async def equals_golden(dut: Any) -> None:
     for name in ("rst", "commands__valid", "release", "take", "write__enable", "load__enable"):
         getattr(dut, name).value = 0
     dut.strides.value = bits(
-        data.ArrayLayout(stride_layout(config), config.segments), [stride._asdict() for stride in strides]
+        data.ArrayLayout(stride_layout(config), config.segments), [stride.fields(config) for stride in strides]
     )
     await fill(dut, edge, "load", rows)
     await fill(dut, edge, "write", case["memory"])

@@ -19,6 +19,7 @@ from .front import build_front
 
 DIVISOR = 4  # fast enough for a simulation; the pty has no baud rate
 FRONT = Front(kind="uart", divisor=DIVISOR, silence=14)
+SLOW_LANES = 16  # engines of up to so many wait for their serial line in Python: optimising them gains nothing
 TERMINALS = "/dev/pts/"  # where pseudo-terminals are
 STOP = "stop"  # the file that ends the simulation
 
@@ -35,7 +36,7 @@ def serve_board(
     link = None if link is None else Path(link)
     build_dir = make_folder(build_dir)
     with contextlib.nullcontext() if link is None else _linkable(link):
-        built = build_front(config, FRONT, build_dir)
+        built = build_front(config, FRONT, build_dir, fast=config.banks * config.lanes > SLOW_LANES)
         with tempfile.TemporaryDirectory(prefix="board-", dir=build_dir) as folder:
             ended = threading.Event()
             made: list[str] = []

@@ -38,6 +38,8 @@ AXI_MEMORY = Path(__file__).with_name("axi_memory.v")
 COMPUTE_COUNTERS = len(COUNTERS)  # those that external memory does not change
 UNCHECKED = ("arid", "arcache", "arprot", "rid")  # signals that the memory model has no use for
 WEIGHT_ADDRESS = 0x13000  # where the weights lie in external memory
+LEAST_DEPTH = 1 << 16  # words of the harness's memories, which are cleared before every run
+BRIEF = 250_000  # cycles that end sooner in an engine compiled without optimisation, compilation included
 WHOLE_LANES = 64  # engines of up to so many compile faster in one piece, in half the processor time
 
 
@@ -76,8 +78,11 @@ def total_cycles(counters: np.ndarray) -> np.ndarray:
     return counters[:, :, 0].sum(1) + counters[:, :, 4:].sum((1, 2))
 
 
-def harness_text(config: EngineConfig, outside: bool = False) -> str:
-    """The harness with the engine's instance and widths filled in; outside: external memory and clock are ports."""
+def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1) -> str:
+    """The harness with the engine's instance and widths filled in.
+
+    outside: external memory and clock are ports. depth: words that its memories must hold.
+    """
     counter_bits = (counter_stride(config) * layer_depth(config) - 1).bit_length()
     ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = 0;")
     bus = ""
@@ -105,9 +110,15 @@ def harness_text(config: EngineConfig, outside: bool = False) -> str:
   {"" if word == 32 else f"assign write_data[31:{word}] = 0;"}"""
     text = HARNESS.read_text().replace("`HARNESS_DUT", dut).replace("`HARNESS_PORTS", ports)
     text = text.replace("`HARNESS_CLOCK", "" if outside else "reg clk = 0; always #5 clk = ~clk;")
+    text = text.replace("parameter DEPTH = 1 << 22", f"parameter DEPTH = {_roomy(depth)}")
     text = text.replace("parameter W = 32", f"parameter W = {word}")
     text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
     return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
+
+
+def _roomy(words: int) -> int:
+    """Words of a memory outside the engine that must hold so many: few sizes, so that runs share a build."""
+    return 1 << (max(words, LEAST_DEPTH) - 1).bit_length()
 
 
 def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
@@ -150,17 +161,20 @@ def simulate(
     timeout: float = 1800,
     memory: ExternalMemory | None = None,
     axi_ram: bool = False,
+    brief: int = BRIEF,
 ) -> Simulated:
     """Run images, as `model/network/pixels.py` says; AssertionError where hardware and model differ.
 
-    through_load: fill the memories through the load stream instead of at start. stall: share of cycles in which the
+    through_load: fill the memories, zero at start, through the load stream. stall: share of cycles in which the
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
     otherwise images follow back to back and only the last one's counters are compared. gates: "ecp5" or "ice40"
     simulates the engine's netlist after synthesis for that family. stock: the slow way, as cocotb's own runner has it:
     every signal visible, and Python awake in every cycle; to measure what ours gains. memory: delivers streamed
     weights; the stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model delivers them
-    instead, with random pauses, and Python makes the clock. Raises OneSpikeError where another run uses run_dir.
+    instead, with random pauses, and Python makes the clock. brief: an engine that runs for at most so many cycles is
+    compiled without optimisation, unless it has been compiled before. Raises OneSpikeError where another run uses
+    run_dir.
     """
     from .verilator import build, run
 
@@ -187,31 +201,32 @@ def simulate(
         engine = {"onespike.v": to_verilog(config)}
         if gates is not None:
             engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
-        texts = engine | {"harness.v": harness_text(config, axi_ram)}
+        beats = image_beats(mapping, codes)
+        loads = load_words(images, config) if through_load else []
+        depth = max(len(codes) * beats.shape[1], len(loads))
+        texts = engine | {"harness.v": harness_text(config, axi_ram, depth)}
         if config.streams_weights and not axi_ram:
-            texts["axi_memory.v"] = AXI_MEMORY.read_text()
+            depth = f"parameter DEPTH = {_roomy(len(images.external))}"
+            texts["axi_memory.v"] = AXI_MEMORY.read_text().replace("parameter DEPTH = 1 << 20", depth)
         digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
         sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
         for name, text in texts.items():
             write_atomically(sources / name, text)
-        options = ["-DONESPIKE_BLANK"] if through_load else []
+        expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
         # Tens of thousands of cells take long to compile, and run briefly.
-        options += ["-CFLAGS", "-O0"] if gates else []
-        built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves, options=options,
-                      ports_only=not stock, timeout=timeout,
+        fast = gates is None and (stock or len(codes) * expected_cycles + len(loads) > brief)
+        built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves,
+                      ports_only=not stock, timeout=timeout, fast=fast,
                       whole=config.banks * config.lanes <= WHOLE_LANES and gates is None)  # fmt: skip
 
-        beats = image_beats(mapping, codes)
-        loads = load_words(images, config) if through_load else []
         for name, text in memories.items():
-            write_atomically(folder / name, text)
+            write_atomically(folder / name, "0\n" * text.count("\n") if through_load else text)
         write_atomically(folder / "image.hex", hex_lines([int(b) for b in beats.reshape(-1)], config.word_bits))
         if config.streams_weights:
             write_atomically(folder / "external.hex", hex_lines(images.external, config.external_weights))
             write_atomically(folder / "weights.bin", weight_bytes(images, config))
         if loads:
             write_atomically(folder / "load.hex", hex_lines(loads, 32))
-        expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
         slack = 1 / (1 - min(0.99, max(stall)))
         if memory.varied or axi_ram:
             expected_cycles += (8 + memory.latency) * len(images.external)

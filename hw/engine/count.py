@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 class CountUnit(wiring.Component):
     """Turns one accumulator into the number of spikes that fire.
 
-    ``count = clip(acc >> shift, 0, groups)``, the shift arithmetic (floor), all operands given at run time.
+    ``count = clip(acc >> shift, -low, groups)``, the shift arithmetic (floor), all operands given at run time; low is
+    0 unless the unit is `signed`.
 
     Latency `stages` cycles for all outputs together (0: combinational), one result per cycle, no
     back-pressure: a pipeline that can stall wraps the unit in ``EnableInserter``. The registers are not
@@ -29,6 +30,8 @@ class CountUnit(wiring.Component):
         Bits of a count.
     stages : 0, 1 or 2
         Registers inside the unit.
+    signed_count : bool
+        Whether counts may be negative.
 
     Members
     -------
@@ -37,10 +40,14 @@ class CountUnit(wiring.Component):
         log2 of the accumulator units per spike, k.
     groups : In(count_width)
         The largest count, g.
-    count : Out(count_width)
+    low : In(count_width)
+        The lowest count is -low (only if `signed_count`).
+    count : Out(count_width), or Out(signed(count_width + 1))
     """
 
-    def __init__(self, *, acc_width: int, max_shift: int, count_width: int, stages: int = 0):
+    def __init__(
+        self, *, acc_width: int, max_shift: int, count_width: int, stages: int = 0, signed_count: bool = False
+    ):
         if acc_width < 2:
             raise ValueError(f"acc_width must be at least 2, not {acc_width!r}")
         if max_shift < 0:
@@ -53,12 +60,14 @@ class CountUnit(wiring.Component):
         self.max_shift = max_shift
         self.count_width = count_width
         self.stages = stages
+        self.signed_count = signed_count
         super().__init__(
             {
                 "acc": In(signed(acc_width)),
                 "shift": In(range(max_shift + 1)),
                 "groups": In(count_width),
-                "count": Out(count_width),
+                **({"low": In(count_width)} if signed_count else {}),
+                "count": Out(signed(count_width + 1) if signed_count else count_width),
             }
         )
 
@@ -72,13 +81,18 @@ class CountUnit(wiring.Component):
         bits = len(self.shift)
 
         # A count never needs more than count_width + (shift still to do) bits: what lies above is
-        # only remembered as `over`. Both the value and its flag are worth nothing if acc is negative.
+        # only remembered as `over`. Both the value and its flag are worth nothing if acc is negative, unless counts
+        # may be: of a negative acc, they then describe its complement, whose shift rounds up as the count rounds down.
         magnitude, negative = self.acc[:-1], self.acc[-1]
+        if self.signed_count:
+            magnitude = magnitude ^ negative.replicate(len(magnitude))
         width = self.count_width + 2**bits - 1
         window = Signal(width)
         over = Signal()
         m.d.comb += [window.eq(magnitude[:width]), over.eq(magnitude[width:].any())]
         state = {"window": window, "over": over, "negative": negative, "shift": self.shift, "groups": self.groups}
+        if self.signed_count:
+            state |= {"low": self.low, "floor": -self.low}
 
         # Coarse to fine: a step by 2^j either drops the low bits or folds the high ones into the flag.
         cuts = (bits, bits // 2)[: self.stages]
@@ -96,6 +110,14 @@ class CountUnit(wiring.Component):
                 state |= {"window": shifted, "over": over, "shift": state["shift"][:-1]}
 
         groups = state["groups"]
+        if self.signed_count:
+            # The complement w of a count c is -c - 1, so that c < -low means w >= low.
+            negative = state["negative"]
+            saturates = state["over"] | (state["window"] >= Mux(negative, state["low"], groups))
+            value = Cat(state["window"][: self.count_width], Const(0, 1)) ^ negative.replicate(self.count_width + 1)
+            end = Mux(negative, state["floor"], Cat(groups, Const(0, 1)))
+            m.d.comb += Value.cast(self.count).eq(Mux(saturates, end, value))
+            return m
         saturated = Mux(state["over"] | (state["window"] > groups), groups, state["window"])
         m.d.comb += self.count.eq(Mux(state["negative"], 0, saturated))
         return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from ...model.network.codes import MAX_FIELD
 from ..config import EngineConfig
 from ..loop import add_loop
 from ..memory import plain_memory
-from ..program import layer_fields, layout
+from ..program import layer_fields, layout, value_shape
 from .bank import capture_latency
 
 
@@ -41,8 +41,13 @@ def channel_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def code_width(config: EngineConfig) -> int:
-    """Bits of the widest field a value is written in."""
+    """Bits of the widest field a value is written in; of what may be negative, without its sign beyond the field."""
     return config.code_bits if config.code == "radix" else min(MAX_FIELD, config.word_bits, config.max_code)
+
+
+def code_shape(config: EngineConfig) -> Shape:
+    """Of a value on its way into its field."""
+    return value_shape(config) if config.signed_values else unsigned(code_width(config))
 
 
 def group_parts(config: EngineConfig) -> int:

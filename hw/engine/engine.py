@@ -23,6 +23,7 @@ from .logits import Logits, logit_layout
 from .pack import Pack, slice_mask
 from .prefetch import Prefetch
 from .sequencer import Sequencer
+from .tables import Tables
 
 TOP = "onespike"  # the engine's Verilog module
 
@@ -92,13 +93,26 @@ class Engine(wiring.Component):
         m.submodules.fire = fire = Fire(config)
         m.submodules.pack = pack = Pack(config)
         m.submodules.logits = logits = Logits(config)
+        tables = None
+        if config.tables:
+            m.submodules.tables = tables = Tables(config)
         banks = [self.make_bank(config, b) for b in range(config.banks)]
         for b, bank in enumerate(banks):
             m.submodules[f"bank{b}"] = bank
 
         # Control.
+        enable = self.enable
+        if tables is not None:
+            enable = tables.ready
+            m.d.comb += [
+                tables.enable.eq(self.enable),
+                tables.start.eq(sequencer.start),
+                tables.table.eq(sequencer.layer.table),
+                Value.cast(fire.table).eq(Value.cast(tables.levels)),
+                *(Value.cast(bank.terms).eq(Value.cast(tables.terms)) for bank in banks),
+            ]
         m.d.comb += [
-            sequencer.enable.eq(self.enable),
+            sequencer.enable.eq(enable),
             sequencer.done.eq(pack.done),
             sequencer.image_available.eq(loader.available),
             sequencer.logits_free.eq(logits.free),
@@ -177,12 +191,12 @@ class Engine(wiring.Component):
             if config.streams_weights:
                 m.d.comb += counters.stalled.eq(sequencer.stalled)
         if config.loadable:
-            self._load(m, sequencer, drain, banks)
+            self._load(m, sequencer, drain, banks, tables)
         if config.streams_weights:
             self._stream_weights(m, sequencer, banks)
         return m
 
-    def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any]) -> None:
+    def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any], tables: Tables | None) -> None:
         m.submodules.load = load = Load(self.config)
         connect(m, flipped(self.load), load.words)
         ports = {
@@ -190,6 +204,7 @@ class Engine(wiring.Component):
             "rows": sequencer.load_rows,
             "columns": sequencer.load_columns,
             "channels": drain.load,
+            **({"tables": tables.load} if tables is not None else {}),
         }
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]

@@ -11,7 +11,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, factors, most_terms, terms
+from ..memory import plain_memory
 
+FIELDS = 1 << CHUNK  # of the levels code
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
 
@@ -37,21 +39,43 @@ def chunk_count(word_bits: int) -> int:
     return word_bits // CHUNK
 
 
-def word_layout(word_bits: int, meta: ShapeLike) -> data.StructLayout:
+def word_layout(word_bits: int, meta: ShapeLike, tables: int = 0) -> data.StructLayout:
     """A spike word on its way to the extractor.
 
     chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; pairs:
-    two of them are a value, with a carry; twos: values are in two's complement; last: the word ends a job.
+    two of them are a value, with a carry; twos: values are in two's complement; last: the word ends a job. tabled,
+    table: the digits stand for the terms of a table (only where there are tables).
     """
     chunks = chunk_count(word_bits)
     flags = dict.fromkeys(("single", "digits", "pairs", "twos", "last"), 1)
+    if tables:
+        flags |= {"tabled": 1, "table": table_bits(tables)}
     return data.StructLayout({"word": word_bits, "chunks": chunks, **flags, "meta": meta})
 
 
-def term_layout(multiples: tuple[int, ...]) -> data.StructLayout:
-    """What an event adds: (-1)**negative * factors(multiples)[multiple] << shift."""
-    shifts = range(4 if len(multiples) > 1 else 5)
+def table_bits(tables: int) -> int:
+    """Bits of the number of a table; none where there is one only."""
+    return max(0, (tables - 1).bit_length())
+
+
+def term_layout(multiples: tuple[int, ...], *, tables: bool = False) -> data.StructLayout:
+    """What an event adds: (-1)**negative * factors(multiples)[multiple] << shift; those of tables are shifted more."""
+    shifts = range(8 if tables else 4 if len(multiples) > 1 else 5)
     return data.StructLayout({"multiple": range(len(factors(multiples))), "shift": shifts, "negative": 1})
+
+
+def terms_write_layout(multiples: tuple[int, ...], tables: int) -> data.StructLayout:
+    """The terms of one field of a table, on their way to the extractor."""
+    most = most_terms(multiples)
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "table": table_bits(tables),
+            "field": CHUNK,
+            "number": range(most + 1),
+            "terms": data.ArrayLayout(term_layout(multiples, tables=True), most),
+        }
+    )
 
 
 def word_chunks(word: Value, pairs: Value, twos: Value) -> Value:
@@ -66,9 +90,9 @@ def word_chunks(word: Value, pairs: Value, twos: Value) -> Value:
 class EventExtractor(wiring.Component):
     """Turns each word into events, the lowest first, one a cycle: digit by digit, or bit by bit.
 
-    A digit gives its terms (`onespike.model.network.codes.terms`), a chunk that is none its set bits, each worth 1
-    here. A word of n events takes max(1, n) cycles; an empty word (allowed only as the last of a job) emits `end`
-    alone.
+    A digit gives its terms (`onespike.model.network.codes.terms`, or what its table has for it: at least one, but for
+    0), a chunk that is none its set bits, each worth 1 here. A word of n events takes max(1, n) cycles; an empty word
+    (allowed only as the last of a job) emits `end` alone.
 
     Latency: EXTRACT_LATENCY from a word's transfer to its first event. Throughput: one event a cycle, no bubble between
     values or words. Back-pressure: the event that ends a job waits for `end_ready`; all others leave at once.
@@ -84,6 +108,7 @@ class EventExtractor(wiring.Component):
     word_bits : bits of a spike word, a multiple of CHUNK.
     multiples : odd multiples that an event may have.
     meta : shape of what travels along with every word.
+    tables : tables of terms.
 
     Members
     -------
@@ -96,9 +121,10 @@ class EventExtractor(wiring.Component):
     end : Out(1) this event ends a job.
     end_ready : In(1) an ending event may leave.
     waiting : Out(1) an ending event waits for `end_ready`.
+    terms : In(terms_write_layout) the terms of a field, while no word is inside (only where there are tables).
     """
 
-    def __init__(self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike):
+    def __init__(self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int = 0):
         if word_bits < 2 * CHUNK or word_bits % CHUNK:
             raise ValueError(f"word_bits must be a multiple of {CHUNK}, at least {2 * CHUNK}, not {word_bits!r}")
         if multiples not in MULTIPLES:
@@ -106,17 +132,20 @@ class EventExtractor(wiring.Component):
         self.word_bits = word_bits
         self.multiples = multiples
         self.meta_shape = meta
+        self.tables = tables
+        self.term_layout = term_layout(multiples, tables=tables > 0)
         super().__init__(
             {
-                "words": In(stream.Signature(word_layout(word_bits, meta))),
+                "words": In(stream.Signature(word_layout(word_bits, meta, tables))),
                 "valid": Out(1),
                 "spike": Out(1),
                 "index": Out(range(word_bits)),
-                "term": Out(term_layout(multiples)),
+                "term": Out(self.term_layout),
                 "meta": Out(meta),
                 "end": Out(1),
                 "end_ready": In(1),
                 "waiting": Out(1),
+                **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
             }
         )
 
@@ -125,9 +154,11 @@ class EventExtractor(wiring.Component):
         meta = Shape.cast(self.meta_shape).width
         chunks = chunk_count(self.word_bits)
         place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta}
-        piece = data.StructLayout({"bits": CHUNK, "carry": 1, "signed": 1, **place})
+        tabled = {"tabled": 1, "table": table_bits(self.tables)} if self.tables else {}
+        piece = data.StructLayout({"bits": CHUNK, "carry": 1, "signed": 1, **tabled, **place})
         # The events that are left of a chunk, as set bits: those of a digit, or its own.
-        part = data.StructLayout({"events": CHUNK, "size": range(LARGEST_DIGIT + 1), "negative": 1, **place})
+        listed = {"tabled": 1, "terms": self.terms.terms.shape()} if self.tables else {}
+        part = data.StructLayout({"events": CHUNK, "size": range(LARGEST_DIGIT + 1), "negative": 1, **listed, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
         next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
         valid, current = Signal(), Signal(part, reset_less=True)
@@ -142,6 +173,12 @@ class EventExtractor(wiring.Component):
             take_word.eq(~word_valid | (word.single & take_next)),
         ]
         size, negative, events, single = self._digit(m, next_)
+        if self.tables:
+            row = self._table_row(m, next_)
+            events = Mux(next_.tabled, Cat(row.number > i for i in range(most_terms(self.multiples))), events)
+            single = Mux(next_.tabled, row.number < 2, single)
+            with m.If(take):
+                m.d.sync += [current.tabled.eq(next_.tabled), current.terms.eq(row.terms)]
         with m.If(take):
             m.d.sync += [valid.eq(next_valid), current.size.eq(size), current.negative.eq(negative)]
             m.d.sync += [current.events.eq(events), *(current[name].eq(next_[name]) for name in place)]
@@ -174,6 +211,7 @@ class EventExtractor(wiring.Component):
                 next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
+                *(next_[name].eq(word[name]) for name in tabled),
             ]
 
         # First stage: the chunks of one word that are left.
@@ -208,7 +246,7 @@ class EventExtractor(wiring.Component):
 
     def _term(self, m: Module, part: Any, place: Value) -> None:
         """Term number `place` of the part's digit; of a digit 1, the same in every place."""
-        layout = term_layout(self.multiples)
+        layout = self.term_layout
         tables = []
         for i in range(most_terms(self.multiples)):
             rows = []
@@ -226,3 +264,21 @@ class EventExtractor(wiring.Component):
             Value.cast(self.term).eq(Value.cast(term)),
             self.term.negative.eq(term.negative ^ part.negative),
         ]
+        if self.tables:
+            with m.If(part.tabled):
+                own = Array([Value.cast(part.terms[i]) for i in range(most_terms(self.multiples))])
+                m.d.comb += Value.cast(self.term).eq(own[place])
+
+    def _table_row(self, m: Module, piece: Any) -> Any:
+        """Number of terms and terms of a chunk's bits, in the table of its word."""
+        write = self.terms
+        row = data.StructLayout({"number": write.number.shape(), "terms": write.terms.shape()})
+        m.submodules.term_memory = memory = plain_memory(row.size, self.tables * FIELDS)
+        port, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            port.en.eq(write.enable),
+            port.addr.eq(Cat(write.field, write.table)),
+            port.data.eq(Cat(write.number, write.terms)),
+            read.addr.eq(Cat(piece.bits, piece.table)),
+        ]
+        return data.View(row, read.data)

@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 from ...model.network.codes import CHUNK
 from ..config import EngineConfig
 from ..memory import PagedMemory
-from ..program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
-from .extract import at_most_one, chunk_count, word_chunks, word_layout
+from ..program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
+from .extract import at_most_one, chunk_count, table_bits, word_chunks, word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
 
@@ -39,9 +39,8 @@ def command_layout(config: EngineConfig) -> data.StructLayout:
 def stride_layout(config: EngineConfig) -> data.StructLayout:
     """What a source's commands have in common, constant while a layer runs, as its record has it."""
     fields = segment_fields(config)
-    return data.StructLayout(
-        {name: fields[name] for name in ("row_stride", "weight_row_stride", "field", "code", "shift")}
-    )
+    names = ("row_stride", "weight_row_stride", "field", "code", "shift", *(("table",) if config.tables else ()))
+    return data.StructLayout({name: fields[name] for name in names})
 
 
 def meta_layout(config: EngineConfig) -> data.StructLayout:
@@ -78,7 +77,7 @@ class Fetch(wiring.Component):
             {
                 "commands": In(stream.Signature(command_layout(config))),
                 "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
-                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config)))),
+                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config), config.tables))),
                 "write": In(
                     wiring.Signature(
                         {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
@@ -157,7 +156,8 @@ class Fetch(wiring.Component):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
         arrived = spikes.read(m, address, first=moves[0], second=moves[1])
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
-        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1})
+        tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
+        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1, **tabled})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         for source, stride in zip(forms, self.strides, strict=True):
             wide = stride.field >= CHUNK.bit_length() - 1
@@ -167,6 +167,8 @@ class Fetch(wiring.Component):
                 source.pairs.eq((stride.code == DIGITS_SIGNED) | (twos & (stride.field == CHUNK.bit_length()))),
                 source.twos.eq(twos),
             ]
+            if config.tables:
+                m.d.sync += [source.tabled.eq(stride.code == DIGITS_LEVELS), source.table.eq(stride.table)]
         form_of_word = Signal(form, reset_less=True)
         with m.If(moves[2]):
             source = forms[tags[1].meta.segment]

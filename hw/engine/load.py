@@ -11,20 +11,25 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..program import WORD
+from .tables import table_entry
 from .walk import column_entry, row_entry
 
-TARGETS = ("program", "rows", "columns", "channels", "weights")  # weights: unless they are streamed
+# weights: unless they are streamed; tables: where there are some.
+TARGETS = ("program", "rows", "columns", "channels", "weights", "tables")
 
 
 def target_widths(config: EngineConfig) -> dict[str, int]:
-    """Bits of one row of every memory that can be loaded."""
-    return {
+    """Bits of one row of every memory that can be loaded: of the first of TARGETS, as many as the engine has."""
+    widths = {
         "program": WORD,
         "rows": row_entry(config).size,
         "columns": column_entry(config).size,
         "channels": config.channel_bits * config.fire_lanes,
         "weights": config.weight_bits * config.lanes,
     }
+    if config.tables:
+        widths["tables"] = table_entry(config).size
+    return widths
 
 
 def row_words(width: int) -> int:
@@ -49,7 +54,7 @@ class Load(wiring.Component):
     Members
     -------
     words : In(stream(32)) blocks.
-    target : Out one bit per memory of TARGETS: write it now.
+    target : Out one bit per memory of `target_widths`: write it now.
     bank : Out which bank's weights.
     address : Out of the row.
     data : Out the last words of the stream, as many as the longest row has; see `row`.
@@ -62,7 +67,7 @@ class Load(wiring.Component):
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
-                "target": Out(len(TARGETS)),
+                "target": Out(len(self.widths)),
                 "bank": Out(8),
                 "address": Out(24),
                 "data": Out(self.longest * WORD),
@@ -106,10 +111,10 @@ class Load(wiring.Component):
         done = Signal(HEAD)
         m.d.sync += done.eq(head)
         m.d.comb += [self.bank.eq(done.bank), self.address.eq(address), self.data.eq(collected)]
-        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in range(len(TARGETS))]
+        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in range(len(self.widths))]
         return m
 
     def row(self, target: str) -> Value:
-        """The row, for a memory of TARGETS: the words of a short one are the last."""
+        """The row, for one of these memories: the words of a short one are the last."""
         width = self.widths[target]
         return self.data[(self.longest - row_words(width)) * WORD :][:width]

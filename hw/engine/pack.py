@@ -7,14 +7,14 @@ import functools
 import operator
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..loop import add_loop
 from ..program import layer_fields, layout
-from .drain import code_width, group_parts, tag_layout
+from .drain import code_shape, code_width, group_parts, tag_layout
 
 
 def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
@@ -24,6 +24,8 @@ def slice_mask(banks: int, slice_: Any, slices: Any) -> Any:
 
 class Pack(wiring.Component):
     """Puts F codes a cycle into words and writes each complete word to the banks that hold its slice.
+
+    A field holds the low bits of its code: of a negative one, its two's complement.
 
     A pixel's channels arrive in order: `dest_slices` + 1 slices of `dest_slice_groups` + 1 groups of F codes; what
     follows them in the pixel is padding and dropped. `dest_word_groups` + 1 groups fill a word; a slice's last word may
@@ -55,7 +57,7 @@ class Pack(wiring.Component):
                 "layer": In(layout(layer_fields(config))),
                 "start": In(1),
                 "valid": In(1),
-                "codes": In(data.ArrayLayout(unsigned(code_width(config)), config.fire_lanes)),
+                "codes": In(data.ArrayLayout(code_shape(config), config.fire_lanes)),
                 "tag": In(tag_layout(config)),
                 "enable": Out(1),
                 "address": Out(config.spike_addr_bits),
@@ -172,4 +174,7 @@ class Pack(wiring.Component):
 
 def _fit(code: Any, width: int) -> Any:
     """A code in a field of `width` bits; the mapper chose a width that holds it."""
-    return code[:width] if len(code) >= width else Cat(code, Const(0, width - len(code)))
+    if len(code) >= width:
+        return code[:width]
+    above = code[-1].replicate(width - len(code)) if code.shape().signed else Const(0, width - len(code))
+    return Cat(code, above)

@@ -17,7 +17,7 @@ from ...hw.engine.bank import capture_latency
 from ...hw.engine.drain import drain_latency, release_step
 from ...hw.engine.extract import EXTRACT_LATENCY
 from ...hw.engine.fetch import READ_LATENCY
-from ...hw.engine.fire import FIRE_LATENCY
+from ...hw.engine.fire import fire_latency
 from ...hw.engine.sequencer import SEQUENCER_LATENCY
 from ..mapping.layout import TensorLayout
 from ..mapping.mapping import MappedLayer, Mapping
@@ -242,7 +242,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                 drained = start + steps * interval
     spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
     channels = sum(c >= 0 for c in layer.order)
-    cycles = drained + drain_latency(config) + FIRE_LATENCY + 1
+    cycles = drained + drain_latency(config) + fire_latency(config) + 1
     # A word spends a cycle each in the command queue and in the word queue.
     starting = sum(pops[ahead] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > ahead)
     return LayerCycles(

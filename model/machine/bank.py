@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...hw.config import EngineConfig
 from ...hw.program import DIGITS_UNARY
 from .extract import extract
-from .fetch import Command, Stride, fetch
+from .fetch import Command, Stride, Terms, fetch
 
 
 class Job(NamedTuple):
@@ -27,17 +27,20 @@ def bank(
     strides: Sequence[Stride],
     memory: Sequence[int],
     weights: Sequence[Sequence[int]],
+    tables: Terms = (),
 ) -> list[Job]:
     """The jobs of `commands`: every event adds the weight row of its channel, times what it is worth.
 
-    memory: spike words; weights: rows of L weights. Golden function of :class:`onespike.hw.engine.bank.Bank`, which
-    shows the running sums of :func:`onespike.model.machine.lanes.lanes`: their differences are these sums, modulo
-    2**acc_bits.
+    memory: spike words; weights: rows of L weights; tables: the terms of each table. Golden function of
+    :class:`onespike.hw.engine.bank.Bank`, which shows the running sums of :func:`onespike.model.machine.lanes.lanes`:
+    their differences are these sums, modulo 2**acc_bits.
     """
     half = 1 << (config.acc_bits - 1)
     jobs: list[Job] = []
     sums, events, reads, before = [0] * config.lanes, 0, 0, -1
-    words = [word for command in commands for word in fetch(config, command, strides, memory) if word is not None]
+    words = [
+        word for command in commands for word in fetch(config, command, strides, memory, tables) if word is not None
+    ]
     found = extract(words, word_bits=config.word_bits, multiples=config.multiples).events
     for index, term, (weight, segment), end in found:
         if index is not None and term is not None:

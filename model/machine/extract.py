@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..network.codes import CHUNK, Term, chunk_digit, terms
+from ..network.codes import CHUNK, Term, chunk_digit, most_terms, terms
 
 ONE = Term(1, 0, False)
 
@@ -13,7 +13,7 @@ class Word(NamedTuple):
     """A spike word; `last` marks the last word of a job, `meta` travels along.
 
     digits: its chunks are digits, else every bit is an event; pairs: two of them are a value, with a carry; twos:
-    values are in two's complement.
+    values are in two's complement; table: the terms of each digit, if they are not its own.
     """
 
     word: int
@@ -22,6 +22,7 @@ class Word(NamedTuple):
     digits: bool = False
     pairs: bool = False
     twos: bool = False
+    table: tuple[tuple[Term, ...], ...] | None = None
 
 
 class Event(NamedTuple):
@@ -44,6 +45,12 @@ class Extracted(NamedTuple):
 def chunk_events(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tuple[int, Term]]:
     """Place and term of every event of one chunk of a word."""
     at = CHUNK * chunk
+    if word.table is not None:
+        digit = word.word >> at & 15
+        found = word.table[digit]
+        assert bool(found) == (digit > 0), f"a table must have terms for every digit but 0, not {found} for {digit}"
+        assert len(found) <= most_terms(multiples), f"{found} are more terms than a chunk may have"
+        return [(at, term) for term in found]
     if word.digits:
         return [(at, term) for term in terms(chunk_digit(word.word, chunk, word.pairs, word.twos), multiples)]
     return [(place, ONE) for place in range(at, at + CHUNK) if word.word >> place & 1]
@@ -70,6 +77,9 @@ def extract(
         assert 0 <= word.word < 1 << word_bits, f"word {number} must have {word_bits} bits, not {word.word:#x}"
         assert word.word or word.last, f"word {number} is empty but does not end a job"
         assert word.digits or not (word.pairs or word.twos), f"word {number} has pairs or signs, but no digits"
+        assert word.table is None or (word.digits and not (word.pairs or word.twos)), (
+            f"word {number} has a table, and pairs or signs"
+        )
         taken = max(offered[number] if offered is not None else 0, left_first)
         left_first = taken
         chunks = [chunk_events(word, chunk, multiples) for chunk in range(word_bits // CHUNK)]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...hw.config import EngineConfig
-from ...hw.program import DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
-from ..network.codes import CHUNK
+from ...hw.program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
+from ..network.codes import CHUNK, Term
 from .extract import Word
 
 
@@ -22,13 +22,24 @@ class Command(NamedTuple):
 
 
 class Stride(NamedTuple):
-    """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift."""
+    """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift.
+
+    table: whose terms the fields of the levels code stand for.
+    """
 
     row_stride: int
     weight_row_stride: int
     field: int
     code: int
     shift: int = 0
+    table: int = 0
+
+    def fields(self, config: EngineConfig) -> dict[str, int]:
+        """What the engine's record has of them."""
+        return {name: value for name, value in self._asdict().items() if name in segment_fields(config)}
+
+
+Terms = Sequence[tuple[tuple[Term, ...], ...]]  # of every table: the terms of its 16 fields
 
 
 class Meta(NamedTuple):
@@ -39,18 +50,20 @@ class Meta(NamedTuple):
 
 
 def fetch(
-    config: EngineConfig, command: Command, strides: Sequence[Stride], memory: Sequence[int]
+    config: EngineConfig, command: Command, strides: Sequence[Stride], memory: Sequence[int], tables: Terms = ()
 ) -> list[Word | None]:
     """The words of one command, one entry per cycle of the walk; None where an empty word is dropped.
 
-    memory: the bank's spike words. Golden function of :class:`onespike.hw.engine.fetch.Fetch`.
+    memory: the bank's spike words; tables: the terms of each table. Golden function of
+    :class:`onespike.hw.engine.fetch.Fetch`.
     """
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
-    row_stride, weight_row_stride, field, code, _ = strides[command.segment]
+    row_stride, weight_row_stride, field, code, _, table = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
     digits, twos = code != DIGITS_UNARY and 1 << field >= CHUNK, code == DIGITS_TWOS
     pairs = code == DIGITS_SIGNED or (twos and 1 << field > CHUNK)
-    signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8)}.get(code, (1 << field,))
+    levels = tables[table] if code == DIGITS_LEVELS else None
+    signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8), DIGITS_LEVELS: (4,)}.get(code, (1 << field,))
     assert 1 << field in signed_fields, f"fields of code {code} have {signed_fields} bits, not {1 << field}"
     words: list[Word | None] = []
     for row in range(command.rows + 1):
@@ -62,6 +75,6 @@ def fetch(
             word = memory[address]
             assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
             last = bool(command.last) and row == command.rows and place == command.run
-            kept = Word(word, last, Meta(weight, command.segment), digits, pairs, twos)
+            kept = Word(word, last, Meta(weight, command.segment), digits, pairs, twos, levels)
             words.append(kept if word or last else None)
     return words

@@ -19,6 +19,8 @@ class Write(NamedTuple):
 def pack(config: EngineConfig, layer: Mapping[str, int], codes: Sequence[Sequence[int]]) -> list[Write]:
     """The writes of a layer in order; codes: per pixel one code for each physical place, whole rows of F.
 
+    A code may be negative where the engine's values are: its field holds it in two's complement.
+
     layer: the record's fields. Places after the last slice are padding and dropped. The last layer writes nothing.
     Golden function of :class:`onespike.hw.engine.pack.Pack`.
     """
@@ -39,8 +41,11 @@ def pack(config: EngineConfig, layer: Mapping[str, int], codes: Sequence[Sequenc
                 continue  # a word of another part
             assert end <= len(values), f"pixel {pixel} has no codes for slice {number}"
             fields = values[begin:end]
-            assert all(0 <= code < 1 << bits for code in fields), f"a code of pixel {pixel} exceeds {bits} bits"
+            low = -(1 << bits - 1) if config.signed_values else 0
+            assert all(low <= code < 1 << bits for code in fields), f"a code of pixel {pixel} exceeds {bits} bits"
             address = layer["dest_base"] + pixel * layer["dest_words"] + word
             assert address < config.spike_depth, f"spike word {address} lies outside the memory"
-            writes.append(Write(address, sum(code << i * bits for i, code in enumerate(fields)), number))
+            writes.append(
+                Write(address, sum((code & (1 << bits) - 1) << i * bits for i, code in enumerate(fields)), number)
+            )
     return writes

@@ -19,7 +19,7 @@ class Record(NamedTuple):
     @property
     def strides(self) -> list[Stride]:
         """What the sources' commands have in common."""
-        return [Stride(*(segment[name] for name in Stride._fields)) for segment in self.segments]
+        return [Stride(*(segment.get(name, 0) for name in Stride._fields)) for segment in self.segments]
 
 
 def walk(

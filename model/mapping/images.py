@@ -18,14 +18,15 @@ from ...hw.program import DIGITS_OF_CODE, STREAMED_HEADER, WORD, header_fields, 
 from ..network.spec import INPUT
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .prefetch import ExternalImage, external_image
-from .tables import count_range
+from .tables import count_range, table_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryImages:
     """Rows of every memory, as non-negative integers from address 0; `weights` per bank.
 
-    Where weights are streamed, `external` holds the beats of external memory instead.
+    Where weights are streamed, `external` holds the beats of external memory instead. `tables`: of engines that
+    have some.
     """
 
     program: list[int]
@@ -34,6 +35,7 @@ class MemoryImages:
     channels: list[int]
     weights: list[list[int]]
     external: list[int] = field(default_factory=list)
+    tables: list[int] = field(default_factory=list)
 
 
 def memory_images(mapping: Mapping) -> MemoryImages:
@@ -68,6 +70,7 @@ def memory_images(mapping: Mapping) -> MemoryImages:
         channels=[row for layer in mapping.layers for row in _channel_rows(config, layer)],
         weights=[] if streamed else [_bank_rows(mapping, bank) for bank in range(config.banks)],
         external=[] if external is None else external.data,
+        tables=table_rows(config, mapping.tables) if config.tables else [],
     )
 
 
@@ -208,7 +211,7 @@ def _pack_rows(values: np.ndarray, bits: int) -> list[int]:
 def load_words(images: MemoryImages, config: EngineConfig) -> list[int]:
     """The load stream (32-bit words) that writes `images` into a loadable engine."""
     words: list[int] = []
-    memories = [(name, 0, getattr(images, name)) for name in TARGETS[:-1]]
+    memories = [(name, 0, getattr(images, name)) for name in target_widths(config) if name != "weights"]
     memories += [("weights", bank, rows) for bank, rows in enumerate(images.weights)]
     for name, bank, rows in memories:
         count = -(-target_widths(config)[name] // WORD)

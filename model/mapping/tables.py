@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..network.codes import CHUNK, Term, fields_of, level_terms
+from ...hw.config import EngineConfig
+from ...hw.engine.extract import FIELDS
+from ...hw.engine.tables import table_entry
+from ..network.codes import CHUNK, Term, factors, fields_of, level_terms, most_terms
 from ..network.spec import Layer, SpikeNet
 from .layout import TensorLayout
 
@@ -64,3 +68,37 @@ def count_range(layer: Layer) -> tuple[int, int]:
         return layer.low, layer.groups
     thresholds = layer.levels.thresholds
     return min(0, thresholds[0] - 1), max(0, thresholds[-1])
+
+
+def table_rows(config: EngineConfig, tables: Sequence[Table]) -> list[int]:
+    """The rows of the table memory, from address 0: `config.table_codes` of every table.
+
+    Rows beyond a table's last level have the largest threshold there can be, and what is stored for the last level.
+    Golden function of :class:`onespike.hw.engine.tables.Tables`.
+    """
+    entry, codes = table_entry(config), config.table_codes
+    assert len(tables) <= config.tables, f"an engine of {config.tables} tables has no room for {len(tables)}"
+    top, most = (1 << config.count_bits) - 1, most_terms(config.multiples)
+    rows = []
+    for number, table in enumerate(tables):
+        assert len(table.stored) <= codes, f"table {number} has more than {codes} levels"
+        assert len(table.thresholds) + 1 == len(table.stored), f"table {number} has one threshold fewer than levels"
+        assert all(a < b for a, b in zip(table.thresholds, table.thresholds[1:], strict=False)), "thresholds must rise"
+        assert all(-top - 1 <= t <= top for t in table.thresholds), f"thresholds must reach {top} at most"
+        assert all(-1 << config.code_bits <= value < 1 << config.code_bits for value in table.stored), "too wide a code"
+        assert len(table.terms) <= FIELDS and not any(table.terms[:1]), f"table {number}: field 0 must have no terms"
+        for row in range(codes):
+            terms = table.terms[row] if row < len(table.terms) else ()
+            assert len(terms) <= most, f"table {number}: field {row} has more than {most} terms"
+            fields = [
+                {"multiple": factors(config.multiples).index(t.multiple), "shift": t.shift, "negative": t.negative}
+                for t in terms
+            ]
+            values = {
+                "threshold": 0 if not row else table.thresholds[row - 1] if row < len(table.stored) else top,
+                "value": table.stored[min(row, len(table.stored) - 1)],
+                "number": len(terms),
+                "terms": fields + [dict.fromkeys(("multiple", "shift", "negative"), 0)] * (most - len(terms)),
+            }
+            rows.append(entry.const(values).as_value().value)
+    return rows

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table neuron: which of its levels a sum fires."""
+"""Levels: a value is searched in a table of thresholds, and the code of the level found is stored."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def levels(values: ArrayLike, thresholds: ArrayLike, stored: ArrayLike) -> NDArray[np.int64]:
+def levels(values: ArrayLike, thresholds: Sequence[int], stored: Sequence[int]) -> NDArray[np.int64]:
     """``stored[number of thresholds <= value]``, element by element.
 
-    values: integers of any shape, sums after their shift; thresholds [n] rising; stored [n + 1] integers: the levels,
-    or what a memory holds for them. Golden function of :class:`onespike.hw.engine.levels.LevelUnit`.
+    thresholds: rising, one fewer than `stored`. Golden function of :class:`onespike.hw.engine.levels.LevelsUnit`.
     """
-    values, thresholds, stored = (np.asarray(each) for each in (values, thresholds, stored))
-    for name, each in (("values", values), ("thresholds", thresholds), ("stored", stored)):
-        assert np.issubdtype(each.dtype, np.integer), f"{name} must hold integers, not {each.dtype}"
-    assert thresholds.ndim == stored.ndim == 1 and len(stored) == len(thresholds) + 1, "thresholds lie between levels"
-    assert np.all(thresholds[1:] >= thresholds[:-1]), "thresholds must rise"
-    result: NDArray[np.int64] = stored.astype(np.int64)[np.searchsorted(thresholds, values, side="right")]
+    values, limits = np.asarray(values), np.asarray(thresholds, np.int64)
+    assert np.issubdtype(values.dtype, np.integer), f"values must hold integers, not {values.dtype}"
+    assert len(limits) + 1 == len(stored), f"{len(stored)} levels have one threshold fewer, not {len(limits)}"
+    assert np.all(limits[1:] >= limits[:-1]), f"thresholds must rise: {list(thresholds)}"
+    result: NDArray[np.int64] = np.asarray(stored, np.int64)[np.searchsorted(limits, values, side="right")]
     return result

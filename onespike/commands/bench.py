@@ -108,7 +108,7 @@ def _ours(mapping: Mapping, codes: np.ndarray, args: argparse.Namespace, progres
     rtl = None
     if affordable:
         with progress.stage(f"{name}: rtl", f"{name}: {len(codes)} images in Verilator") as stage:
-            run = simulate(mapping, codes, args.output / "simulation", seed=args.seed)
+            run = simulate(mapping, codes, args.output / "simulation", seed=args.seed, brief=bench_tables.LONG // 2)
             stage.note = f"{run.words:,} spike words compared"
         predicted = run.predicted
         rtl = {key: getattr(run, key) for key in ("mismatches", "cycle_mismatches", "words", "simulated_cycles")}

@@ -327,4 +327,3 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
     if args.external_weights:
         basic["external_weights"] = args.axi_bits
     return EngineConfig(**(basic | fixed))
-

@@ -185,6 +185,6 @@ def test_board_answers_with_its_built_in_network(measured: bool, tmp_path: Path)
     for name, net in nets.items():
         net.save(tmp_path / f"{name}.spike")
         np.save(tmp_path / f"{name}.npy", random_codes(np.random.default_rng(3), net, 2))
-    built = build(sorted((tmp_path / "verilog").iterdir()), "top", BUILD, timing=False)
+    built = build(sorted((tmp_path / "verilog").iterdir()), "top", BUILD, timing=False, fast=False)
     shutil.rmtree(tmp_path / "verilog")
     assert run(built, "onespike.sim.top_bench", test_dir=tmp_path).tests == 1

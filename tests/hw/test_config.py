@@ -49,6 +49,13 @@ def test_defaults_are_frozen_and_keyword_only():
         ),
         ({"multiples": (1, 5)}, "multiples must be (1,), (1, 3) or (1, 3, 5), not (1, 5)"),
         ({"multiples": 3}, "multiples must be (1,), (1, 3) or (1, 3, 5), not 3"),
+        ({"tables": 3}, "tables must be 0, 1, 2, 4 or 8, not 3"),
+        ({"table_codes": 64}, "table_codes must be 16 or 32, not 64"),
+        (
+            {"code": "unary", "signed_codes": True},
+            "signed_codes and tables need the radix code: an engine with the unary code has only counts.",
+        ),
+        ({"code": "psg", "max_groups": 8, "tables": 1}, "signed_codes and tables need the radix code"),
         ({"segments": 17}, "segments must lie in 1..16, not 17"),
         ({"lanes": 64, "fire_lanes": 64, "word_bits": 32}, "fire_lanes must be at most word_bits, not 64"),
     ],
@@ -121,6 +128,6 @@ def test_golden_functions_exist():
     for name, file in names:
         module, function = name.rsplit(".", 1)
         assert callable(getattr(importlib.import_module(module), function, None)), f"{file}.py names {name}"
-    blocks = {"bank", "count", "counters", "drain", "engine", "extract", "fetch", "fire", "image", "lanes", "load",
-              "logits", "pack", "psg", "sequencer", "walk"}  # fmt: skip
+    blocks = {"bank", "count", "counters", "drain", "engine", "extract", "fetch", "fire", "image", "lanes", "levels",
+              "load", "logits", "pack", "psg", "sequencer", "tables", "walk"}  # fmt: skip
     assert {file for _, file in names} >= blocks

@@ -78,9 +78,10 @@ def test_pages(width: int) -> None:
         assert starts.pop() == depth
         assert all(start % (1 << (words - 1).bit_length()) == 0 for start, words in zip(starts, pages, strict=True))
         found = sum(rams(words) for words in pages)
-        assert all(
-            found <= (depth - 1) // size * rams(size) + rams((depth - 1) % size + 1) for size in PAGE_BITS
-        ), (depth, pages)
+        assert all(found <= (depth - 1) // size * rams(size) + rams((depth - 1) % size + 1) for size in PAGE_BITS), (
+            depth,
+            pages,
+        )
         assert len(pages) == 1 or found < rams(depth) if depth <= max(PAGE_BITS) else True
 
 

@@ -18,7 +18,7 @@ from paths import BUILD
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     source = tmp_path_factory.mktemp("bank") / "bank.v"
     source.write_text(bank_verilog(CONFIG))
-    return build([source], BANK, BUILD, options=["-DONESPIKE_BLANK"])
+    return build([source], BANK, BUILD, options=["-DONESPIKE_BLANK"], fast=False)
 
 
 def bench(built: Built, tmp_path: Path, seed: int, **changed: object) -> str:

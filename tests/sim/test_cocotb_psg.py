@@ -31,7 +31,7 @@ def built(case, tmp_path_factory) -> Built:
         source.write_text(verilog.convert(PsgUnit(**case), name="psg", emit_src=False, strip_internal_attrs=True))
     # Side by side, as xdist does: one compiles, the other waits and finds the result.
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: build([source], "psg", BUILD), range(2))
+        one, other = pool.map(lambda _: build([source], "psg", BUILD, fast=False), range(2))
     assert one == other
     return one
 
@@ -75,7 +75,7 @@ def test_waves(tmp_path):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        built = build([source], "tick", BUILD, waves=True)
+        built = build([source], "tick", BUILD, waves=True, fast=False)
         result = run(built, "tick_bench", test_dir=tmp_path)
     assert (result.directory / f"dump.{built.waves}").stat().st_size > 0
 

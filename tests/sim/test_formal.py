@@ -3,14 +3,16 @@
 
 import gc
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import pytest
-from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Array, Assert, Assume, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from onespike.hw.engine.count import CountUnit
+from onespike.hw.engine.levels import LevelsUnit
 from onespike.hw.engine.psg import PsgUnit
 from onespike.model.errors import OneSpikeError
 from onespike.sim import formal
@@ -18,6 +20,7 @@ from onespike.sim.formal import ProofError, StreamHold, prove
 from onespike.sim.stream import StreamError, Transfer, run_stream
 
 ACC, GROUPS, MAX_SHIFT = 20, 8, 15  # theta = 8 << shift, up to 2 ** 18
+WIDTH, CODES, LATENCY = 5, 16, 5  # of a levels unit: counts up to 15
 
 
 class PsgSpec(wiring.Component):
@@ -103,6 +106,116 @@ def test_pipelined_count():
     prove(DelaySpec(2), depth=4, induction=True)
     with pytest.raises(ProofError, match="refuted"):
         prove(DelaySpec(1), depth=4)
+
+
+class SignedCountSpec(wiring.Component):
+    """A signed CountUnit is the shifted sum between its ends."""
+
+    acc: In(signed(ACC))
+    shift: In(4)
+    groups: In(4)
+    low: In(4)
+
+    def __init__(self, *, truncate=False):
+        self.truncate = truncate
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = CountUnit(acc_width=ACC, max_shift=15, count_width=4, signed_count=True)
+        shifted, expected = Signal(signed(ACC)), Signal(signed(5))
+        acc = self.acc + (self.truncate & self.acc[-1])  # towards 0 by one: no floor any more
+        m.d.comb += [
+            *(getattr(unit, name).eq(getattr(self, name)) for name in ("acc", "shift", "groups", "low")),
+            shifted.eq(acc >> self.shift),
+            expected.eq(Mux(shifted > self.groups, self.groups, Mux(shifted < -self.low, -self.low, shifted))),
+            Assert(unit.count == expected),
+        ]
+        return m
+
+
+def test_signed_count():
+    prove(SignedCountSpec())
+    with pytest.raises(ProofError, match="refuted"):
+        prove(SignedCountSpec(truncate=True))
+
+
+class FilledLevels(LevelsUnit):
+    """A LevelsUnit whose table is there, in place of the memories: row i is thresholds[i], stored[i]."""
+
+    def __init__(self, thresholds, stored):
+        self.rows = thresholds, stored
+        super().__init__(value_bits=WIDTH, stored_bits=WIDTH, codes=CODES)
+
+    def _registers(self, m, stage):
+        return [Value.cast(self.rows[0][i]) for i in range(CODES >> stage + 1, CODES, CODES >> stage)]
+
+    def _threshold(self, m, lane, stage, row):
+        return Array(self._registers(m, stage))[row]
+
+    def _code(self, m, lane, row):
+        return Value.cast(self.rows[1][row])
+
+
+class LevelsSpec(wiring.Component):
+    """A LevelsUnit with rising thresholds finds for every value what its table holds.
+
+    writes: the table is first written, row after row; otherwise it is there.
+    """
+
+    value: In(signed(WIDTH))
+    tabled: In(1)
+    thresholds: In(data.ArrayLayout(signed(WIDTH), CODES))
+    stored: In(data.ArrayLayout(signed(WIDTH), CODES))
+
+    def __init__(self, *, writes=False, strict=False):
+        self.writes, self.strict = writes, strict
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        # The first cycle says what table it is, and whether it is used.
+        step, end = Signal(range(CODES + 2)), CODES + 1 if self.writes else 1
+        ports = (self.thresholds, self.stored, self.tabled)
+        thresholds, stored, tabled = (Signal.like(port, name="kept") for port in ports)
+        with m.If(step == 0):
+            m.d.sync += [kept.eq(port) for kept, port in zip((thresholds, stored, tabled), ports, strict=True)]
+        m.d.sync += step.eq(step + (step != end))
+        unit = FilledLevels(thresholds, stored)
+        if self.writes:
+            unit = LevelsUnit(value_bits=WIDTH, stored_bits=WIDTH, codes=CODES)
+            row = (step - 1)[:4]
+            m.d.comb += [
+                unit.write.enable.eq((step != 0) & (step != end)),
+                unit.write.address.eq(row),
+                unit.write.rows[0].threshold.eq(thresholds[row]),
+                unit.write.rows[0].value.eq(stored[row]),
+            ]
+        m.submodules.unit = unit
+        m.d.comb += [unit.values[0].eq(self.value), unit.tabled.eq(tabled)]
+        m.d.comb += [Assume(self.thresholds[i] <= self.thresholds[i + 1]) for i in range(1, CODES - 1)]
+        value, searched = self.value, step == end
+        for i in range(unit.latency):
+            later, done = Signal(signed(WIDTH), name=f"value_{i}"), Signal(name=f"searched_{i}")
+            m.d.sync += [later.eq(value), done.eq(searched)]
+            value, searched = later, done
+        passed = [value > t if self.strict else value >= t for t in (thresholds[i] for i in range(1, CODES))]
+        for i, (above, below) in enumerate(pairwise([Const(1), *passed, Const(0)])):
+            m.d.comb += Assert(~(searched & tabled & above & ~below) | (unit.stored[0] == stored[i]))
+        m.d.comb += Assert(~(searched & ~tabled) | (unit.stored[0] == value))
+        return m
+
+
+def test_levels():
+    """The unit keeps nothing of a value that has left, so one value with each table says all."""
+    prove(LevelsSpec(), depth=LATENCY + 3)
+    with pytest.raises(ProofError, match="refuted"):
+        prove(LevelsSpec(strict=True), depth=LATENCY + 3)
+
+
+@pytest.mark.slow
+def test_levels_are_written():
+    prove(LevelsSpec(writes=True), depth=CODES + LATENCY + 3, timeout=600)
 
 
 class LowestBit(wiring.Component):

@@ -5,14 +5,15 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
+from onespike.model.machine.fetch import Terms
 from onespike.model.mapping.mapper import fit_config, image_codes, map_network
 from onespike.model.mapping.mapping import Mapping
-from onespike.model.network.codes import MULTIPLES
+from onespike.model.network.codes import MULTIPLES, Term, factors, most_terms
 from onespike.model.network.spec import Image, Layer, Pool, Source, SpikeNet
 
 
@@ -25,6 +26,40 @@ def preload(m: Module, name: str, port, rows: Sequence[int]) -> Value:
     m.d.comb += [read.addr.eq(place), port.enable.eq(left), port.address.eq(place), port.data.eq(read.data)]
     m.d.sync += place.eq(place + left)
     return ~left
+
+
+def fill_terms(m: Module, port, tables: Terms, multiples: tuple[int, ...]) -> Value:
+    """Send the terms of all tables through an extractor's port, or a bank's; the result is high when all are sent."""
+    fields = [(t, f, found) for t, table in enumerate(tables) for f, found in enumerate(table)]
+    rows = [
+        {
+            "enable": 1,
+            "table": table,
+            "field": field,
+            "number": len(found),
+            "terms": [t._asdict() | {"multiple": factors(multiples).index(t.multiple)} for t in found]
+            + [{"multiple": 0, "shift": 0, "negative": 0}] * (most_terms(multiples) - len(found)),
+        }
+        for table, field, found in fields
+    ]
+    init = [port.shape().const(row).as_value().value for row in rows]
+    m.submodules.terms_rows = memory = Memory(shape=len(Value.cast(port)), depth=len(rows), init=init)
+    read = memory.read_port(domain="comb")
+    place = Signal(range(len(rows) + 1), name="terms_place")
+    left = place != len(rows)
+    m.d.comb += [read.addr.eq(place), Value.cast(port).eq(Mux(left, read.data, 0))]
+    m.d.sync += place.eq(place + left)
+    return ~left & (place == len(rows))
+
+
+def random_terms(rng: random.Random, tables: int, multiples: tuple[int, ...]) -> Terms:
+    """Terms of any shift for every field but 0 of so many tables."""
+
+    def field(number: int) -> tuple[Term, ...]:
+        count = rng.randint(1, most_terms(multiples)) if number else 0
+        return tuple(Term(rng.choice(factors(multiples)), rng.randrange(8), rng.random() < 0.5) for _ in range(count))
+
+    return [tuple(field(number) for number in range(16)) for _ in range(tables)]
 
 
 def pattern(m: Module, name: str, bits: Sequence[int]) -> Value:

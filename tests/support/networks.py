@@ -4,11 +4,17 @@
 import numpy as np
 
 from onespike.model.frontend.graph import Graph, Node, Term
+from onespike.model.network.levels import Levels
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
-def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: int) -> SpikeNet:
-    """One to three firing layers and a last one; g is drawn from `groups`, no sum pool exceeds `max_code`."""
+def random_network(
+    rng: np.random.Generator, groups: tuple[int, ...], max_code: int, tables: bool = False
+) -> SpikeNet:
+    """One to three firing layers and a last one; g is drawn from `groups`, no sum pool exceeds `max_code`.
+
+    tables: half of the layers fire signed counts, or by a table.
+    """
     channels, height, width = int(rng.integers(1, 4)), int(rng.integers(5, 10)), int(rng.integers(5, 10))
     bits = int(rng.choice([1, 4, 8]))
     offset = tuple(-rng.random(channels) * 0.5) if rng.random() < 0.5 else ()
@@ -28,7 +34,10 @@ def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: 
                 weights = rng.integers(-128, 128, (out, shape[0], 1, 1))
                 sources.append(Source(tensor=other, weights=weights, shift=int(rng.integers(0, 4))))
         g = int(rng.choice(groups))
-        pool = _pool(rng, rows, columns, max_code // g)
+        low, levels = 0, None
+        if tables and rng.random() < 0.6:
+            low, g, levels = _other_values(rng, g)
+        pool = _pool(rng, rows, columns, max_code // g if not low else 127 // max(g, -low))
         spread = sum(
             np.sqrt((s.weights.astype(float) ** 2).sum((1, 2, 3)).mean() + 1) * tops[s.tensor] * 0.3 * 2**s.shift
             for s in sources
@@ -36,7 +45,11 @@ def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: 
         shift = np.clip(np.rint(np.log2(max(spread / g, 1))) + rng.integers(-1, 2, out), 0, 20).astype(int)
         bias = rng.integers(-int(spread) - 1, int(spread) + 1, out)
         name = f"layer{index}"
-        layers.append(Layer(name=name, sources=tuple(sources), bias=bias, shift=shift, groups=g, pool=pool))
+        layers.append(
+            Layer(
+                name=name, sources=tuple(sources), bias=bias, shift=shift, groups=g, pool=pool, low=low, levels=levels
+            )
+        )
         tops[name] = g * (int(np.prod(pool.kernel)) if pool and pool.kind == "sum" else 1)
         if pool is not None:
             rows, columns = (len(windows) for windows in pool.windows(rows, columns))
@@ -47,6 +60,23 @@ def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: 
     zero = np.zeros(classes, int)
     layers.append(Layer(name="out", sources=(last,), bias=rng.integers(-999, 999, classes), shift=zero, groups=0))
     return SpikeNet(image=image, layers=tuple(layers))
+
+
+SPECIAL = [  # of one or two events each, more than 16, with a sign, and such as only eight bits hold
+    Levels((0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48), tuple(range(1, 30, 2)), 0),
+    Levels((0, 1, 7, 9, 11, 13, 14, 15, 33, 43), (1, 2, 3, 5, 8, 12, 17, 20, 30), 0),
+    Levels(tuple(range(0, 200, 10)), tuple(range(2, 40, 2)), 0),
+    Levels((-12, -5, -1, 0, 2, 3, 9), (-9, -4, 0, 1, 2, 8), 1),
+    Levels((-31, 0, 97, 105), (-3, 2, 5), 0),
+]
+
+
+def _other_values(rng: np.random.Generator, groups: int) -> tuple[int, int, Levels | None]:
+    """Low end, high end and perhaps levels of a layer."""
+    if rng.random() < 0.4:
+        return -int(rng.choice([1, 8, groups, 20])), groups, None
+    levels = SPECIAL[rng.integers(len(SPECIAL))]
+    return levels.low, levels.top, levels
 
 
 def _source(rng: np.random.Generator, tensor: str, shape: tuple[int, int, int], out: int) -> Source:

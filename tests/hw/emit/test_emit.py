@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from blocks import random_mapping
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.emit import WAIVERS, emit, hex_lines
 from onespike.hw.emit.front import front_verilog
+from onespike.hw.emit.verilog import to_verilog
 from onespike.hw.engine.load import target_widths
 from onespike.hw.fronts.front import FRONTS, Front
 from onespike.hw.program import header_words, layer_words
@@ -146,6 +148,22 @@ def test_verilator_lints_it_with_the_waivers_alone(emitted):
     bare = subprocess.run([*command[:-2], "-Wno-fatal", "onespike.v"], cwd=emitted.directory,
                           env=os.environ | tools.env, capture_output=True, text=True)  # fmt: skip
     assert set(re.findall(r"%Warning-(\w+)", bare.stderr)) <= set(WAIVERS)
+
+
+def test_engines_with_levels_are_linted(tmp_path, emitted):
+    """Signed codes and tables, as many and as large as there can be; whoever has neither does not read of them."""
+    tools = find_verilator()
+    shutil.copy(emitted.directory / "lint.vlt", tmp_path)
+    for change in ({"signed_codes": True}, {"tables": 8, "table_codes": 32, "signed_codes": True, "loadable": False}):
+        small = dict.fromkeys(("spike_depth", "weight_depth", "walk_depth", "program_depth"), 16)
+        text = to_verilog(EngineConfig(banks=1, lanes=2, fire_lanes=2, segments=2, **small, **change))
+        (tmp_path / "onespike.v").write_text(text)
+        command = [tools.executable, "--lint-only", "--top-module", "onespike", "lint.vlt", "onespike.v"]
+        command.insert(1, "-DONESPIKE_BLANK")
+        found = subprocess.run(command, cwd=tmp_path, env=os.environ | tools.env, capture_output=True, text=True)
+        assert found.returncode == 0 and "%Warning" not in found.stderr, found.stderr[:2000]
+        assert ('$readmemh("tables.hex", table_memory)' in text) == ("tables" in change)
+    assert "signed_codes" not in emitted.verilog.read_text()
 
 
 def test_yosys_reads_it(emitted):

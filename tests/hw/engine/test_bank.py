@@ -9,17 +9,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bank_cases import CONFIG, random_case
-from blocks import pattern, preload, random_bits, random_mapping
+from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, stride_layout
-from onespike.hw.engine.fire import FIRE_LATENCY
+from onespike.hw.engine.fire import fire_latency
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
+from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.cost.cycles import predict
 from onespike.model.machine.bank import Job, bank
-from onespike.model.machine.fetch import Command, Stride
+from onespike.model.machine.fetch import Command, Stride, Terms
 from onespike.model.machine.walk import records, tables, walk
 from onespike.model.mapping.images import memory_images
 from onespike.model.network.codes import MULTIPLES, decode, encode
@@ -34,8 +34,8 @@ class Harness(wiring.Component):
     were taken.
     """
 
-    def __init__(self, config: EngineConfig, memory: list[int], weights: list[list[int]], grants: list[int], pace=1):
-        self.config, self.memory, self.grants, self.pace = config, memory, grants, pace
+    def __init__(self, config: EngineConfig, memory, weights, grants: list[int], pace=1, tables: Terms = ()):
+        self.config, self.memory, self.grants, self.pace, self.tables = config, memory, grants, pace, tables
         mask = (1 << config.weight_bits) - 1
         self.rows = [sum((w & mask) << i * config.weight_bits for i, w in enumerate(row)) for row in weights]
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
@@ -62,6 +62,8 @@ class Harness(wiring.Component):
         take = (pause == 0) & ((step != 0) | (dut.full & pattern(m, "grants", self.grants)))
         release = release_step(self.config) if self.pace == 1 else steps - 1
         filled = spikes & weights
+        if self.tables:
+            filled = filled & fill_terms(m, dut.terms, self.tables, self.config.multiples)
         m.d.comb += [
             dut.strides.eq(self.strides),
             dut.commands.payload.eq(self.commands.payload),
@@ -88,11 +90,11 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **options):
+def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, tables=(), **options):
     """The sums of every job, and the stamps of everything else."""
-    jobs = bank(config, commands, strides, memory, weights)
+    jobs = bank(config, commands, strides, memory, weights, tables)
     stamps = run_stream(
-        Harness(config, memory, weights, list(grants), pace),
+        Harness(config, memory, weights, list(grants), pace, tables),
         {"commands": [command._asdict() for command in commands]},
         {
             "shown": len(jobs) * config.drain_steps,
@@ -101,7 +103,7 @@ def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, **opti
             "fulls": len(jobs),
             "releases": len(jobs),
         },
-        fixed={"strides": [stride._asdict() for stride in strides]},
+        fixed={"strides": [stride.fields(config) for stride in strides]},
         stamps=True,
         limit=40000,
         **options,
@@ -167,21 +169,50 @@ def test_random(seed):
     ],
 )  # fmt: skip
 def test_every_value_of_every_code(code, digits, log2_field, multiples):
-    """Words of random fields, and small fields in all values: what each adds is what its code says it is worth."""
+    """Every digit at every place of a word, in random company: what each word adds is what its code says it is worth.
+
+    Digits of four bits, but all 8 bits of a field whose digits carry.
+    """
     config = EngineConfig(
         lanes=1, fire_lanes=1, word_bits=16, weight_bits=4, acc_bits=24, max_shift=15, multiples=multiples,
         spike_depth=256,
     )  # fmt: skip
     width, rng = 1 << log2_field, random.Random(log2_field)
-    fields = [[min(v, (1 << width) - 1) if i == 0 else rng.getrandbits(width) for i in range(16 // width)]
-              for v in range(256)]  # fmt: skip
-    memory = [sum(field << i * width for i, field in enumerate(word)) for word in fields]
-    commands = [Command(i, 0, 0, 0, 0, True) for i in range(256)]
+    digit, count = (8, 256) if log2_field == 3 and code != "radix" else (4, 64)
+    times = [count >> digit] * (1 << digit)
+    places = [rng.sample(range(1 << digit), count, counts=times) for _ in range(16 // digit)]
+    memory = [sum(value << i * digit for i, value in enumerate(word)) for word in zip(*places, strict=True)]
+    fields = [[word >> i & (1 << width) - 1 for i in range(0, 16, width)] for word in memory]
+    commands = [Command(i, 0, 0, 0, 0, True) for i in range(count)]
     weights = [[rng.randrange(-8, 8)] for _ in range(16)]
     sums, stamps = rtl(config, commands, [Stride(0, 0, log2_field, digits)], memory, weights)
     worth = decode(np.array(fields), code, width)
     assert sums == (worth @ np.array(weights)[: 16 // width]).tolist()
     assert stamps["totals"][-1].payload.read == np.count_nonzero(worth)
+
+
+@pytest.mark.parametrize("multiples", MULTIPLES)
+@pytest.mark.parametrize("word_bits", [16, 32])
+def test_tables(multiples, word_bits):
+    """Sources of two tables and of digits in turn, shifted: every field adds the terms that its table has."""
+    config = dataclasses.replace(CONFIG, multiples=multiples, word_bits=word_bits, tables=2, max_shift=9, segments=3)
+    rng = random.Random(word_bits)
+    tables = random_terms(rng, 2, multiples)
+    memory = [rng.getrandbits(word_bits) & rng.getrandbits(word_bits) for _ in range(config.spike_depth)]
+    weights = [[rng.randrange(-16, 16) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
+    strides = [Stride(3, 8, 2, DIGITS_LEVELS, shift, table) for table, shift in ((1, 2), (0, 0))]
+    strides.append(Stride(2, 9, 2, DIGITS_TWOS, 1))
+    commands = [
+        Command(rng.randrange(30), rng.randrange(40), rng.randrange(4), rng.randrange(3), i % 3, rng.random() < 0.5)
+        for i in range(40)
+    ]
+    commands.append(Command(0, 0, 0, 0, 0, True))
+    case = (config, commands, strides, memory, weights)
+    golden = bank(*case, tables)
+    sums, stamps = rtl(*case, tables=tables, grants=random_bits(rng, 900, 0.4), stall=0.3)
+    assert sums == [job.sums for job in golden]
+    total = stamps["totals"][-1].payload
+    assert (total.event, total.read) == (sum(j.events for j in golden), sum(j.reads for j in golden))
 
 
 def cycle_case(seed: int):
@@ -228,7 +259,7 @@ def test_cycles_of_a_layer(seed):
         assert sums == [job.sums for job in bank(config, commands, record.strides, memory, weights)]
         start = stamps["commands"][0].cycle - SEQUENCER_LATENCY  # the layer's first cycle
         total = stamps["totals"][-1].payload
-        tail = drain_latency(config) + FIRE_LATENCY + pace  # from the last choice of lanes to the last result
+        tail = drain_latency(config) + fire_latency(config) + pace  # from the last choice of lanes to the last result
         cycles = stamps["shown"][-1].cycle - 1 - start + tail + 1
         counted = (cycles, total.event, total.empty, total.waiting)
         assert counted == (expected.cycles, expected.event, expected.empty, expected.waiting), layer.layer.name

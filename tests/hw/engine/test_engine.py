@@ -28,6 +28,9 @@ ENGINES = {
     "8x8, short queues": dataclasses.replace(ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2),
     "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
+    "4x8, tables": dataclasses.replace(
+        ROOMY, lanes=8, max_groups=200, signed_codes=True, tables=8, table_codes=32
+    ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
 
@@ -45,7 +48,8 @@ def test_random_networks(engine: str) -> None:
     def check(seed: int) -> None:
         rng = np.random.default_rng(seed)
         groups = (8,) if config.code == "psg" else (1, 3, 8, 15, 20)
-        net = random_network(rng, groups, config.max_code if config.word_bits == 32 else 16)
+        most = config.max_code if config.word_bits == 32 else 16
+        net = random_network(rng, groups, most, tables=config.tables > 0)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         try:
             mapping = map_network(net, config, slices=slices)

@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from blocks import pattern, random_bits
+from blocks import fill_terms, pattern, random_bits, random_terms
 from onespike.hw.engine.extract import (
     EventExtractor,
     at_most_one,
@@ -18,6 +18,7 @@ from onespike.hw.engine.extract import (
     word_layout,
 )
 from onespike.model.machine.extract import ONE, Event, Extracted, Word, extract
+from onespike.model.machine.fetch import Terms
 from onespike.model.network.codes import MULTIPLES, Term, chunk_digit, factors
 from onespike.sim.stream import run_pipeline, run_stream
 
@@ -27,16 +28,16 @@ META = 8
 class Harness(wiring.Component):
     """The extractor with `end_ready` from a pattern, its events as a stream, with the cycles waited so far."""
 
-    def __init__(self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int]):
-        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META)
-        self.end_ready = end_ready
-        term = term_layout(multiples)
+    def __init__(self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int], tables: Terms = ()):
+        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META, tables=len(tables))
+        self.end_ready, self.tables, self.multiples = end_ready, tables, multiples
+        term = term_layout(multiples, tables=bool(tables))
         event = data.StructLayout(
             {"spike": 1, "index": range(word_bits), "term": term, "meta": META, "end": 1, "waited": 16}
         )
         super().__init__(
             {
-                "words": In(stream.Signature(word_layout(word_bits, META))),
+                "words": In(stream.Signature(word_layout(word_bits, META, len(tables)))),
                 "events": Out(stream.Signature(event, always_ready=True)),
             }
         )
@@ -44,8 +45,13 @@ class Harness(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.extractor = dut = self.extractor
-        wiring.connect(m, wiring.flipped(self.words), dut.words)
+        filled = fill_terms(m, dut.terms, self.tables, self.multiples) if self.tables else Const(1)
         word = self.words.payload
+        m.d.comb += [
+            Value.cast(dut.words.payload).eq(Value.cast(word)),
+            dut.words.valid.eq(self.words.valid & filled),
+            self.words.ready.eq(dut.words.ready & filled),
+        ]
         chunks = word_chunks(word.word, word.pairs, word.twos)
         m.d.comb += [dut.words.payload.chunks.eq(chunks), dut.words.payload.single.eq(at_most_one(chunks))]
         event = self.events.payload
@@ -62,11 +68,14 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), **options) -> tuple[list[int], Extracted]:
+def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), tables=(), **options) -> tuple[list[int], Extracted]:
     """When each word was taken, and what came out."""
     count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
-    payloads = [word._asdict() for word in words]
-    harness = Harness(word_bits, multiples, list(end_ready))
+    payloads = [{name: value for name, value in word._asdict().items() if name != "table"} for word in words]
+    for payload, word in zip(payloads, words, strict=True):
+        if tables:
+            payload |= {"tabled": word.table is not None, "table": tables.index(word.table) if word.table else 0}
+    harness = Harness(word_bits, multiples, list(end_ready), tables)
     stamps = run_stream(harness, {"words": payloads}, {"events": count}, stamps=True, **options)
     out = [t.payload for t in stamps["events"]]
     events = []
@@ -79,7 +88,7 @@ def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), **options) -> tu
     return taken, Extracted(events, cycles, out[-1].waited)
 
 
-def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0)) -> list[Word]:
+def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0), tables=()) -> list[Word]:
     words = []
     for index in range(count):
         density = rng.choice(densities)
@@ -88,7 +97,8 @@ def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0)) -> list
         if last and rng.random() < 0.3:
             value = 0  # the end of a job, without an event
         value = value if value or last else 1 << rng.randrange(word_bits)
-        words.append(Word(value, last, rng.randrange(1 << META), *rng.choice(FORMS)))
+        forms = [*FORMS, *((True, False, False, table) for table in tables)]
+        words.append(Word(value, last, rng.randrange(1 << META), *rng.choice(forms)))
     return words
 
 
@@ -125,6 +135,9 @@ def test_golden_digits():
         ([Word(16, False, 0)], "word 0 must have 4 bits, not 0x10"),
         ([Word(1, False, 0), Word(0, False, 0)], "word 1 is empty but does not end a job"),
         ([Word(1, True, 0, False, True)], "word 0 has pairs or signs, but no digits"),
+        ([Word(1, True, 0, True, True, False, ((),) * 16)], "word 0 has a table, and pairs or signs"),
+        ([Word(2, True, 0, True, table=((),) * 16)], r"a table must have terms for every digit but 0, not \(\) for 2"),
+        ([Word(1, True, 0, True, table=((), (ONE,) * 4))], "more terms than a chunk may have"),
     ],
 )
 def test_golden_ranges(words, message):
@@ -141,6 +154,26 @@ def test_random_stalls(word_bits, seed):
     end_ready = random_bits(rng, 400, rng.choice([0.1, 0.5]))
     taken, result = rtl(words, word_bits, multiples, end_ready=end_ready, seed=seed, stall=rng.choice([0.2, 0.8]))
     assert result == extract(words, word_bits=word_bits, multiples=multiples, offered=taken, end_ready=end_ready)
+
+
+@pytest.mark.parametrize(("count", "multiples"), [(1, (1, 3, 5)), (2, (1, 3)), (4, (1,)), (8, (1, 3, 5))])
+def test_tables(count, multiples):
+    """Words of several tables among those of all forms, with gaps and ends that wait: every event and its cycle."""
+    rng = random.Random(count)
+    tables = random_terms(rng, count, multiples)
+    words = random_words(rng, 16, 120, tables=tables * 5)
+    end_ready = random_bits(rng, 500, 0.4)
+    taken, result = rtl(words, 16, multiples, end_ready=end_ready, tables=tables, seed=count, stall=0.3)
+    assert result == extract(words, word_bits=16, multiples=multiples, offered=taken, end_ready=end_ready)
+
+
+def test_every_field_of_a_table():
+    """Each field alone and beside each other one, without a gap: fields of one and of two terms; 0 makes no event."""
+    tables = random_terms(random.Random(1), 2, (1, 3, 5))
+    words = [Word(byte, bool(byte & 1), byte, True, table=table) for table in tables for byte in range(1, 256)]
+    taken, result = rtl(words, 8, tables=tables, stall=0)
+    assert result == extract(words, word_bits=8, multiples=(1, 3, 5), offered=taken)
+    assert len(result.events) == result.cycles[-1] - result.cycles[0] + 1
 
 
 def test_throughput_and_latency():

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import random
 
 import pytest
@@ -10,10 +11,10 @@ from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.extract import word_layout
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout
-from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
+from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.extract import Word, chunk_events
 from onespike.model.machine.fetch import Command, Meta, Stride, fetch
-from onespike.model.network.codes import CHUNK
+from onespike.model.network.codes import CHUNK, Term
 from onespike.sim.stream import Transfer, run_stream
 
 CONFIG = EngineConfig(word_bits=16, segments=3, spike_depth=100, weight_depth=2000)
@@ -28,7 +29,7 @@ class Harness(wiring.Component):
             {
                 "commands": In(stream.Signature(command_layout(config))),
                 "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
-                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config)))),
+                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config), config.tables))),
             }
         )
 
@@ -46,9 +47,13 @@ class Harness(wiring.Component):
         return m
 
 
+# Terms of two tables.
+TABLES = [tuple((Term(1, shift, False),) if f else () for f in range(16)) for shift in (0, 7)]
+
+
 def golden(commands, strides, memory, config=CONFIG) -> list[Word | None]:
     """The whole walk, one entry per cycle."""
-    return [word for command in commands for word in fetch(config, command, strides, memory)]
+    return [word for command in commands for word in fetch(config, command, strides, memory, TABLES)]
 
 
 def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[Transfer]]:
@@ -58,25 +63,28 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
         Harness(config, memory),
         {"commands": [command._asdict() for command in commands]},
         {"words": len(kept)},
-        fixed={"strides": [stride._asdict() for stride in strides]},
+        fixed={"strides": [stride.fields(config) for stride in strides]},
         stamps=True,
         **options,
     )
     for index, (cycle, found) in enumerate((t.cycle, t.payload) for t in stamps["words"]):
         meta = Meta(found.meta.weight, found.meta.segment)
         flags = (bool(found.digits), bool(found.pairs), bool(found.twos))
-        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags))
+        table = TABLES[found.table] if config.tables and found.tabled else None
+        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags, table))
         chunks = [bool(chunk_events(kept[index], chunk, (1,))) for chunk in range(config.word_bits // CHUNK)]
         assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
         assert found.single == (sum(chunks) <= 1)
     return stamps
 
 
-def random_case(rng: random.Random, count: int, share: float):
+def random_case(rng: random.Random, count: int, share: float, tables: int = 0):
     memory = [rng.getrandbits(16) if rng.random() < share else 0 for _ in range(CONFIG.spike_depth)]
     forms = [(f, DIGITS_RADIX) for f in range(5)] + [(f, DIGITS_UNARY) for f in range(5)]
     forms += [(3, DIGITS_SIGNED), (2, DIGITS_TWOS), (3, DIGITS_TWOS)]
     strides = [Stride(rng.randrange(20), rng.randrange(100), *rng.choice(forms)) for _ in range(3)]
+    for index in range(tables):  # the sources of two tables, and one of another code
+        strides[index] = strides[index]._replace(field=2, code=DIGITS_LEVELS, table=index)
     commands = []
     while len(commands) < count:
         command = Command(
@@ -121,6 +129,15 @@ def test_random_stalls(seed):
     case = random_case(rng, 40, rng.choice([0.1, 0.5, 1]))
     words = [t.payload for t in rtl(*case, seed=seed, stall=rng.choice([0.2, 0.7]))["words"]]
     assert words == [word for word in golden(*case) if word is not None]
+
+
+def test_tables():
+    """Words of the levels code say so, and in which table they are."""
+    config = dataclasses.replace(CONFIG, tables=2)
+    case = random_case(random.Random(11), 40, 0.7, tables=2)
+    words = [t.payload for t in rtl(*case, config, stall=0.3)["words"]]
+    assert words == [word for word in golden(*case, config) if word is not None]
+    assert {word.table for word in words} == {None, *TABLES}
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 1])

@@ -3,14 +3,19 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.lib import data
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.fire import FIRE_LATENCY, Fire, code_width, population
+from onespike.hw.engine.fire import Fire, code_width, fire_latency, population
+from onespike.hw.engine.levels import rows_at_once
+from onespike.hw.engine.tables import table_entry
 from onespike.hw.program import layer_fields
+from onespike.model.mapping.tables import Table, table_rows
 from onespike.model.network.codes import encode
 from onespike.model.network.golden import pool
 from onespike.model.network.spec import Pool
 from onespike.model.neurons.count import count
+from onespike.model.neurons.levels import levels
 from onespike.model.neurons.psg import psg
 from onespike.sim.stream import run_pipeline
 
@@ -23,9 +28,19 @@ def config(code: str, groups: int, **change) -> EngineConfig:
 
 
 def rtl(
-    setup: EngineConfig, layer: dict[str, int], sums: np.ndarray, shift: np.ndarray, *, gap: float = 0, seed: int = 0
+    setup: EngineConfig,
+    layer: dict[str, int],
+    sums: np.ndarray,
+    shift: np.ndarray,
+    *,
+    gap: float = 0,
+    seed: int = 0,
+    table: Table | None = None,
 ) -> np.ndarray:
-    """Codes [pixels, channels] of sums [pixels, places of the window, channels], with random pauses between rows."""
+    """Codes [pixels, channels] of sums [pixels, places of the window, channels], with random pauses between rows.
+
+    table: what is written before the first sum.
+    """
     rng = random.Random(seed)
     pixels, places, channels = sums.shape
     width = setup.fire_lanes
@@ -42,15 +57,21 @@ def rtl(
                     "row_last": row == channels // width - 1, "layer_last": pixel == pixels - 1,
                 }  # fmt: skip
                 steps.append((1, sums[pixel, place, part].tolist(), shift[part].tolist(), tag))
+    written: dict[str, list] = {}
+    if table is not None:
+        writes = table_writes(setup, table)
+        written["table"] = [*writes, *[writes[0] | {"enable": 0}] * len(steps)]
+        steps = [(0, [0] * width, [0] * width, IDLE)] * len(writes) + steps
     valid_in, sums_in, shift_in, tag_in = (list(column) for column in zip(*steps, strict=True))
     record = dict.fromkeys(layer_fields(setup), 0) | {"window": places - 1} | layer
     out = run_pipeline(
         Fire(setup),
-        {"layer": [record] * len(steps), "valid_in": valid_in, "sums": sums_in, "shift": shift_in, "tag_in": tag_in},
+        {"layer": [record] * len(steps), "valid_in": valid_in, "sums": sums_in, "shift": shift_in, "tag_in": tag_in}
+        | written,
         ["valid", "codes", "tag"],
-        latency=FIRE_LATENCY,
+        latency=fire_latency(setup),
     )
-    # A row leaves exactly FIRE_LATENCY cycles after it came, if it was the window's last.
+    # A row leaves exactly `fire_latency` cycles after it came, if it was the window's last.
     assert out["valid"] == [int(v and t["last"]) for v, t in zip(valid_in, tag_in, strict=True)]
     codes = []
     for valid, values, tag, given in zip(out["valid"], out["codes"], out["tag"], tag_in, strict=True):
@@ -60,8 +81,22 @@ def rtl(
     return np.array(codes).reshape(pixels, channels)
 
 
-def golden(setup: EngineConfig, layer: dict[str, int], sums: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    counts = count(sums, shift, layer["groups"])
+def table_writes(setup: EngineConfig, table: Table) -> list[dict]:
+    """The rows of a table as Tables sends them."""
+    rows = [data.Const(table_entry(setup), row) for row in table_rows(setup, [table])]
+    number = rows_at_once(setup.table_codes)
+    sent = [{"threshold": row.threshold, "value": row.value} for row in rows]
+    return [
+        {"enable": 1, "address": at // number, "rows": sent[at : at + number]} for at in range(0, len(sent), number)
+    ]
+
+
+def golden(
+    setup: EngineConfig, layer: dict[str, int], sums: np.ndarray, shift: np.ndarray, table: Table | None = None
+) -> np.ndarray:
+    counts = count(sums, shift, layer["groups"], layer.get("low", 0))
+    if table is not None and layer["tabled"]:
+        counts = levels(counts, table.thresholds, table.stored)
     kind = "sum" if layer.get("pool_sum") else "max"
     # The places of a window as the rows of a map of one column.
     window = Pool(kind=kind, kernel=(sums.shape[1], 1), stride=(1, 1))
@@ -72,6 +107,8 @@ def golden(setup: EngineConfig, layer: dict[str, int], sums: np.ndarray, shift: 
             for row in sums[:, 0].tolist()
         ]
         return (np.array(trains).astype(np.int64) << np.arange(layer["groups"])).sum(-1)
+    if setup.signed_values:
+        return pooled
     top = int(pooled.max(initial=1))
     return encode(pooled, "radix" if setup.code == "radix" else "unary", top).astype(np.int64)
 
@@ -140,6 +177,42 @@ def test_pools(code, pool_sum, places):
     expected = golden(setup, layer, sums, shift)
     np.testing.assert_array_equal(rtl(setup, layer, sums, shift, gap=0.3, seed=places), expected)
     assert expected.max() < 1 << code_width(setup)
+
+
+@pytest.mark.parametrize(("groups", "low"), [(7, 8), (15, 3), (5, 0)])
+@pytest.mark.parametrize("pool_sum", [0, 1])
+def test_signed_counts(groups, low, pool_sum):
+    """Counts down to -low at every threshold, and maxima and sums of windows of them."""
+    setup = config("radix", 15, signed_codes=True, max_code=63)
+    shift = np.array([0, 2, 3, 5])
+    sums = edge_sums(setup, groups, shift)
+    sums = np.concatenate([sums, -sums - 1])
+    layer = {"groups": groups, "low": low}
+    np.testing.assert_array_equal(rtl(setup, layer, sums, shift, gap=0.2), golden(setup, layer, sums, shift))
+    sums = np.random.default_rng(groups).integers(-200, 200, (20, 4, 4))
+    layer["pool_sum"] = pool_sum
+    expected = golden(setup, layer, sums, shift)
+    np.testing.assert_array_equal(rtl(setup, layer, sums, shift, gap=0.3, seed=low), expected)
+    assert expected.min() < 0 or not low
+
+
+@pytest.mark.parametrize("tabled", [0, 1])
+@pytest.mark.parametrize(("codes", "signed_codes"), [(16, False), (16, True), (32, True)])
+def test_tables(codes, signed_codes, tabled):
+    """Counts at every threshold of a table, one below and one above, pooled; a layer without one passes it by."""
+    setup = config("radix", 63, tables=2, table_codes=codes, signed_codes=signed_codes, max_code=127, acc_bits=12)
+    rng = np.random.default_rng(codes)
+    thresholds = np.sort(rng.choice(np.arange(-30 if signed_codes else 1, 64), codes - 2, replace=False))
+    stored = np.sort(rng.choice(np.arange(-64, 128), codes - 1, replace=False))
+    table = Table(tuple(thresholds.tolist()), tuple(stored.tolist()))
+    layer = {"groups": int(thresholds[-1]), "tabled": tabled, "table": 1}
+    layer |= {"low": int(1 - thresholds[0])} if signed_codes else {}
+    shift = np.array([0, 1, 2, 4])
+    for places in (1, 3):
+        near = rng.choice(thresholds, (60, places, 4)) + rng.integers(-1, 2, (60, places, 4))
+        sums = np.clip((near << shift) + rng.integers(0, 1 << shift, near.shape), -2048, 2047)
+        expected = golden(setup, layer, sums, shift, table)
+        np.testing.assert_array_equal(rtl(setup, layer, sums, shift, gap=0.2, table=table), expected)
 
 
 def test_fewer_groups_than_the_engine_has():

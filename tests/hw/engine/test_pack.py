@@ -151,6 +151,25 @@ def test_parts_of_a_layer(word_bits, fire_lanes, field, slices):
         assert sorted(first + second) == sorted(writes[0])
 
 
+@pytest.mark.parametrize(("max_code", "field"), [(15, 2), (255, 3), (255, 2), (31, 3)])
+def test_negative_codes(max_code, field):
+    """A field holds the low bits of a code, below zero too; one wider than the code gets copies of its sign."""
+    rng = random.Random(field)
+    config = EngineConfig(
+        word_bits=32, lanes=4, fire_lanes=4, signed_codes=True, max_code=max_code, spike_depth=500, tables=1
+    )
+    per_word = 32 // (4 << field)
+    record = dict.fromkeys(layer_fields(config), 0) | {
+        "dest_base": 3, "dest_words": 2, "dest_field": field, "dest_slice_groups": 2 * per_word - 1,
+        "dest_word_groups": per_word - 1,
+    }  # fmt: skip
+    half = 1 << (1 << field) - 1
+    low, top = max(-half, -max_code - 1), min(half, max_code)
+    codes = [[rng.choice([low, -1, 0, top, rng.randint(low, top)]) for _ in range(8 * per_word)] for _ in range(6)]
+    writes, _ = rtl(config, [(record, codes)], gap=0.2)
+    assert writes == [pack(config, record, codes)]
+
+
 def test_the_last_layer_writes_nothing():
     config = EngineConfig(lanes=2, fire_lanes=2)
     record = dict.fromkeys(layer_fields(config), 0) | {"final": 1, "dest_field": 2}

@@ -113,7 +113,7 @@ def rtl(mapping, images, expected, *, available=(), free=(), rest=2, pause_after
     begun = [
         Record(
             {name: getattr(t.payload.layer, name) for name in layer_fields(mapping.config)},
-            [Stride(*(getattr(s, n) for n in Stride._fields)) for s in t.payload.strides],
+            [Stride(*(getattr(s, n, 0) for n in Stride._fields)) for s in t.payload.strides],
         )
         for t in stamps["starts"]
     ]

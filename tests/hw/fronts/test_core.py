@@ -151,7 +151,7 @@ def check(at: int, ready) -> Host:
     host, state, before = stopped(at, ready)
     beats = [(value, last) for _, value, last in host.beats]
     first, second = beats[:before], beats[before:]
-    while first and first[: CLASSES] == WHOLE:
+    while first and first[:CLASSES] == WHOLE:
         first = first[CLASSES:]
     if first and not first[-1][1]:  # it is closed in the second run, where nothing was taken meanwhile
         end = next(i for i, (_, last) in enumerate(second) if last) + 1

@@ -38,7 +38,7 @@ def case(tmp_path_factory) -> Path:
 
 def bench(case: Path, tmp_path: Path, front: Front, module: str, **env: str) -> int:
     folder = shutil.copytree(case, tmp_path / "run")
-    return run(build_front(SMALL, front, BUILD), f"onespike.sim.{module}", test_dir=folder, env=env).tests
+    return run(build_front(SMALL, front, BUILD, fast=False), f"onespike.sim.{module}", test_dir=folder, env=env).tests
 
 
 def test_axi(case, tmp_path):
@@ -52,7 +52,7 @@ def test_axi(case, tmp_path):
 def test_axi_streams_weights(case, tmp_path):
     """The memories hold no network whole: every image reads its weights anew."""
     folder = shutil.copytree(case, tmp_path / "run")
-    built = build_front(STREAMED, Front(kind="axi"), BUILD)
+    built = build_front(STREAMED, Front(kind="axi"), BUILD, fast=False)
     assert run(built, "onespike.sim.axi_weights_bench", test_dir=folder).tests == 3
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users bring: every kind of graph equals the module in float64; its integers agree in torch, golden and RTL."""
 
-
 import numpy as np
 import pytest
 import torch
