@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node, Staircase, activate
+from ..frontend.graph import Graph, Node, Staircase, activate, clipped
 from ..network import golden
+from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer
 from ..system import parallel
 from .outputs import split_outputs
 from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
-from .rounding import places, rounded, values_of
+from .rounding import ends, places, rounded, shared, values_of
 
 BINS = 2048
 CANDIDATES = 128
@@ -56,7 +57,7 @@ def calibrate(
     arithmetic: Arithmetic,
     clipping: Clipping,
     progress: Callable[[str], None] | None = None,
-    levels: Mapping[str, Sequence[int]] | None = None,
+    levels: Mapping[str, Levels] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph with corrected biases, and the step of one count per firing node [channels], in float64.
 
@@ -82,8 +83,10 @@ def calibrate(
             values += wanted.size
         elif node.fires and not node.exact:
             asked = clip_levels(wanted, node, count, arithmetic.nearest, clipping, table) / count
-            silent = (wanted > 0).mean((0, 1, 2)) < SILENT
+            silent = ((wanted != 0) if node.signed else (wanted > 0)).mean((0, 1, 2)) < SILENT
             steps[node.name] = coarser(node, scales, asked, count, silent, arithmetic)
+            if shared(node):
+                steps[node.name] = np.full_like(asked, steps[node.name].max())
             if grown := np.flatnonzero(steps[node.name] != asked).tolist():
                 notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
@@ -151,19 +154,24 @@ def clip_levels(
     groups: int,
     nearest: bool,
     clipping: Clipping,
-    levels: Sequence[int] | None = None,
+    table: Levels | None = None,
 ) -> np.ndarray:
-    """Clip levels [channels] of sums [n, H, W, C] before the activation; levels: of a table, up to groups."""
-    values = np.clip(sums, 0, node.ceiling)
+    """Clip levels [channels] of sums [n, H, W, C] before the activation; table: whose last level is groups.
+
+    Of values with a sign the magnitudes count.
+    """
+    values = clipped(node, sums)
     if node.pool is not None and node.pool.kind == "max":
         values = golden.pool(values, node.pool)
+    values = np.abs(values) if node.signed else values
     channels = values.shape[-1]
     tops = values.reshape(-1, channels).max(0).astype(np.float64)
-    if not clipping.per_channel:
+    by_channel = clipping.per_channel and not shared(node)
+    if not by_channel:
         tops[:] = tops.max()
     tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
     histogram = _histogram(values, tops)
-    if not clipping.per_channel:
+    if not by_channel:
         histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
     centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
     if clipping.method == "percentile":
@@ -171,7 +179,7 @@ def clip_levels(
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
         ends = np.geomspace(SMALLEST, 1, CANDIDATES)
-        fired = rounded(centres * groups / ends[:, None], groups, levels, nearest)
+        fired = rounded(centres * groups / ends[:, None], groups, table, nearest)
         errors = (centres - fired * ends[:, None] / groups) ** 2
         best = ends[(errors @ histogram.T).argmin(0)]
     clips = best * tops
@@ -211,9 +219,9 @@ def _correction(
     real, total = sums * (worth / step).astype(np.float32), np.zeros(node.channels)
     for _ in range(4):
         moved = real + (total / step).astype(np.float32)
-        live = ((moved > 0) & (moved < layer.groups)).mean((0, 1, 2))
-        levels = None if layer.levels is None else layer.levels.levels
-        got = rounded(moved, layer.groups, levels, False).mean((0, 1, 2), dtype=np.float64) * step
+        first, last = ends(node, step, layer.groups)
+        live = ((moved > first) & (moved < last)).mean((0, 1, 2))
+        got = rounded(moved, layer.groups, layer.levels, False, layer.low).mean((0, 1, 2), dtype=np.float64) * step
         total += 0.7 * (target - got) / np.maximum(live, 0.1)
     return total
 

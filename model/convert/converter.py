@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
+from ..network.levels import Levels
 from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
-from .rounding import levels_by_layer
+from .rounding import levels_by_layer, most_groups
 
 Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
@@ -45,7 +46,7 @@ class Conversion:
     steps: Mapping[str, np.ndarray]
     groups: Mapping[str, int]
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
-    levels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
 
     @functools.cached_property
     def net(self) -> SpikeNet:
@@ -85,7 +86,9 @@ def prepare(
     calibration: Any = None,
     *,
     groups: Groups = 8,
-    levels: str | Sequence[int] = "uniform",
+    levels: str | Sequence[int] | Levels = "uniform",
+    signed: bool | str = "auto",
+    signed_groups: int = 31,
     budget: int = 8,
     weight_bits: int = 8,
     accumulator_bits: int = 24,
@@ -110,12 +113,15 @@ def prepare(
     groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
     by sensitivity, with no more events than `budget` groups in every layer make; layers whose steps are given have
     their own. levels: "uniform" (counts up to g), or a list of whole levels (short_levels.py), for all layers whose
-    steps are not given; groups say nothing about these. weight_bits: 2..16. accumulator_bits: the most that any sum may
-    need. clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so
-    that they make up for rounding. bias_correction: keep every channel's mean. rounding: "nearest", or "floor" as in
-    the OneSpike paper. input_bits: of a pixel. input_range: the scale of raw pixels, before mean and std; (x - mean) /
-    std is what the module takes where it does not normalise by itself. threads: how many work at a time (by default
-    ONESPIKE_THREADS of the environment, or every core); the network is the same for any number.
+    steps are not given; groups say nothing about these. signed: whether sums without a ReLU are stored with a sign, as
+    counts from -signed_groups - 1 to signed_groups: "auto" where that costs fewer events than computing them anew, True
+    wherever they are read by a convolution, a linear layer or several readers, False never. weight_bits: 2..16.
+    accumulator_bits: the most that any sum may need. clip: "mse" (least squared error) or "percentile". per_channel:
+    clip levels by channel. refit: move weights so that they make up for rounding. bias_correction: keep every channel's
+    mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of a pixel. input_range: the scale of
+    raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by itself.
+    threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the network is the
+    same for any number.
     Raises OneSpikeError for whatever does not fit.
     """
     for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
@@ -128,20 +134,23 @@ def prepare(
         ("accumulator_bits", accumulator_bits, 8, 48),
         ("input_bits", input_bits, 1, 8),
         ("budget", budget, 1, 4095),
+        ("signed_groups", signed_groups, 1, 127),
     ):
         if not _is_number(number) or number != int(number) or not low <= number <= high:
             raise OneSpikeError(f"{name} must lie in {low}..{high}, not {number!r}.")
     if progress is not None and not callable(progress):
         raise OneSpikeError(f"progress must be a function that takes a layer's name, not {progress!r}.")
+    if signed not in ("auto", True, False) or not isinstance(signed, bool | str):
+        raise OneSpikeError(f"signed must be 'auto', True or False, not {signed!r}.")
     images = None if calibration is None else _array(calibration)
-    graph = graph_of(network, images[:1] if example is None and images is not None else example)
+    graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
-        by_layer = groups_by_layer(graph, groups)
-        tables: dict[str, tuple[int, ...]] = {}
+        by_layer = groups_by_layer(graph, groups, signed_groups)
+        tables: dict[str, Levels] = {}
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
         corrected = split_last(graph, image, steps, by_layer, arithmetic)
     else:
@@ -157,16 +166,16 @@ def prepare(
             measured = sorted({*sensitivity.CHOICES, budget})
             found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
             groups = sensitivity.choose_groups(found, sensitivity.uniform_events(found, budget))
-        by_layer = groups_by_layer(graph, groups)
-        tables = levels_by_layer(graph, levels)
-        by_layer |= {name: table[-1] for name, table in tables.items()}
+        by_layer = groups_by_layer(graph, groups, signed_groups)
+        tables = levels_by_layer(graph, levels, arithmetic.nearest)
+        by_layer |= {name: table.top for name, table in tables.items()}
         corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress, tables)
     return Conversion(
         original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic, levels=tables
     )
 
 
-def graph_of(network: Any, example: Any = None) -> Graph:
+def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> Graph:
     """The float graph of whatever `prepare` takes."""
     if isinstance(network, Graph):
         return network
@@ -175,7 +184,7 @@ def graph_of(network: Any, example: Any = None) -> Graph:
             from ..frontend import onnx_import
         except ModuleNotFoundError as error:
             raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
-        return onnx_import.import_onnx(network)
+        return onnx_import.import_onnx(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
@@ -183,12 +192,12 @@ def graph_of(network: Any, example: Any = None) -> Graph:
     from ..frontend import importer  # torch only where there is something to import
 
     if isinstance(network, str | Path):
-        return importer.import_exported(network)
+        return importer.import_exported(network, signed)
     if isinstance(network, importer.ExportedProgram):
-        return importer.import_program(network)
+        return importer.import_program(network, signed)
     if not isinstance(network, importer.Module):
         raise OneSpikeError(_not_a_network(network))
-    return importer.import_module(network, example)
+    return importer.import_module(network, example, signed)
 
 
 def _not_a_network(found: Any) -> str:
@@ -308,25 +317,31 @@ def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> n
     return np.clip(images, *(np.float32(end).reshape(1, -1, 1, 1) for end in (low, high)))
 
 
-def groups_by_layer(graph: Graph, groups: Groups) -> dict[str, int]:
-    """g of every firing node that is not a copy; `groups` is about those without a staircase."""
+def groups_by_layer(graph: Graph, groups: Groups, signed_groups: int = 31) -> dict[str, int]:
+    """g of every firing node that is not a copy; `groups` is about those without a staircase or a sign.
+
+    Sums and clamps with a sign have `signed_groups`, unless `groups` names them; a curve (LeakyReLU, tanh) has g, or as
+    many as its table holds.
+    """
     given = {node.name: node.staircase.groups for node in graph.nodes if node.staircase is not None}
-    names = [node.name for node in graph.nodes if node.fires and not node.exact and node.name not in given]
-    chosen: dict[str, Any]
+    nodes = {node.name: node for node in graph.nodes if node.fires and not node.exact and node.name not in given}
+    names = [name for name, node in nodes.items() if not (node.signed and node.curve is None)]
+    chosen: dict[str, Any] = {name: signed_groups for name in nodes if name not in names}
     if isinstance(groups, Mapping):
-        if unknown := sorted(set(groups) - set(names)):
-            raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(names) or 'none'}.")
-        if missing := [name for name in names if name not in groups]:
+        if unknown := sorted(set(groups) - set(nodes)):
+            raise OneSpikeError(f"groups names {unknown[0]!r}, but the firing layers are {', '.join(nodes) or 'none'}.")
+        if missing := [name for name in names if name not in groups and nodes[name].curve is None]:
             raise OneSpikeError(f"groups lacks the layer {missing[0]!r}.")
-        chosen = dict(groups)
+        chosen |= {name: most_groups(nodes[name]) for name in names} | dict(groups)
     elif isinstance(groups, Sequence) and not isinstance(groups, str):
         if len(groups) != len(names):
             raise OneSpikeError(f"groups has {len(groups)} entries for {len(names)} firing layers, {', '.join(names)}.")
-        chosen = dict(zip(names, groups, strict=True))
+        chosen |= dict(zip(names, groups, strict=True))
     else:
-        chosen = dict.fromkeys(names, groups)
+        chosen |= dict.fromkeys(names, groups)
     chosen |= given
     for name, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 4095:
             raise OneSpikeError(f"groups of layer {name!r} must be a whole number in 1..4095, not {value!r}.")
-    return {name: int(value) for name, value in chosen.items()}
+    most = {name: most_groups(nodes[name]) if name in nodes else 4095 for name in chosen}
+    return {name: min(int(value), most[name]) for name, value in chosen.items()}

@@ -16,7 +16,7 @@ from ..network.pixels import real_values
 from ..network.spec import SpikeNet
 from .converter import Conversion
 from .quantise import nearest
-from .rounding import rounded
+from .rounding import least, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,9 @@ def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
         if not node.exact:
             step = conversion.steps[node.name].astype(np.float32)
             groups, levels = conversion.groups[node.name], conversion.levels.get(node.name)
-            sums = rounded(sums / step, groups, levels, nearest(node, conversion.arithmetic)) * step
+            bent = sums if node.curve is None else node.curve(sums)
+            low = least(node, step, groups)
+            sums = rounded(bent / step, groups, levels, nearest(node, conversion.arithmetic), low) * step
         return pool(sums, node.pool) if node.pool is not None else sums
 
     return activation

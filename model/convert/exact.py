@@ -7,7 +7,7 @@ another grid they would be half a step off, and the choice of every single one o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,20 @@ NOISE = 1e-6  # of one integer step: what is nearer to a whole number counts as 
 SAMPLES = 64  # weights that a grid is tried on first
 
 
+class Span(NamedTuple):
+    """The least and the largest code of a tensor, at most 0 and at least 0."""
+
+    low: int
+    top: int
+
+    @property
+    def most(self) -> int:
+        """The largest magnitude."""
+        return max(-self.low, self.top)
+
+
 def exact_shifts(
-    real: list[np.ndarray], bias: np.ndarray, tops: list[int], arithmetic: Arithmetic
+    real: list[np.ndarray], bias: np.ndarray, spans: list[Span], arithmetic: Arithmetic
 ) -> tuple[np.ndarray, list[int]] | None:
     """The least k [channels] at which weights, and biases where there is room, are whole; the shift of every source.
 
@@ -33,7 +45,7 @@ def exact_shifts(
     if least.max() > PLACES:
         return None
     whole = [np.rint(np.ldexp(weights, least[:, None, None, None])) for weights in real]
-    room = (2.0 ** (arithmetic.accumulator_bits - 1) - 1) / reach_of(whole, np.ldexp(bias, least), tops)
+    room = (2.0 ** (arithmetic.accumulator_bits - 1) - 1) / reach_of(whole, np.ldexp(bias, least), spans)
     lifts = []
     for weights in whole:
         lift = 0
@@ -50,10 +62,13 @@ def exact_shifts(
     return (least + np.maximum(more, 0)).astype(int), lifts
 
 
-def reach_of(weights: list[np.ndarray], bias: np.ndarray, tops: list[int]) -> np.ndarray:
+def reach_of(weights: list[np.ndarray], bias: np.ndarray, spans: list[Span]) -> np.ndarray:
     """The largest magnitude of any sum [channels], partial or complete, as `SpikeNet.accumulator_range`; at least 1."""
-    low = sum(np.minimum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
-    high = sum(np.maximum(w, 0).sum((1, 2, 3)) * top for w, top in zip(weights, tops, strict=True))
+    low = high = np.zeros(len(bias))
+    for w, span in zip(weights, spans, strict=True):
+        negative, positive = np.minimum(w, 0).sum((1, 2, 3)), np.maximum(w, 0).sum((1, 2, 3))
+        low = low + (negative * span.top + positive * span.low)
+        high = high + (positive * span.top + negative * span.low)
     return np.max([high, high + bias, -low, -low - bias, np.abs(bias), np.ones_like(bias)], axis=0)
 
 
@@ -74,7 +89,7 @@ def whole(weights: np.ndarray) -> np.ndarray:
 
 
 def common_factor(
-    real: list[np.ndarray], bias: np.ndarray, tops: list[int], lifts: list[int], arithmetic: Arithmetic
+    real: list[np.ndarray], bias: np.ndarray, spans: list[Span], lifts: list[int], arithmetic: Arithmetic
 ) -> float:
     """Integer units per real unit, the same for all channels of the last layer; exact where the weights allow it.
 
@@ -82,18 +97,18 @@ def common_factor(
     """
     lowered = [np.ldexp(w, -lift) for w, lift in zip(real, lifts, strict=True)]
     largest = max(float(np.abs(w).max()) for w in lowered)
-    reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)
-    taps = sum(int(np.prod(w.shape[1:])) * top << lift for w, top, lift in zip(real, tops, lifts, strict=True))
+    reach = sum(np.abs(w).sum((1, 2, 3)) * span.most for w, span in zip(real, spans, strict=True)) + np.abs(bias)
+    taps = sum(int(np.prod(w.shape[1:])) * s.most << lift for w, s, lift in zip(real, spans, lifts, strict=True))
     room = 2.0 ** (arithmetic.accumulator_bits - 1) - taps - 1
     factor = min(arithmetic.limit / max(largest, 1e-300), room / max(float(reach.max()), 1e-300))
-    exact = None if any(lifts) else exact_shifts(real, bias, tops, arithmetic)
+    exact = None if any(lifts) else exact_shifts(real, bias, spans, arithmetic)
     if exact is not None and not any(exact[1]):
         unit = 2.0 ** float(exact[0].max())
         high, low = max(w.max() for w in real) * unit, min(w.min() for w in real) * unit
-        span = unit * reach_of(real, bias, tops).max()
+        span = unit * reach_of(real, bias, spans).max()
         if -arithmetic.limit - 1 <= low and high <= arithmetic.limit and span < 2 ** (arithmetic.accumulator_bits - 1):
             return unit
-    most = (2.0 ** (arithmetic.accumulator_bits - 1) - 2) / reach_of(real, bias, tops).max()
+    most = (2.0 ** (arithmetic.accumulator_bits - 1) - 2) / reach_of(real, bias, spans).max()
     if unit := _common_unit(lowered, largest, arithmetic.limit, most):
         return unit
     if room <= 0:

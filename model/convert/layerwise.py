@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node, activate
+from ..frontend.graph import Graph, Node, activate, clipped
 from ..network import golden
 from ..network.judge import judge
+from ..network.levels import nearest
 from ..network.pixels import real_values
 from ..network.spec import INPUT, Layer, SpikeNet
 from ..system import parallel
-from .rounding import rounded
+from .rounding import least, rounded
 
 CHUNK = 100  # images whose tensors are held at once
 Tensors = dict[str, np.ndarray]  # by name, [n, H, W, C]
@@ -144,8 +145,10 @@ def rounded_to(node: Node, sums: np.ndarray, worth: np.ndarray, layer: Layer | i
         return activate(node, sums)
     step = np.where(worth > 0, worth, 1).astype(np.float32)
     groups, table = (layer, None) if isinstance(layer, int) else (layer.groups, layer.levels)
-    levels = None if table is None else table.levels
-    values = rounded(np.clip(sums, 0, node.ceiling) / step, groups, levels) * step
+    low = least(node, worth, groups) if isinstance(layer, int) else layer.low
+    if table is not None and node.curve is not None:  # its thresholds are those of the sums in front of the curve
+        table = nearest(table.levels, 1)
+    values = rounded(clipped(node, sums) / step, groups, table, low=low) * step
     return golden.pool(values, node.pool) if node.pool is not None else values
 
 

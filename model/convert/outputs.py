@@ -24,13 +24,13 @@ MOST = 3  # sources of smaller outputs, at most
 
 def split_outputs(node: Node, scales: Mapping[str, Scale], arithmetic: Arithmetic) -> Node:
     """The last node with outputs whose weights would have less than a 16th of the levels in terms of their own."""
-    real, bias, tops = per_count(node, scales, np.ones(node.channels))
-    factor = common_factor(real, bias, tops, [0] * len(real), arithmetic)
+    real, bias, spans = per_count(node, scales, np.ones(node.channels))
+    factor = common_factor(real, bias, spans, [0] * len(real), arithmetic)
     if all((np.abs(w * factor - np.rint(w * factor)) < NOISE).all() for w in real):
         return node
     peaks = np.max([np.abs(w).max((1, 2, 3)) for w in real], axis=0) * factor
-    reach = sum(np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)) + np.abs(bias)
-    taps = sum(int(np.prod(w.shape[1:])) * top for w, top in zip(real, tops, strict=True))
+    reach = sum(np.abs(w).sum((1, 2, 3)) * span.most for w, span in zip(real, spans, strict=True)) + np.abs(bias)
+    taps = sum(int(np.prod(w.shape[1:])) * span.most for w, span in zip(real, spans, strict=True))
     # Rounding of the larger weights counts in larger units, too.
     room = (2.0 ** (arithmetic.accumulator_bits - 1) - 2) / (float(reach.max()) * factor + taps)
     places = np.floor(np.log2(np.divide(arithmetic.limit, peaks, where=peaks > 0, out=np.ones_like(peaks))))
@@ -71,7 +71,7 @@ def lost(
     for node, layer in zip(graph.nodes, net.layers, strict=True):
         step = steps.get(node.name, np.ones(node.channels))
         if not node.exact:
-            real, _, tops = per_count(node, scales, step)
+            real, _, spans = per_count(node, scales, step)
             if not node.fires:
                 gone = np.any([w.any((1, 2, 3)) for w in real], axis=0)
                 gone &= ~np.any([source.weights.any((1, 2, 3)) for source in layer.sources], axis=0)
@@ -80,8 +80,8 @@ def lost(
                     f"other outputs; allow more weight bits and accumulator bits, or scale it up."
                     for output in np.flatnonzero(gone)
                 ]
-            for weights, top, source in zip(real, tops, layer.sources, strict=False):
-                if node.fires and np.abs(weights).sum((1, 2, 3)).max() * top >= 0.5 and not source.weights.any():
+            for weights, span, source in zip(real, spans, layer.sources, strict=False):
+                if node.fires and np.abs(weights).sum((1, 2, 3)).max() * span.most >= 0.5 and not source.weights.any():
                     found.append(
                         f"Layer {node.name!r} ignores {source.tensor!r}: all weights on it are too small beside "
                         f"others; allow more weight bits."

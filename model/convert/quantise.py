@@ -12,16 +12,17 @@ from channel to channel: both sides of the quotient sit in the weights, so it co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node
-from ..network.spec import INPUT, Image, Layer, Source, SpikeNet
-from .exact import MAX_LIFT, common_factor, exact_shifts, whole
-from .rounding import places, with_levels
+from ..network.levels import Levels
+from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
+from .exact import MAX_LIFT, Span, common_factor, exact_shifts, whole
+from .rounding import ends, least, places, with_curve, with_levels
 
 MAX_SHIFT = 40
 FARTHEST = 20  # binary places that a step may grow by; where that is not enough, no step helps
@@ -46,11 +47,20 @@ class Arithmetic:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scale:
-    """What the codes 0..top of a tensor are worth: code * step + offset, per channel."""
+    """What the codes low..top of a tensor are worth: code * step + offset, per channel."""
 
     step: np.ndarray
     offset: np.ndarray
     top: int
+    low: int = 0
+
+    @property
+    def span(self) -> Span:
+        return Span(self.low, self.top)
+
+    def times(self, places: int) -> Scale:
+        """Of sums over so many places."""
+        return Scale(step=self.step, offset=self.offset * places, top=self.top * places, low=self.low * places)
 
 
 def image_scale(image: Image) -> Scale:
@@ -59,14 +69,10 @@ def image_scale(image: Image) -> Scale:
 
 def output_scale(node: Node, step: np.ndarray, groups: int, scales: Mapping[str, Scale]) -> Scale:
     """The scale of a node's tensor: its own steps, or its source's where it copies; sums raise the top."""
-    base = Scale(step=step, offset=np.zeros(node.channels), top=groups)
+    base = Scale(step=step, offset=np.zeros(node.channels), top=groups, low=least(node, step, groups))
     if node.exact:
-        source, places = scales[node.terms[0].tensor], summed(node)
-        base = Scale(step=source.step, offset=source.offset * places, top=source.top * places)
-    if node.pool is not None and node.pool.kind == "sum":
-        window = math.prod(node.pool.kernel)
-        return Scale(step=base.step, offset=base.offset * window, top=base.top * window)
-    return base
+        base = scales[node.terms[0].tensor].times(summed(node))
+    return base.times(math.prod(node.pool.kernel)) if node.pool is not None and node.pool.kind == "sum" else base
 
 
 def summed(node: Node) -> int:
@@ -80,7 +86,7 @@ def quantise(
     steps: Mapping[str, np.ndarray],
     groups: Mapping[str, int],
     arithmetic: Arithmetic,
-    levels: Mapping[str, Sequence[int]] | None = None,
+    levels: Mapping[str, Levels] | None = None,
 ) -> SpikeNet:
     """The integer network of `graph`; steps: per firing node that is not exact, float64 [channels].
 
@@ -102,7 +108,7 @@ def quantise_node(
     step: np.ndarray,
     groups: int,
     arithmetic: Arithmetic,
-    levels: Sequence[int] | None = None,
+    levels: Levels | None = None,
 ) -> Layer:
     """The integer layer of one node whose counts, or whose levels' units, are worth `step` [channels]."""
     zero = np.zeros(node.channels, np.int8)
@@ -115,7 +121,7 @@ def quantise_node(
         worth = float(source.step.mean())
         return Layer(
             name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero,
-            groups=source.top * summed(node), pool=node.pool, step=worth,
+            groups=source.top * summed(node), low=source.low * summed(node), pool=node.pool, step=worth,
         )  # fmt: skip
     for term in node.terms:
         if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():
@@ -123,46 +129,51 @@ def quantise_node(
                 f"Layer {node.name!r} pads a pool of the image, whose code 0 is not x = 0; normalise the image inside "
                 f"the network instead of with mean, std or input_range."
             )
-    real, bias, tops = per_count(node, scales, step)
+    real, bias, spans = per_count(node, scales, step)
     if not node.fires:
         lifts = [term.lift for term in node.terms]
-        factor = common_factor(real, bias, tops, lifts, arithmetic)
+        factor = common_factor(real, bias, spans, lifts, arithmetic)
         sources = _sources(node, real, np.full(node.channels, factor), lifts)
         rounded = np.rint(bias * factor).astype(np.int64)
         return Layer(name=node.name, sources=sources, bias=rounded, shift=zero, groups=0, step=1 / factor)
-    shift, lifts = thresholds(node.name, real, bias / step, tops, groups, arithmetic)
+    shift, lifts = thresholds(node.name, real, bias / step, spans, groups, arithmetic)
     factor = np.ldexp(1.0, shift)
     sources = _sources(node, real, factor, lifts)
     # With a table the half is in its thresholds.
-    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) and levels is None else 0
+    counted = levels is None and node.curve is None
+    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) and counted else 0
     low, high = _bounds(sources, scales)
-    # Beyond these a bias changes nothing: the channel is always silent, or always saturated.
-    rounded = np.clip(np.rint(bias / step * factor + half), -high - 1, groups * factor - low).astype(np.int64)
+    # Beyond these a bias changes nothing: the channel is always at its least, or at its largest value.
+    first, last = ends(node, step, groups)
+    rounded = np.clip(np.rint(bias / step * factor + half), first * factor - high - 1, last * factor - low)
+    rounded = rounded.astype(np.int64)
     layer = Layer(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
-        pool=node.pool, step=float(step.mean()),
+        low=least(node, step, groups), pool=node.pool, step=float(step.mean()),
     )  # fmt: skip
-    return layer if levels is None else with_levels(layer, levels, nearest(node, arithmetic))
+    if node.curve is not None:
+        return with_curve(layer, node.curve, float(step[0]), nearest(node, arithmetic))
+    return layer if levels is None else with_levels(layer, levels)
 
 
 def grid(node: Node, scales: Mapping[str, Scale], step: np.ndarray, groups: int, arithmetic: Arithmetic) -> np.ndarray:
     """What a weight of the node's dense terms times a source's step is multiplied by [channels], before it is rounded,
     where its counts are worth `step`."""
-    real, bias, tops = per_count(node, scales, step)
+    real, bias, spans = per_count(node, scales, step)
     if not node.fires:
         lifts = [term.lift for term in node.terms]
         lifted = [np.where(w.any((1, 2, 3)), lift, 0) for w, lift in zip(real, lifts, strict=True)]
-        return np.ldexp(common_factor(real, bias, tops, lifts, arithmetic), -np.max(lifted, axis=0))
-    return np.ldexp(1.0, thresholds(node.name, real, bias / step, tops, groups, arithmetic)[0])
+        return np.ldexp(common_factor(real, bias, spans, lifts, arithmetic), -np.max(lifted, axis=0))
+    return np.ldexp(1.0, thresholds(node.name, real, bias / step, spans, groups, arithmetic)[0])
 
 
 def per_count(
     node: Node, scales: Mapping[str, Scale], step: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
-    """Weights of every term in output counts per input count, the bias with the sources' offsets, the largest codes."""
+) -> tuple[list[np.ndarray], np.ndarray, list[Span]]:
+    """Weights of every term in output counts per input count, the bias with the sources' offsets, and their spans."""
     real = [term.weights * scales[term.tensor].step[:, None, None] / step[:, None, None, None] for term in node.terms]
     bias = node.bias + sum(term.weights.sum((2, 3)) @ scales[term.tensor].offset for term in node.terms)
-    return real, bias, [scales[term.tensor].top for term in node.terms]
+    return real, bias, [scales[term.tensor].span for term in node.terms]
 
 
 def nearest(node: Node, arithmetic: Arithmetic) -> bool:
@@ -201,14 +212,13 @@ def _bounds(sources: tuple[Source, ...], scales: Mapping[str, Scale]) -> tuple[n
     """Per channel, the least and the largest sum of W * code, without bias."""
     low = high = np.zeros(sources[0].weights.shape[0])
     for source in sources:
-        weights = source.weights.astype(np.int64) << source.shift
-        low = low + np.minimum(weights, 0).sum((1, 2, 3)) * scales[source.tensor].top
-        high = high + np.maximum(weights, 0).sum((1, 2, 3)) * scales[source.tensor].top
+        least_, most = reach(source, scales[source.tensor].low, scales[source.tensor].top)
+        low, high = low + least_.astype(np.float64), high + most.astype(np.float64)
     return low, high
 
 
 def thresholds(
-    name: str, real: list[np.ndarray], bias: np.ndarray, tops: list[int], groups: int, arithmetic: Arithmetic
+    name: str, real: list[np.ndarray], bias: np.ndarray, spans: list[Span], groups: int, arithmetic: Arithmetic
 ) -> tuple[np.ndarray, list[int]]:
     """k [channels], the largest that weights and accumulator allow, and the shift of every source.
 
@@ -217,14 +227,14 @@ def thresholds(
     often several times larger than the kernel beside it. Its source is shifted, as far as the weight keeps a precision
     of 1 in 32, so that the kernel keeps its bits.
     """
-    if (found := exact_shifts(real, bias, tops, arithmetic)) is not None:
+    if (found := exact_shifts(real, bias, spans, arithmetic)) is not None:
         return found
-    shift, lifts = _shifts(real, tops, groups, arithmetic)
+    shift, lifts = _shifts(real, spans, groups, arithmetic)
     if shift.min() < 0:
         channel = int(shift.argmin())
         raise OneSpikeError(
             f"Layer {name!r}, channel {channel}: a weight of {_peak(real)[channel]:.3g} output counts per input count "
-            f"and sums up to {_sums(real, tops)[channel]:.3g} counts do not fit {arithmetic.weight_bits}-bit weights "
+            f"and sums up to {_sums(real, spans)[channel]:.3g} counts do not fit {arithmetic.weight_bits}-bit weights "
             f"and a {arithmetic.accumulator_bits}-bit accumulator; allow more bits or use fewer groups."
         )
     return shift.astype(int), lifts
@@ -240,16 +250,16 @@ def coarser(
     alone takes a channel across all its counts, the step grows as far as the weights need. Others are left to
     `thresholds`, which refuses them.
     """
-    real, bias, tops = per_count(node, scales, step)
-    if exact_shifts(real, bias / step, tops, arithmetic) is not None:
+    real, bias, spans = per_count(node, scales, step)
+    if exact_shifts(real, bias / step, spans, arithmetic) is not None:
         return step
-    tight = (_shifts(real, tops, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
+    tight = (_shifts(real, spans, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
     if not tight.any():
         return step
     most = step[~silent].max(initial=0.0) or np.inf
     found = np.where(tight & silent, np.maximum(step, np.minimum(_peak(real) * step, most)), step)
     for _ in range(2):  # a source's shift depends on all channels
-        shift = _shifts(per_count(node, scales, found)[0], tops, groups, arithmetic)[0]
+        shift = _shifts(per_count(node, scales, found)[0], spans, groups, arithmetic)[0]
         found = np.where(tight & (shift < 0) & (shift > -FARTHEST), found * np.exp2(1 - shift), found)
     return found
 
@@ -259,20 +269,20 @@ def _peak(real: list[np.ndarray]) -> np.ndarray:
     return np.max([np.abs(w).max((1, 2, 3)) for w in real], axis=0)
 
 
-def _sums(real: list[np.ndarray], tops: list[int]) -> np.ndarray:
+def _sums(real: list[np.ndarray], spans: list[Span]) -> np.ndarray:
     """The sum of |weight| * largest code of every channel [channels]."""
-    return np.sum([np.abs(w).sum((1, 2, 3)) * top for w, top in zip(real, tops, strict=True)], axis=0)
+    return np.sum([np.abs(w).sum((1, 2, 3)) * span.most for w, span in zip(real, spans, strict=True)], axis=0)
 
 
 def _shifts(
-    real: list[np.ndarray], tops: list[int], groups: int, arithmetic: Arithmetic
+    real: list[np.ndarray], spans: list[Span], groups: int, arithmetic: Arithmetic
 ) -> tuple[np.ndarray, list[int]]:
     """`thresholds` where weights are rounded: k [channels], below 0 where even 0 is too much; the sources' shifts."""
     light = [np.count_nonzero(w, axis=(1, 2, 3)).max() <= 1 for w in real]
     if all(light):
         light = [False] * len(real)
     peaks = [np.abs(w).max((1, 2, 3)) for w in real]
-    reach = np.maximum(_sums(real, tops), 1e-300)
+    reach = np.maximum(_sums(real, spans), 1e-300)
     quarter = 2.0 ** (arithmetic.accumulator_bits - 2)  # and as much again for the bias
     with np.errstate(divide="ignore"):
         # A channel without weights is a constant: its whole range of counts stays inside the accumulator.
@@ -281,7 +291,7 @@ def _shifts(
             if not small:
                 shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) / peak)))
         # Every weight may round up by half: that much of the accumulator is kept free, where weights are not whole yet.
-        taps = [np.count_nonzero(w, axis=(1, 2, 3)) * top for w, top in zip(real, tops, strict=True)]
+        taps = [np.count_nonzero(w, axis=(1, 2, 3)) * span.most for w, span in zip(real, spans, strict=True)]
         room = np.maximum(quarter - sum(taps) / 2, 1e-9)
         free = np.minimum(shift, np.floor(np.log2(quarter / reach)))
         shift = np.minimum(shift, np.floor(np.log2(room / reach)))

@@ -28,6 +28,7 @@ from ..system import parallel
 from .exact import NOISE
 from .least_squares import RIDGES, choose_ridge, fit, gram_of, inner, pieces, product, ridged, round_in_turn
 from .quantise import Arithmetic, Scale, grid
+from .rounding import ends
 
 ROWS = 1 << 16  # output places that the Gram matrix is summed over
 CELLS = 1 << 26  # and inputs times places, at most
@@ -70,9 +71,9 @@ def refit(
     reader = _Reader(graph, node, dense, codes, scales, chosen)
     error = target[chosen] - reader.sums()
     if node.fires:
-        top = (step * groups).astype(np.float32)
+        bottom, top = ((step * end).astype(np.float32) for end in ends(node, step, groups))
         found = target[chosen] - error
-        quiet = (np.maximum(target[chosen], found) <= 0) | (np.minimum(target[chosen], found) >= top)
+        quiet = (np.maximum(target[chosen], found) <= bottom) | (np.minimum(target[chosen], found) >= top)
         error *= np.where(quiet, np.float32(QUIET), np.float32(1))
     error -= error.mean(0)
     kernel = reader.kernel.copy()

@@ -49,7 +49,7 @@ def sensitivities(
     logits = real[graph.nodes[-1].name]
     found = []
     for index, node in enumerate(graph.nodes):
-        if node.exact or not node.fires or node.staircase is not None:
+        if node.exact or not node.fires or node.staircase is not None or node.signed:
             continue
         sums = graph.sums(node, real)
 

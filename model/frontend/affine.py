@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import OneSpikeError
-from ..network.spec import INPUT, Pool
+from ..network.spec import Pool
 from .compose import merge
 from .graph import Term
 
@@ -70,17 +70,6 @@ class Value:
     def finite(self) -> bool:
         """Whether no number of it is NaN or infinite."""
         return bool(np.isfinite(self.bias).all()) and all(bool(np.isfinite(t.weights).all()) for t in self.terms)
-
-    @property
-    def unsigned(self) -> bool:
-        """Whether the value cannot be negative: non-negative mixtures of activations."""
-        return (
-            self.pointwise
-            and self.pool is None
-            and self.rounding is None
-            and bool((self.bias >= 0).all())
-            and all(term.tensor != INPUT and bool((term.weights >= 0).all()) for term in self.terms)
-        )
 
 
 def plain(value: Value, what: str) -> None:

@@ -30,23 +30,34 @@ REARRANGES = RESHAPES | {
 }  # fmt: skip
 # Operations on each number by itself: they follow a rounding that waits for its clamp, and maps in any order.
 ELEMENTWISE = {
-    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "mul", "div",
-    "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "leaky_relu",
+    "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul", "div", "add",
+    "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
-CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax", "sigmoid"}
+# Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
+SUMS = {
+    "add", "sub", "rsub", "neg", "mul", "div", "_native_batch_norm_legit_no_training", "getitem", "avg_pool1d",
+    "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum",
+}  # fmt: skip
+MOVES = REARRANGES | {"cat", "pad", "constant_pad_nd"}
+CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax"}
+# Activations that rise everywhere: at the end they change no order, and the numbers before them say more.
+RISING = {
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "elu", "celu", "selu", "tanh",
+    "sigmoid", "hardsigmoid", "softplus", "log_sigmoid",
+}  # fmt: skip
 NEAREST = {
-    "sigmoid": "ReLU or a ceiling such as ReLU6", "tanh": "ReLU or a ceiling such as ReLU6", "gelu": "ReLU",
-    "silu": "ReLU", "hardswish": "ReLU6", "hardsigmoid": "ReLU6", "leaky_relu": "ReLU", "elu": "ReLU", "prelu": "ReLU",
-    "softmax": "softmax only as the last operation", "_softmax": "softmax only as the last operation",
+    "gelu": "ReLU", "silu": "ReLU", "hardswish": "ReLU6", "softmax": "softmax only as the last operation",
+    "_softmax": "softmax only as the last operation",
     "_native_batch_norm_legit_functional": "module.eval() before the import: batch norm is in training mode",
     "_native_batch_norm_legit": "batch norm with running statistics",
     "native_dropout": "module.eval() before the import: dropout is in training mode",
     "native_layer_norm": "batch norm", "layer_norm": "batch norm", "native_group_norm": "batch norm",
     "group_norm": "batch norm", "instance_norm": "batch norm", "conv_transpose2d": "Conv2d",
-    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "_prelu_kernel": "ReLU",
-    "celu": "ReLU", "selu": "ReLU", "softplus": "ReLU", "log_sigmoid": "ReLU", "mish": "ReLU", "glu": "ReLU",
-    "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "abs": "ReLU", "exp": "ReLU",
+    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "softplus": "ReLU",
+    "log_sigmoid": "sigmoid", "mish": "ReLU", "glu": "ReLU",
+    "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "exp": "ReLU",
     "scaled_dot_product_attention": "a convolution", "bmm": "a linear layer with constant weights",
     "embedding": "a linear layer on one-hot inputs", "lstm": "a convolution", "gru": "a convolution",
     "conv3d": "Conv2d", "max_pool3d": "MaxPool2d", "avg_pool3d": "AvgPool2d",
@@ -92,8 +103,9 @@ class Operations(Activations, Pools):
             weights = dense
         offset = np.zeros(out) if bias is None else np.asarray(bias, np.float64)
         return self.builder.convolve(
-            x, weights, offset, stride=spatial(stride, rank, 1), padding=around, dilation=gaps, origin=self.name
-        )
+            x, weights, offset, stride=spatial(stride, rank, 1), padding=around, dilation=gaps, origin=self.name,
+            where=self.where,
+        )  # fmt: skip
 
     op_conv1d = op_conv2d
 
@@ -123,14 +135,14 @@ class Operations(Activations, Pools):
         kernel = arrange.linear_kernel(x, weights)
         shape = (x.shape[0], *kernel.shape[2:])
         whole = dataclasses.replace(x, shape=shape, averages=None, view=None, flat=False)
-        return self.builder.convolve(whole, kernel, offset, origin=self.name)
+        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where)
 
     def _along(self, x: Value, weights: np.ndarray, offset: np.ndarray) -> Value:
         """A linear layer along the user's last axis, in which the channels must lie."""
         last = self.rearrange(x, lambda numbers: np.moveaxis(numbers, -1, 1))
         if not isinstance(last, Value) or last.view is not None:
             raise OneSpikeError("a linear layer along one axis of a map is not supported; flatten the map first")
-        result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name)
+        result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name, where=self.where)
         shape = (len(weights), *self.source_shape[1:-1])
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1)
         return arrange.seen(result, places)

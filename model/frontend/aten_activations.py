@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import OneSpikeError
+from . import affine
 from .affine import Value
 from .aten_base import Context
 from .builder_stairs import shows_image
+from .curve import Curve
 from .graph import Staircase
 
 INTEGERS = {"quint8": (0, 255), "qint8": (-128, 127), "uint8": (0, 255), "int8": (-128, 127)}
+SELU = (1.6732632423543772, 1.0507009873554805)  # alpha and scale, as torch and ONNX have them
 MAX_GROUPS = 4095  # the most spikes of a value, as in `converter.groups_by_layer`
 
 
@@ -41,13 +44,88 @@ class Activations(Context):
         return self.op_clamp(x, low, high)
 
     def op_clamp(self, x: Value, min: Any = None, max: Any = None) -> Value:
-        if max is not None and min is None and (x.unsigned or (x.rounding is not None and x.rounding.positive)):
-            min = 0
-        if min is None or float(min) != 0:
-            raise OneSpikeError(f"it clamps from {min}; only from 0 is a spike count, so use clamp(0, ceiling) or ReLU")
-        if max is not None and not float(max) > 0:
-            raise OneSpikeError(f"it clamps to {max}, which leaves nothing; the ceiling must be positive")
-        return self._clip(x, None if max is None or math.isinf(float(max)) else float(max))
+        low = None if min is None or math.isinf(float(min)) else float(min)
+        high = None if max is None or math.isinf(float(max)) else float(max)
+        if x.rounding is not None and x.rounding.positive and low is None:
+            low = 0.0
+        if x.rounding is not None and low != 0:
+            raise OneSpikeError(f"it clamps what was rounded from {min}; clamp(0, 2**bits - 1) is a spike count")
+        if self.builder.unsigned(x) and (low is None or low < 0):
+            low = 0.0
+        if high is not None and low is not None and not low < high:
+            raise OneSpikeError(f"it clamps from {low:g} to {high:g}, which leaves nothing; the ceiling must be larger")
+        inside = (low is None or low <= 0) and (high is None or high > 0)
+        if low is None and high is None:
+            return x
+        if inside and high is not None and (low is None or -low > high) and self.builder.sign is not False:
+            # The farther end is the ceiling, from which steps are counted.
+            if x.pool is not None:
+                x = self.builder.settled(x, self.where, "it follows a max pool; put it before the pool")
+            mirrored = self._clip(affine.scale(x, -1.0, 0.0), None if low is None else -low, -high)
+            return affine.scale(mirrored, -1.0, 0.0)
+        if inside and (low == 0 or self.builder.sign is not False):
+            return self._clip(x, high, low)
+        # A range that a count or a count with a sign cannot have: the same, seen from one of its ends.
+        if low is not None:
+            moved = self._clip(affine.scale(x, 1.0, -low), None if high is None else high - low)
+            return affine.scale(moved, 1.0, low)
+        assert high is not None, "a clamp has an end"
+        return affine.scale(self._clip(affine.scale(x, -1.0, high), None), -1.0, high)
+
+    def op_leaky_relu(self, x: Value, slope: float = 0.01) -> Value:
+        return self._leak(x, np.full(x.shape[0], float(slope)))
+
+    def op__prelu_kernel(self, x: Value, slopes: Any) -> Value:
+        return self._leak(x, self.per_channel(slopes, x))
+
+    def op_prelu(self, x: Value, slopes: Any) -> Value:
+        table = np.asarray(slopes, np.float64).reshape(-1)
+        if table.size not in (1, x.shape[0]):
+            raise OneSpikeError(f"it has {table.size} slopes for {x.shape[0]} channels; use one, or one per channel")
+        return self._leak(x, np.broadcast_to(table, x.shape[:1]))
+
+    def op_abs(self, x: Value) -> Value:
+        return self._leak(x, np.full(x.shape[0], -1.0))
+
+    def op_elu(self, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
+        bent = self._bend(affine.scale(x, input_scale, 0.0), Curve("elu", float(alpha)))
+        return affine.scale(bent, scale, 0.0)
+
+    def op_selu(self, x: Value) -> Value:
+        return self.op_elu(x, *SELU)
+
+    def op_celu(self, x: Value, alpha: float = 1.0) -> Value:
+        return self.op_elu(x, 1.0, alpha, 1 / alpha)
+
+    def op_tanh(self, x: Value) -> Value:
+        return self._bend(x, Curve("tanh"))
+
+    def op_sigmoid(self, x: Value) -> Value:
+        """One half and half a tanh of half the sum."""
+        return affine.scale(self._bend(affine.scale(x, 0.5, 0.0), Curve("tanh")), 0.5, 0.5)
+
+    def op_hardsigmoid(self, x: Value) -> Value:
+        return self._clip(affine.scale(x, 1 / 6, 0.5), 1.0)
+
+    def _leak(self, x: Value, slopes: np.ndarray) -> Value:
+        """x where it is positive, slopes [channels] * x where not: a table, or relu(x) - slope * relu(-x)."""
+        slope = float(slopes[0])
+        if (slopes == 1).all():
+            return x
+        if (slopes == 0).all():
+            return self._clip(x, None)
+        if (slopes == slope).all() and slope > 0 and self.builder.sign is not False:
+            return self._bend(x, Curve("leak", slope))
+        if x.pool is not None:
+            x = self.builder.settled(x, self.where, "it follows a max pool; put it before the pool")
+        eye = np.eye(x.shape[0])
+        both = self._clip(affine.rows(x, np.concatenate([eye, -eye])), None)
+        return affine.rows(both, np.concatenate([eye, -np.diag(slopes)], 1))
+
+    def _bend(self, x: Value, curve: Curve) -> Value:
+        if self.builder.sign is False:
+            raise OneSpikeError("its values have a sign; allow signed values (signed='auto'), or use ReLU")
+        return self._clip(x, curve.ceiling, curve.floor, curve)
 
     def op_threshold(self, x: Value, threshold: float, value: float) -> Value:
         if (threshold, value) != (0, 0):
@@ -58,9 +136,7 @@ class Activations(Context):
         return self.op_clamp(x, min)
 
     def op_clamp_max(self, x: Value, max: Any) -> Value:
-        if isinstance(x, Value) and not x.unsigned and (x.rounding is None or not x.rounding.positive):
-            raise OneSpikeError("it clamps from above only; use clamp(0, ceiling) or ReLU first")
-        return self.op_clamp(x, 0, max)
+        return self.op_clamp(x, None, max)
 
     def op_minimum(self, x: Any, y: Any) -> Value:
         return self.op_clamp_max(*self._with_number(x, y))
@@ -163,7 +239,10 @@ class Activations(Context):
             )
         return self._quantised(x, scale, zero, low, high)
 
-    def _clip(self, x: Value, ceiling: float | None) -> Value:
+    def _clip(
+        self, x: Value, ceiling: float | None, floor: float | None = 0.0, curve: Curve | None = None
+    ) -> Value:
         if x.rounding is not None:
             return self.builder.clamp_rounded(x, ceiling, self.where)
-        return self.builder.activate(x if x.origin else dataclasses.replace(x, origin=self.name), ceiling, self.where)
+        x = x if x.origin else dataclasses.replace(x, origin=self.name)
+        return self.builder.activate(x, ceiling, self.where, floor, curve)

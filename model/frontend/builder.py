@@ -12,7 +12,8 @@ from ..network.spec import INPUT
 from .affine import NO_PADDING, Padding, Value, plain, plus
 from .builder_pools import Pools
 from .builder_stairs import Stairs
-from .compose import before, behind
+from .compose import before, behind, too_large
+from .curve import Curve
 from .graph import Graph, Term, tidy
 
 
@@ -29,6 +30,7 @@ class Builder(Stairs, Pools):
         padding: Padding = NO_PADDING,
         dilation: tuple[int, int] = (1, 1),
         origin: str = "",
+        where: str = "",
     ) -> Value:
         """A convolution of `value`: weights float64 [O, C, kh, kw], bias float64 [O]."""
         if weights.ndim != 4 or weights.shape[1] != value.shape[0] or bias.shape != weights.shape[:1]:
@@ -37,9 +39,15 @@ class Builder(Stairs, Pools):
                 f"{value.shape[0]} channels"
             )
         if value.pool is not None:
-            raise OneSpikeError("a max pool over signed values needs a ReLU before the next layer")
+            value = self.settled(value, where, "a max pool over signed values needs a ReLU before the next layer")
         plain(dataclasses.replace(value, padding=NO_PADDING), "a convolution")
         top, bottom, left, right = padding = plus(padding, value.padding)
+        value = dataclasses.replace(value, padding=NO_PADDING)
+        if not value.pointwise and any(padding):
+            need = "padding follows a convolution or linear layer without a ReLU between them; put one there"
+            value = self.settled(value, where, need)
+        elif not value.pointwise and self.sign is not False and too_large(value.terms, weights, dilation):
+            value = self.stored(value, where)
         _, height, width = value.shape
         kernel_h, kernel_w = weights.shape[2:]
         out_h = (height + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
@@ -102,33 +110,42 @@ class Builder(Stairs, Pools):
                 return True
         return False
 
-    def activate(self, value: Value, ceiling: float | None, where: str) -> Value:
-        """clip(value, 0, ceiling), with the maximum still to be taken."""
+    def activate(
+        self, value: Value, ceiling: float | None, where: str, floor: float | None = 0.0, curve: Curve | None = None
+    ) -> Value:
+        """clip(curve(value), floor, ceiling), with the maximum still to be taken."""
         if any(value.padding):
-            bare = self.activate(dataclasses.replace(value, padding=NO_PADDING), ceiling, where)
+            bare = self.activate(dataclasses.replace(value, padding=NO_PADDING), ceiling, where, floor, curve)
             return dataclasses.replace(bare, padding=value.padding)
-        if ceiling is None and value.unsigned and not value.mixes:
+        if floor != 0 and self.unsigned(value):
+            floor, curve = 0.0, curve if curve is not None and curve.kind == "tanh" else None
+        if ceiling is None and curve is None and self.unsigned(value) and not value.mixes:
             return value
         if value.averages is not None:
             plain(value, "an activation")
         term = value.terms[0]
         unpooled = term.output_shape(*self.shapes[term.tensor][1:])
-        return self._node(value, value.origin, where, unpooled=unpooled, ceiling=ceiling, pool=value.pool)
+        value = self._narrowed(value, where)
+        return self._node(
+            value, value.origin, where, unpooled=unpooled, floor=floor, ceiling=ceiling, curve=curve, pool=value.pool
+        )
 
     def finish(self, value: Value, where: str) -> Graph:
         """The graph whose last node gives `value`."""
-        if value.pool is not None or any(value.padding):
-            raise OneSpikeError("the network must end with a convolution or linear layer, not with a pool or padding")
+        if any(value.padding):
+            raise OneSpikeError("the network must end with a convolution or linear layer, not with padding")
+        if value.pool is not None:
+            need = "the network must end with a convolution or linear layer, not with a pool of signed values"
+            value = self.settled(value, where, need)
         plain(value, "the end of the network")
         value = self.clamped(value, where)
         if value.view is not None and not np.array_equal(value.view.reshape(-1), np.arange(value.view.size)):
             raise OneSpikeError("the network ends with a reshape or permute that changes the order of its outputs")
-        if len(value.terms) == 1 and value.terms[0].identity and not value.bias.any():
-            if value.terms[0].tensor == INPUT:
-                raise OneSpikeError("the network has no convolution or linear layer")
-            raise OneSpikeError(
-                "the network must end with a convolution or linear layer, not with an activation or pool"
-            )
+        term = value.terms[0]
+        if len(value.terms) == 1 and term.identity and not value.bias.any() and term.tensor == INPUT:
+            raise OneSpikeError("the network has no convolution or linear layer")
+        value = self._narrowed(value, where)
+        self.notes += self.told()
         self._node(value, value.origin, where, unpooled=value.shape[1:], fires=False)
         zero = () if self.zero is None else tuple(float(z) for z in self.zero)
         return tidy(

@@ -25,6 +25,8 @@ class Nodes:
 
     shape: (C, H, W) of the image. shapes: of every tensor so far. zero: what padding of the image stands for. pooled,
     ones: nodes that were made already, by what they hold. image: the codes of the pixels, where the network says so.
+    sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True or False.
+    signed: tensors with values below 0. kept: sums that were stored; saved: events an image that this saves.
     """
 
     shape: tuple[int, int, int]
@@ -35,6 +37,10 @@ class Nodes:
     pooled: dict[tuple[str, Pool], str] = field(default_factory=dict)
     ones: dict[tuple[int, int], str] = field(default_factory=dict)
     image: Image | None = None
+    sign: bool | str = "auto"
+    signed: set[str] = field(default_factory=set)
+    kept: list[str] = field(default_factory=list)
+    saved: float = 0.0
 
     def __post_init__(self) -> None:
         if self.shape[0] > MAX_CHANNELS or math.prod(self.shape) > MAX_PLACES or min(self.shape) < 1:
@@ -51,6 +57,17 @@ class Nodes:
         term = Term(tensor=tensor, weights=identity)
         return Value(shape=self.shapes[tensor], terms=(term,), bias=np.zeros(channels), origin=origin)
 
+    def unsigned(self, value: Value) -> bool:
+        """Whether the value cannot be negative: non-negative mixtures of activations that are not."""
+        return (
+            value.pointwise
+            and value.pool is None
+            and value.rounding is None
+            and bool((value.bias >= 0).all())
+            and all(term.tensor not in (INPUT, *self.signed) for term in value.terms)
+            and all(bool((term.weights >= 0).all()) for term in value.terms)
+        )
+
     def _node(self, value: Value, name: str, where: str, *, unpooled: tuple[int, int], **options: object) -> Value:
         if value.shape[0] * math.prod(unpooled) > MAX_PLACES or min(unpooled) < 1:
             raise OneSpikeError(
@@ -64,7 +81,8 @@ class Nodes:
         if len(value.terms) > MAX_TERMS:
             raise OneSpikeError(
                 f"it depends on {len(value.terms)} tensors without a ReLU of their own, more than the {MAX_TERMS} that "
-                f"one layer can read; put a ReLU behind some of the additions or concatenations before it"
+                f"one layer can read; put a ReLU behind some of the additions or concatenations before it, or allow "
+                f"signed values (signed='auto')"
             )
         terms = tuple(uncropped(term) for term in value.terms)
         node = Node(name=name, terms=terms, bias=value.bias, where=where, **options)  # type: ignore[arg-type]
@@ -73,6 +91,8 @@ class Nodes:
             windows = node.pool.windows(height, width)
             height, width = len(windows[0]), len(windows[1])
         self.nodes.append(node)
+        if node.signed or (node.exact and node.terms[0].tensor in self.signed):
+            self.signed.add(name)
         self.shapes[name] = (value.shape[0], height, width)
         return dataclasses.replace(self.read(name, value.origin), flat=value.flat, view=value.view)
 

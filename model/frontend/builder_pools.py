@@ -10,29 +10,29 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..network.spec import Pool
 from .affine import NO_PADDING, Value, plain, plus
-from .builder_nodes import Nodes
+from .builder_signed import Storing
 from .compose import averaged
 from .graph import Term
 
 
-class Pools(Nodes):
+class Pools(Storing):
     """Maxima and averages of values."""
 
     def max_pool(self, value: Value, pool: Pool, where: str) -> Value:
         """The maximum of every window; over signed values it waits for the ReLU, with which it commutes."""
         if value.pool is not None:
-            raise OneSpikeError("two max pools over signed values need a ReLU between them")
+            value = self.settled(value, where, "two max pools over signed values need a ReLU between them")
         if value.averages is not None:
             plain(value, "a max pool")
         if any(value.padding):
-            if not value.unsigned or value.bias.any():
+            if not self.unsigned(value) or value.bias.any():
                 raise OneSpikeError(
                     "a max pool over signed, padded values is not supported; put the ReLU before the pool"
                 )
             pool = dataclasses.replace(pool, padding=plus(pool.padding, value.padding))
         if value.pointwise and all((term.weights >= 0).all() for term in value.terms) and not value.mixes:
             return self._pool_tensors(self._copied(value), pool, 1.0, where)
-        if value.unsigned:
+        if self.unsigned(value):
             return self._node(value, f"{value.origin}.sum", where, unpooled=value.shape[1:], pool=pool)
         rows_, columns = pool.windows(*value.shape[1:])
         return dataclasses.replace(value, shape=(value.shape[0], len(rows_), len(columns)), pool=pool)
@@ -40,7 +40,8 @@ class Pools(Nodes):
     def average_pool(self, value: Value, pool: Pool, divisor: float, where: str) -> Value:
         """Window sums over `divisor`: of the tensors where the value is made of plain tensors, else in the kernel."""
         if value.pool is not None:
-            raise OneSpikeError("an average pool after a max pool over signed values needs a ReLU between them")
+            need = "an average pool after a max pool over signed values needs a ReLU between them"
+            value = self.settled(value, where, need)
         if value.averages is not None:
             plain(value, "an average pool")
         pool = dataclasses.replace(pool, padding=plus(pool.padding, value.padding))
@@ -49,10 +50,11 @@ class Pools(Nodes):
         shape = (value.shape[0], len(spans[0]), len(spans[1]))
         clipped = any(len(r) < k for axis, k in zip(spans, pool.kernel, strict=True) for r in axis)
         apart = all(step >= size for step, size in zip(pool.stride, pool.kernel, strict=True))
+        if clipped and not value.pointwise:
+            need = "an average pool with padding over signed values needs a ReLU before it"
+            value = self.settled(value, where, need)
         bias = value.bias * (pool.kernel[0] * pool.kernel[1] / divisor)
         if not value.pointwise:
-            if clipped:
-                raise OneSpikeError("an average pool with padding over signed values needs a ReLU before it")
             terms = tuple(averaged(term, pool.kernel, pool.stride, divisor) for term in value.terms)
             return dataclasses.replace(value, shape=shape, terms=terms, bias=bias)
         value = self._copied(value)
@@ -75,11 +77,19 @@ class Pools(Nodes):
         return dataclasses.replace(value, shape=(value.shape[0], len(rows_), len(columns)), averages=(rows_, columns))
 
     def _pool_tensors(self, value: Value, pool: Pool, divisor: float, where: str, *, kernel: bool = False) -> Value:
-        """Every tensor pooled, by a kernel of ones if `kernel`."""
+        """Every tensor pooled, by a kernel of ones if `kernel`; sums of signed tensors are left to who reads them."""
         if pool == Pool(kind=pool.kind, kernel=(1, 1), stride=(1, 1)):
             return dataclasses.replace(value, padding=NO_PADDING)
         terms, shape = [], value.shape
         for term in value.terms:
+            if term.tensor in self.signed and pool.kind == "sum":
+                # A stored sum of a window would need more bits than a value with a sign has.
+                rows_, columns = pool.windows(*value.shape[1:])
+                terms.append(
+                    dataclasses.replace(averaged(term, pool.kernel, pool.stride, divisor), padding=pool.padding)
+                )
+                shape = (value.shape[0], len(rows_), len(columns))
+                continue
             key = (term.tensor, pool)
             if key not in self.pooled:
                 tensor = self.read(term.tensor)

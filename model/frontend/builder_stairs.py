@@ -72,7 +72,7 @@ class Stairs(Nodes):
         plain(value, "rounding")
         if value.rounding is not None:
             raise OneSpikeError("it rounds what was rounded already; clamp between the two")
-        rounding = Rounding(kind=kind, unit=np.ones(value.shape[0]), positive=value.unsigned)
+        rounding = Rounding(kind=kind, unit=np.ones(value.shape[0]), positive=self.unsigned(value))
         return dataclasses.replace(value, rounding=rounding)
 
     def clamp_rounded(self, value: Value, top: float | None, where: str) -> Value:
@@ -135,7 +135,7 @@ class Stairs(Nodes):
 
 def _ceiling(node: Node) -> np.ndarray | None:
     """The largest value of each channel of a node's tensor, where it is known."""
-    if node.exact or (node.pool is not None and node.pool.kind == "sum"):
+    if node.exact or node.signed or (node.pool is not None and node.pool.kind == "sum"):
         return None
     if node.staircase is not None:
         return node.staircase.step * node.staircase.groups

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -43,6 +43,18 @@ def behind(term: Term, weights: np.ndarray, stride: tuple[int, int], dilation: t
     out, _, height, width = weights.shape
     tap = lambda y, x: np.tensordot(weights[:, :, y, x], term.weights, 1)  # noqa: E731
     return _chain(term, tap, (height, width), out, stride, dilation)
+
+
+def too_large(terms: Iterable[Term], weights: np.ndarray, dilation: tuple[int, int]) -> bool:
+    """Whether a kernel that applies one of `terms` and then `weights` would have more weights than LARGEST."""
+    for term in terms:
+        size = len(weights) * term.weights.shape[1]
+        for axis in (0, 1):
+            span = term.dilation[axis] * (term.weights.shape[2 + axis] - 1) + 1
+            size *= span + (weights.shape[2 + axis] - 1) * term.stride[axis] * dilation[axis]
+        if size > LARGEST:
+            return True
+    return False
 
 
 def averaged(term: Term, kernel: tuple[int, int], stride: tuple[int, int], divisor: float) -> Term:

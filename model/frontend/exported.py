@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -14,8 +15,22 @@ import torch
 
 from ..errors import OneSpikeError
 from .affine import Value
-from .aten import CLASSIFIERS, ELEMENTWISE, LINEAR, NEAREST, REARRANGES, RESHAPES, TRANSPARENT, Operations
+from .aten import (
+    CLASSIFIERS,
+    ELEMENTWISE,
+    LINEAR,
+    MOVES,
+    NEAREST,
+    REARRANGES,
+    RESHAPES,
+    RISING,
+    SUMS,
+    TRANSPARENT,
+    Operations,
+)  # fmt: skip
+from .aten_base import spatial
 from .builder import Builder
+from .builder_signed import Reader, consumers
 from .graph import Graph
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
@@ -47,18 +62,22 @@ def _input_sizes(exported: torch.export.ExportedProgram) -> torch.Size:
     return found[0].shape
 
 
-def walk(exported: torch.export.ExportedProgram) -> tuple[Graph, Ending]:
-    """The graph of a program, and the softmax-like operations at its end, which the graph leaves out."""
+def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") -> tuple[Graph, Ending]:
+    """The graph of a program, and the activations and softmax-like operations at its end, which the graph leaves out.
+
+    signed: as `prepare` says.
+    """
     shape, sizes = input_shape(exported), _input_sizes(exported)
     exported = exported.run_decompositions({})
     constants = _constants(exported)
     inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
-    builder = Builder(shape=as_maps(shape))
+    builder = Builder(shape=as_maps(shape), sign=signed)
     if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
         builder.notes.append(f"Images of several sizes fit; this network is for {list(shape[1:])}, as exported.")
     operations = Operations(builder)
     values: dict[torch.fx.Node, Any] = {inputs[0]: builder.read("input")}
     finals: list[torch.fx.Node] = []
+    readers = consumers(list(exported.graph.nodes), lambda node: node.users, _reader)
     for node in exported.graph.nodes:
         if node.op == "placeholder":
             values.setdefault(node, constants.get(node.name))
@@ -75,8 +94,47 @@ def walk(exported: torch.export.ExportedProgram) -> tuple[Graph, Ending]:
             except OneSpikeError as error:
                 raise _refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
-            values[node] = _apply(node, values, operations, finals)
+            values[node] = made = _apply(node, values, operations, finals)
+            if isinstance(made, Value) and node not in finals and _kind(node) not in MOVES and not _folds(node):
+                values[node] = builder.offer(made, readers[node].values(), user_line(node))
     raise OneSpikeError("The network returns nothing.")
+
+
+def _reader(node: torch.fx.Node) -> Reader | None:
+    """What a node reads its first source for, or None where it only rewrites the sum."""
+    kind = _kind(node)
+    if kind in SUMS | MOVES | TRANSPARENT:
+        return None
+    if kind in LINEAR or kind in ("conv1d", "conv2d", "convolution"):
+        weights = node.args[2 if kind == "addmm" else 1]
+        shape = tuple(map(int, weights.meta["val"].shape)) if isinstance(weights, torch.fx.Node) else ()
+        if kind in LINEAR and len(shape) == 2:
+            out, features = shape if kind == "linear" else shape[::-1]
+            return Reader(outputs=out, features=features)
+        rank, first = len(shape), 3
+        if rank in (3, 4):
+            stride, gaps = (_option(node, name, place) for name, place in (("stride", first), ("dilation", first + 2)))
+            taps = shape[2:] if rank == 4 else (1, shape[2])
+            return Reader(
+                outputs=shape[0],
+                share=1 / math.prod(spatial(stride, rank, 1)),
+                taps=(taps[0], taps[1]),
+                dilation=spatial(gaps, rank, 1),
+            )
+    found = node.meta.get("val")
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
+    return Reader(outputs=int(shape[1]) if len(shape) > 2 else 0)
+
+
+def _option(node: torch.fx.Node, name: str, place: int) -> Any:
+    """An integer option of a convolution, by name or place; 1 where it is left out."""
+    return node.kwargs.get(name, node.args[place] if len(node.args) > place else 1)
+
+
+def _folds(node: torch.fx.Node) -> bool:
+    """Whether only one operation reads a node, and that takes its sum into its own."""
+    users = list(node.users)
+    return len(users) == 1 and _kind(users[0]) in SUMS | TRANSPARENT - {"cat"}
 
 
 def _ending(finals: list[torch.fx.Node], values: dict[torch.fx.Node, Any]) -> Ending:
@@ -136,7 +194,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         return args[0]
     if kind in TRANSPARENT:
         return args[0]
-    if kind in CLASSIFIERS and _ends(node):
+    open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
+    if kind in CLASSIFIERS | RISING and _ends(node) and not open_ends:
         finals.append(node)
         operations.builder.notes.append(_left_out(node, args, options))
         return args[0]
@@ -160,8 +219,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
 def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
     """The note for a softmax-like operation at the end; refused where it compares one image with others."""
     kind, rank = _kind(node).strip("_"), len(node.all_input_nodes[0].meta["val"].shape)
-    if kind == "sigmoid":
-        return f"The last {kind} is left out: logits are given, argmax stays the same."
+    if kind in RISING:
+        return f"The last {kind} is left out: the numbers before it are given, argmax stays the same."
     axis = options.get("dim", args[1] if len(args) > 1 else None)
     if axis is None or axis % rank == 0:
         raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, dim=1")
@@ -199,7 +258,7 @@ def _values(args: Any) -> list[Value]:
 
 def _ends(node: torch.fx.Node) -> bool:
     """Whether nothing but reshapes and further softmax-like operations follow."""
-    follow = TRANSPARENT | RESHAPES | CLASSIFIERS
+    follow = TRANSPARENT | RESHAPES | CLASSIFIERS | RISING
     return all(user.op == "output" or (_kind(user) in follow and _ends(user)) for user in node.users)
 
 

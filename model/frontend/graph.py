@@ -3,7 +3,9 @@
 
 A node computes, per output channel and position,
 
-    value = clip(bias + sum over terms of W * tensor, 0, ceiling)       then, where it has one, a pool
+    value = clip(curve(bias + sum over terms of W * tensor), floor, ceiling)       then, where it has one, a pool
+
+(floor 0 and no curve: a ReLU; neither floor nor ceiling: a raw sum, stored with its sign)
 
 which is the shape of `spec.Layer` with real weights: batch norm is folded, additions are further terms, average
 pools are sums whose division sits in the weights that read them. A network that was quantised already brings the steps
@@ -23,6 +25,7 @@ from ..errors import OneSpikeError
 from ..network import golden
 from ..network.spec import INPUT, Image, Pool, Source
 from ..system import parallel
+from .curve import Curve
 
 CHUNK_BYTES = 1 << 22  # of gathered inputs per step of the executor
 
@@ -109,16 +112,19 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Node:
     """One layer of real numbers.
 
-    bias: float64 [channels]. ceiling: the activation is clip(x, 0, ceiling), None for a plain ReLU. staircase: the
-    activation where its steps are given, instead of a ceiling. exact: the node copies its only source without rounding
-    (a 1x1 kernel of ones), to pool it, or adds its places up (a larger kernel of ones). fires: False for the last node,
-    which gives its sums. where: the user's source line, for messages.
+    bias: float64 [channels]. floor, ceiling: the activation is clip(x, floor, ceiling), None where it has no such end.
+    curve: what bends the sum before that (LeakyReLU, ELU, tanh). staircase: the activation where its steps are given,
+    instead of these. exact: the node copies its only source without rounding (a 1x1 kernel of ones), to pool it, or
+    adds its places up (a larger kernel of ones). fires: False for the last node, which gives its sums. where: the
+    user's source line, for messages.
     """
 
     name: str
     terms: tuple[Term, ...]
     bias: np.ndarray
+    floor: float | None = 0.0
     ceiling: float | None = None
+    curve: Curve | None = None
     staircase: Staircase | None = None
     pool: Pool | None = None
     exact: bool = False
@@ -128,6 +134,11 @@ class Node:
     @property
     def channels(self) -> int:
         return len(self.bias)
+
+    @property
+    def signed(self) -> bool:
+        """Whether its activation gives values below 0; a node that copies has the sign of its source."""
+        return self.fires and not self.exact and self.staircase is None and (self.floor is None or self.floor < 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,8 +236,17 @@ def activate(node: Node, sums: np.ndarray) -> np.ndarray:
     if node.staircase is not None:
         sums = node.staircase(sums)
     elif not node.exact:
-        sums = np.clip(sums, 0, node.ceiling)
+        sums = clipped(node, sums)
     return golden.pool(sums, node.pool) if node.pool is not None else sums
+
+
+def clipped(node: Node, sums: np.ndarray) -> np.ndarray:
+    """The clip, and the curve before it, of [n, H, W, C]."""
+    if node.curve is not None:
+        sums = node.curve(sums)
+    if node.floor is None and node.ceiling is None:
+        return sums
+    return np.clip(sums, node.floor, node.ceiling)
 
 
 def tidy(graph: Graph) -> Graph:
@@ -249,6 +269,10 @@ def tidy(graph: Graph) -> Graph:
             continue
         if before.staircase is not None and not node.exact:
             continue
+        raw = before.floor is None and before.ceiling is None and before.curve is None
+        if not node.exact and not raw and (node.curve is not None or before.floor != 0):
+            continue  # a curve or a lower end behind another one
+        inner = node if raw and not node.exact else before
         ceiling = min([n.ceiling for n in (before, node) if n.ceiling is not None], default=None)
         staircase = before.staircase
         if node.staircase is not None:
@@ -256,7 +280,9 @@ def tidy(graph: Graph) -> Graph:
                 continue
             ceiling = None
         pool = pools[0] if pools else None
-        joined = dataclasses.replace(before, pool=pool, ceiling=ceiling, staircase=staircase)
+        joined = dataclasses.replace(
+            before, pool=pool, floor=inner.floor, curve=inner.curve, ceiling=ceiling, staircase=staircase
+        )
         nodes = {key: value for key, value in nodes.items() if key != name}
         nodes[before.name] = joined
         for key, other in nodes.items():

@@ -28,10 +28,11 @@ from .torch_threads import torch_threads
 TOLERANCE = 1e-9  # of the largest logit, in float64
 
 
-def import_module(module: Module, example: Any) -> Graph:
+def import_module(module: Module, example: Any, signed: bool | str = "auto") -> Graph:
     """The float graph of `module`, which must be in eval mode.
 
     example: one input batch [N, C, H, W] ([N, C, L] and [N, F] are read as maps of height 1 and of one place).
+    signed: as `prepare` says.
     Raises OneSpikeError for whatever cannot become spikes, naming the layer, its kind and the user's source line.
     """
     if isinstance(module, torch.jit.ScriptModule):
@@ -50,7 +51,7 @@ def import_module(module: Module, example: Any) -> Graph:
             exported = torch.export.export(module, (several.to(kind),))
         except Exception as error:
             raise _not_exported(module, example, error) from error
-        graph, ending = walk(exported)
+        graph, ending = walk(exported, signed)
         try:
             reference = copy.deepcopy(module)
         except Exception:  # a module that cannot be copied (hooks make tensors of its weights): the program stands in
@@ -59,10 +60,10 @@ def import_module(module: Module, example: Any) -> Graph:
     return graph
 
 
-def import_program(exported: ExportedProgram) -> Graph:
+def import_program(exported: ExportedProgram, signed: bool | str = "auto") -> Graph:
     """The float graph of a program of `torch.export`, decomposed or not, its batch open or not."""
     with _quiet():
-        graph, ending = walk(exported)
+        graph, ending = walk(exported, signed)
         _check(graph, ending, _runnable(exported).double(), input_shape(exported))
     return graph
 
@@ -72,7 +73,7 @@ def _runnable(exported: ExportedProgram) -> Module:
     return copy.deepcopy(exported.module(check_guards=False))
 
 
-def import_exported(path: str | Path) -> Graph:
+def import_exported(path: str | Path, signed: bool | str = "auto") -> Graph:
     """The float graph of a `.pt2` file written by `torch.export.save`."""
     path = existing(path)
     with _quiet():
@@ -83,7 +84,7 @@ def import_exported(path: str | Path) -> Graph:
                 f"{path} is not a .pt2 file of torch.export ({type(error).__name__}); write it with "
                 f"torch.export.save(torch.export.export(module.eval(), (example,)), {path.stem + '.pt2'!r})."
             ) from error
-    return import_program(exported)
+    return import_program(exported, signed)
 
 
 @contextlib.contextmanager

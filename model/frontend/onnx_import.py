@@ -18,9 +18,10 @@ from . import onnx_reference as reference
 from .affine import scale
 from .builder import Builder
 from .builder_nodes import MAX_PLACES
+from .builder_signed import Reader, consumers
 from .graph import Graph
 from .onnx_base import Levels, Tensor
-from .onnx_ops import ANY_ORDER, CLASSIFIERS, NEAREST, OnnxOperations
+from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SUMS, OnnxOperations
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
 IMAGE_KEY = "onespike.image"  # metadata of the files that `onnx_export` writes: what the codes of the pixels mean
@@ -28,18 +29,19 @@ QUANTISERS = {"Quant", "IntQuant", "QuantizeLinear"}
 FOLLOWERS = (
     CLASSIFIERS
     | QUANTISERS
+    | RISING
     | {"Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear", "Clip"}
 )
 
 
-def import_onnx(path: str | Path) -> Graph:
-    """The float graph of an `.onnx` file; quantised activations keep the file's own steps.
+def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
+    """The float graph of an `.onnx` file; quantised activations keep the file's own steps. signed: as `prepare` says.
 
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """
     path = Path(path)
     with np.errstate(all="ignore"):  # NaN and infinity are refused where they arise
-        return _Front(reference.in_double(reference.read(path)), path).graph()
+        return _Front(reference.in_double(reference.read(path)), path).graph(signed)
 
 
 class _Front:
@@ -89,11 +91,11 @@ class _Front:
             )
         return max(1, dims[0].dim_value), *(dim.dim_value for dim in dims[1:])
 
-    def graph(self) -> Graph:
+    def graph(self, signed: bool | str) -> Graph:
         """The graph of the whole model, checked."""
         rest = self.sizes[1:]
         shape = {1: (*rest, 1, 1), 2: (rest[0], 1, rest[-1]), 3: rest}[len(rest)]
-        builder = Builder(shape=shape)  # type: ignore[arg-type]
+        builder = Builder(shape=shape, sign=signed)  # type: ignore[arg-type]
         operations = OnnxOperations(builder, self.sizes[0])
         values: dict[str, Any] = dict(self.constants)
         start = builder.read(INPUT)
@@ -102,8 +104,19 @@ class _Front:
             builder.image = declared
             start = scale(start, 1 / np.array(declared.scale), -np.array(declared.offset) / np.array(declared.scale))
         values[self.input] = Tensor(start, len(self.sizes))
-        for node in self.nodes:
+        numbers = {id(node): index for index, node in enumerate(self.nodes)}
+        users = [
+            [numbers[id(user)] for name in node.output for user in self.users.get(name, []) if user.op_type != "Shape"]
+            for node in self.nodes
+        ]
+        readers = consumers(range(len(users)), lambda key: users[key] or [-1], self._reader)
+        for index, node in enumerate(self.nodes):
             self._apply(node, values, operations)
+            made, following = values[node.output[0]], [self.nodes[user].op_type for user in users[index]]
+            folds = len(following) == 1 and following[0] in SUMS
+            if isinstance(made, Tensor) and node not in self.skipped and node.op_type not in MOVES and not folds:
+                stored = builder.offer(made.value, readers[index].values(), _label(node))
+                values[node.output[0]] = Tensor(stored, made.rank)
         output = final = self.model.graph.output[0].name
         if not isinstance(values.get(final), Tensor):
             raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
@@ -118,6 +131,22 @@ class _Front:
             raise OneSpikeError(f"{self.path}: {error}.") from None
         self._check(graph, declared)
         return graph
+
+    def _reader(self, index: int) -> Reader | None:
+        """What a node reads its first source for, or None where it only rewrites the sum; -1 is the end."""
+        node = self.nodes[index]
+        if index < 0 or node.op_type not in SUMS | MOVES | {"Conv", "Gemm", "MatMul"}:
+            return Reader()
+        shape = next((self.constants[name].shape for name in node.input[1:2] if name in self.constants), ())
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type in SUMS | MOVES:
+            return None
+        if node.op_type != "Conv" or len(shape) not in (3, 4):
+            out, features = (*shape, 0, 0)[:2] if attributes.get("transB") else (*shape[::-1], 0, 0)[:2]
+            return Reader(outputs=out, features=features)
+        strides, gaps = (attributes.get(name, (1, 1)) for name in ("strides", "dilations"))
+        taps, gaps = (1, *shape[2:])[-2:], (1, *gaps)[-2:]
+        return Reader(outputs=shape[0], share=1 / math.prod(strides), taps=taps, dilation=gaps)
 
     def _declared_image(self, shape: tuple[int, int, int]) -> Image | None:
         """The codes that the file says it takes: in our metadata, or as QONNX's integer type of the input."""
@@ -151,7 +180,10 @@ class _Front:
             return
         first = active[0].tensor if isinstance(active[0], Levels) else active[0]
         operations.begin(self._layer_name(node), _label(node), first.rank)
-        if self._ends(node) and (self.skipped or node.op_type in CLASSIFIERS | QUANTISERS):
+        left = CLASSIFIERS | QUANTISERS
+        if isinstance(active[0], Tensor) and active[0].value.pool is None:
+            left = left | RISING | {"Clip"}
+        if self._ends(node) and (self.skipped or node.op_type in left):
             if not self.skipped:
                 operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
             self.skipped.append(node)

@@ -15,20 +15,29 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from . import affine
+from .aten_activations import SELU
 from .onnx_base import Levels, Tensor, activation, constant
 from .onnx_geometry import Geometry
 from .onnx_pools import Pools, frame
 from .onnx_quant import Quantisers
 
 CLASSIFIERS = {"Softmax", "LogSoftmax", "ArgMax"}
+# Activations that rise everywhere: at the end they change no order, and the numbers before them say more.
+RISING = {"Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Softplus"}
+# Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
+SUMS = {
+    "Add", "Sub", "Sum", "Neg", "Mul", "Div", "BatchNormalization", "AveragePool", "GlobalAveragePool", "ReduceMean",
+    "Identity", "Dropout", "Cast",
+}  # fmt: skip
+MOVES = {"Concat", "Pad", "Slice", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"}
 # Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
 ANY_ORDER = {
-    "Relu", "Identity", "Dropout", "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
+    "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Abs", "Identity", "Dropout",
+    "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
     "Gemm", "MatMul",
 }  # fmt: skip
 NEAREST = {
-    "Sigmoid": "Relu or Clip(0, ceiling)", "Tanh": "Relu or Clip(0, ceiling)", "Gelu": "Relu", "HardSwish": "Relu",
-    "HardSigmoid": "Clip(0, 1)", "LeakyRelu": "Relu", "PRelu": "Relu", "Elu": "Relu", "Selu": "Relu", "Swish": "Relu",
+    "Gelu": "Relu", "HardSwish": "Relu", "Swish": "Relu", "Softplus": "Relu", "ThresholdedRelu": "Relu",
     "Softmax": "Softmax only as the last operation", "LogSoftmax": "LogSoftmax only as the last operation",
     "ArgMax": "ArgMax only as the last operation", "LayerNormalization": "BatchNormalization",
     "InstanceNormalization": "BatchNormalization", "GroupNormalization": "BatchNormalization",
@@ -153,9 +162,38 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         if isinstance(x, Levels):
             return x.clip(least, most)
         x = activation(x)
-        if least is None or least < -1e30:  # old exporters write the lowest float for no bound
-            return Tensor(self.torch.op_clamp_max(x.value, most), x.rank)
-        return Tensor(self.torch.op_clamp(x.value, least, None if most is None or most > 1e30 else most), x.rank)
+        # Old exporters write the lowest and the largest float for no bound.
+        least, most = None if least is None or least < -1e30 else least, None if most is None or most > 1e30 else most
+        return Tensor(self.torch.op_clamp(x.value, least, most), x.rank)
+
+    def op_LeakyRelu(self, x: Any, *, alpha: float = 0.01) -> Tensor:
+        return Tensor(self.torch.op_leaky_relu(activation(x).value, alpha), x.rank)
+
+    def op_PRelu(self, x: Any, slope: Any) -> Tensor:
+        x = activation(x)
+        return Tensor(self.torch.op_prelu(x.value, self._per_channel(constant(slope, "the slope"), x)), x.rank)
+
+    def op_Abs(self, x: Any) -> Tensor:
+        return Tensor(self.torch.op_abs(activation(x).value), x.rank)
+
+    def op_Elu(self, x: Any, *, alpha: float = 1.0) -> Tensor:
+        return Tensor(self.torch.op_elu(activation(x).value, alpha), x.rank)
+
+    def op_Selu(self, x: Any, *, alpha: float = SELU[0], gamma: float = SELU[1]) -> Tensor:
+        return Tensor(self.torch.op_elu(activation(x).value, alpha, gamma), x.rank)
+
+    def op_Celu(self, x: Any, *, alpha: float = 1.0) -> Tensor:
+        return Tensor(self.torch.op_celu(activation(x).value, alpha), x.rank)
+
+    def op_Tanh(self, x: Any) -> Tensor:
+        return Tensor(self.torch.op_tanh(activation(x).value), x.rank)
+
+    def op_Sigmoid(self, x: Any) -> Tensor:
+        return Tensor(self.torch.op_sigmoid(activation(x).value), x.rank)
+
+    def op_HardSigmoid(self, x: Any, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+        x = activation(x)
+        return Tensor(self.torch.op_clamp(affine.scale(x.value, alpha, beta), 0.0, 1.0), x.rank)
 
     def op_Max(self, a: Any, b: Any) -> Tensor:
         x, other = (a, b) if isinstance(a, Tensor) else (b, a)

@@ -109,7 +109,7 @@ class Pools(OnnxContext):
     def op_LpPool(self, x: Any, *, kernel_shape: Any, p: int = 2, **window: Any) -> Tensor:
         x = activation(x)
         place = frame(x, kernel_shape, **window)
-        if p != 1 or not x.value.unsigned or place.dilation != (1, 1):
+        if p != 1 or not self.builder.unsigned(x.value) or place.dilation != (1, 1):
             raise OneSpikeError("only the sum of values that are not negative is supported: p=1 after a Relu")
         pool = Pool(kind="sum", kernel=place.kernel, stride=place.stride, padding=place.padding)
         return Tensor(self.builder.average_pool(x.value, pool, 1, self.where), x.rank)

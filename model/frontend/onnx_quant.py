@@ -110,7 +110,7 @@ class Quantisers(OnnxContext):
             if rounding != "half even":
                 raise OneSpikeError("it does not round the image to nearest; the nearest supported choice is ROUND")
             return Tensor(self.builder.quantise_image(x.value, step, 0, bottom, top), x.rank)
-        if bottom < 0 and not x.value.unsigned:
+        if bottom < 0 and not self.builder.unsigned(x.value):
             raise OneSpikeError(
                 f"it quantises to signed values ({bottom}..{top}); the nearest supported choice is an unsigned "
                 f"quantiser (zero point 0) after Relu"

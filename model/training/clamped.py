@@ -20,9 +20,11 @@ from torch.nn import functional as F
 from ..convert.converter import Conversion
 from ..convert.exact import common_factor
 from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
+from ..convert.rounding import shared
 from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
-from .events import Price, fire, pay
+from .events import Price, pay
+from .firing import activated, fire_node
 
 
 class ClampQuantised(nn.Module):
@@ -77,7 +79,8 @@ class ClampQuantised(nn.Module):
         for node in self.nodes:
             step = conversion.steps.get(node.name, np.ones(node.channels))
             scales[node.name] = output_scale(node, step, conversion.groups.get(node.name, 0), scales)
-        self.tops = {name: scale.top for name, scale in scales.items()}
+        self.places: dict[str, int] = {}  # of the least shift of every node, as its weights are now
+        self.spans = {name: scale.span for name, scale in scales.items()}
 
     def step(self, index: int) -> Tensor:
         """The worth of one count of a node [channels]; its clip level stays below the activation's ceiling."""
@@ -85,6 +88,8 @@ class ClampQuantised(nn.Module):
         if not node.fires:
             return torch.ones(node.channels, dtype=torch.float64)
         step = self.steps[str(index)].exp()
+        if shared(node):
+            step = step.max().expand_as(step)
         return step if node.ceiling is None else step.clamp(max=node.ceiling / self.conversion.groups[node.name])
 
     def kernels(self, index: int) -> list[Tensor]:
@@ -119,9 +124,11 @@ class ClampQuantised(nn.Module):
                 if not node.fires:
                     self.cost = torch.stack(costs).sum() if costs else torch.zeros(())
                     return sums.flatten(1)
-                # Counting is monotone: the count of the maximum is the maximum of the counts.
+                # Firing is monotone: the value of the maximum is the maximum of the values.
                 sums = sums if maximum is None else pooled(sums, maximum)
-                counts, cost = fire(sums, self.conversion.groups[node.name], price if node.pool is maximum else None)
+                counts, cost = fire_node(
+                    node, sums, step, self.conversion, self.places[node.name], price if node.pool is maximum else None
+                )
                 costs.append(cost)
                 worth[node.name], offsets[node.name] = step, torch.zeros_like(step)
             if node.pool is not maximum and node.pool is not None:
@@ -157,15 +164,18 @@ class ClampQuantised(nn.Module):
     def _units(self, node: Node, real: list[np.ndarray], bias: np.ndarray) -> tuple[Tensor, list[int], Tensor]:
         """Integer units per count [channels], the shift of every source, and the half step in those units."""
         arithmetic = self.conversion.arithmetic
-        tops = [self.tops[term.tensor] for term in node.terms]
+        spans = [self.spans[term.tensor] for term in node.terms]
         if not node.fires:
             lifts = [term.lift for term in node.terms]
-            factor = common_factor(real, bias, tops, lifts, arithmetic)
+            factor = common_factor(real, bias, spans, lifts, arithmetic)
             unit = torch.full((node.channels,), factor, dtype=torch.float64)
             return unit, lifts, torch.zeros_like(unit)
-        shift, lifts = thresholds(node.name, real, bias, tops, self.conversion.groups[node.name], arithmetic)
+        shift, lifts = thresholds(node.name, real, bias, spans, self.conversion.groups[node.name], arithmetic)
         unit = torch.tensor(np.ldexp(1.0, shift))
-        return unit, lifts, (unit / 2).floor() if nearest(node, arithmetic) else torch.zeros_like(unit)
+        self.places[node.name] = int(shift.min())
+        # Of a curve and of a table, the thresholds carry it.
+        half = nearest(node, arithmetic) and node.curve is None and node.name not in self.conversion.levels
+        return unit, lifts, (unit / 2).floor() if half else torch.zeros_like(unit)
 
     def result(self) -> Conversion:
         """The trained weights, biases and steps as a `Conversion`."""
@@ -207,7 +217,7 @@ class FloatGraph(nn.Module):
                 if node.staircase is not None:
                     value = climbed(value, node.staircase)
                 elif not node.exact:
-                    value = value.clamp_(0, node.ceiling)
+                    value = activated(value, node)
                 value = pooled(value, node.pool) if node.pool is not None else value
             tensors[node.name] = value
         return tensors[self.nodes[-1].name].flatten(1)
@@ -262,10 +272,10 @@ def convolved(
 
 
 def pooled(counts: Tensor, pool: Pool) -> Tensor:
-    """Maximum or sum of every window; counts are never negative, so zeros around the map change neither."""
+    """Maximum or sum of every window, clipped to the map."""
     top, bottom, left, right = pool.padding
     if any(pool.padding):
-        counts = F.pad(counts, (left, right, top, bottom))
+        counts = F.pad(counts, (left, right, top, bottom), value=-torch.inf if pool.kind == "max" else 0.0)
     if pool.kind == "max":
         return F.max_pool2d(counts, pool.kernel, pool.stride)
     return F.avg_pool2d(counts, pool.kernel, pool.stride, divisor_override=1)

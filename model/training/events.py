@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from ..network import codes as coding
 from ..network.operations import cover, dense_macs
 from ..network.spec import INPUT, SpikeNet
+from ..network.storage import hidden
 
 PART = 4  # of a batch's images, one in so many is priced: a good estimate for a quarter of the work
 
@@ -27,25 +28,26 @@ PART = 4  # of a batch's images, one in so many is priced: a good estimate for a
 class Price:
     """Events per dense MAC of one tensor's counts.
 
-    shares: float32 [H, W], what one event of an image's value adds to events per MAC. table: events of the counts
-    0..top; slopes: by which they change from one count to the next, 0 below 0 and from the top on, for counts -1..top.
+    shares: float32 [H, W], what one event of an image's value adds to events per MAC. table: events of the values
+    low..top, those between two levels of a table on the straight line; slopes: by which they change from one whole
+    number to the next, 0 below low and from the top on, for low - 1..top.
     """
 
-    def __init__(self, shares: np.ndarray, top: int) -> None:
-        table = coding.spikes(np.arange(top + 1), "radix", top, coding.MULTIPLES[-1])
-        self.top = top
+    def __init__(self, shares: np.ndarray, values: np.ndarray, events: np.ndarray) -> None:
+        self.low, self.top = int(values[0]), int(values[-1])
+        table = np.interp(np.arange(self.low, self.top + 1), values, events)
         self.shares = torch.tensor(shares, dtype=torch.float32)
         self.table = torch.tensor(table, dtype=torch.float32)
         self.slopes = torch.tensor([0, *np.diff(table), 0], dtype=torch.float32)
 
     def events(self, counts: Tensor) -> Tensor:
         """Events per MAC of whole counts [N, C, H, W], the mean over the images."""
-        found = self._looked_up(self.table, counts)
+        found = self._looked_up(self.table, counts - self.low)
         return (found.sum((0, 1)) * self.shares).sum() / len(counts)
 
     def slope(self, real: Tensor) -> Tensor:
         """How `events` change with each of the values [N, C, H, W], in counts that need not be whole."""
-        found = self._looked_up(self.slopes, real.floor().clamp_(-1, self.top).add_(1))
+        found = self._looked_up(self.slopes, real.floor().clamp_(self.low - 1, self.top).sub_(self.low - 1))
         return found.mul_(self.shares / len(real))
 
     @staticmethod
@@ -55,7 +57,7 @@ class Price:
         return table.index_select(0, flat.reshape(-1).int()).view(flat.shape).permute(0, 3, 1, 2)
 
 
-def prices(net: SpikeNet) -> dict[str, Price]:
+def prices(net: SpikeNet, multiples: tuple[int, ...] = coding.MULTIPLES[-1]) -> dict[str, Price]:
     """The price of every tensor but the image, whose events training cannot change."""
     macs = sum(dense_macs(net, layer) for layer in net.layers)
     shares = {name: np.zeros(shape[1:]) for name, shape in net.shapes.items()}
@@ -68,7 +70,16 @@ def prices(net: SpikeNet) -> dict[str, Price]:
             wide = cover(columns, kernel[1], [x * source.stride[1] - left for x in range(width)], source.dilation[1])
             shares[source.tensor] += layer.channels * np.outer(tall, wide)
     read = [name for name, share in shares.items() if name != INPUT and share.any()]
-    return {name: Price(shares[name] / macs, net.top_code[name]) for name in read}
+    found = {}
+    for name in read:
+        layer, (low, top) = net.by_name[name], net.ranges[name]
+        held = hidden(net, layer, multiples)
+        summed = layer.pool is not None and layer.pool.kind == "sum"
+        values = np.arange(low, top + 1) if layer.levels is None or summed else np.array(layer.levels.levels)
+        found[name] = Price(
+            shares[name] / macs, values, coding.spikes(values, held.code, held.top, multiples, held.levels)
+        )
+    return found
 
 
 class _Fire(torch.autograd.Function):

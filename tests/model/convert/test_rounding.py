@@ -10,6 +10,7 @@ from onespike.model.convert.evaluate import quantised_logits
 from onespike.model.convert.rounding import SHORT, levels_by_layer, places, rounded, values_of
 from onespike.model.errors import OneSpikeError
 from onespike.model.network.codes import level_terms
+from onespike.model.network.levels import Levels, nearest
 from onespike.model.network.spec import SpikeNet
 
 
@@ -23,7 +24,8 @@ def test_the_rule_at_every_threshold(levels, to_nearest):
         wanted = known[::-1][np.abs(distances)[:, ::-1].argmin(1)]
     else:
         wanted = [known[known <= max(value, 0)].max() for value in values]
-    np.testing.assert_array_equal(rounded(values, known[-1], levels, to_nearest), wanted)
+    table = None if levels is None else nearest(levels) if to_nearest else Levels(levels, levels[1:])
+    np.testing.assert_array_equal(rounded(values, known[-1], table, to_nearest), wanted)
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "floor"])
@@ -44,7 +46,8 @@ def test_converted_layers_fire_their_levels(levels, rounding):
         unit = 1 << int(places(layer)[0])
         sums = np.array([t * unit // 2 + d for t in range(2 * known[-1] + 3) for d in (-1, 0, 1)], np.float64)
         fired = values_of(layer, np.repeat(sums[:, None], layer.channels, 1))[:, 0]
-        np.testing.assert_array_equal(fired, rounded(sums / unit, known[-1], known, rounding == "nearest"))
+        table = nearest(known) if rounding == "nearest" else Levels(known, known[1:])
+        np.testing.assert_array_equal(fired, rounded(sums / unit, known[-1], table))
     real = conversion.original.run(images, np.float32)
     error = np.abs(net.golden(images) * net.layers[-1].step - quantised_logits(conversion, images)).mean()
     assert error < 0.05 * np.abs(real).mean()  # 8-bit weights and moved biases alone are between them
@@ -63,7 +66,7 @@ def test_more_levels_come_closer():
 def test_short_levels_are_one_event_each():
     assert len(SHORT) == 15 and all(len(level_terms(level, (1, 3, 5)) or ()) == 1 for level in SHORT)
     graph, images = float_graph(2)
-    assert {tuple(v) for v in levels_by_layer(graph, "short").values()} == {(0, *SHORT)}
+    assert {table.levels for table in levels_by_layer(graph, "short").values()} == {(0, *SHORT)}
     assert levels_by_layer(graph, "uniform") == {}
     net = convert(graph, calibration=images, levels="short")
     assert isinstance(net, SpikeNet) and net.layers[0].levels is not None

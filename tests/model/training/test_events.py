@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from onespike.model.convert.converter import prepare
 from onespike.model.errors import OneSpikeError
+from onespike.model.network import codes as coding
 from onespike.model.network import golden, operations
 from onespike.model.network.spec import INPUT
 from onespike.model.training.clamped import ClampQuantised
@@ -77,7 +78,7 @@ def test_price_is_what_is_counted(conversion):
 
 def test_slopes():
     """Between 0 and 1 towards 0; 7 takes two events, 6 and 8 one; nothing beyond the clamp."""
-    price = Price(np.ones((1, 1)), 8)
+    price = Price(np.ones((1, 1)), np.arange(9), coding.spikes(np.arange(9), "radix", 8, (1, 3, 5)))
     real = torch.tensor([-0.6, -0.1, 0.1, 0.9, 1.2, 5.9, 6.1, 6.9, 7.1, 7.9, 8.2, 9.0])
     sums = (real + 0.5).view(1, -1, 1, 1).requires_grad_()
     counts, cost = fire(sums, 8, price)
@@ -96,7 +97,7 @@ def test_events_fall_with_the_weight(conversion):
     data, held_out = noise(200), noise(50, 2)
     nets = [
         finetune(conversion, data, epochs=3, batch=50, shift=0, rate=1e-2, progress=False, **given).net
-        for given in ({}, {"events": 0}, {"events": 1.0}, {"events": 30.0})
+        for given in ({}, {"events": 0}, {"events": 10.0}, {"events": 100.0})
     ]
     assert nets[0].hash == nets[1].hash
     plain, _, some, few = (operations.count(net, held_out.images).events_radix for net in nets)
