@@ -270,7 +270,8 @@ def _attempt(
     part = board.part
     family = part.family
     files = sources(mapping, board, clock, front, baud)
-    key = json.dumps([files, recipe(family, NAME), family.crowded, part.part, str(clock.mhz), seed, tools])
+    options = (family.crowded, family.usual)
+    key = json.dumps([files, recipe(family, NAME), options, part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
 

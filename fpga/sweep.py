@@ -34,9 +34,9 @@ def variants(family: Family) -> Variants:
     heap = "--placer-heap-timingweight"
     return {
         "default": ("", ()),
-        "LUTs saved up to 7.5 ns": ("abc9 -W 1000 -D 7500", ()),
+        "timing weight 10": ("", (heap, "10")),  # nextpnr's own
         "timing weight 20": ("", (heap, "20")),
-        "timing weight 30": ("", (heap, "30")),
+        "timing weight 40": ("", (heap, "40")),
         "timing-driven rip-up": ("", ("--tmg-ripup",)),
     }
 

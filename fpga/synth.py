@@ -168,7 +168,8 @@ def synthesise(
     find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = recipe(family, "top")
-    key = json.dumps([to_verilog(config), script, part.part, part.pins, family.crowded, seed, frequency, place, tools])
+    options = (family.crowded, family.usual)
+    key = json.dumps([to_verilog(config), script, part.part, part.pins, options, seed, frequency, place, tools])
     directory = Path(build_dir) / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
     with in_turn(directory.with_name(f"{directory.name}.lock")):
@@ -252,8 +253,10 @@ def routing(
     family = part.family
     found = cells(directory)
     luts = sum(number * family.cells.get(name, (0, 0))[0] for name, number in found.items())
-    crowded = part.routing(found.get(family.block_rams, 0), luts)
-    command = [find_tool(family.router), *part.part, *crowded, *options, "--json", NETLIST]
+    usual = part.routing(found.get(family.block_rams, 0), luts)
+    if set(usual) & set(options):  # the router takes an option once
+        usual = ()
+    command = [find_tool(family.router), *part.part, *usual, *options, "--json", NETLIST]
     command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
     command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
     return command

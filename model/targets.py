@@ -33,8 +33,8 @@ class Family:
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
     luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
-    crowded: the router's options where a design fills most of the part. repacked: whether the netlist is packed
-    better before it is placed (`onespike.fpga.repack`).
+    crowded: the router's options where a design fills most of the part; usual: elsewhere. repacked: whether the netlist
+    is packed better before it is placed (`onespike.fpga.repack`).
     """
 
     name: str
@@ -51,6 +51,7 @@ class Family:
     multipliers: str
     map_luts: str = ""
     crowded: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
     repacked: bool = False
 
     def synthesis(self, top: str, output: str) -> str:
@@ -89,7 +90,7 @@ class Target:
         """The router's options for a design with so many block RAMs and LUTs."""
         shares = (block_rams / self.block_rams, luts / self.luts)
         full = any(share > most for share, most in zip(shares, CROWDED, strict=True))
-        return self.family.crowded if full else ()
+        return self.family.crowded if full else self.family.usual
 
 
 # Modules that are synthesised apart and put together at the end: equal registers of two banks, or of two groups of
@@ -107,6 +108,8 @@ ECP5 = Family(
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", "static", "--router", "router2"),
+    # 4 x 16 lanes on a 25k: higher with each of five seeds, 128.9 for 122.7 MHz on the median (docs/fpga.md).
+    usual=("--placer-heap-timingweight", "30"),
     repacked=True,
     router="nextpnr-ecp5",
     block=(

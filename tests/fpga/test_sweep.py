@@ -51,9 +51,9 @@ def test_sweep_in_turns(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(sweep, "place", place)
     monkeypatch.setattr(sweep, "prepare", lambda *arguments: tmp_path)
-    assert main(["--seeds", "2", "--only", "default", "timing weight 30"]) == 0
+    assert main(["--seeds", "2", "--only", "default", "timing weight 20"]) == 0
     assert [seed for seed, _ in seen] == [1, 1, 2, 2]
-    assert "timing weight 30" in capsys.readouterr().out
+    assert "timing weight 20" in capsys.readouterr().out
 
 
 def test_unknown_variant(capsys):

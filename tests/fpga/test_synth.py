@@ -88,7 +88,7 @@ def test_cells_of_xilinx() -> None:
 def test_xilinx_estimate(tmp_path: Path) -> None:
     found = xilinx.estimate(SMALL, tmp_path)
     assert found.multipliers == 0 and 300 < found.luts < 4000 and 500 < found.flip_flops < 4000
-    assert xilinx.estimate(SMALL, tmp_path) == found and len(list(tmp_path.iterdir())) == 1
+    assert xilinx.estimate(SMALL, tmp_path) == found and sum(path.is_dir() for path in tmp_path.iterdir()) == 1
 
 
 @pytest.mark.slow
@@ -112,6 +112,6 @@ def test_small_engine_is_placed_and_cached(tmp_path: Path) -> None:
 
 def test_crowded_parts_are_routed_otherwise():
     part = find_target("ecp5-85k")
-    assert part.routing(156, 41820) == () != part.family.crowded
+    assert part.routing(156, 41820) == part.family.usual != part.family.crowded
     assert part.routing(157, 0) == part.routing(0, 41821) == part.family.crowded
     assert find_target("ice40").routing(30, 5280) == ()
