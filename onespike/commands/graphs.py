@@ -12,23 +12,27 @@ from ..model.convert.converter import Conversion, graph_of, prepare
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 
+SIGNED: dict[str, bool | str] = {"auto": "auto", "always": True, "never": False}
+
 
 def read_graph(args: argparse.Namespace) -> Graph:
     """The float network of the file --model, which may hold the weights of an example network alone."""
     if args.model.suffix != ".npz":
-        return graph_of(args.model)
+        return graph_of(args.model, signed=SIGNED[getattr(args, "signed", "auto")])
     if args.network is None:
         raise OneSpikeError(f"{args.model} holds weights alone; name the network that they are for with --network.")
     from ..model.training.networks import IMAGES, load_npz
 
     module = load_npz(args.network, args.model)
-    return graph_of(module, np.zeros((1, *IMAGES[args.network]), np.float32))
+    example = np.zeros((1, *IMAGES[args.network]), np.float32)
+    return graph_of(module, example, SIGNED[getattr(args, "signed", "auto")])
 
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
     """`prepare` with the options of the command line; those that a command lacks keep their defaults."""
     names = (
-        "groups", "levels", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std", "input_range",
+        "groups", "levels", "signed_groups", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std",
+        "input_range",
     )  # fmt: skip
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     return prepare(network, calibration=images, **given)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from . import options
@@ -64,6 +65,16 @@ def add_train(command: Command) -> None:
     train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)
+
+
+def add_signed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--signed",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="store sums without a ReLU with a sign: where that costs fewer events than computing them anew (default), "
+        "always, or never",
+    )
 
 
 def add_convert(command: Command) -> None:
@@ -175,6 +186,14 @@ def add_convert(command: Command) -> None:
         help="of the events per dense MAC in the loss: fewer cycles for some accuracy (default: 0; try 10)",
     )
     options.add_quantiser(convert, auto=True)
+    add_signed(convert)
+    convert.add_argument(
+        "--signed-groups",
+        type=options.number(1, 127),
+        default=31,
+        metavar="G",
+        help="sums with a sign are counts from -G - 1 to G (default: 31)",
+    )
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="NET.spike", help="the integer network")
     options.add_common(convert, seed=True)
 
@@ -198,6 +217,7 @@ def add_evaluate(command: Command) -> None:
         help="the float network that it was converted from: where accuracy is lost, layer by layer",
     )
     evaluate.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    add_signed(evaluate)
     options.add_common(evaluate)
 
 
