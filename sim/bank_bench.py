@@ -50,6 +50,7 @@ async def equals_golden(dut: Any) -> None:
     edge = RisingEdge(dut.clk)
     for name in ("rst", "commands__valid", "release", "take", "write__enable", "load__enable"):
         getattr(dut, name).value = 0
+    dut.turn.value = 1  # there is no other bank
     dut.strides.value = bits(
         data.ArrayLayout(stride_layout(config), config.segments), [stride.fields(config) for stride in strides]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..network.spec import INPUT, SpikeNet, signed_bits
+from ..network.spec import INPUT, SpikeNet, reach, signed_bits
 
 
 def image_codes(net: SpikeNet) -> list[str]:
@@ -36,8 +36,8 @@ def image_bits(net: SpikeNet, image_code: str) -> int:
         for source in layer.sources:
             weights = source.weights.astype(np.int64) << source.shift
             if source.tensor == INPUT:
-                reach = offset * np.abs(weights).sum((1, 2, 3))
-                low, high, bias = low - reach, high + reach, bias + offset * weights.sum((1, 2, 3))
+                far = offset * np.abs(weights).sum((1, 2, 3))
+                low, high, bias = low - far, high + far, bias + offset * weights.sum((1, 2, 3))
             else:
                 least, most = reach(source, *net.ranges[source.tensor])
                 low, high = low + least.astype(np.int64), high + most.astype(np.int64)

@@ -27,6 +27,8 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..system import parallel
 from . import fields
+from .bounds import reach as reach
+from .bounds import signed_bits as signed_bits
 from .image import Image as Image
 from .levels import Levels
 
@@ -34,23 +36,6 @@ MAX_WEIGHT_BITS = 16
 MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
 INPUT = "input"  # the name of the image tensor
 HASHED = 1 << 20  # integers that are hashed at a time
-
-
-def signed_bits(low: int, high: int) -> int:
-    """The two's complement width that holds every integer in [low, high]."""
-    return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
-
-
-def reach(source: Source, low: int, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest sum of W * value of every output channel, for values in low..top, low <= 0 <= top.
-
-    Integers of Python [channels]: no bias and no value is too large for them.
-    """
-    negative, positive = (
-        part(source.weights, 0).sum((1, 2, 3), dtype=np.int64).astype(object) for part in (np.minimum, np.maximum)
-    )
-    low, top = low << source.shift, top << source.shift
-    return negative * top + positive * low, positive * top + negative * low
 
 
 def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ from paths import BUILD
 ROOMY = EngineConfig(
     banks=1, lanes=8, acc_bits=28, max_shift=12, max_groups=1023, max_code=1023, segments=4, spike_depth=4096,
     weight_depth=8192,
-    channel_depth=256, walk_depth=512, program_depth=512, pool_depth=64, class_depth=32,
+    channel_depth=256, walk_depth=512, program_depth=512, pool_depth=64, class_depth=32, signed_codes=True,
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ COVERED = {
         lambda: nn.Sequential(
             conv(1, 4, padding=1, bias=False), PreActivation(4, 4), PreActivation(4, 4), PreActivation(4, 8, 2),
             PreActivation(8, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), *ending(8),
-        ), SQUARE, 3, True,
+        ), SQUARE, 2, True,
     ),
     "overlapping average": (
         lambda: nn.Sequential(*start(), nn.AvgPool2d(3, 2), conv(4, 4), nn.ReLU(), *ending(4)), SQUARE, 1, False,
@@ -221,12 +221,12 @@ def test_hardware_computes_the_same_integers(name):
 
 
 def test_preactivation_resnet_reads_few_tensors():
-    """The raw sum is never stored: each reader computes it from the counts behind it, at most four in ResNet-20."""
+    """Where no value may have a sign, each reader computes the raw sum from the counts behind it: at most four."""
     widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
     tail = (nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
     body = [PreActivation(*width) for width in widths]
     graph = import_module(
-        randomise(nn.Sequential(conv(3, 16, padding=1, bias=False), *body, *tail)), torch.zeros(1, 3, 32, 32)
+        randomise(nn.Sequential(conv(3, 16, padding=1, bias=False), *body, *tail)), torch.zeros(1, 3, 32, 32), False
     )
     assert max(len(node.terms) for node in graph.nodes) == 4
     shapes = graph.shapes()

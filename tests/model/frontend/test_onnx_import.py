@@ -118,8 +118,9 @@ def test_operations(name, batch, tmp_path):
     images = RNG.normal(size=(1, 2, 8, 7))
     wanted = run_onnxruntime(path, images)
     found = graph.run(images)
-    if graph.notes:
-        assert graph.notes == ("The last LogSoftmax is left out: logits are given before it.",)
+    notes = tuple(note for note in graph.notes if "stored with a sign" not in note)
+    if notes:
+        assert notes == ("The last LogSoftmax is left out: logits are given before it.",)
         found = found - np.log(np.exp(found).sum(1, keepdims=True))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
 
@@ -231,8 +232,8 @@ TAIL = [node("Flatten", "r", "f"), node("Gemm", "f v", "y", transB=1)]
 FIRST = [node("Conv", "x w", "a")]
 QUANT = {"domain": QONNX, "signed": 0, "narrow": 0, "rounding_mode": "ROUND"}
 REFUSED = {
-    "unknown operation": ([*FIRST, node("Elu", "a", "r"), *TAIL],
-        r"^Node 'r' \(Elu\): this operation is not supported; the nearest supported choice is Relu\.$"),
+    "unknown operation": ([*FIRST, node("Softplus", "a", "r"), *TAIL],
+        r"^Node 'r' \(Softplus\): this operation is not supported; the nearest supported choice is Relu\.$"),
     "unknown domain": ([*FIRST, node("FusedConv", "a w", "r", domain="com.microsoft"), *TAIL],
         r"^Node 'r' \(FusedConv\): the domain 'com.microsoft' is unknown; only standard ONNX and QONNX are"),
     "signed activations": ([*FIRST, node("Quant", "a s zero bits", "r", **(QUANT | {"signed": 1})), *TAIL],
@@ -256,8 +257,6 @@ REFUSED = {
         r"^Node 'r' \(Relu\): its input comes from QuantizeLinear; only Clip and DequantizeLinear may follow that\.$"),
     "training": ([*FIRST, node("BatchNormalization", "a m m m m", "r", training_mode=1), *TAIL],
         r"^Node 'r' \(BatchNormalization\): batch norm in training mode is not supported; export the network in eval"),
-    "a clip from below zero": ([*FIRST, node("Clip", "a lower upper", "r"), *TAIL],
-        r"^Node 'r' \(Clip\): it clamps from -1\.0; only from 0 is a spike count"),
     "other layouts": ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Conv", "t w", "a"), node("Relu", "a", "r"),
         *TAIL], r"^Node 'a' \(Conv\): its input is a map whose places were moved; the nearest supported choice is"),
     "products of activations": ([*FIRST, node("Mul", "a a", "r"), *TAIL],
@@ -266,10 +265,8 @@ REFUSED = {
         r"^Node 'r' \(Softmax\): this operation is not supported; the nearest supported choice is Softmax only as the"),
     "reshapes of the batch": ([*FIRST, node("Reshape", "a sizes", "f"), node("Gemm", "f v", "y", transB=1)],
         r"^Node 'f' \(Reshape\): a reshape from \[1, 2, 4, 4\] to \[2, 16\] is not supported; keep the batch first"),
-    "a clip at the end": ([*FIRST, node("Relu", "a", "r"), TAIL[0], node("Gemm", "f v", "g", transB=1),
-        node("Clip", "g zero upper", "y")], r"^Node 'g' \(Gemm\): the network must end with a convolution or linear"),
     "nothing but activations": ([node("Relu", "x", "y")],
-        r"^Node 'y' \(Relu\): the network must end with a convolution or linear layer, not with an activation"),
+        r"m\.onnx: the network has no convolution or linear layer\.$"),
 }  # fmt: skip
 
 
