@@ -123,7 +123,7 @@ def test_coefficients_are_never_negative() -> None:
 
 
 def test_every_block_of_an_engine_is_fitted() -> None:
-    assert set(fit_area.blocks(to_verilog(EngineConfig()))) == set(fit_area.SAMPLES)
+    assert set(fit_area.blocks(to_verilog(EngineConfig(tables=1)))) == set(fit_area.SAMPLES)
 
 
 @pytest.mark.slow

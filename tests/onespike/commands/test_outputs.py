@@ -23,6 +23,7 @@ from onespike.cli import main
 from onespike.commands import report
 from onespike.fpga import bitstream
 from onespike.fpga.boards import find_board
+from onespike.hw.config import EngineConfig
 from onespike.model.system import files
 from onespike.model.system.locks import owned
 from onespike.parsers.parser import build_parser
@@ -235,7 +236,7 @@ def test_the_link_of_a_board_replaces_nothing(tmp_path, net):
     (tmp_path / "user").symlink_to("/dev/pts/99999")  # not ours: no board has left its lock
     for name in ("file", "link", "user"):
         with pytest.raises(files.OneSpikeError, match=f"{name} is there already: remove it, or give another name"):
-            serve_board(None, tmp_path / "build", print, link=tmp_path / name)
+            serve_board(EngineConfig(), tmp_path / "build", print, link=tmp_path / name)
     assert (tmp_path / "file").read_text() == "kept" and (tmp_path / "user").is_symlink()
 
 
@@ -253,7 +254,9 @@ def test_the_link_that_a_killed_board_left_is_replaced(monkeypatch, tmp_path):
 
     monkeypatch.setattr(board, "build_front", lambda *_: None)
     monkeypatch.setattr(verilator, "run", run)
-    serve_board(None, str(tmp_path / "build"), lambda path: seen.append((path, str(link.readlink()))), link=str(link))
+    serve_board(
+        EngineConfig(), str(tmp_path / "build"), lambda path: seen.append((path, str(link.readlink()))), link=str(link)
+    )
     assert seen == [(str(link), "/dev/pts/7")]
     assert not link.is_symlink() and not (tmp_path / ".tty.lock").exists()
 
@@ -269,7 +272,7 @@ def test_a_link_that_cannot_be_made_ends_the_board(monkeypatch, tmp_path):
     monkeypatch.setattr(board, "build_front", lambda *_: None)
     monkeypatch.setattr(verilator, "run", run)
     with pytest.raises(files.OneSpikeError, match="tty is there already"):
-        serve_board(None, tmp_path / "build", print, link=tmp_path / "tty")
+        serve_board(EngineConfig(), tmp_path / "build", print, link=tmp_path / "tty")
     assert (tmp_path / "tty").read_text() == "another's"
 
 
