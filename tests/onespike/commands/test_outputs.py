@@ -252,7 +252,7 @@ def test_the_link_that_a_killed_board_left_is_replaced(monkeypatch, tmp_path):
         (test_dir / "port").write_text("/dev/pts/7")
         until(lambda: seen)
 
-    monkeypatch.setattr(board, "build_front", lambda *_: None)
+    monkeypatch.setattr(board, "build_front", lambda *_, **options: None)
     monkeypatch.setattr(verilator, "run", run)
     serve_board(
         EngineConfig(), str(tmp_path / "build"), lambda path: seen.append((path, str(link.readlink()))), link=str(link)
@@ -269,7 +269,7 @@ def test_a_link_that_cannot_be_made_ends_the_board(monkeypatch, tmp_path):
         (test_dir / "port").write_text("/dev/pts/7")
         until((test_dir / board.STOP).exists)
 
-    monkeypatch.setattr(board, "build_front", lambda *_: None)
+    monkeypatch.setattr(board, "build_front", lambda *_, **options: None)
     monkeypatch.setattr(verilator, "run", run)
     with pytest.raises(files.OneSpikeError, match="tty is there already"):
         serve_board(EngineConfig(), tmp_path / "build", print, link=tmp_path / "tty")
