@@ -17,13 +17,7 @@ from onespike.model.training.data import Dataset
 from onespike.model.training.events import PART, Price, fire, pay, prices
 from onespike.model.training.finetune import finetune
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Small(nn.Module):

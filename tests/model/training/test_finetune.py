@@ -16,13 +16,7 @@ from onespike.model.training.finetune import finetune
 from onespike.model.training.networks import IMAGES, NETWORKS, build, load_npz
 from onespike.model.training.train import Training, accuracy, augment, batches, train, train_or_load
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Small(nn.Module):
