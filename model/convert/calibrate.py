@@ -178,10 +178,10 @@ def clip_levels(
         share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
-        ends = np.geomspace(SMALLEST, 1, CANDIDATES)
-        fired = rounded(centres * groups / ends[:, None], groups, table, nearest)
-        errors = (centres - fired * ends[:, None] / groups) ** 2
-        best = ends[(errors @ histogram.T).argmin(0)]
+        tried = np.geomspace(SMALLEST, 1, CANDIDATES)
+        fired = rounded(centres * groups / tried[:, None], groups, table, nearest)
+        errors = (centres - fired * tried[:, None] / groups) ** 2
+        best = tried[(errors @ histogram.T).argmin(0)]
     clips = best * tops
     return np.minimum(np.maximum(clips, clips.max() * SMALLEST), np.inf if node.ceiling is None else node.ceiling)
 

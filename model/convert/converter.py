@@ -146,11 +146,11 @@ def prepare(
     graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
+    tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups, signed_groups)
-        tables: dict[str, Levels] = {}
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
         corrected = split_last(graph, image, steps, by_layer, arithmetic)
     else:
@@ -167,7 +167,6 @@ def prepare(
             found = sensitivity.sensitivities(graph, seen, arithmetic.nearest, clipping, measured, progress)
             groups = sensitivity.choose_groups(found, sensitivity.uniform_events(found, budget))
         by_layer = groups_by_layer(graph, groups, signed_groups)
-        tables = levels_by_layer(graph, levels, arithmetic.nearest)
         by_layer |= {name: table.top for name, table in tables.items()}
         corrected, steps = calibrate(graph, image, chosen, by_layer, arithmetic, clipping, progress, tables)
     return Conversion(

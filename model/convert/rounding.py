@@ -16,9 +16,9 @@ from ..network.levels import MOST_LEVELS, Levels, nearest
 from ..network.spec import Layer
 
 SHORT = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)  # each of them one event of the multiples 1, 3 and 5
+FRACTION = 1  # bits behind the point of a table's thresholds: the middle of two whole levels has one
 CURVED = 4  # and of those of a curve
 MOST_SUM = 4095  # counts: where a sum ends, as thresholds have to
-FRACTION = 1  # bits behind the point of a table's thresholds: the middle of two whole levels has one
 
 
 def rounded(
@@ -27,8 +27,7 @@ def rounded(
     """Values [...] in units of one count, or level, as counts low..groups or as levels; in their own float type."""
     if table is None:
         return np.clip(np.floor(values + values.dtype.type(0.5 if to_nearest else 0.0)), low, groups)
-    thresholds = np.ldexp(np.array(table.thresholds, values.dtype), -table.fraction)
-    return np.array(table.levels, values.dtype)[np.searchsorted(thresholds, values, side="right")]
+    return table(np.ldexp(values, table.fraction))
 
 
 def shared(node: Node) -> bool:
@@ -116,10 +115,7 @@ def places(layer: Layer) -> np.ndarray:
 def values_of(layer: Layer, sums: np.ndarray) -> np.ndarray:
     """What a firing layer fires for whole sums [n, H, W, C], in their own float type, before its pool."""
     at = np.floor(np.ldexp(sums, -layer.shift.astype(np.int32)))
-    if layer.levels is None:
-        return np.clip(at, layer.low, layer.groups)
-    known = np.array(layer.levels.levels, sums.dtype)
-    return known[np.searchsorted(np.array(layer.levels.thresholds, sums.dtype), at, side="right")]
+    return np.clip(at, layer.low, layer.groups) if layer.levels is None else layer.levels(at)
 
 
 def levels_by_layer(

@@ -15,7 +15,6 @@ levels beside them cost the same: the midpoint, moved towards the level of more 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,11 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..network.codes import MULTIPLES
+from ..network.codes import MULTIPLES, level_terms
+from ..network.levels import MOST_LEVELS
 
 LARGEST = 64  # level by default: each doubling takes a bit of the accumulator
-SHIFTS = 8  # of an event of a level
-MOST_CODES = 32
 MOST_FRACTION = 8
 STEPS = 96  # that are tried for every channel
 NARROWEST = 1 / 64  # of the values' range, what a clip level may be
@@ -46,13 +44,10 @@ class ShortLevels(NamedTuple):
     step: np.ndarray
 
 
-@functools.cache
 def events_of(level: int) -> int:
-    """Events that a value of this level takes, at most shifted by 7: 0, 1 or 2; 3 stands for more."""
-    if level == 0:
-        return 0
-    single = {multiple << shift for multiple in MULTIPLES[-1] for shift in range(SHIFTS)}
-    return 1 if level in single else 2 if any({level - s, level + s} & single for s in single) else 3
+    """Events that a value of this level takes: 0, 1 or 2; 3 stands for more."""
+    found = level_terms(level, MULTIPLES[-1])
+    return 3 if found is None else len(found)
 
 
 def candidates(largest: int = LARGEST, events: int = 1) -> tuple[int, ...]:
@@ -87,7 +82,7 @@ def choose(
         raise OneSpikeError(f"A histogram must be counts [channels, bins] of {len(tops)} channels.")
     if not price >= 0 or not math.isfinite(price):
         raise OneSpikeError(f"The price of an event must be a finite number of at least 0, not {price}.")
-    for name, number, low, high in (("codes", codes, 2, MOST_CODES), ("fraction", fraction, 0, MOST_FRACTION)):
+    for name, number, low, high in (("codes", codes, 2, MOST_LEVELS), ("fraction", fraction, 0, MOST_FRACTION)):
         if number != int(number) or not low <= number <= high:
             raise OneSpikeError(f"{name} must lie in {low}..{high}, not {number!r}.")
     given = None if levels is None else _checked(levels, codes)

@@ -118,7 +118,7 @@ def run(
     }
     spikes: dict[str, np.ndarray] = {}
     if trains:
-        net.require_counts("A spike train (eq. 11)")
+        net.require_counts("A spike train (eq. 11)", "ask for layers instead of trains")
         for layer in net.layers[:-1]:
             if layer.groups > 64:
                 raise OneSpikeError(f"Layer {layer.name!r}: spike trains hold at most 64 groups, not {layer.groups}.")
@@ -209,8 +209,7 @@ def _layer(layer: Layer, plan: _Plan, tensors: dict[str, np.ndarray], trains: np
         np.clip(acc, layer.low, layer.groups, out=acc)
         np.floor(acc, out=acc)
     else:  # thresholds are integers: no floor is needed to compare with them
-        table = np.array(layer.levels.levels, acc.dtype)
-        acc = table[np.searchsorted(np.array(layer.levels.thresholds, acc.dtype), acc, side="right")]
+        acc = layer.levels(acc)
     if layer.pool is not None and layer.pool.kind == "sum":
         acc = pool(acc, layer.pool)
     return acc

@@ -17,6 +17,8 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import OneSpikeError
 from . import fields
 
@@ -72,6 +74,11 @@ class Levels:
                 f"Thresholds must lie in {-MOST_THRESHOLD}..{MOST_THRESHOLD} and fraction bits in 0..{MOST_FRACTION}, "
                 f"not {self.thresholds[0]}..{self.thresholds[-1]} and {self.fraction}."
             )
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The level that each value v [...] fires, in the values' own type, which may be real."""
+        numbers = np.searchsorted(np.array(self.thresholds, values.dtype), values, side="right")
+        return np.array(self.levels, values.dtype)[numbers]
 
     @property
     def low(self) -> int:
