@@ -56,7 +56,8 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
     with progress.stage("train", text, spinner=False) as stage:
         module, reused = train_or_load("digits", data, training_settings(args), output / "trained")
         stage.note = "reused from before" if reused else ""
-    with progress.stage("convert", f"Converting to integers: g = {args.groups}, {args.weight_bits}-bit weights"):
+    values = f"g = {args.groups}" if args.levels == "uniform" else f"levels {args.levels}"
+    with progress.stage("convert", f"Converting to integers: {values}, {args.weight_bits}-bit weights"):
         conversion = convert(args, module, data.images[:CALIBRATION])
     if args.finetune:
         with progress.stage("finetune", f"Fine-tuning with clamped, quantised activations (epochs: {args.finetune})",
@@ -79,7 +80,8 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
 
     summary = {
         "versions": environment(),
-        "groups": args.groups,
+        "groups": figures.groups(net),
+        "values": values,
         "weight_bits": args.weight_bits,
         "accuracy": {
             "float": found.real,
@@ -120,7 +122,7 @@ def show(summary: dict[str, Any], output: Path, console: Console) -> None:
         ("accuracy", f"float {tables.percent(accuracy['float'], 2)}, clamp-quantised "
                      f"{tables.percent(accuracy['quantised'], 2)}, golden {tables.percent(accuracy['golden'], 2)} "
                      f"({accuracy['images']} held-out digits)"),
-        ("network", f"one timestep, g = {summary['groups']} spikes a value, {summary['weight_bits']}-bit weights"),
+        ("network", f"one timestep, {summary['values']}, {summary['weight_bits']}-bit weights"),
         ("hardware", f"{hardware['banks']} banks x {hardware['lanes']} lanes, no multiplier"),
         ("simulated", f"{rtl['images']} images: {rtl['mismatches']} mismatches in {rtl['words_compared']:,} spike "
                       f"words and all logits"),

@@ -16,12 +16,10 @@ from ..hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.external import ExternalMemory
-from ..model.errors import OneSpikeError
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
 from ..model.network.codes import MULTIPLES
-from ..model.network.levels import nearest
 from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
 
@@ -253,13 +251,9 @@ def levels(text: str) -> str | tuple[int, ...]:
     if text in ("uniform", "short"):
         return text
     try:
-        found = tuple(int(part) for part in text.split(","))
-        nearest(found if 0 in found else (0, *found))
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be uniform, short or levels such as 1,2,4,8, not {text!r}") from None
-    except OneSpikeError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return found
 
 
 def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
