@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .connections import PINS, Bit, Cell, Connections, nets_of
+from .connections import PINS, Bit, Cell, Connections, binary, nets_of
 
 LUT, CARRY = "LUT4", "CCU2C"
 OPEN = ["x"]  # a pin that is connected to nothing
@@ -127,7 +127,7 @@ class _Module(Connections):
                 pins = dict(zip(PINS, [*nets, *["0"] * (4 - len(nets))], strict=True))
                 init = sum((propagate[i % len(propagate)] != carry) << i for i in range(16))
                 self.connect(chain[0], "S0", OPEN)
-                self.add(f"{chain[0]}_S0_LUT4_Z", LUT, {"INIT": f"{init:016b}"}, pins, {"Z": first.sum[0]})
+                self.add(f"{chain[0]}_S0_LUT4_Z", LUT, {"INIT": binary(init, 16)}, pins, {"Z": first.sum[0]})
                 saved = 1
             small = [out[sum((at >> j & 1) << i for j, i in enumerate(needs))] for at in range(1 << len(needs))]
             self._generate(chain[0], [nets[i] for i in needs], tuple(small))

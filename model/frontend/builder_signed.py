@@ -21,6 +21,7 @@ from ..errors import OneSpikeError
 from ..network.spec import INPUT
 from .affine import NO_PADDING, Value
 from .builder_nodes import MAX_TERMS, Nodes
+from .compose import joint_sides
 from .graph import Term
 
 # Events per value, zeros included: of images, counts behind a ReLU (g = 8), signed counts of 8 bits and of unit normal
@@ -132,14 +133,11 @@ class Storing(Nodes):
             return sum(self._cost(t, outputs, places, m) for t, m in zip(value.terms, maps, strict=True))
         total = 0.0
         for term in value.terms:
-            taps = 1
-            for axis in (0, 1):
-                kernel, outer = term.weights.shape[2 + axis], reader.taps[axis]
-                if kernel > 1 and outer > 1:  # the places of both kernels together; a single place leaves no gaps
-                    span = (kernel - 1) * term.dilation[axis] + 1
-                    taps *= span + (outer - 1) * term.stride[axis] * reader.dilation[axis]
-                else:
-                    taps *= max(kernel, outer)
+            sides = zip(
+                term.weights.shape[2:], reader.taps, joint_sides(term, reader.taps, reader.dilation), strict=True
+            )
+            # The places of both kernels together; a single place leaves no gaps.
+            taps = math.prod(joint if min(own, outer) > 1 else max(own, outer) for own, outer, joint in sides)
             total += self._cost(term, outputs, places, taps)
         return total
 

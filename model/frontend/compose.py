@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -47,14 +48,19 @@ def behind(term: Term, weights: np.ndarray, stride: tuple[int, int], dilation: t
 
 def too_large(terms: Iterable[Term], weights: np.ndarray, dilation: tuple[int, int]) -> bool:
     """Whether a kernel that applies one of `terms` and then `weights` would have more weights than LARGEST."""
-    for term in terms:
-        size = len(weights) * term.weights.shape[1]
-        for axis in (0, 1):
-            span = term.dilation[axis] * (term.weights.shape[2 + axis] - 1) + 1
-            size *= span + (weights.shape[2 + axis] - 1) * term.stride[axis] * dilation[axis]
-        if size > LARGEST:
-            return True
-    return False
+    sizes = (math.prod(joint_sides(term, weights.shape[2:], dilation)) * term.weights.shape[1] for term in terms)
+    return any(len(weights) * size > LARGEST for size in sizes)
+
+
+def joint_sides(term: Term, kernel: Sequence[int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of one kernel that applies `term` and then one of these sides, the gaps of both filled."""
+    height, width = (
+        (inner - 1) * gap + 1 + (outer - 1) * step * spread
+        for inner, gap, outer, step, spread in zip(
+            term.weights.shape[2:], term.dilation, kernel, term.stride, dilation, strict=True
+        )
+    )
+    return height, width
 
 
 def averaged(term: Term, kernel: tuple[int, int], stride: tuple[int, int], divisor: float) -> Term:
@@ -78,7 +84,7 @@ def _chain(
         return dataclasses.replace(term, weights=tap(0, 0), stride=strides)
     steps = [s * d for s, d in zip(term.stride, dilation, strict=True)]
     spans = [d * (k - 1) + 1 for d, k in zip(term.dilation, term.weights.shape[2:], strict=True)]
-    height, width = (span + (k - 1) * step for span, k, step in zip(spans, kernel, steps, strict=True))
+    height, width = joint_sides(term, kernel, dilation)
     if out * inner * height * width > LARGEST:
         raise OneSpikeError(
             f"without a ReLU before it, it joins the layer before it in a kernel of {out * inner * height * width:,} "
