@@ -16,7 +16,7 @@ from ..network import golden
 from ..network.codes import spikes
 from ..network.operations import reads, work_maps
 from ..network.spec import INPUT, SpikeNet
-from ..network.storage import Storage, hidden
+from ..network.storage import held
 from .cycles import predict_all
 from .external import ExternalMemory, with_memory
 
@@ -28,10 +28,8 @@ def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> d
     rates = {}
     for name, values in result.codes.items():
         if name != INPUT:
-            held = Storage(config.code, net.top_code[name])
-            if config.code == "radix":
-                held = hidden(net, net.by_name[name], config.multiples)
-            rates[name] = spikes(values, held.code, held.top, config.multiples, held.levels).mean((0, 2, 3))
+            kept = held(net, net.by_name[name], config.code, config.multiples)
+            rates[name] = spikes(values, kept.code, kept.top, config.multiples, kept.levels).mean((0, 2, 3))
     return rates
 
 

@@ -21,8 +21,9 @@ from ...hw.engine.fire import fire_latency
 from ...hw.engine.sequencer import SEQUENCER_LATENCY
 from ..mapping.layout import TensorLayout
 from ..mapping.mapping import MappedLayer, Mapping
+from ..mapping.tables import field_terms
 from ..network import golden
-from ..network.codes import CHUNK, fields_of, level_terms, takes_digits, terms
+from ..network.codes import CHUNK, takes_digits, terms
 
 CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""
@@ -97,9 +98,7 @@ def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np
     """
     digits = takes_digits(tensor.code, tensor.field)
     of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)])
-    of_field = np.zeros(1 << CHUNK, int)
-    if tensor.levels:
-        of_field[fields_of(tensor.levels)] = [len(level_terms(v, config.multiples) or ()) for v in tensor.levels]
+    of_field = np.array([len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [])
     chunks = []
     for at in range(0, config.word_bits, CHUNK):
         here = (words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)

@@ -32,8 +32,10 @@ def export_nir(net: SpikeNet, path: str | Path) -> None:
 def to_nir(net: SpikeNet) -> nir.NIRGraph:
     """The NIR graph: codes [C, H, W] of one image in, integer logits out, in one timestep without state.
 
-    Raises OneSpikeError for more than 64 groups and for kernels that NIR's square-kernel shape rule cannot hold.
+    Raises OneSpikeError for values that are no counts from 0 on, for more than 64 groups and for kernels that NIR's
+    square-kernel shape rule cannot hold.
     """
+    net.require_counts("NIR, whose thresholds give 0 or 1,", "export QONNX")
     writer = _Writer(net)
     for layer in net.layers:
         writer.layer(layer)
@@ -85,11 +87,6 @@ class _Writer:
             self._finish(name, sums, dense)
             return
         size = shape[:1] if dense else shape
-        if layer.low or layer.levels is not None:
-            kind = "signed counts" if layer.levels is None else "the levels of a table"
-            raise OneSpikeError(
-                f"Layer {layer.name!r} fires {kind}, but a NIR threshold gives 0 or 1; export QONNX instead."
-            )
         self._refuse_large(layer, shape)
         fired = []
         for spike in range(1, layer.groups + 1):

@@ -6,12 +6,12 @@ from __future__ import annotations
 from ...hw.config import EngineConfig
 from ..errors import OneSpikeError
 from ..network.spec import SpikeNet
-from .tables import MOST_TABLES
 
 
 def check(net: SpikeNet, config: EngineConfig) -> None:
     """Raises OneSpikeError, by layer, for what no engine of this kind can run, whatever its size."""
-    _check_codes(net, config)
+    if config.code != "radix":
+        net.require_counts(f"An engine with the {config.code} code", "use the radix code")
     last = net.layers[-1]
     if net.shapes[last.name][1:] != (1, 1):
         raise OneSpikeError(
@@ -38,15 +38,3 @@ def check(net: SpikeNet, config: EngineConfig) -> None:
                     f"Layer {layer.name!r}: the engine sums whole pooling windows only; drop the pool's padding or "
                     f"ceil_mode."
                 )
-
-
-def _check_codes(net: SpikeNet, config: EngineConfig) -> None:
-    """Whether the engine's code can hold values that are not counts from 0 on; how, says `storage.py`."""
-    if config.code != "radix":
-        net.require_counts(f"An engine with the {config.code} code")
-    different = {layer.levels for layer in net.layers if layer.levels is not None}
-    if len(different) > MOST_TABLES:
-        raise OneSpikeError(
-            f"The layers have {len(different)} different tables of levels, more than the {MOST_TABLES} that an engine "
-            f"can hold; convert with the same levels for more layers."
-        )

@@ -94,13 +94,11 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
     config, output = mapping.config, layer.output
     _, height, width = layer.shape
     pool = layer.layer.pool
-    streamed = {} if not config.streams_weights else _part_fields(config, layer)
     low, top = count_range(layer.layer)
-    if config.signed_codes:
-        streamed |= {"low": -low}
-    if config.tables:
-        streamed |= {"tabled": layer.table is not None, "table": layer.table or 0}
-    return streamed | {
+    options = _part_fields(config, layer) if config.streams_weights else {}
+    options |= {"low": -low} if config.signed_codes else {}
+    options |= {"tabled": layer.table is not None, "table": layer.table or 0} if config.tables else {}
+    return options | {
         "final": not layer.layer.fires,
         "pool_sum": pool is not None and pool.kind == "sum",
         "segments": len(layer.sources) - 1,
@@ -140,7 +138,7 @@ def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
 def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, column_base: int) -> dict[str, int]:
     """Addresses wrap around at the end of a memory; a stride as long as the memory is one that is never taken."""
     tensor = source.tensor
-    tabled = {"table": tensor.table} if config.tables else {}
+    options = {"table": tensor.table} if config.tables else {}
     spikes, weights = 1 << config.spike_addr_bits, 1 << config.weight_addr_bits
     return {
         "image": tensor.name == INPUT,
@@ -154,7 +152,7 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
         "weight_row_stride": source.row_stride % weights,
         "weight_base": source.weight_base,
         "block_stride": source.block_stride % weights,
-        **tabled,
+        **options,
     }
 
 

@@ -16,12 +16,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...hw.config import EngineConfig
+from ...hw.config import TABLE_CODES, TABLES, EngineConfig
 from ...hw.program import MAX_LAYERS, program_words
 from ..errors import OneSpikeError
 from ..network import codes
 from ..network.spec import INPUT, Layer, Source, SpikeNet
-from ..network.storage import Storage, hidden
+from ..network.storage import Storage, held
 from . import parts
 from .checks import check
 from .image_codes import image_bits, image_codes, image_offset
@@ -55,10 +55,10 @@ def map_network(
     for name, needed in mapping.needs.items():
         available = getattr(config, name)
         if name == "signed_codes" and not available:
-            signed = next(n for n in net.layers if min(n.low, count_range(n)[0]) < 0)
+            signed, low = next((n.name, low) for n in net.layers if (low := count_range(n)[0]) < 0)
             raise OneSpikeError(
-                f"Layer {signed.name!r} fires values down to {signed.low}, but the engine has no signed codes; build "
-                f"it with signed_codes, or let the configuration be fitted to the network."
+                f"Layer {signed!r} counts down to {low}, but the engine has no signed codes; build it with "
+                f"signed_codes, or let the configuration be fitted to the network."
             )
         if needed > available:
             raise OneSpikeError(
@@ -137,7 +137,7 @@ def _plan(
             f"{', '.join(image_codes(net))}."
         )
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
-    held, numbers = engine_tables(net, tensors, config.multiples)
+    made, numbers = engine_tables(net, tensors, config.multiples)
     tensors |= {name: dataclasses.replace(tensors[name], table=number) for name, number in numbers.items()}
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
@@ -192,13 +192,13 @@ def _plan(
         "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
         "class_depth": class_depth,
     }
-    if any(low < 0 or tensors[layer.name].code == "twos" for layer, (low, _) in zip(net.layers, ends, strict=False)):
+    if any(low < 0 for low, _ in ends):
         needs["signed_codes"] = True
-    if held:
-        needs["tables"] = 1 << (len(held) - 1).bit_length()
-        needs["table_codes"] = 16 if max(len(table.stored) for table in held) <= 16 else 32
+    if made:
+        needs["tables"] = next(number for number in TABLES if number >= len(made))
+        needs["table_codes"] = next(codes for codes in TABLE_CODES if codes >= max(len(t.stored) for t in made))
     return Mapping(
-        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(held),
+        net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(made),
         needs=needs,
     )  # fmt: skip
 
@@ -226,17 +226,17 @@ def _tensors(
         # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
         whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
                  for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
-        held = Storage("unary" if config.code == "psg" and name in pooled else config.code, net.top_code[name])
         if image:
-            held = Storage(image_code, net.top_code[name] - offset)
-        elif config.code == "radix":
-            held = hidden(net, net.by_name[name], config.multiples)
+            kept = Storage(image_code, net.top_code[name] - offset)
+        else:
+            code = "unary" if config.code == "psg" and name in pooled else config.code
+            kept = held(net, net.by_name[name], code, config.multiples)
         tensors[name] = tensor_layout(
             name=name,
             shape=net.shapes[name],
-            code=held.code,
-            top=held.top,
-            levels=held.levels,
+            code=kept.code,
+            top=kept.top,
+            levels=kept.levels,
             slices=chosen[net.layers[indices[0]].name],
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,

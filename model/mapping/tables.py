@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...hw.config import EngineConfig
+from ...hw.config import TABLES, EngineConfig
 from ...hw.engine.extract import FIELDS
 from ...hw.engine.tables import table_entry
+from ..errors import OneSpikeError
 from ..network.codes import CHUNK, Term, factors, fields_of, level_terms, most_terms
 from ..network.spec import Layer, SpikeNet
 from .layout import TensorLayout
-
-MOST_TABLES = 8
 
 
 class Table(NamedTuple):
@@ -35,7 +34,10 @@ class Table(NamedTuple):
 def engine_tables(
     net: SpikeNet, tensors: Map[str, TensorLayout], multiples: tuple[int, ...]
 ) -> tuple[list[Table], dict[str, int]]:
-    """The different tables of a mapped network, and the number of the table that each layer fires by, if any."""
+    """The different tables of a mapped network, and the number of the table that each layer fires by, if any.
+
+    Raises OneSpikeError where an engine cannot hold so many.
+    """
     found: list[Table] = []
     numbers: dict[str, int] = {}
     for layer in net.layers:
@@ -49,6 +51,11 @@ def engine_tables(
         if table not in found:
             found.append(table)
         numbers[layer.name] = found.index(table)
+    if len(found) > TABLES[-1]:
+        raise OneSpikeError(
+            f"The layers have {len(found)} different tables of levels, more than the {TABLES[-1]} that an engine can "
+            f"hold; convert with the same levels for more layers."
+        )
     return found, numbers
 
 

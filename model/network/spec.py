@@ -286,12 +286,14 @@ class SpikeNet:
         """The layer that makes each tensor."""
         return {layer.name: layer for layer in self.layers}
 
-    def require_counts(self, what: str) -> None:
-        """OneSpikeError unless all layers fire counts from 0 to g; what: what needs that, to begin the sentence."""
+    def require_counts(self, what: str, instead: str = "convert with uniform levels and signed=False") -> None:
+        """OneSpikeError unless all layers fire counts from 0 to g; what needs that, and what to do instead."""
         for layer in self.layers:
             if layer.low or layer.levels is not None:
                 kind = "signed counts" if layer.levels is None else "the levels of a table"
-                raise OneSpikeError(f"{what} needs counts from 0 to g, but layer {layer.name!r} fires {kind}.")
+                raise OneSpikeError(
+                    f"{what} needs counts from 0 to g, but layer {layer.name!r} fires {kind}; {instead}."
+                )
 
     @functools.cached_property
     def top_code(self) -> dict[str, int]:

@@ -34,6 +34,11 @@ class Storage:
         return codes.field_width(self.code, self.top)
 
 
+def held(net: SpikeNet, layer: Layer, code: str, multiples: tuple[int, ...]) -> Storage:
+    """How an engine of this code, not only a binary one, holds the output of a layer that fires."""
+    return hidden(net, layer, multiples) if code == "radix" else Storage(code, net.top_code[layer.name])
+
+
 def hidden(net: SpikeNet, layer: Layer, multiples: tuple[int, ...]) -> Storage:
     """How the output of a layer that fires is held; OneSpikeError, by layer and value, where it cannot be."""
     low, top = net.ranges[layer.name]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our networks as NIR: the graph that the nir package reads back gives the golden model's logits."""
 
+import dataclasses
+
 import nir
 import numpy as np
 import pytest
@@ -11,8 +13,21 @@ from networks import random_codes, random_network
 from onespike.cli import main
 from onespike.model.errors import OneSpikeError
 from onespike.model.export.nir_export import export_nir, to_nir
+from onespike.model.export.onnx_export import to_qonnx
 from onespike.model.network import golden
+from onespike.model.network.levels import Levels
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
+
+
+@pytest.mark.parametrize("low", [-1, 0])
+def test_values_that_are_no_counts_are_refused(low):
+    net = random_network(np.random.default_rng(0), (8,), 255)
+    options = {"low": low} if low else {"levels": Levels(tuple(range(9)), tuple(range(1, 9)))}
+    net = dataclasses.replace(net, layers=(dataclasses.replace(net.layers[0], **options), *net.layers[1:]))
+    kind = "signed counts" if low else "the levels of a table"
+    with pytest.raises(OneSpikeError, match=rf"^NIR, whose .* needs counts .* fires {kind}; export QONNX\.$"):
+        to_nir(net)
+    to_qonnx(net)  # as it says
 
 
 def step(node: nir.NIRNode, x: torch.Tensor) -> torch.Tensor:

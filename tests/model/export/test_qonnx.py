@@ -46,6 +46,17 @@ def test_random_networks(seed, tmp_path):
     assert np.array_equal(back.golden(in_scale(net, codes)), wanted)
 
 
+@pytest.mark.parametrize("seed", [1, 3, 4, 6, 7, 8, 9, 10, 11])
+def test_signed_counts_and_levels(seed):
+    """Thresholds that repeat, and an offset, say them; pools keep the sign."""
+    rng = np.random.default_rng(seed)
+    net = random_network(rng, GROUPS, 2000, tables=True)
+    assert any(layer.levels is not None or layer.low for layer in net.layers)
+    codes = random_codes(rng, net, 4)
+    found = execute_onnx(ModelWrapper(to_qonnx(net, batch=4)), {INPUT: codes.astype(np.float32)})["logits"]
+    assert np.array_equal(found, golden.run(net, codes))
+
+
 @pytest.fixture(scope="module")
 def digits():
     """The demo's network, untrained, on real digits."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `.spike` file: what is written is read back, whatever else is refused."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 
 from described import network
 from onespike.model.errors import OneSpikeError
+from onespike.model.network.levels import Levels
 from onespike.model.network.spec import SpikeNet
 
 
@@ -22,6 +24,11 @@ def rewritten(path, change, name="manifest.json"):
         for member, content in members.items():
             if content is not None:
                 archive.writestr(member, content)
+
+
+def written(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("manifest.json"))
 
 
 def manifest(**changes):
@@ -47,6 +54,29 @@ def test_round_trip(tmp_path):
                 assert getattr(s, key) == getattr(t, key)
     images = np.random.default_rng(0).random((3, 2, 8, 8)) * 8
     np.testing.assert_array_equal(net.golden(images), again.golden(images))
+
+
+def test_signed_counts_levels_and_narrow_images(tmp_path):
+    """They are version 2; what has none of them stays as it was, for readers of version 1."""
+    first, second, last = network().layers
+    table = Levels((-3, 0, 5), (-2, 4), 1)
+    image = dataclasses.replace(network().image, first=1)
+    for changes in (
+        {"layers": (dataclasses.replace(first, low=-4), second, last)},
+        {"layers": (first, dataclasses.replace(second, groups=5, low=-3, levels=table), last)},
+        {"image": image},
+    ):
+        net = network(**changes)
+        net.save(tmp_path / "net.spike")
+        again = SpikeNet.load(tmp_path / "net.spike")
+        assert again.hash == net.hash != network().hash
+        assert [(x.low, x.levels) for x in again.layers] == [(x.low, x.levels) for x in net.layers]
+        assert again.image.first == net.image.first
+        assert written(tmp_path / "net.spike")["version"] == 2
+    network().save(tmp_path / "net.spike")
+    found = written(tmp_path / "net.spike")
+    assert found["version"] == 1 and "first" not in found["image"]
+    assert not any({"low", "levels"} & entry.keys() for entry in found["layers"])
 
 
 def test_writing_is_deterministic(tmp_path):
