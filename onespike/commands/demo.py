@@ -81,7 +81,7 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
     summary = {
         "versions": environment(),
         "groups": figures.groups(net),
-        "values": values,
+        "values": f"{values} spikes a value" if args.levels == "uniform" else values,
         "weight_bits": args.weight_bits,
         "accuracy": {
             "float": found.real,
