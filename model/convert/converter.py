@@ -23,11 +23,11 @@ from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
+from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .rounding import levels_by_layer, most_groups
 
-Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
@@ -37,7 +37,7 @@ class Conversion:
     """Everything behind one integer network.
 
     graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
-    node [channels]; groups: g of every firing node.
+    node [channels]; groups: g of every firing node. method, settings: a row of `METHODS`, and what it was given.
     """
 
     original: Graph
@@ -47,11 +47,14 @@ class Conversion:
     groups: Mapping[str, int]
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
     levels: Mapping[str, Levels] = field(default_factory=dict)
+    method: str = "psg"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def net(self) -> SpikeNet:
-        """The integer network."""
-        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic, self.levels)
+        """The integer network; its facts name the method, where it is not psg."""
+        net = quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic, self.levels)
+        return net if self.method == "psg" else dataclasses.replace(net, meta={"method": self.method, **self.settings})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,9 +72,12 @@ class Conversion:
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
     """The integer network of a trained one; `prepare` explains the arguments."""
-    known = list(inspect.signature(prepare).parameters)
+    shared = [name for name in inspect.signature(prepare).parameters if name != "own"]
+    own = method_of(settings.get("method", "psg")).settings
+    known = [*shared[:3], *own, *shared[3:]]
+    every = {*known, *(name for method in METHODS.values() for name in method.settings)}
     for name in settings:
-        if name not in known:
+        if name not in every:
             begun = [other for other in known if name and other.startswith(name)]
             near = begun or difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
@@ -85,11 +91,9 @@ def prepare(
     example: Any = None,
     calibration: Any = None,
     *,
-    groups: Groups = 8,
-    levels: str | Sequence[int] | Levels = "uniform",
+    method: str = "psg",
     signed: bool | str = "auto",
     signed_groups: int = 31,
-    budget: int = 8,
     weight_bits: int = 8,
     accumulator_bits: int = 24,
     clip: str = "mse",
@@ -97,43 +101,45 @@ def prepare(
     per_channel: bool = True,
     refit: bool = True,
     bias_correction: bool = True,
-    rounding: str = "nearest",
     input_bits: int = 8,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
     progress: Callable[[str], None] | None = None,
     threads: int | None = None,
+    **own: Any,
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
     network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2` or `.onnx` file, or a `Graph`. example:
     one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
     the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
-    groups: g, the most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto":
-    by sensitivity, with no more events than `budget` groups in every layer make; layers whose steps are given have
-    their own. levels: "uniform" (counts up to g), or a list of whole levels (short_levels.py), for all layers whose
-    steps are not given; groups say nothing about these. signed: whether sums without a ReLU are stored with a sign, as
-    counts from -signed_groups - 1 to signed_groups: "auto" where that costs fewer events than computing them anew, True
-    wherever they are read by a convolution, a linear layer or several readers, False never. weight_bits: 2..16.
-    accumulator_bits: the most that any sum may need. clip: "mse" (least squared error) or "percentile". per_channel:
-    clip levels by channel. refit: move weights so that they make up for rounding. bias_correction: keep every channel's
-    mean. rounding: "nearest", or "floor" as in the OneSpike paper. input_bits: of a pixel. input_range: the scale of
-    raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by itself.
-    threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the network is the
-    same for any number.
+    method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
+    most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto": by sensitivity,
+    with no more events than `budget` groups in every layer make; layers whose steps are given have their own. levels:
+    "uniform" (counts up to g), "short", or a list of whole levels (short_levels.py), for all layers whose steps are not
+    given; groups say nothing about these. rounding: "nearest", or "floor" as in the OneSpike paper. Those of phase:
+    base, phases (phase.py).
+    signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
+    "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
+    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need.
+    clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
+    they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
+    scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
+    itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the
+    network is the same for any number.
     Raises OneSpikeError for whatever does not fit.
     """
-    for name, value, choices in (("clip", clip, ("mse", "percentile")), ("rounding", rounding, ("nearest", "floor"))):
-        if value not in choices:
-            raise OneSpikeError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    row = method_of(method)
+    given = own_settings(row, own)
+    if clip not in ("mse", "percentile"):
+        raise OneSpikeError(f"clip must be one of mse, percentile, not {clip!r}.")
     if not _is_number(percentile) or not 0 < percentile <= 100:
         raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile!r}.")
     for name, number, low, high in (
         ("weight_bits", weight_bits, 2, 16),
         ("accumulator_bits", accumulator_bits, 8, 48),
         ("input_bits", input_bits, 1, 8),
-        ("budget", budget, 1, 4095),
         ("signed_groups", signed_groups, 1, 127),
     ):
         if not _is_number(number) or number != int(number) or not low <= number <= high:
@@ -145,7 +151,40 @@ def prepare(
     images = None if calibration is None else _array(calibration)
     graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
-    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
+    if images is not None:
+        images = check_images(images, image, own_scale=graph.image is not None)
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits)
+    clipping = Clipping(
+        method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
+    )
+
+    def build(**settings: Any) -> Conversion:
+        return _build(graph, image, images, arithmetic, clipping, signed_groups, progress, **settings)
+
+    made = row.convert(Start(graph=graph, image=image, images=images, build=build), **given)
+    return dataclasses.replace(made, method=row.name, settings=given)
+
+
+def _build(
+    graph: Graph,
+    image: Image,
+    images: np.ndarray | None,
+    arithmetic: Arithmetic,
+    clipping: Clipping,
+    signed_groups: int,
+    progress: Callable[[str], None] | None,
+    *,
+    groups: Groups = 8,
+    levels: str | Sequence[int] | Levels = "uniform",
+    budget: int = 8,
+    rounding: str = "nearest",
+) -> Conversion:
+    """What methods share, see `Start.build`; images as `check_images` gives them."""
+    if rounding not in ("nearest", "floor"):
+        raise OneSpikeError(f"rounding must be one of nearest, floor, not {rounding!r}.")
+    if not _is_number(budget) or budget != int(budget) or not 1 <= budget <= 4095:
+        raise OneSpikeError(f"budget must lie in 1..4095, not {budget!r}.")
+    arithmetic = dataclasses.replace(arithmetic, nearest=rounding == "nearest")
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
@@ -154,10 +193,6 @@ def prepare(
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
         corrected = split_last(graph, image, steps, by_layer, arithmetic)
     else:
-        clipping = Clipping(
-            method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
-        )
-        images = check_images(images, image, own_scale=graph.image is not None)
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
         if groups == "auto" and levels != "uniform":
             raise OneSpikeError("groups='auto' chooses counts; leave levels='uniform', or give no groups.")

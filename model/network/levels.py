@@ -123,7 +123,7 @@ def phase(base: float, phases: int, bits: int = 8, fraction: int = 4) -> Levels:
     levels = [round(2**bits * base**-p) for p in places]
     if any(a >= b for a, b in zip([0, *levels], levels, strict=False)):
         raise OneSpikeError(
-            f"{phases} phases of base {base} have no different levels in {bits} bits; use a larger base, fewer phases "
+            f"{phases} phases of base {base} have no different levels in {bits} bits; use fewer phases, another base "
             f"or more bits."
         )
     middle = (base + 1) / (2 * base)

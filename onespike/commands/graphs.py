@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..model.convert.converter import Conversion, graph_of, prepare
+from ..model.convert.methods import METHODS
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 
@@ -30,9 +31,16 @@ def read_graph(args: argparse.Namespace) -> Graph:
 
 def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -> Conversion:
     """`prepare` with the options of the command line; those that a command lacks keep their defaults."""
-    names = (
-        "groups", "levels", "signed_groups", "budget", "weight_bits", "clip", "percentile", "rounding", "mean", "std",
+    names: tuple[str, ...] = (
+        "method",
+        "signed_groups",
+        "weight_bits",
+        "clip",
+        "percentile",
+        "mean",
+        "std",
         "input_range",
-    )  # fmt: skip
+    )
+    names += tuple({name: None for method in METHODS.values() for name in method.settings})
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     return prepare(network, calibration=images, **given)

@@ -115,7 +115,6 @@ def add_convert(command: Command) -> None:
     convert.add_argument(
         "--rounding",
         choices=("nearest", "floor"),
-        default="nearest",
         help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
     )
     convert.add_argument(
@@ -186,6 +185,7 @@ def add_convert(command: Command) -> None:
         help="of the events per dense MAC in the loss: fewer cycles for some accuracy (default: 0; try 10)",
     )
     options.add_quantiser(convert, auto=True)
+    options.add_methods(convert)
     add_signed(convert)
     convert.add_argument(
         "--signed-groups",

@@ -14,6 +14,7 @@ import numpy as np
 from .. import outputs
 from ..hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
+from ..model.convert.methods import METHODS, Setting
 from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
@@ -264,22 +265,47 @@ def add_quantiser(parser: argparse.ArgumentParser, *, auto: bool = False) -> Non
         parser.add_argument(
             "--budget",
             type=number(1, 255),
-            default=8,
             metavar="G",
             help="of --groups auto: no more events than with G groups in every layer (default: 8)",
         )
     parser.add_argument(
         "--levels",
         type=levels,
-        default="uniform",
+        default=None if auto else "uniform",
         metavar="L",
         help="that a value can have: uniform, 0..G in steps of one (default); short, 16 that are one event each; or a "
         "list such as 1,2,3,4,6,8,12,16",
     )
-    parser.add_argument("--groups", type=groups if auto else number(1, 255), default=8, metavar="G", help=what)
+    kind, usual = (groups, None) if auto else (number(1, 255), 8)  # None: other methods than psg take no groups
+    parser.add_argument("--groups", type=kind, default=usual, metavar="G", help=what)
     parser.add_argument(
         "--weight-bits", type=number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
     )
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """The method, and those settings of its row that have no option yet."""
+    group = parser.add_argument_group("method", "See docs/methods.md; psg takes --groups, --levels and so on.")
+    group.add_argument("--method", choices=tuple(METHODS), default="psg", help="default: psg")
+    for method in METHODS.values():
+        for name, setting in method.settings.items():
+            option = f"--{name.replace('_', '-')}"
+            if option not in parser._option_string_actions:
+                what = f"of {method.name}: {setting.what}"
+                group.add_argument(option, type=own(setting), metavar=name[0].upper(), help=what)
+
+
+def own(setting: Setting) -> Callable[[str], Any]:
+    """An argparse type: a value of a setting; whether it is one that can be, the conversion knows."""
+
+    def parse(text: str) -> Any:
+        try:
+            return text if setting.auto and text == "auto" else setting.kind(text)
+        except ValueError:
+            kind = ("an integer" if setting.kind is int else "a number") + (" or auto" if setting.auto else "")
+            raise argparse.ArgumentTypeError(f"must be {kind}, not {text!r}") from None
+
+    return parse
 
 
 def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> Mapping:

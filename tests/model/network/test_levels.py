@@ -84,7 +84,7 @@ def test_tables_that_cannot_be(known, thresholds, message):
     [
         (1.0, 8, 8, r"^The base of phase coding must lie above 1 and up to 2, not 1\.0\.$"),
         (2.5, 8, 8, r"^The base of phase coding must lie above 1 and up to 2, not 2\.5\.$"),
-        (1.2, 24, 5, r"^24 phases of base 1\.2 have no different levels in 5 bits; use a larger base, fewer phases or"),
+        (1.2, 24, 5, r"^24 phases of base 1\.2 have no different levels in 5 bits; use fewer phases, another base or"),
         (1.2, 32, 16, r"^The number of phases must be at most 31, not 32\.$"),
     ],
 )

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single-spike phase coding (Hwang and Kung) of a trained network: the table of its phases, and the conversion.
+
+| base Q         | phases | levels                                            | field  | events of a value       |
+|----------------|--------|---------------------------------------------------|--------|-------------------------|
+| cube root of 2 | ..15   | 6, 5 and 4 times powers of two, for .794, .63, .5 | 4 bits | one                     |
+| another        | ..15   | nearest to 2**9 Q**-p of those with two events    | 4 bits | one or two              |
+| any            | 16..31 | as above up to 255, else round(2**8 Q**-p)        | 8 bits | of two signed digits    |
+
+With silence, T phases are T + 1 values: 15 phases are what four bits hold. Thresholds lie in the middle between a phase
+and the next, the first one between phase T and the T + 1 that there is not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..frontend.graph import Graph
+from ..network.codes import CHUNK, MULTIPLES, level_terms
+from ..network.levels import MOST_LEVELS, Levels
+from ..network.levels import phase as phase_levels
+
+if TYPE_CHECKING:
+    from .converter import Conversion
+    from .methods import Start
+
+CUBE_ROOT = 2 ** (1 / 3)
+PHASES = 15
+SHORTEST = 2.0  # how many times the last phase's value the first one's must be at least
+THIRDS = (6, 5, 4)  # eighths: what Q**-1, Q**-2, Q**-3 of the cube root are taken for
+FOUR_BITS = (1 << CHUNK) - 1  # phases, beside silence
+BITS = 9  # of levels that have numbers
+STORED_BITS = 8  # of levels that are stored themselves
+FRACTION = 4  # bits behind the point of thresholds
+
+
+def phase(start: Start, *, base: float = CUBE_ROOT, phases: int = PHASES) -> Conversion:
+    """Every ReLU fires by the table of its phases; base: Q; phases: T.
+
+    Each channel is normalised by the clip level with the least squared error under this table rather than by its
+    maximum, which one outlier moves. Sums without a ReLU that the importer keeps stay signed counts. Raises
+    OneSpikeError for a base, phases or a network that cannot be.
+    """
+    table = table_of(base, phases)
+    require_relu(start.graph)
+    return start.build(levels=table)
+
+
+def table_of(base: Any, phases: Any) -> Levels:
+    """The table of T phases of base Q; OneSpikeError where it cannot be."""
+    if isinstance(base, bool) or not isinstance(base, int | float | np.integer | np.floating) or not 1 < base <= 2:
+        raise OneSpikeError(f"The base of phase coding must lie above 1 and up to 2, not {base!r}.")
+    if isinstance(phases, bool) or not isinstance(phases, int | np.integer) or not 2 <= phases < MOST_LEVELS:
+        raise OneSpikeError(
+            f"The phases of phase coding must be a whole number in 2..{MOST_LEVELS - 1}, not {phases!r}."
+        )
+    base, phases = float(base), int(phases)
+    if base ** (phases - 1) < SHORTEST:
+        least = math.ceil(math.log(SHORTEST) / math.log(base)) + 1
+        wider = math.ceil(100 * SHORTEST ** (1 / (phases - 1))) / 100
+        hint = f"give at least {least}, or" if least < MOST_LEVELS else "give"
+        raise OneSpikeError(
+            f"{phases} phases are too few for the base {base:.6g}: the largest value is only "
+            f"{base ** (phases - 1):.2f} times the least; {hint} a base of {wider:.2f} or more."
+        )
+    if math.isclose(base, CUBE_ROOT, rel_tol=1e-6):
+        return _thirds(phases)
+    if phases > FOUR_BITS:
+        return phase_levels(base, phases, STORED_BITS, FRACTION)
+    exact = phase_levels(base, phases, BITS, FRACTION)
+    levels = [_two_events(level) for level in exact.levels]
+    if any(a >= b for a, b in itertools.pairwise(levels)):
+        return phase_levels(base, phases, STORED_BITS, FRACTION)
+    return Levels(tuple(levels), exact.thresholds, FRACTION)
+
+
+def require_relu(graph: Graph) -> None:
+    """OneSpikeError unless some node has a ReLU to code, and none an activation that a single phase cannot say."""
+    open_ = [node for node in graph.nodes if node.fires and not node.exact and node.staircase is None]
+    for node in open_:
+        if node.curve is not None:
+            raise OneSpikeError(
+                f"Layer {node.name!r}: phase coding has one spike for values above 0, so it needs a ReLU where this "
+                f"network has another activation; use method='psg', or train it with ReLU."
+            )
+    if not any(not node.signed for node in open_):
+        raise OneSpikeError(
+            "Phase coding needs a ReLU, and no layer of this network has one whose steps are not given; use "
+            "method='psg'."
+        )
+
+
+def _thirds(phases: int) -> Levels:
+    """The table of the cube root: levels of one event each, thresholds in the middle between them."""
+    worth = [THIRDS[(p - 1) % 3] / 2 ** (3 + (p - 1) // 3) for p in range(phases + 1, 0, -1)]
+    bits = next(n for n in range(32) if all((2**n * value).is_integer() for value in worth[1:]))
+    middles = [(a + b) * 2**bits / 2 for a, b in itertools.pairwise(worth)]
+    fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
+    levels = (0, *(int(2**bits * value) for value in worth[1:]))
+    if phases > FOUR_BITS and levels[-1] >= 2**STORED_BITS:
+        return phase_levels(CUBE_ROOT, phases, STORED_BITS, FRACTION)
+    return Levels(levels, tuple(int(2**fraction * middle) for middle in middles), fraction)
+
+
+def _two_events(level: int) -> int:
+    """The nearest level that has no more than two events with the multiples 1, 3 and 5."""
+    for distance in range(level + 1):
+        for near in (level - distance, level + distance):
+            if level_terms(near, MULTIPLES[-1]) is not None:
+                return near
+    raise AssertionError("0 has no events")
