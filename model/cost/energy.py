@@ -17,6 +17,7 @@ counted but for which Horowitz has no figure. Everything lies on chip, so no DRA
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 
@@ -183,6 +184,49 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     return Energy(images=images, systems=tuple(systems))
 
 
+def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, neurons: int) -> System:
+    """Energy per image of a T-step network, run as `baselines.integrate_and_fire` says; rivals have `estimate`.
+
+    mapping: of binary spikes. batches: of some images each, for every step all tensors' spikes, the image included.
+    state: bits of membranes and stored currents, read and written for an image, in a memory of so many neurons'
+    membranes. The image is stored and the sums on it are made in the first step alone. Updates of membranes are neuron
+    operations, which cost as much as ours: nothing.
+    """
+    works, images = {name: _Work() for name in NAMES}, 0
+    image_code, multiples = mapping.tensors[INPUT].code, mapping.config.multiples
+    net, work = mapping.net, works["onespike"]
+    pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
+    pads["dense"] = np.ones(net.image.shape[0], np.int64)
+    steps = 0
+    for batch in batches:
+        steps, number = len(batch), len(batch[0][INPUT])
+        images += number
+        for step, tensors in enumerate(batch):
+            maps = {name: work_maps(net, name, values, image_code, multiples) for name, values in tensors.items()}
+            for name, kinds in maps.items():
+                kinds["dense"] = np.ones(tensors[name].shape, np.uint8)
+            for layer in mapping.layers:
+                if step and all(source.tensor == INPUT for source in layer.layer.sources):
+                    _fired(mapping, layer, number, works)
+                else:
+                    _layer(mapping, layer, maps, pads, works)
+            for name, tensor in mapping.tensors.items():
+                if not step or name != INPUT:
+                    _stored(mapping, name, number * mapping.config.banks * tensor.height * tensor.width, works)
+    bits = {purpose: value / images for purpose, value in work.bits.items()} | {"state": state}
+    membranes = state * access(neurons * mapping.config.acc_bits) * 1e-6
+    additions = work.additions + work.products
+    return System(
+        name="if",
+        label=f"integrate and fire, T = {steps}",
+        operations=additions / images,
+        fp32_uj=additions / images * FP32_ADD * 1e-6,
+        int8_uj=additions / images * INT8_ADD * 1e-6,
+        bits=bits,
+        memory_uj=_memory(mapping, "onespike", work, bits, images) | {"state": membranes},
+    )
+
+
 def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:
     """Stored bits of one value: spike words are charged whole, with their empty places; rivals pack without loss."""
     layout, (low, top) = mapping.tensors[tensor], mapping.net.ranges[tensor]
@@ -242,7 +286,13 @@ def _layer(
             work.additions += events * useful
             work.products += (found(f"additions_{code}", walked) - events) * useful
             work.shifts += events * useful if image or code == "radix" else 0
-    sums = len(maps[INPUT]["dense"]) * layer.jobs * config.lanes
+    _fired(mapping, layer, len(maps[INPUT]["dense"]), works)
+
+
+def _fired(mapping: Mapping, layer: MappedLayer, images: int, works: Map[str, _Work]) -> None:
+    """Parameters of the layer's neurons, and running values of its pool."""
+    config = mapping.config
+    sums = images * layer.jobs * config.lanes
     for work in works.values():
         work.bits["parameters_read"] += sums * config.channel_bits
         if layer.window != (1, 1):
