@@ -23,6 +23,7 @@ from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
+from .integrated import over_steps
 from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
@@ -38,6 +39,7 @@ class Conversion:
 
     graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
     node [channels]; groups: g of every firing node. method, settings: a row of `METHODS`, and what it was given.
+    timesteps, relative: of a T-step network, see `integrated.over_steps`; 0 steps where there is none.
     """
 
     original: Graph
@@ -49,20 +51,29 @@ class Conversion:
     levels: Mapping[str, Levels] = field(default_factory=dict)
     method: str = "psg"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    timesteps: int = 0
+    relative: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @functools.cached_property
+    def one_step(self) -> SpikeNet:
+        """The integer network of one timestep."""
+        return quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic, self.levels)
 
     @functools.cached_property
     def net(self) -> SpikeNet:
         """The integer network; its facts name the method, where it is not psg."""
-        net = quantise(self.graph, self.image, self.steps, self.groups, self.arithmetic, self.levels)
+        net = self.one_step
+        if self.timesteps:
+            net = over_steps(net, self.graph, self.arithmetic, self.timesteps, self.relative)
         return net if self.method == "psg" else dataclasses.replace(net, meta={"method": self.method, **self.settings})
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user: of the import, and on what the integers do not keep."""
-        known = (*self.graph.notes, *lost(self.original, self.net, self.image, self.steps, self.groups))
+        known = (*self.graph.notes, *lost(self.original, self.one_step, self.image, self.steps, self.groups))
         if all(node.staircase is None for node in self.graph.nodes):
             return known
-        lossy = rounded_layers(self.graph, self.net, self.image, self.steps, self.groups)
+        lossy = rounded_layers(self.graph, self.one_step, self.image, self.steps, self.groups)
         if not lossy:
             return (*known, "All weights are exact.")
         bits = f"{self.arithmetic.weight_bits} bits"

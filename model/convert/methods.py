@@ -19,6 +19,7 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..network.levels import Levels
 from ..network.spec import Image
+from .integrated import asg, integrated
 from .phase import phase
 
 if TYPE_CHECKING:
@@ -117,6 +118,33 @@ METHODS: dict[str, Method] = {
                 "phases": Setting("T, in which a value may spike once (default: 15)"),
             },
             convert=phase,
+        ),
+        Method(
+            name="asg",
+            paper="All-at-once spike generation with value-range encoding (Yan, Zhou, Wong)",
+            code="value-range encoding: n of T spikes, worth n / T of the clip level",
+            neuron="onespike.model.neurons.asg.asg",
+            parameters="clip levels by least squared error; `finetune` is the paper's clamp-and-quantise training",
+            hardware="as psg with g = T, which it equals spike by spike: the average over T steps is the sum of counts",
+            settings={
+                "steps": Setting("T, the most spikes of a value (default: 8)"),
+                "rounding": Setting("nearest (default), or floor as the paper has it", str),
+            },
+            convert=asg,
+        ),
+        Method(
+            name="if",
+            paper="Integrate-and-fire with soft reset: the baseline of OneSpike's Fig. 2 and of Yan, Zhou, Wong",
+            code="rate: n spikes in T steps, worth n / T of the clip level; pixels are the same current in every step",
+            neuron="onespike.model.neurons.integrate.integrate",
+            parameters="weights and clip levels as psg with g groups",
+            hardware="none: the engine keeps no membrane; a reference model of T passes over the network",
+            settings={
+                "steps": Setting("T, passes over the network (default: g)"),
+                "groups": Setting("g, of weights and clip levels (default: T)"),
+                "rounding": Setting("nearest (default): a first membrane of theta / 2; or floor: of 0", str),
+            },
+            convert=integrated,
         ),
     )
 }  # fmt: skip

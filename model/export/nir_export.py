@@ -15,6 +15,7 @@ import nir
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..network.membranes import require_one_step
 from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet
 from ..system.files import write_atomically
 
@@ -35,6 +36,7 @@ def to_nir(net: SpikeNet) -> nir.NIRGraph:
     Raises OneSpikeError for values that are no counts from 0 on, for more than 64 groups and for kernels that NIR's
     square-kernel shape rule cannot hold.
     """
+    require_one_step(net, "Our NIR graph")
     net.require_counts("NIR, whose thresholds give 0 or 1,", "export QONNX")
     writer = _Writer(net)
     for layer in net.layers:

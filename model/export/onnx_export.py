@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import OneSpikeError
 from ..frontend.onnx_import import IMAGE_KEY
+from ..network.membranes import require_one_step
 from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet, signed_bits
 from ..system.files import write_atomically
 
@@ -37,6 +38,7 @@ def to_qonnx(net: SpikeNet, batch: int = 1) -> onnx.ModelProto:
 
     Its metadata hold what the codes mean, x = code * scale + offset. Raises OneSpikeError where float32 is too narrow.
     """
+    require_one_step(net, "A QONNX model")
     if net.accumulator_bits > EXACT_BITS:
         raise OneSpikeError(
             f"The network needs {net.accumulator_bits}-bit accumulators, but the float32 of ONNX runtimes is exact up "

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from ...hw.config import EngineConfig
 from ..errors import OneSpikeError
+from ..network.membranes import require_one_step
 from ..network.spec import SpikeNet
 
 
 def check(net: SpikeNet, config: EngineConfig) -> None:
     """Raises OneSpikeError, by layer, for what no engine of this kind can run, whatever its size."""
+    require_one_step(net, "The engine")
     if config.code != "radix":
         net.require_counts(f"An engine with the {config.code} code", "use the radix code")
     last = net.layers[-1]

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..neurons.psg import psg
 from ..system import parallel
+from .membranes import require_one_step
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def run(
     progress: gets the number of images of every chunk that is done, in order. threads: how many work, by default what
     `parallel.count` says. Raises OneSpikeError for codes that are not the network's, and sums beyond 53 bits.
     """
+    require_one_step(net, "This golden model")
     codes = np.asarray(codes)
     if codes.shape[1:] != net.image.shape or codes.ndim != 4 or not np.issubdtype(codes.dtype, np.integer):
         raise OneSpikeError(

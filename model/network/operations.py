@@ -27,6 +27,7 @@ from ..system import parallel
 from . import codes as coding
 from . import golden
 from .codes import MULTIPLES
+from .membranes import require_one_step
 from .spec import INPUT, Layer, Source, SpikeNet
 from .storage import Storage, hidden
 
@@ -117,6 +118,7 @@ def count(
     image_code: "signed" (digits, the engine's default for pixels of five bits and more), "radix" (plain binary) or
     "twos" (less half the range). multiples: the engine's.
     """
+    require_one_step(net, "Counting events")
     if image_code not in coding.DIGIT_CODES:
         raise OneSpikeError(f"The image code must be 'radix', 'signed' or 'twos', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:

@@ -31,6 +31,7 @@ from .bounds import reach as reach
 from .bounds import signed_bits as signed_bits
 from .image import Image as Image
 from .levels import Levels
+from .membranes import Membranes
 
 MAX_WEIGHT_BITS = 16
 MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
@@ -199,12 +200,14 @@ class SpikeNet:
     """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
 
     meta: free text facts (where the network came from, accuracies); never used in arithmetic.
+    membranes: of a network that runs over T steps (`stepped.py`), as no hardware does; None: one timestep.
     """
 
     image: Image
     layers: tuple[Layer, ...]
     weight_bits: int = 8
     meta: dict[str, Any] = field(default_factory=dict)
+    membranes: Membranes | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -229,6 +232,8 @@ class SpikeNet:
                     raise OneSpikeError(f"Layer {layer.name!r}: weights do not fit in {self.weight_bits} bits.")
             seen.add(layer.name)
         _ = self.shapes  # raises where shapes disagree
+        if self.membranes is not None:
+            self.membranes.check(self)
 
     @functools.cached_property
     def conv_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -364,12 +369,15 @@ class SpikeNet:
 
         With `layers` (every tensor's codes), `trains` (the literal PSG spikes of eq. 11) or `operations` (dense MACs,
         additions and spikes, see operations.py) a `golden.Result` that holds them too. threads: how many work at a time
-        (by default ONESPIKE_THREADS of the environment, or every core); the result is the same for any number.
+        (by default ONESPIKE_THREADS of the environment, or every core); the result is the same for any number. With
+        `membranes`: `stepped.golden_of`.
         """
-        from . import golden
+        from . import golden, stepped
         from .operations import count
 
         codes = self.image.quantise(images)
+        if self.membranes is not None:
+            return stepped.golden_of(self, codes, layers=layers, refused=trains or operations, progress=progress)
         result = golden.run(self, codes, layers=layers, trains=trains, progress=progress)  # type: ignore[call-overload]
         if not operations:
             return result

@@ -16,10 +16,12 @@ from ..errors import OneSpikeError
 from ..system import bounded
 from ..system.files import write_atomically
 from .levels import Levels
+from .membranes import Membranes
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 2
-COUNTS_VERSION = 1  # of networks whose layers all fire counts 0..g: what wrote it reads them, too
+FORMAT_VERSION = 3
+TABLES_VERSION = 2  # of networks without membranes: what wrote it reads them, too
+COUNTS_VERSION = 1  # of those whose layers all fire counts 0..g
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
 
@@ -44,14 +46,20 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     image = dataclasses.asdict(net.image)
     if not net.image.first:
         del image["first"]
-    return {"image": image, "layers": layers, "weight_bits": net.weight_bits}, arrays
+    geometry: dict[str, Any] = {"image": image, "layers": layers, "weight_bits": net.weight_bits}
+    if net.membranes is not None:
+        geometry["steps"] = net.membranes.steps
+        for index, layer in enumerate(net.layers[:-1]):
+            arrays[f"{index}.theta"] = net.membranes.theta[layer.name]
+            arrays[f"{index}.start"] = net.membranes.start[layer.name]
+    return geometry, arrays
 
 
 def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
     counts = not net.image.first and all(layer.levels is None and not layer.low for layer in net.layers)
-    version = COUNTS_VERSION if counts else FORMAT_VERSION
+    version = FORMAT_VERSION if net.membranes is not None else COUNTS_VERSION if counts else TABLES_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     if len(text) > MOST_MANIFEST:
@@ -140,10 +148,18 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
                 levels=levels,
             )
         )
+    membranes = None
+    if "steps" in manifest:
+        theta, start = (
+            {layer.name: archive.array(f"{index}.{name}") for index, layer in enumerate(layers[:-1])}
+            for name in ("theta", "start")
+        )
+        membranes = Membranes(steps=manifest["steps"], theta=theta, start=start)
     image = manifest["image"]
     return SpikeNet(
         image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
         layers=tuple(layers),
         weight_bits=manifest["weight_bits"],
         meta=manifest["meta"],
+        membranes=membranes,
     )

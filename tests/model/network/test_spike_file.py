@@ -112,9 +112,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=3),
+            manifest(version=4),
             "manifest.json",
-            r"has format version 3, newer than the 2 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 4, newer than the 3 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),
