@@ -184,13 +184,13 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     return Energy(images=images, systems=tuple(systems))
 
 
-def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, neurons: int) -> System:
-    """Energy per image of a T-step network, run as `baselines.integrate_and_fire` says; rivals have `estimate`.
+def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, held: int) -> System:
+    """Energy per image of a T-step network, run as `baselines.integrate_and_fire` says; `estimate` has the others.
 
     mapping: of binary spikes. batches: of some images each, for every step all tensors' spikes, the image included.
-    state: bits of membranes and stored currents, read and written for an image, in a memory of so many neurons'
-    membranes. The image is stored and the sums on it are made in the first step alone. Updates of membranes are neuron
-    operations, which cost as much as ours: nothing.
+    state: bits of membranes and stored currents, read and written for an image, in a memory of `held` bits. The image
+    is stored and the sums on it are made in the first step alone. Updates of membranes are neuron operations and cost
+    what ours do, which is nothing.
     """
     works, images = {name: _Work() for name in NAMES}, 0
     image_code, multiples = mapping.tensors[INPUT].code, mapping.config.multiples
@@ -214,7 +214,7 @@ def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]],
                 if not step or name != INPUT:
                     _stored(mapping, name, number * mapping.config.banks * tensor.height * tensor.width, works)
     bits = {purpose: value / images for purpose, value in work.bits.items()} | {"state": state}
-    membranes = state * access(neurons * mapping.config.acc_bits) * 1e-6
+    membranes = state * access(held) * 1e-6
     additions = work.additions + work.products
     return System(
         name="if",
