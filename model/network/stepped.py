@@ -97,7 +97,7 @@ def run(
     Logits are in the SpikeNet's unit, divided by T, if it has no membranes of its own.
     """
     codes = net.image.quantise(codes)
-    plan = _Plan(net)
+    plan = Plan(net)
     starts = range(0, len(codes), CHUNK)
 
     def part(start: int) -> Stepped:
@@ -122,7 +122,7 @@ def run(
     )
 
 
-class _Plan:
+class Plan:
     """What is prepared once: matrices of g W, and float types that hold every current and every membrane exactly."""
 
     def __init__(self, net: SpikeNet) -> None:
@@ -166,7 +166,7 @@ def _holds(largest: int) -> type:
     return np.float32 if largest < 1 << 24 else np.float64
 
 
-def _run(plan: _Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
+def _run(plan: Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
     net = plan.net
     image = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
     fixed = {}
