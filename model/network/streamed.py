@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The streaming form of a phase-coded network: neurons decide before all of their inputs have arrived.
+
+In step t a layer has the inputs of phases 1..t; it tests phase q = t - w and fires for good in the first phase whose
+threshold its sum reaches (`model/neurons/phase.py`). A short wait w makes late and false spikes, w = T none: that is
+the parallel form, which the hardware computes. Pixels are binary numbers and there from the first step; maximum pools
+pass the earliest spike on, sum pools add what has arrived; shortcuts are delayed until their phases are in step; the
+last layer only integrates. A reference model: what it costs accuracy to decide early, counted spike by spike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from ..neurons.phase import SILENT, pipelined, streamed
+from ..system import parallel
+from . import golden
+from .spec import INPUT, Layer, SpikeNet
+
+CHUNK = 8  # images at a time, per thread: the sums of all T steps are held
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streaming:
+    """logits int64 [N, classes]; per firing layer how many neurons spiked late (or never, though they should), falsely
+    (too early, or though they should be silent), and how many there are, over all images: of the phase that the sum of
+    the same inputs, once complete, calls for.
+    """
+
+    phases: int
+    wait: int
+    logits: np.ndarray
+    late: dict[str, int]
+    false: dict[str, int]
+    neurons: dict[str, int]
+
+    def latency(self, images: int = 1) -> int:
+        """Phases until so many images have left a pipeline of all layers: N (T + w) + w (L - 1)."""
+        return pipelined(images, self.phases, self.wait, len(self.neurons) + 1)
+
+
+def phases_of(net: SpikeNet) -> int:
+    """T: the phases of the one table that all firing layers must have; OneSpikeError where they have not."""
+    for layer in net.layers[:-1]:
+        if layer.levels is None or layer.low < 0:
+            raise OneSpikeError(
+                f"The streaming form needs a phase for every value, but layer {layer.name!r} fires counts; convert "
+                f"with method='phase' and signed=False."
+            )
+    found = {len(layer.levels.levels) - 1 for layer in net.layers if layer.levels is not None}
+    if len(found) != 1:
+        raise OneSpikeError(
+            f"The streaming form needs one number of phases in all layers, not {sorted(found) or 'none'}; convert with "
+            f"method='phase'."
+        )
+    return found.pop()
+
+
+def run(net: SpikeNet, images: np.ndarray, wait: int) -> Streaming:
+    """The network on images, as `pixels.py` says, with a wait of 0..T phases in every layer.
+
+    OneSpikeError for a network whose values are no phases, or a wait out of range.
+    """
+    total = phases_of(net)
+    if isinstance(wait, bool) or not isinstance(wait, int | np.integer) or not 0 <= wait <= total:
+        raise OneSpikeError(f"The wait must be a whole number of phases in 0..{total}, not {wait!r}.")
+    codes = net.image.quantise(images)
+    starts = range(0, len(codes), CHUNK)
+    parts = parallel.each(lambda start: _run(net, codes[start : start + CHUNK], total, int(wait)), starts)
+    names = [layer.name for layer in net.layers[:-1]]
+    late, false, neurons = ({name: sum(part[1][name][kind] for part in parts) for name in names} for kind in range(3))
+    logits = np.concatenate([part[0] for part in parts])
+    return Streaming(phases=total, wait=int(wait), logits=logits, late=late, false=false, neurons=neurons)
+
+
+def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.ndarray, dict[str, tuple[int, int, int]]]:
+    """Logits of a chunk, and late spikes, false spikes and neurons of every layer."""
+    image = codes.transpose(0, 2, 3, 1).astype(np.float64)
+    fired: dict[str, np.ndarray] = {}  # levels, before the pool
+    counted: dict[str, tuple[int, int, int]] = {}
+    for layer in net.layers:
+        # Sums are linear: what step t adds is what arrives in it.
+        begun = layer.bias + _sums(layer, {INPUT: image}, net)
+        before = {source.tensor: np.zeros(1) for source in layer.sources}
+        sums = []
+        for step in range(1, total + 1):
+            here = {name: _arrived(net.by_name[name], fired[name], step) for name in before if name != INPUT}
+            begun = begun + _sums(layer, {name: values - before[name] for name, values in here.items()}, net)
+            before = here
+            sums.append(begun)
+        if not layer.fires:
+            return sums[-1].astype(np.int64).transpose(0, 3, 1, 2).reshape(len(codes), -1), counted
+        assert layer.levels is not None
+        arrived = np.floor(np.ldexp(np.array(sums), -layer.shift.astype(np.int32))).astype(np.int64)
+        found = streamed(arrived, layer.levels.thresholds[::-1], wait)
+        worth = np.array([0, *layer.levels.levels[:0:-1]], np.float64)
+        fired[layer.name] = worth[found.phases]
+        counted[layer.name] = int(found.late.sum()), int(found.false.sum()), found.phases.size
+    raise AssertionError("the last layer does not fire")
+
+
+def _arrived(layer: Layer, values: np.ndarray, step: int) -> np.ndarray:
+    """A layer's output, pooled, of which only spikes of phases 1..step have been sent; values: its levels."""
+    assert layer.levels is not None
+    sent = np.where(values >= layer.levels.levels[-step], values, SILENT)
+    return sent if layer.pool is None else golden.pool(sent, layer.pool)
+
+
+def _sums(layer: Layer, tensors: dict[str, np.ndarray], net: SpikeNet) -> np.ndarray | float:
+    """Sums [n, H, W, C] over the sources that `tensors` holds; float64, exact below 2**53."""
+    found: np.ndarray | float = 0.0
+    for source in layer.sources:
+        if source.tensor in tensors:
+            matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
+            pad = np.array(net.image.pad_code, np.float64) if source.tensor == INPUT else None
+            found = found + golden.accumulate(tensors[source.tensor], source, matrix, pad)
+    return found
