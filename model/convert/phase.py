@@ -4,7 +4,7 @@
 | base Q         | phases | levels                                            | field  | events of a value       |
 |----------------|--------|---------------------------------------------------|--------|-------------------------|
 | cube root of 2 | ..15   | 6, 5 and 4 times powers of two, for .794, .63, .5 | 4 bits | one                     |
-| another        | ..15   | nearest to 2**9 Q**-p of those with two events    | 4 bits | one or two              |
+| another        | ..15   | nearest to 2**8 Q**-p of those with two events    | 4 bits | one or two              |
 | any            | 16..31 | as above up to 255, else round(2**8 Q**-p)        | 8 bits | of two signed digits    |
 
 With silence, T phases are T + 1 values: 15 phases are what four bits hold. Thresholds lie in the middle between a phase
@@ -37,8 +37,7 @@ PHASES = 15
 SHORTEST = 2.0  # how many times the last phase's value the first one's must be at least
 THIRDS = (6, 5, 4)  # eighths: what Q**-1, Q**-2, Q**-3 of the cube root are taken for
 FOUR_BITS = (1 << CHUNK) - 1  # phases, beside silence
-BITS = 9  # of levels that have numbers
-STORED_BITS = 8  # of levels that are stored themselves
+BITS = 8  # F, behind the point of levels; with more of them the accumulator would leave weights less
 FRACTION = 4  # bits behind the point of thresholds
 
 
@@ -84,26 +83,21 @@ def table_of(base: Any, phases: Any) -> Levels:
         most = next(number for number in range(phases - 1, 0, -1) if not collide(base, number))
         wide = next((other / 100 for other in range(int(base * 100), 100, -1) if not collide(other / 100, phases)), 0)
         raise OneSpikeError(
-            f"{phases} phases of base {base:.6g} have no different levels in {bits_of(phases)} bits: values of the "
+            f"{phases} phases of base {base:.6g} have no different levels in {BITS} bits: values of the "
             f"last phases collide; give at most {most} phases{f', or a base of at most {wide:.2f}' if wide else ''}."
         )
     if phases > FOUR_BITS:
-        return phase_levels(base, phases, STORED_BITS, FRACTION)
+        return phase_levels(base, phases, BITS, FRACTION)
     exact = phase_levels(base, phases, BITS, FRACTION)
     levels = [_two_events(level) for level in exact.levels]
     if any(a >= b for a, b in itertools.pairwise(levels)):
-        return phase_levels(base, phases, STORED_BITS, FRACTION)
+        return phase_levels(base, phases, BITS, FRACTION)
     return Levels(tuple(levels), exact.thresholds, FRACTION)
-
-
-def bits_of(phases: int) -> int:
-    """F, the bits behind the point of the levels of so many phases."""
-    return BITS if phases <= FOUR_BITS else STORED_BITS
 
 
 def collide(base: float, phases: int) -> bool:
     """Whether two phases would have one integer level, or one that is 0."""
-    levels = phase_values(base, phases, bits_of(phases))
+    levels = phase_values(base, phases, BITS)
     return bool((levels[:-1] <= levels[1:]).any() or levels[-1] < 1)
 
 
@@ -130,8 +124,8 @@ def _thirds(phases: int) -> Levels:
     middles = [(a + b) * 2**bits / 2 for a, b in itertools.pairwise(worth)]
     fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
     levels = (0, *(int(2**bits * value) for value in worth[1:]))
-    if phases > FOUR_BITS and levels[-1] >= 2**STORED_BITS:
-        return phase_levels(CUBE_ROOT, phases, STORED_BITS, FRACTION)
+    if phases > FOUR_BITS and levels[-1] >= 2**BITS:
+        return phase_levels(CUBE_ROOT, phases, BITS, FRACTION)
     return Levels(levels, tuple(int(2**fraction * middle) for middle in middles), fraction)
 
 

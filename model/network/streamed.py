@@ -59,14 +59,19 @@ def phases_of(net: SpikeNet) -> int:
     return found.pop()
 
 
+def check_wait(wait: int, phases: int) -> None:
+    """OneSpikeError for a wait that is not 0..T phases."""
+    if isinstance(wait, bool) or not isinstance(wait, int | np.integer) or not 0 <= wait <= phases:
+        raise OneSpikeError(f"The wait must be a whole number of phases in 0..{phases}, not {wait!r}.")
+
+
 def run(net: SpikeNet, images: np.ndarray, wait: int) -> Streaming:
     """The network on images, as `pixels.py` says, with a wait of 0..T phases in every layer.
 
     OneSpikeError for a network whose values are no phases, or a wait out of range.
     """
     total = phases_of(net)
-    if isinstance(wait, bool) or not isinstance(wait, int | np.integer) or not 0 <= wait <= total:
-        raise OneSpikeError(f"The wait must be a whole number of phases in 0..{total}, not {wait!r}.")
+    check_wait(wait, total)
     codes = net.image.quantise(images)
     starts = range(0, len(codes), CHUNK)
     parts = parallel.each(lambda start: _run(net, codes[start : start + CHUNK], total, int(wait)), starts)
