@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..neurons.phase import SILENT, pipelined, streamed
+from ..neurons.phase import pipelined, streamed
 from ..system import parallel
 from . import golden
 from .spec import INPUT, Layer, SpikeNet
 
-CHUNK = 8  # images at a time, per thread: the sums of all T steps are held
+CHUNK = 2  # images at a time, per thread: the sums of all T steps are held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,43 +83,58 @@ def run(net: SpikeNet, images: np.ndarray, wait: int) -> Streaming:
 
 def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.ndarray, dict[str, tuple[int, int, int]]]:
     """Logits of a chunk, and late spikes, false spikes and neurons of every layer."""
-    image = codes.transpose(0, 2, 3, 1).astype(np.float64)
-    fired: dict[str, np.ndarray] = {}  # levels, before the pool
+    real = np.float32 if net.accumulator_bits <= 24 else np.float64  # exact, see golden.py
+    image = codes.transpose(0, 2, 3, 1).astype(real)
+    arrivals: dict[str, np.ndarray] = {}  # [T * n, H, W, C]: what arrives in each step
     counted: dict[str, tuple[int, int, int]] = {}
+    last = {source.tensor: layer.name for layer in net.layers for source in layer.sources}
     for layer in net.layers:
-        # Sums are linear: what step t adds is what arrives in it.
-        begun = layer.bias + _sums(layer, {INPUT: image}, net)
-        before = {source.tensor: np.zeros(1) for source in layer.sources}
-        sums = []
-        for step in range(1, total + 1):
-            here = {name: _arrived(net.by_name[name], fired[name], step) for name in before if name != INPUT}
-            begun = begun + _sums(layer, {name: values - before[name] for name, values in here.items()}, net)
-            before = here
-            sums.append(begun)
+        # Sums are linear: they grow by what arrives.
+        still = layer.bias.astype(real) + _sums(layer, {INPUT: image}, net)
+        growing = _sums(layer, arrivals, net)
+        if np.ndim(growing):
+            grown = np.cumsum(np.reshape(growing, (total, len(codes), *np.shape(growing)[1:])), 0, dtype=real) + still
+        else:
+            grown = np.repeat(still[None], total, 0)
         if not layer.fires:
-            return sums[-1].astype(np.int64).transpose(0, 3, 1, 2).reshape(len(codes), -1), counted
+            return grown[-1].astype(np.int64).transpose(0, 3, 1, 2).reshape(len(codes), -1), counted
         assert layer.levels is not None
-        arrived = np.floor(np.ldexp(np.array(sums), -layer.shift.astype(np.int32))).astype(np.int64)
+        arrived = np.floor(np.ldexp(grown, -layer.shift.astype(np.int32))).astype(np.int32)
         found = streamed(arrived, layer.levels.thresholds[::-1], wait)
-        worth = np.array([0, *layer.levels.levels[:0:-1]], np.float64)
-        fired[layer.name] = worth[found.phases]
+        arrivals[layer.name] = _arrivals(layer, found.phases, total, real)
+        for name in [name for name in arrivals if last.get(name) == layer.name]:
+            del arrivals[name]
         counted[layer.name] = int(found.late.sum()), int(found.false.sum()), found.phases.size
     raise AssertionError("the last layer does not fire")
 
 
-def _arrived(layer: Layer, values: np.ndarray, step: int) -> np.ndarray:
-    """A layer's output, pooled, of which only spikes of phases 1..step have been sent; values: its levels."""
+def _arrivals(layer: Layer, phases: np.ndarray, total: int, real: type) -> np.ndarray:
+    """What readers get in each step [T * n, H, W, C], pooled, of neurons that fire in `phases` [n, H', W', C].
+
+    A maximum pool passes on what its maximum grows by: the earliest spike, which is the largest.
+    """
     assert layer.levels is not None
-    sent = np.where(values >= layer.levels.levels[-step], values, SILENT)
-    return sent if layer.pool is None else golden.pool(sent, layer.pool)
+    steps = np.zeros((total, *phases.shape), real)
+    for step, level in enumerate(layer.levels.levels[:0:-1]):
+        steps[step][phases == step + 1] = level
+    if layer.pool is None:
+        return steps.reshape(-1, *phases.shape[1:])
+    if layer.pool.kind == "max":
+        steps = np.maximum.accumulate(steps)
+    pooled = golden.pool(steps.reshape(-1, *phases.shape[1:]), layer.pool)
+    if layer.pool.kind == "max":
+        pooled = pooled.reshape(total, len(phases), *pooled.shape[1:])
+        pooled = np.diff(pooled, axis=0, prepend=0).reshape(-1, *pooled.shape[2:])
+    return pooled
 
 
 def _sums(layer: Layer, tensors: dict[str, np.ndarray], net: SpikeNet) -> np.ndarray | float:
-    """Sums [n, H, W, C] over the sources that `tensors` holds; float64, exact below 2**53."""
+    """Sums [n, H, W, C] over the sources that `tensors` holds, in their float type."""
     found: np.ndarray | float = 0.0
     for source in layer.sources:
         if source.tensor in tensors:
+            values = tensors[source.tensor]
             matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
-            pad = np.array(net.image.pad_code, np.float64) if source.tensor == INPUT else None
-            found = found + golden.accumulate(tensors[source.tensor], source, matrix, pad)
+            pad = np.array(net.image.pad_code, values.dtype) if source.tensor == INPUT else None
+            found = found + golden.accumulate(values, source, matrix.astype(values.dtype), pad)
     return found
