@@ -16,6 +16,7 @@ from ..model.frontend.graph import activate
 from ..model.network.judge import judge
 from ..model.network.spec import SpikeNet
 from ..progress import Progress
+from . import waits
 from .labelled import load_data
 
 LAYER_IMAGES = 1000  # that `eval` follows through every layer
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         "accuracy": {"golden": right, "images": len(data)},
         "images_per_second": len(data) / seconds,
     }
+    if args.waits:
+        with progress.stage("waits", f"Streaming form on {len(data)} images, {len(args.waits)} waits"):
+            result["streaming"] = waits.measure(net, data, args.waits)
     part = data[:LAYER_IMAGES]
     with progress.stage("layers", f"Every layer on {len(part)} images"):
         occupied = occupancy(net, net.image.quantise(part.images))
@@ -66,4 +70,6 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     ]
     tables.facts(console, f"Golden model of {args.net}", rows)
     console.print(tables.layers(result["layers"]))
+    if args.waits:
+        console.print(waits.table(result["streaming"]))
     return result
