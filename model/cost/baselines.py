@@ -81,18 +81,19 @@ class IntegrateAndFire:
     state_bits: int
 
 
-def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> IntegrateAndFire:
+def integrate_and_fire(
+    net: SpikeNet, config: EngineConfig, codes: np.ndarray, step: tuple[Mapping, golden.Result] | None = None
+) -> IntegrateAndFire:
     """The T-step network on the engine, step after step, generously.
 
     Each step is a network of binary spikes whose cycles the exact model gives. Membranes lie in a block RAM with a
     read and a write port, F in a row: the drain gives F sums a cycle, so each membrane is read, updated and written
     back on their way to the fire units, and costs traffic but no cycle. A layer on the image has the same current in
     every step: its sums are made once and kept, and later steps only update its membranes, F a cycle, which nothing
-    hides. The first step reads no membrane and the last writes none. A membrane has the accumulator's bits, as the sums
-    of g steps lie within its proven range, and more for more steps.
+    hides. The first step reads no membrane and the last writes none. step: what `one_step` gives, where it is known.
     """
     steps = stepped.steps_of(net)
-    mapping, result = one_step(net, config, codes)
+    mapping, result = step or one_step(net, config, codes)
     cycles = np.array([[layer.cycles for layer in image] for image in predict_all(mapping, result)])
     cycles = cycles.reshape(steps, len(codes), -1)
     update = 0
@@ -103,15 +104,20 @@ def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -
     sizes = {layer.name: math.prod(net.conv_shapes[layer.name]) for layer in net.layers}
     kept = sum(sizes[layer.name] for layer in net.layers if stepped.constant(layer))
     accesses = 2 * (steps - 1) * sum(sizes.values()) + steps * kept
-    least = min((layer.groups for layer in net.layers[:-1]), default=steps)
-    further = max(0, math.ceil(math.log2(steps / least)))  # bits of membranes of more steps than g
     return IntegrateAndFire(
         steps=steps,
         cycles=float(cycles.sum()) / len(codes),
         update_cycles=float(update),
         neurons=sum(sizes.values()),
-        state_bits=accesses * (net.accumulator_bits + further),
+        state_bits=accesses * membrane_bits(net),
     )
+
+
+def membrane_bits(net: SpikeNet) -> int:
+    """Those of an accumulator, as the sums of g steps lie within its proven range, and more for more steps."""
+    steps = stepped.steps_of(net)
+    least = min((layer.groups for layer in net.layers[:-1]), default=steps)
+    return net.accumulator_bits + max(0, math.ceil(math.log2(steps / least)))
 
 
 def one_step(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> tuple[Mapping, golden.Result]:

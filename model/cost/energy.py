@@ -184,8 +184,10 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     return Energy(images=images, systems=tuple(systems))
 
 
-def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, held: int) -> System:
-    """Energy per image of a T-step network, run as `baselines.integrate_and_fire` says; `estimate` has the others.
+def stepped(
+    mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, held: int
+) -> tuple[System, float]:
+    """Energy and events per image of a T-step network as `baselines.integrate_and_fire` runs it, see `estimate`.
 
     mapping: of binary spikes. batches: of some images each, for every step all tensors' spikes, the image included.
     state: bits of membranes and stored currents, read and written for an image, in a memory of `held` bits. The image
@@ -216,7 +218,7 @@ def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]],
     bits = {purpose: value / images for purpose, value in work.bits.items()} | {"state": state}
     membranes = state * access(held) * 1e-6
     additions = work.additions + work.products
-    return System(
+    system = System(
         name="if",
         label=f"integrate and fire, T = {steps}",
         operations=additions / images,
@@ -225,6 +227,7 @@ def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]],
         bits=bits,
         memory_uj=_memory(mapping, "onespike", work, bits, images) | {"state": membranes},
     )
+    return system, work.additions / images
 
 
 def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:
