@@ -68,10 +68,10 @@ def moved(result: Map[str, Any]) -> Table:
     table = tables.titled(
         "Moved and spent per image",
         "method, neurons, weights, activations, state, all, uJ, with memory, quantised, uJ, skipping",
-        f"Neurons: thresholds evaluated, in thousands. Weights to all: kbit read and written; state: membranes and kept "
-        f"currents; all: parameters and pools, too. uJ: {named['operations']}. With memory: {named['memory']}. Quantised: "
-        f"bits of the activations of the quantised network that is worth the same, and its uJ with memory; skipping: "
-        f"with zeros skipped. The dense INT8 network: {_dense(result)} uJ with memory.",
+        f"Neurons: thresholds evaluated, in thousands. Weights to all: kbit read and written; state: membranes and "
+        f"kept currents; all: parameters and pools, too. uJ: {named['operations']}. With memory: {named['memory']}. "
+        f"Quantised: bits of the activations of the quantised network that is worth the same, and its uJ with "
+        f"memory; skipping: with zeros skipped. The dense INT8 network: {_dense(result)} uJ with memory.",
     )
     for row in result["methods"]:
         if row["refused"]:
@@ -127,7 +127,8 @@ def draw(result: Map[str, Any], axes: Any) -> None:
         places = [(row["cycles"] or row["rival_cycles"], 100 * row["accuracy"]) for row in own]
         color = COLORS.get(name, "0.3")
         face, beside = (color, "") if own[0]["cycles"] else ("none", " (a rival's cycles)")
-        axes.scatter(*zip(*places, strict=True), s=36, marker=MARKS.get(name, "o"), edgecolors=color, facecolors=face,
+        shape, size = MARKS.get(name, ("o", 40))
+        axes.scatter(*zip(*places, strict=True), s=size, marker=shape, edgecolors=color, facecolors=face,
                      linewidths=1.4, zorder=3, label=name + beside)  # fmt: skip
     axes.axhline(100 * result["float"], ls="--", lw=0.8, c="0.5")
     axes.annotate("float network", (0.995, 100 * result["float"]), xycoords=("axes fraction", "data"), fontsize=8,
@@ -143,9 +144,10 @@ def draw(result: Map[str, Any], axes: Any) -> None:
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
 
 
-# Of Okabe and Ito: told apart by colour-blind people, too; and every method has a mark of its own.
-COLORS = {"psg": "#0072B2", "phase": "#D55E00", "asg": "#009E73", "if": "#CC79A7", "ctt": "#7A5195"}
-MARKS = {"psg": "o", "phase": "s", "asg": "D", "if": "^", "ctt": "v"}
+# Of Okabe and Ito: told apart by colour-blind people, too; and every method has a mark of its own, with its area. That
+# of ASG, which equals PSG, is seen inside the other.
+COLORS = {"psg": "#0072B2", "phase": "#D55E00", "asg": "#F0E442", "if": "#CC79A7", "ctt": "#7A5195"}
+MARKS = {"psg": ("o", 60), "phase": ("s", 40), "asg": ("D", 12), "if": ("^", 40), "ctt": ("v", 40)}
 SIDES = ((7, 0, "left"), (-7, 0, "right"), (0, 9, "center"), (0, -9, "center"), (7, 9, "left"), (7, -9, "left"),
          (-7, 9, "right"), (-7, -9, "right"), (12, 18, "left"), (12, -18, "left"), (-12, 18, "right"),
          (-12, -18, "right"), (12, 28, "left"), (12, -28, "left"), (-12, 28, "right"), (-12, -28, "right"))  # fmt: skip
@@ -170,7 +172,7 @@ def label(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
     for place, names in together.items():
         for right, up, side in SIDES:
             note = axes.annotate(", ".join(names), place, xytext=(right, up), textcoords="offset points", fontsize=8,
-                                 ha=side, va="center")  # fmt: skip
+                                 ha=side, va="center", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
             found = note.get_window_extent(figure.canvas.get_renderer())
             box = (found.x0, found.y0, found.x1, found.y1)
             inside = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
