@@ -20,6 +20,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike train --data digits -o model.pt2            train the example network
   onespike convert model.pt2 --calibration digits -o digits.spike
   onespike eval digits.spike --data digits             accuracy of the integer network
+  onespike steps model.pt2 --data digits               one timestep against integrate-and-fire over T
   onespike report digits.spike --data digits --images 16
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
