@@ -20,7 +20,7 @@ PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = dict.fromkeys(("train", "convert", "export"), "the network")
-FILES |= dict.fromkeys(("explore", "bases", "compare"), "the plot")
+FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot")
 MANIFEST = "manifest.json"
 # Command -> a file that it writes into its folder, where --json would be in its way.
 OWN = {"verilog": MANIFEST, "demo": "digits.spike"}

@@ -6,9 +6,9 @@ moves until its neurons spike as often as those of the ASG network, which is the
 
     theta += -rate * (mean ASG spikes - mean IF spikes) * Tc        means per step; Tc: the threshold before training
 
-A channel that spikes too rarely gets a lower threshold. What a spike is worth to its readers stays as it was. Counted is
-what the next layer reads: behind a max pool, the windows in which any neuron spikes. Of all thresholds on the way each
-channel keeps the one with the nearest mean.
+A channel that spikes too rarely gets a lower threshold. What a spike is worth to its readers stays as it was. Counted
+is what the next layer reads: behind a max pool, the windows in which any neuron spikes. Of all thresholds on the way
+each channel keeps the one with the nearest mean.
 """
 
 from __future__ import annotations
@@ -42,16 +42,20 @@ def ctt(
     steps: int | None = None,
     groups: int | None = None,
     rounding: str = "nearest",
-    rate: float = 2.0,
+    membrane: str = "zero",
+    threshold_rate: float = 2.0,
 ) -> Conversion:
-    """`integrated`, with thresholds trained on the calibration images; rate: of learning."""
+    """`integrated`, with thresholds trained on the calibration images, at this rate."""
+    rate = threshold_rate
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 100:
-        raise OneSpikeError(f"rate, of learning thresholds, must lie above 0 and up to 100, not {rate!r}.")
+        raise OneSpikeError(f"threshold_rate must lie above 0 and up to 100, not {rate!r}.")
     if start.images is None:
         raise OneSpikeError("CTT trains thresholds on images; give calibration images, or use method='if'.")
-    conversion = integrated(start, steps=steps, groups=groups, rounding=rounding)
+    conversion = integrated(start, steps=steps, groups=groups, rounding=rounding, membrane=membrane)
+    assert conversion.time is not None
     chosen = start.images[:: -(-len(start.images) // IMAGES)]
-    return dataclasses.replace(conversion, relative=train(conversion, chosen, rate))
+    trained = dataclasses.replace(conversion.time, relative=train(conversion, chosen, rate))
+    return dataclasses.replace(conversion, time=trained)
 
 
 @parallel.one_blas_thread()

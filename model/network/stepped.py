@@ -6,10 +6,10 @@ value that the one-timestep network knows, so that the mean of T steps spans the
 
     I = sum over sources of g_source W s' + sum of W * pixel + bias         fires, and is reset by, theta = g << shift
 
-The image is not made of spikes: every step sees the pixels themselves. `Membranes` has T, and thetas and first membranes
-that are not these, such as theta / 2, which rounds to nearest. A network without them runs as many steps as it has
-groups, from U = 0: with constant currents the T spikes of a neuron are then those of parallel spike generation, and
-their number is the count. Behind the first layer currents are not constant, spikes come early or late, and counts
+The image is not made of spikes: every step sees the pixels themselves. `Membranes` has T, and thetas and first
+membranes that are not these, such as theta / 2, which rounds to nearest. A network without them runs as many steps as
+it has groups, from U = 0: with constant currents the T spikes of a neuron are then those of parallel spike generation,
+and their number is the count. Behind the first layer currents are not constant, spikes come early or late, and counts
 differ: that is what the T-step network loses. Every step runs all layers; pools act on the spikes of one step; the last
 layer only integrates, and its logits are the sums of all steps, T times those of one timestep.
 """

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..model.convert.methods import METHODS
 from . import options
 from .options import Command, add_net
 
@@ -92,6 +91,9 @@ def add_convert(command: Command) -> None:
         "--rounding",
         choices=("nearest", "floor"),
         help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
+    )
+    convert.add_argument(
+        "--input-bits", type=options.number(1, 8), default=8, metavar="N", help="of a pixel (default: 8)"
     )
     tune = convert.add_argument_group("fine-tuning")
     tune.add_argument(
@@ -258,59 +260,39 @@ def add_clip(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compare(command: Command) -> None:
-    compare = command(
-        "compare",
-        "put one trained network under every method: accuracy, spikes, events, cycles, bits moved and energy",
-        "All that have hardware run on one engine. Methods are converted without training; docs/methods.md explains "
-        "them.",
+def add_steps(command: Command) -> None:
+    steps = command(
+        "steps",
+        "compare parallel spike generation with integrate-and-fire over T, on the same weights",
+        "For every T the network is converted for g = T; integrate-and-fire runs T steps, a reference model in "
+        "software, some milliseconds a step and image.",
     )
-    compare.add_argument("model", type=Path, metavar="NETWORK", help="a .pt2, .onnx or .npz: see convert")
-    options.add_data(compare, 0, "images to classify", default="the first 1000")
-    add_source(compare)
-    add_clip(compare)
-    add_signed(compare)
-    methods = compare.add_argument_group("methods")
-    methods.add_argument(
-        "--methods",
-        type=options.several(options.one_of(METHODS)),
-        metavar="NAME,NAME,..",
-        help=f"of {', '.join(METHODS)} (default: all)",
-    )
-    methods.add_argument(
-        "--groups",
+    steps.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    steps.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    steps.add_argument(
+        "--steps",
         type=options.several(options.number(1, 255)),
-        default=(8, 15, 31),
-        metavar="G,G,..",
-        help="of psg; T-step networks have as many steps as the first one, and four times as many (default: 8,15,31)",
-    )
-    methods.add_argument(
-        "--phases",
-        type=options.several(options.number(2, 31)),
-        default=(15, 16),
+        default=(1, 2, 4, 8, 16, 32, 64),
         metavar="T,T,..",
-        help="of phase coding (default: 15,16)",
+        help="default: 1,2,4,8,16,32,64",
     )
-    methods.add_argument(
-        "--base", type=options.own(METHODS["phase"].settings["base"]), metavar="Q", help="of phase coding: see convert"
+    options.add_data(steps, 500, "images to classify")
+    steps.add_argument(
+        "--calibration", metavar="DATA", help="images that set the clip levels (default: those of --data)"
     )
-    methods.add_argument(
+    steps.add_argument(
+        "--calibration-images", type=options.number(1, 10**6), default=1000, metavar="N", help="default: 1000"
+    )
+    steps.add_argument(
         "--weight-bits", type=options.number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
     )
-    engine = compare.add_argument_group("engine")
-    engine.add_argument("--banks", type=options.power_of_two, default=4, metavar="B", help="pipelines (default: 4)")
-    engine.add_argument(
-        "--lanes", type=options.number(1, 256), default=16, metavar="L", help="channels of an event (default: 16)"
-    )
-    engine.add_argument(
-        "--cycle-images",
-        type=options.number(1, 32),
-        default=2,
-        metavar="N",
-        help="images that cycles are the mean of (default: 2)",
-    )
-    compare.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot accuracy over cycles (matplotlib)")
-    options.add_common(compare)
+    steps.add_argument("--mean", type=float, nargs="+", metavar="X", help="as of `onespike convert`")
+    steps.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
+    steps.add_argument("--input-range", type=float, nargs=2, default=(0.0, 1.0), metavar=("BLACK", "WHITE"),
+                       help="as of `onespike convert`")  # fmt: skip
+    steps.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot accuracy over T (matplotlib)")
+    options.add_common(steps)
+    steps.set_defaults(signed="never")
 
 
 def add_shapes(command: Command) -> None:
@@ -344,4 +326,4 @@ def add_shapes(command: Command) -> None:
     options.add_common(shapes)
 
 
-COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_compare, add_shapes, add_bases)
+COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases)

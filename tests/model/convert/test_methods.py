@@ -61,7 +61,7 @@ def test_phase_is_the_table_of_its_phases():
     ("settings", "sentence"),
     [
         ({"method": "phase", "groups": 8},
-         r"^groups is a setting of method psg, not of phase; leave it out, or give method='psg'\.$"),
+         r"^groups is a setting of method psg, if and ctt, not of phase; leave it out, or give method='psg'\.$"),
         ({"phases": 8}, r"^phases is a setting of method phase, not of psg; leave it out, or give method='phase'\.$"),
         ({"method": "phases"}, r"^method must be one of psg, phase.*, not 'phases'\.$"),
         ({"method": None}, r"^method must be one of .*, not None\.$"),
