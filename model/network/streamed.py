@@ -90,7 +90,7 @@ def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.nd
     last = {source.tensor: layer.name for layer in net.layers for source in layer.sources}
     for layer in net.layers:
         # Sums are linear: they grow by what arrives.
-        still = layer.bias.astype(real) + _sums(layer, {INPUT: image}, net)
+        still = layer.bias.astype(real) + np.asarray(_sums(layer, {INPUT: image}, net), real)
         growing = _sums(layer, arrivals, net)
         if np.ndim(growing):
             grown = np.cumsum(np.reshape(growing, (total, len(codes), *np.shape(growing)[1:])), 0, dtype=real) + still
