@@ -99,7 +99,8 @@ def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.nd
         if not layer.fires:
             return grown[-1].astype(np.int64).transpose(0, 3, 1, 2).reshape(len(codes), -1), counted
         assert layer.levels is not None
-        arrived = np.floor(np.ldexp(grown, -layer.shift.astype(np.int32))).astype(np.int32)
+        whole = np.int32 if real is np.float32 else np.int64
+        arrived = np.floor(np.ldexp(grown, -layer.shift.astype(np.int32))).astype(whole)
         found = streamed(arrived, layer.levels.thresholds[::-1], wait)
         arrivals[layer.name] = _arrivals(layer, found.phases, total, real)
         for name in [name for name in arrivals if last.get(name) == layer.name]:
