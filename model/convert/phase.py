@@ -121,6 +121,8 @@ def _thirds(phases: int) -> Levels:
     """The table of the cube root: levels of one event each, thresholds in the middle between them."""
     worth = [THIRDS[(p - 1) % 3] / 2 ** (3 + (p - 1) // 3) for p in range(phases + 1, 0, -1)]
     bits = next(n for n in range(32) if all((2**n * value).is_integer() for value in worth[1:]))
+    if phases > FOUR_BITS and worth[-1] * 2 ** (bits + 1) < 2**BITS:
+        bits += 1  # of eight bits, multiples of 16 are one event: the larger levels, which are the frequent ones
     middles = [(a + b) * 2**bits / 2 for a, b in itertools.pairwise(worth)]
     fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
     levels = (0, *(int(2**bits * value) for value in worth[1:]))

@@ -90,7 +90,7 @@ def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.nd
     last = {source.tensor: layer.name for layer in net.layers for source in layer.sources}
     for layer in net.layers:
         # Sums are linear: they grow by what arrives.
-        still = layer.bias.astype(real) + _sums(layer, {INPUT: image}, net)
+        still = layer.bias.astype(real) + np.asarray(_sums(layer, {INPUT: image}, net), real)
         growing = _sums(layer, arrivals, net)
         if np.ndim(growing):
             grown = np.cumsum(np.reshape(growing, (total, len(codes), *np.shape(growing)[1:])), 0, dtype=real) + still
@@ -99,7 +99,8 @@ def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.nd
         if not layer.fires:
             return grown[-1].astype(np.int64).transpose(0, 3, 1, 2).reshape(len(codes), -1), counted
         assert layer.levels is not None
-        arrived = np.floor(np.ldexp(grown, -layer.shift.astype(np.int32))).astype(np.int32)
+        whole = np.int32 if real is np.float32 else np.int64
+        arrived = np.floor(np.ldexp(grown, -layer.shift.astype(np.int32))).astype(whole)
         found = streamed(arrived, layer.levels.thresholds[::-1], wait)
         arrivals[layer.name] = _arrivals(layer, found.phases, total, real)
         for name in [name for name in arrivals if last.get(name) == layer.name]:

@@ -24,6 +24,7 @@ LAYER_IMAGES = 1000  # that `eval` follows through every layer
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
+    waits.check(net, args.waits)
     data = load_data(args, net)
     graph = None
     if args.model is not None:
@@ -72,4 +73,5 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     console.print(tables.layers(result["layers"]))
     if args.waits:
         console.print(waits.table(result["streaming"]))
+        console.print(waits.energy(result["streaming"]))
     return result

@@ -22,7 +22,7 @@ from onespike.model.neurons.phase import round_code
 GRAPH, IMAGES = float_graph()
 
 
-@pytest.mark.parametrize(("phases", "least"), [(15, 4), (16, 3), (12, 4), (7, 3), (4, 3)])
+@pytest.mark.parametrize(("phases", "least"), [(15, 4), (16, 6), (12, 4), (7, 3), (4, 3)])
 def test_the_cube_root_has_levels_of_one_event(phases, least):
     table = table_of(CUBE_ROOT, phases)
     assert len(table.levels) == phases + 1 and table.levels[1] == least
