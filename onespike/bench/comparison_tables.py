@@ -69,7 +69,7 @@ def moved(result: Map[str, Any]) -> Table:
         "Moved and spent per image",
         "method, neurons, weights, activations, state, all, uJ, with memory, quantised, uJ, skipping",
         f"Neurons: thresholds evaluated, in thousands. Weights to all: kbit read and written; state: membranes and "
-        f"kept currents; all: parameters and pools, too. uJ: {named['operations']}. With memory: {named['memory']}. "
+        f"kept currents; all: parameters and pools, too. uJ: {named['operations']}, and {named['memory']}. "
         f"Quantised: bits of the activations of the quantised network that is worth the same, and its uJ with "
         f"memory; skipping: with zeros skipped. The dense INT8 network: {_dense(result)} uJ with memory.",
     )
@@ -115,7 +115,7 @@ def sentences(result: Map[str, Any]) -> list[str]:
         if not row["refused"] and row["without_hardware"]:
             without.setdefault(row["without_hardware"], []).append(row["label"])
     for why, labels in without.items():
-        found.append(f"{', '.join(labels)}: no cycles of our own, {why.removeprefix('none: ')}.")
+        found.append(f"{', '.join(labels)}: no cycles of our own, {why.removeprefix('none').lstrip(':, ')}.")
     return found
 
 
