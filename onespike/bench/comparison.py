@@ -28,7 +28,7 @@ from ..model.mapping.mapping import Mapping as Mapped
 from ..model.network import golden, stepped
 from ..model.network.operations import count, dense_macs
 from ..model.network.spec import INPUT, Image, SpikeNet
-from .spikes import count_spikes
+from .fired import count_fired
 
 BATCH = 4  # images whose spikes of all steps are held at a time
 MOVED = {
@@ -74,9 +74,7 @@ def start_of(graph: Graph, image: Image, images: np.ndarray | None, settings: Ma
     """What all entries start from; a conversion that several want is made once. settings: of `prepare`, for all."""
     known: dict[str, Conversion] = {}
 
-    def build(
-        *, groups: Groups = 8, levels: Any = "uniform", budget: int = 8, rounding: str = "nearest"
-    ) -> Conversion:
+    def build(*, groups: Groups = 8, levels: Any = "uniform", budget: int = 8, rounding: str = "nearest") -> Conversion:
         own: dict[str, Any] = {"groups": groups, "levels": levels, "budget": budget, "rounding": rounding}
         if repr(own) not in known:
             made = prepare(graph, calibration=images, **own, **settings)
@@ -210,7 +208,7 @@ def measure(
             row["without_hardware"] = METHODS[entry.method].hardware
         if net.hash not in measured:
             with stage(f"{entry.label}: accuracy, spikes, operations, cycles and energy"):
-                spikes = count_spikes(net, codes)
+                spikes = count_fired(net, codes)
                 figures = {"accuracy": right(net), **vars(spikes), "spikes_per_neuron": spikes.per_neuron}
                 if net.membranes is None:
                     figures |= on_hardware(mappings[net.hash], codes, cycled)

@@ -31,10 +31,11 @@ def costs(result: Map[str, Any]) -> Table:
         f"One trained network, {len(result['methods'])} methods: {engine['banks']} banks x {engine['lanes']} lanes",
         "method, what is counted, right, spikes, events per MAC, additions, cycles, of dense",
         f"Right: of {tables.big(images['judged'])} images; the float network {_percent(result['float'])}. Spikes: per "
-        f"neuron; a count is as many, a short level or a phase is one. Events: a multiple of one weight into one "
-        f"channel; of 3 or 5 it is two additions ({tables.big(images['counted'])} images). Cycles: of the one engine "
-        f"that holds every network that has hardware ({images['cycles']} images); in brackets, of a rival that runs "
-        f"the T steps one after the other on such an engine with a memory for membranes. Of dense: {macs(dense)}.",
+        f"neuron, before a pool; a count is as many, a short level or a phase is one. Events: a multiple of one weight "
+        f"into one channel; of 3 or 5 it is two additions ({tables.big(images['counted'])} images). Cycles: of the one "
+        f"engine that holds every network that has hardware ({images['cycles']} images); in brackets, of a rival that "
+        f"runs the T steps one after the other on such an engine with a memory for membranes. Of dense: "
+        f"{macs(dense)}.",
     )
     table.columns[1].justify = "left"
     for row in result["methods"]:
@@ -101,7 +102,14 @@ def _percent(value: float) -> str:
 
 def sentences(result: Map[str, Any]) -> list[str]:
     """What the tables do not say: who is equal, who has no hardware, who was refused."""
-    rows, found = result["methods"], []
+    rows, engine, found = result["methods"], result["engine"], []
+    have = f"{engine['tables']} tables of {engine['table_codes']} levels" if engine["tables"] else "no tables"
+    signs = "values with a sign" if engine["signed_codes"] else "no values with a sign"
+    found.append(
+        f"The engine: {engine['banks']} banks x {engine['lanes']} lanes, {engine['acc_bits']}-bit accumulators, {have}, "
+        f"{signs}; each bank has {tables.big(engine['spike_depth'])} spike words and "
+        f"{tables.big(engine['weight_depth'])} weight rows."
+    )
     first: dict[str, str] = {}
     for row in rows:
         if row["refused"]:

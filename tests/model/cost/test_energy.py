@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from onespike.hw.config import EngineConfig
-from onespike.model.cost.energy import MEMORY_TABLE, OPERATIONS_TABLE, access, add, estimate, multiply
+from onespike.model.cost.energy import MEMORY_TABLE, OPERATIONS_TABLE, access, add, estimate, multiply, stepped
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.operations import count
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
@@ -108,3 +108,19 @@ def test_unary_engine_is_charged_for_unary_spikes():
     assert found["onespike"].label == "OneSpike, unary"
     assert found["onespike"].operations == found["unary"].operations == 9
     assert found["onespike"].bits["weights_read"] == found["unary"].bits["weights_read"]
+
+
+def test_t_steps_by_hand():
+    """Three steps, with a spike in the last two: the sum on the pixel is made once, that on the spike in each."""
+    net = small_net(groups=1)
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1)))
+    config, image = mapping.config, np.full((1, 1, 1, 1), 255, np.uint8)
+    steps = [{INPUT: image, "hidden": np.full((1, 1, 1, 1), spike, np.uint32)} for spike in (0, 1, 1)]
+    found, events = stepped(mapping, [steps, steps], 1000, 64)
+    assert (found.operations, events) == (3 + 2 * 2, 2 + 2 * 2)
+    assert found.bits["weights_read"] == (1 + 2) * config.lanes * config.weight_bits
+    assert found.bits["activations_read"] == (1 + 3) * config.word_bits
+    assert found.bits["activations_written"] == (1 + 3) * config.word_bits
+    assert found.bits["parameters_read"] == 3 * 2 * config.lanes * config.channel_bits
+    assert found.bits["state"] == 1000 and found.memory_uj["state"] == pytest.approx(1000 * access(64) * 1e-6)
+    assert found.int8_uj == pytest.approx(7 * 0.03e-6) and "T = 3" in found.label

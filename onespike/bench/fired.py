@@ -2,7 +2,8 @@
 """Spikes as each method counts them, of all neurons, before any pool.
 
 A count n is n spikes, of g groups or T steps; a level of a table is one spike, whatever it is worth: a single phase, or
-one short level. What an engine makes of them, its events, `model/network/operations.py` counts.
+one short level. `model/network/spikes.py` counts what is read behind a pool, of counts alone, and
+`model/network/operations.py` the events that an engine makes of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CHUNK = 8  # images at a time: bounds the memory of gathered inputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spikes:
+class Fired:
     """Per image: neurons that fire or not, all spikes of theirs, and neurons that spike at all (None: not known)."""
 
     neurons: int
@@ -32,12 +33,12 @@ class Spikes:
         return self.spikes / max(1, self.neurons)
 
 
-def count_spikes(net: SpikeNet, codes: np.ndarray) -> Spikes:
+def count_fired(net: SpikeNet, codes: np.ndarray) -> Fired:
     """Of image codes uint8 [N, C, H, W]; of a T-step network the spikes of all steps."""
     neurons = sum(math.prod(net.conv_shapes[layer.name]) for layer in net.layers[:-1])
     if net.membranes is not None:
         found = stepped.run(net, codes)
-        return Spikes(neurons=neurons, spikes=sum(found.fired.values()) / len(codes), firing=None)
+        return Fired(neurons=neurons, spikes=sum(found.fired.values()) / len(codes), firing=None)
     spikes = firing = 0
     for start in range(0, len(codes), CHUNK):
         tensors = golden.run(net, codes[start : start + CHUNK], layers=True).codes
@@ -46,7 +47,7 @@ def count_spikes(net: SpikeNet, codes: np.ndarray) -> Spikes:
             fired = int(np.count_nonzero(values))
             firing += fired
             spikes += fired if layer.levels is not None else int(np.abs(values.astype(np.int64)).sum())
-    return Spikes(neurons=neurons, spikes=spikes / len(codes), firing=firing / len(codes))
+    return Fired(neurons=neurons, spikes=spikes / len(codes), firing=firing / len(codes))
 
 
 def before_pool(net: SpikeNet, layer: Layer, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
