@@ -106,7 +106,7 @@ def sentences(result: Map[str, Any]) -> list[str]:
     have = f"{engine['tables']} tables of {engine['table_codes']} levels" if engine["tables"] else "no tables"
     signs = "values with a sign" if engine["signed_codes"] else "no values with a sign"
     found.append(
-        f"The engine: {engine['banks']} banks x {engine['lanes']} lanes, {engine['acc_bits']}-bit accumulators, {have}, "
+        f"The engine: {engine['banks']} banks x {engine['lanes']} lanes, {engine['acc_bits']}-bit sums, {have}, "
         f"{signs}; each bank has {tables.big(engine['spike_depth'])} spike words and "
         f"{tables.big(engine['weight_depth'])} weight rows."
     )
