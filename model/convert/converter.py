@@ -172,7 +172,7 @@ def prepare(
         return _build(graph, image, images, arithmetic, clipping, signed_groups, progress, **settings)
 
     made = row.convert(Start(graph=graph, image=image, images=images, build=build), **given)
-    return dataclasses.replace(made, method=row.name, settings=given)
+    return dataclasses.replace(made, method=row.name, settings={**given, **made.settings})
 
 
 def _build(

@@ -111,11 +111,14 @@ METHODS: dict[str, Method] = {
             paper="Single-spike phase coding with base manipulation (Hwang and Kung)",
             code="one spike at phase p of 1..T, worth base**-p; none is worth 0",
             neuron="onespike.model.neurons.phase.phase",
-            parameters="channel-wise normalisation; thresholds in the middle, (base + 1) / (2 base)",
+            parameters="channel-wise normalisation; base by mean absolute percentage error on real activations; "
+            "thresholds in the middle, (base + 1) / (2 base)",
             hardware="the parallel form, w = T: a table of levels and the table fire unit (a priority encoder); the "
             "streaming form with wait w < T is a reference model, as its late and false spikes cost accuracy",
             settings={
-                "base": Setting("Q, above 1 and up to 2 (default: the cube root of 2)", float),
+                "base": Setting(
+                    "Q, above 1 and up to 2 (default: the cube root of 2); auto: by its error on images", float, True
+                ),
                 "phases": Setting("T, in which a value may spike once (default: 15)"),
             },
             convert=phase,

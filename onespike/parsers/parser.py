@@ -24,6 +24,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike report digits.spike --data digits --images 16
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
+  onespike bases model.pt2 --calibration digits        which base phase coding wants on its activations
   onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
   onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
   onespike explore digits.spike --data digits --target ecp5-25k
