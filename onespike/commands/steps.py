@@ -101,7 +101,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     # The same figures give the same file, whose text is text.
-    settings = {"svg.hashsalt": "onespike", "svg.fonttype": "none"}
+    settings: Any = {"svg.hashsalt": "onespike", "svg.fonttype": "none"}
     with matplotlib.rc_context(settings):
         from matplotlib import pyplot
 
