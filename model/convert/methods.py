@@ -4,7 +4,7 @@
 A method is a code, a fire rule and a way to find parameters. `METHODS` is read from top to bottom; docs/methods.md has
 a section for each, of the same name. To add one: its neuron in `model/neurons`, a function here or in a file of its own
 that takes a `Start` and the method's settings as keywords, and a row. `convert`, `onespike convert` and their messages
-know it then.
+know it then; `entries` of `onespike/bench/comparison.py` says with which settings it is compared.
 """
 
 from __future__ import annotations
