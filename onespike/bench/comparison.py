@@ -27,7 +27,7 @@ from ..model.mapping.mapper import map_network, round_depth
 from ..model.mapping.mapping import Mapping as Mapped
 from ..model.network import golden, stepped
 from ..model.network.operations import count, dense_macs
-from ..model.network.spec import INPUT, Image, SpikeNet
+from ..model.network.spec import INPUT, Image, Layer, SpikeNet, signed_bits
 from .fired import count_fired
 
 BATCH = 4  # images whose spikes of all steps are held at a time
@@ -131,7 +131,7 @@ def on_hardware(mapping: Mapped, codes: np.ndarray, cycled: int) -> dict[str, An
         "rival_cycles": None,
     }
     quantised, skipped = estimated["quantised"], estimated["quantised_skip"]
-    bits = max((net.value_bits(layer.name) for layer in net.layers[:-1]), default=1)
+    bits = max((value_bits(layer) for layer in net.layers[:-1]), default=1)
     return found | _spent(estimated["onespike"]) | {
         "quantised": {
             "bits": bits,
@@ -145,6 +145,12 @@ def on_hardware(mapping: Mapped, codes: np.ndarray, cycled: int) -> dict[str, An
             "memory_uj": estimated["dense"].total_uj,
         },
     }  # fmt: skip
+
+
+def value_bits(layer: Layer) -> int:
+    """Bits of what a layer fires, before a pool adds any up: ceil(log2(g + 1)) of counts."""
+    low, top = (layer.low, layer.groups) if layer.levels is None else (layer.levels.low, layer.levels.top)
+    return signed_bits(low, top) if low else top.bit_length()
 
 
 def over_steps(net: SpikeNet, config: EngineConfig, codes: np.ndarray, cycled: int) -> dict[str, Any]:
