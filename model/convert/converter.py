@@ -28,6 +28,7 @@ from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .rounding import levels_by_layer, most_groups
+from .short_choice import network_levels
 
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
@@ -196,6 +197,8 @@ def _build(
     if not _is_number(budget) or budget != int(budget) or not 1 <= budget <= 4095:
         raise OneSpikeError(f"budget must lie in 1..4095, not {budget!r}.")
     arithmetic = dataclasses.replace(arithmetic, nearest=rounding == "nearest")
+    if isinstance(levels, str) and levels == "short" and images is not None and arithmetic.nearest:
+        levels = network_levels(graph, images) or levels
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
