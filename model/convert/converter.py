@@ -19,6 +19,7 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
+from ..network.pixels import as_maps
 from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
@@ -237,9 +238,8 @@ def image_of(
     if graph.image is not None:
         if mean is not None or std is not None or not np.array_equal(_numbers(input_range), (0.0, 1.0)):
             raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
-        return dataclasses.replace(
-            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
-        )
+        pad_code = _pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
+        return dataclasses.replace(graph.image, pad_code=pad_code, channels_last=graph.channels_last)
     if not 1 <= bits <= 8:
         raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
     span = _numbers(input_range)
@@ -263,6 +263,7 @@ def image_of(
         scale=tuple(map(float, scale)),
         offset=tuple(map(float, offset)),
         pad_code=_pad_code(graph, scale, offset, bits),
+        channels_last=graph.channels_last,
     )
 
 
@@ -290,12 +291,7 @@ def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> n
     What lies beyond the range of the pixels by no more than SLACK of it, as rounding and resizing leave it, is taken as
     the end of the range. own_scale: the network quantises its input itself, and so clips what lies beyond, too.
     """
-    found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
-    if found[1:] != image.shape or len(found) != 4:
-        raise OneSpikeError(
-            f"Calibration images must have the shape (N, {', '.join(map(str, image.shape))}), not {images.shape}."
-        )
-    images = images.reshape(found).astype(np.float32)
+    images = as_maps(image, images, "Calibration images").astype(np.float32)
     if not np.isfinite(images).all():
         raise OneSpikeError("The calibration data holds NaN or infinite values.")
     scale, offset = np.array(image.scale), np.array(image.offset)

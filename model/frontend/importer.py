@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.nn import Module
 
 from ..errors import OneSpikeError
-from ..network.pixels import nearest_codes
+from ..network.pixels import as_maps, nearest_codes
 from .exported import Ending, input_shape, walk
 from .graph import Graph
 from .network_file import existing
@@ -153,10 +153,13 @@ def _check(graph: Graph, ending: Ending, reference: Module, shape: tuple[int, ..
     images = torch.randn(shape, generator=generator, dtype=torch.float64)
     if graph.image is not None:  # pixels that its own quantisation leaves as they are
         scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
-        codes = nearest_codes(graph.image, images.numpy().reshape(-1, *graph.shape))
+        codes = nearest_codes(graph.image, as_maps(graph.image, images.numpy()))
         images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
     stairs = any(node.staircase is not None for node in graph.nodes)
-    found = torch.from_numpy(graph.run(images.numpy().reshape(-1, *graph.shape)))
+    maps = images.numpy()
+    if graph.channels_last:
+        maps = np.swapaxes(maps, -1, -2)
+    found = torch.from_numpy(graph.run(maps.reshape(-1, *graph.shape)))
     found = ending(found).double()
     try:
         with torch.no_grad(), torch_threads(1):

@@ -198,12 +198,14 @@ class Layer:
 class SpikeNet:
     """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
 
+    places: of how many places (nodes of a graph) the last layer gives all classes, class after class, as its channels.
     meta: free text facts (where the network came from, accuracies); never used in arithmetic.
     """
 
     image: Image
     layers: tuple[Layer, ...]
     weight_bits: int = 8
+    places: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -228,7 +230,10 @@ class SpikeNet:
                 if source.weights.min() < -limit or source.weights.max() >= limit:
                     raise OneSpikeError(f"Layer {layer.name!r}: weights do not fit in {self.weight_bits} bits.")
             seen.add(layer.name)
-        _ = self.shapes  # raises where shapes disagree
+        channels, *size = self.shapes[self.layers[-1].name]  # raises where shapes disagree
+        object.__setattr__(self, "places", fields.whole(self.places, "The places of the outputs"))
+        if self.places < 1 or channels % self.places or (self.places > 1 and size != [1, 1]):
+            raise OneSpikeError(f"{self.places} places do not share out {channels} outputs at {size} places.")
 
     @functools.cached_property
     def conv_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -327,8 +332,9 @@ class SpikeNet:
 
     @property
     def output(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of the last layer; logits are flat, in this order."""
-        return self.shapes[self.layers[-1].name]
+        """Shape (C, H, W) of the outputs, of the last layer but for `places`; logits are flat, in this order."""
+        channels, height, width = self.shapes[self.layers[-1].name]
+        return (channels // self.places, 1, self.places) if self.places > 1 else (channels, height, width)
 
     @property
     def classes(self) -> int:

@@ -44,13 +44,17 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     image = dataclasses.asdict(net.image)
     if not net.image.first:
         del image["first"]
-    return {"image": image, "layers": layers, "weight_bits": net.weight_bits}, arrays
+    if not net.image.channels_last:
+        del image["channels_last"]
+    places = {"places": net.places} if net.places > 1 else {}
+    return {"image": image, "layers": layers, "weight_bits": net.weight_bits, **places}, arrays
 
 
 def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
-    counts = not net.image.first and all(layer.levels is None and not layer.low for layer in net.layers)
+    plain = not net.image.first and not net.image.channels_last and net.places == 1
+    counts = plain and all(layer.levels is None and not layer.low for layer in net.layers)
     version = COUNTS_VERSION if counts else FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
@@ -145,5 +149,6 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
         layers=tuple(layers),
         weight_bits=manifest["weight_bits"],
+        places=manifest.get("places", 1),
         meta=manifest["meta"],
     )
