@@ -23,8 +23,8 @@ PICKS = {"slice", "select", "index_select", "narrow", "index", "flip", "split", 
 ARITHMETIC = {"add", "sub", "rsub", "neg", "mul", "div"}
 NEAREST = {
     "softmax": "softmax only as the last operation", "_softmax": "softmax only as the last operation",
-    "bmm": "a matrix that is a constant of the module", "permute": "nodes before features, without a transposition",
-    "transpose": "nodes before features, without a transposition", "t": "nodes before features, without a transposition",
+    "bmm": "a matrix that is a constant of the module", "permute": "[nodes, features] as it is",
+    "transpose": "[nodes, features] as it is", "t": "[nodes, features] as it is",
     "amax": "mean or sum over the neighbours", "scatter_reduce": "scatter_add, the sum over the neighbours",
     "conv1d": "a linear layer and a matrix", "conv2d": "a linear layer and a matrix",
 }  # fmt: skip
@@ -40,7 +40,7 @@ class NodeOperations:
         self.operations, self.rank = operations, rank
         self.algebra = NodeAlgebra(builder=operations.builder, name="", where="")
 
-    def apply(self, target: Any, kind: str, args: Sequence[Any], options: dict[str, Any], shape: tuple[int, ...]) -> Any:
+    def apply(self, target: Any, kind: str, args: Sequence[Any], options: dict[str, Any], shape: Sequence[int]) -> Any:
         """The result of `target` (its name is `kind`), a `NodeValue` or a tuple of these."""
         self.algebra = NodeAlgebra(
             builder=self.operations.builder, name=self.operations.name, where=self.operations.where
@@ -63,7 +63,7 @@ class NodeOperations:
     def op_matmul(self, x: Any, y: Any) -> NodeValue:
         if isinstance(x, NodeValue) and isinstance(y, NodeValue):
             raise OneSpikeError(
-                "two values that depend on the input are multiplied; the graph's matrix must be a constant of the module"
+                "two values that depend on the input are multiplied; the graph's matrix must be a buffer of the module"
             )
         if isinstance(x, NodeValue):
             return self.algebra.linear(x, _matrix(y).T)
@@ -217,7 +217,7 @@ class NodeOperations:
             results.append(part)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _reshape(self, value: NodeValue, shape: tuple[int, ...]) -> NodeValue:
+    def _reshape(self, value: NodeValue, shape: Sequence[int]) -> NodeValue:
         """Axes of one place come and go; all numbers in one axis become the features of one node."""
         sizes = [size for size in (shape if self.rank == 2 else shape[1:]) if size != 1]
         if sizes == [size for size in (value.nodes, value.features) if size != 1]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graph networks among `torch.export` programs: those in which a constant matrix mixes the nodes of the input.
 
-The input is [nodes, features], where the first axis is no batch, or [images, nodes, features]. Images of the float graph
-are (features, 1, nodes); the last node gives (classes, 1, nodes).
+The input is [nodes, features], where the first axis is no batch, or [images, nodes, features]. Images of the float
+graph are (features, 1, nodes); the last node gives (classes, 1, nodes).
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def walk_nodes(
         )
     columns, features = shape[-2:]
     builder = Builder(shape=(features, 1, columns), sign=sign)
-    operations, finals = Operations(builder), []
+    operations = Operations(builder)
+    finals: list[torch.fx.Node] = []
     apply = NodeOperations(operations, len(shape))
     source = next(n for n in program.graph.nodes if n.name in program.graph_signature.user_inputs)
     start = NodeValue(base=builder.read("input"), columns=columns, features=features)

@@ -147,8 +147,8 @@ class Graph:
 
     shape: (C, H, W) of the image. pad: per image channel, the x (in the module's own scale) that padding of the image
     stands for: 0, or the mean where the module normalises its input. image: the codes of the pixels, where the network
-    itself quantises its input. channels_last: the module takes [N, W, C], as nodes of a graph with their features. places:
-    where the last node gives all places of its map as channels, how many there are. notes: sentences for the user.
+    itself quantises its input. channels_last: the module takes [N, W, C], as nodes of a graph with their features.
+    places: where the last node gives all places of its map as channels, how many there are. notes: for the user.
     """
 
     shape: tuple[int, int, int]

@@ -53,7 +53,7 @@ def import_module(module: Module, example: Any, signed: bool | str = "auto") -> 
             raise _not_exported(module, example, error) from error
         graph, ending = walk(exported, signed)
         try:
-            reference = copy.deepcopy(module)
+            reference = _copied(module)
         except Exception:  # a module that cannot be copied (hooks make tensors of its weights): the program stands in
             reference = _runnable(exported)
         _check(graph, ending, reference.double(), tuple(several.shape))
@@ -66,6 +66,13 @@ def import_program(exported: ExportedProgram, signed: bool | str = "auto") -> Gr
         graph, ending = walk(exported, signed)
         _check(graph, ending, _runnable(exported).double(), input_shape(exported))
     return graph
+
+
+def _copied(module: Module) -> Module:
+    """A copy with parameters of its own; compressed sparse matrices, which deepcopy does not take, are cloned."""
+    tensors = (*module.parameters(), *module.buffers())
+    sparse = {id(t): t.detach().clone() for t in tensors if t.layout not in (torch.strided, torch.sparse_coo)}
+    return copy.deepcopy(module, sparse)
 
 
 def _runnable(exported: ExportedProgram) -> Module:

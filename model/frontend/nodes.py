@@ -76,7 +76,7 @@ class NodeAlgebra:
 
     def settled(self, value: NodeValue) -> NodeValue:
         """The same with no matrix that waits."""
-        if value.matrix is None:
+        if (matrix := value.matrix) is None:
             return value
         value = self.clamped(value)
         nodes, columns, features = value.nodes, value.columns, value.features
@@ -85,7 +85,7 @@ class NodeAlgebra:
         base = self.builder.offer(value.base, [reader], self.where)
         kernel = np.zeros((nodes, features, features, columns))
         each = np.arange(features)
-        kernel[:, each, each, :] = value.matrix[:, None, :]
+        kernel[:, each, each, :] = matrix[:, None, :]
         if value.is_map:
             kernel = kernel.reshape(nodes * features, features, 1, columns)
         else:
