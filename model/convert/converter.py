@@ -30,6 +30,7 @@ from .rounding import levels_by_layer, most_groups
 
 Groups = int | str | Mapping[str, int] | Sequence[int]  # str: "auto"
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
+MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -144,7 +145,7 @@ def prepare(
     if signed not in ("auto", True, False) or not isinstance(signed, bool | str):
         raise OneSpikeError(f"signed must be 'auto', True or False, not {signed!r}.")
     images = None if calibration is None else _array(calibration)
-    graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
+    graph = graph_of(network, example, signed) if example is not None else _graph_by(network, images, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits, nearest=rounding == "nearest")
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
@@ -198,6 +199,16 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
     if not isinstance(network, importer.Module):
         raise OneSpikeError(_not_a_network(network))
     return importer.import_module(network, example, signed)
+
+
+def _graph_by(network: Any, images: np.ndarray | None, signed: bool | str) -> Graph:
+    """The float graph, by the first calibration image, or by all of them where these are the nodes of one graph."""
+    try:
+        return graph_of(network, None if images is None else images[:1], signed)
+    except OneSpikeError:
+        if images is None or images.ndim != 2 or not 1 < len(images) <= MOST_NODES:
+            raise
+    return graph_of(network, images, signed)
 
 
 def _not_a_network(found: Any) -> str:

@@ -168,6 +168,12 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
         tensor = tensor.detach().cpu().to_dense()
         if tensor.is_floating_point():
             tensor = tensor.double()
+            square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+            if square and placeholder in signature.inputs_to_buffers and not torch.isfinite(tensor).all():
+                raise OneSpikeError(
+                    f"The matrix {name!r} holds NaN or infinite values; where it is a graph's, give each node an edge "
+                    f"to itself before degrees divide."
+                )
             if not torch.isfinite(tensor).all():
                 raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
         found[placeholder] = tensor

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -120,6 +121,8 @@ def _not_exported(module: Module, example: torch.Tensor, error: Exception) -> On
             f"Layer {name!r} ({type(child).__name__}) switches itself on and off by its data, which torch.export "
             f"cannot read; put torch.fake_quantize_per_tensor_affine in its place."
         )
+    if mixed := _other_nodes(module, example, text):
+        return OneSpikeError(f"{mixed}{line}.")
     if "data-dependent" in text or "DataDependent" in type(error).__name__ or "GuardOnDataDependent" in text:
         return OneSpikeError(
             f"{type(module).__name__} decides from the values of its data what to compute, but a spiking network is "
@@ -129,6 +132,19 @@ def _not_exported(module: Module, example: torch.Tensor, error: Exception) -> On
         f"torch.export cannot read {type(module).__name__} with an input of {list(example.shape)}: "
         f"{text.splitlines()[0].rstrip('.')}{line}."
     )
+
+
+def _other_nodes(module: Module, example: torch.Tensor, text: str) -> str:
+    """What to say where a graph's matrix does not fit the nodes of the example; empty for other errors."""
+    if example.ndim in (2, 3) and re.search("multipl|reduction dim|Expected dim|must match", text):
+        for name, buffer in module.named_buffers():
+            if buffer.ndim == 2 and min(buffer.shape) > 1 and tuple(buffer.shape) != (example.shape[-2],) * 2:
+                return (
+                    f"The graph's matrix {name!r} {list(buffer.shape)} does not fit {list(example.shape)}, "
+                    f"{example.shape[-2]} nodes with {example.shape[-1]} features; it must have a row and a column for "
+                    f"each node"
+                )
+    return ""
 
 
 def _foreign(filename: str) -> bool:
