@@ -136,7 +136,7 @@ def _not_exported(module: Module, example: torch.Tensor, error: Exception) -> On
 
 def _other_nodes(module: Module, example: torch.Tensor, text: str) -> str:
     """What to say where a graph's matrix does not fit the nodes of the example; empty for other errors."""
-    if example.ndim in (2, 3) and re.search("multipl|reduction dim|Expected dim|must match", text):
+    if example.ndim in (2, 3) and re.search("multipl|reduction dim|Expected dim|Expected size|must match", text):
         for name, buffer in module.named_buffers():
             if buffer.ndim == 2 and min(buffer.shape) > 1 and tuple(buffer.shape) != (example.shape[-2],) * 2:
                 return (

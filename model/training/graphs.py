@@ -14,7 +14,7 @@ from .data import Dataset
 
 GRAPH = "graph"
 NODES, CLASSES, FEATURES = 60, 4, 16  # of the synthetic graph
-SIGNALS = {"train": 200, "test": 100}  # sets of features on it
+SIGNALS = {"train": 100, "test": 100}  # sets of features on it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
