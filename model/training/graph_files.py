@@ -102,12 +102,9 @@ def _planetoid(folder: Path, name: str, split: str) -> tuple[np.ndarray, np.ndar
         raise bounded.Damaged(f"test.index does not name each row of tx once, behind the {known} of allx")
     nodes = int(test.max()) + 1
     _sizes(nodes, tables["allx"].shape[1])
-    pairs = (("allx", "tx", "ally", "ty"),)
-    for all_features, more, all_labels, more_labels in pairs:
-        same = tables[all_features].shape[1] == tables[more].shape[1]
-        same &= tables[all_labels].shape[1] == tables[more_labels].shape[1]
-        if not same or len(tables[all_labels]) != known or len(tables[more_labels]) != len(test) or trained > known:
-            raise bounded.Damaged("its parts x, tx, allx, y, ty and ally do not fit together")
+    same = all(tables[one].shape[1] == tables[other].shape[1] for one, other in (("allx", "tx"), ("ally", "ty")))
+    if not same or len(tables["ally"]) != known or len(tables["ty"]) != len(test) or trained > known:
+        raise bounded.Damaged("its parts tx, allx, y, ty and ally do not fit together")
     features = np.zeros((nodes, tables["allx"].shape[1]), np.float32)
     labels = np.zeros((nodes, tables["ally"].shape[1]))
     features[:known], features[test] = tables["allx"], tables["tx"]
@@ -189,7 +186,7 @@ def _table(made: Any, what: str) -> np.ndarray:
 KNOWN: dict[str, Callable[..., Any]] = {
     "ndarray": _Array, "dtype": _Dtype, "_reconstruct": lambda *_: _Array(), "csr_matrix": _Sparse,
     "_reconstructor": lambda *_: _Sparse(), "defaultdict": lambda *_: {}, "list": lambda *_: [], "object": _Sparse,
-    "_encode": lambda text, *_: text.encode("latin1") if isinstance(text, str) else b"",
+    "encode": lambda text, *_: text.encode("latin1") if isinstance(text, str) else b"",
 }  # fmt: skip
 
 
