@@ -169,7 +169,7 @@ def test_one_sentence(name):
 def test_too_large():
     big = Plain(lambda m, x: F.relu(m.A @ m.a(x)), a=nn.Linear(2, 64))
     big.register_buffer("A", torch.eye(300))
-    with pytest.raises(OneSpikeError, match="^Layer 'relu'.*: 300 nodes with 64 features need a kernel of 368,640,000"):
+    with pytest.raises(OneSpikeError, match=r"300 nodes with 64 features need a kernel of 368,640,000 weights"):
         import_module(big.eval(), torch.zeros(1, 300, 2))
 
 
