@@ -59,8 +59,8 @@ def load(source: str | Path, split: str = "train") -> Dataset:
     folder = Path(source)
     if not folder.is_dir():
         raise OneSpikeError(
-            f"There is no data set {str(source)!r}: give {DIGITS!r}, 'graph', or a folder of IDX, CIFAR-10 or citation "
-            f"files."
+            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files, 'graph' or a "
+            f"folder of a citation network's files."
         )
     found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     if not found:

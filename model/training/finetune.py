@@ -76,8 +76,8 @@ def finetune(
     judge(network.net.output, data.labels, repr(data.name))
     if (places := math.prod(network.net.output[1:])) > 1:
         raise OneSpikeError(
-            f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert it "
-            f"without, with more groups or weight bits."
+            f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "
+            f"it without, with more groups or weight bits."
         )
     model, teacher = ClampQuantised(network, prices(network.net) if events else None), FloatGraph(network)
 

@@ -14,6 +14,7 @@ from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate
 from onespike.model.errors import OneSpikeError
 from onespike.model.training.data import load
+from onespike.model.training.finetune import finetune
 from onespike.model.training.gcn import Gcn, GraphTraining, node_accuracy, train_gcn
 from onespike.model.training.graphs import GraphData, load_graph, normalised, synthetic
 
@@ -29,6 +30,13 @@ def test_integers_lose_less_than_a_point(seed):
         found = evaluate(prepare(module, calibration=train.features, **settings), test.features, test.labels)
         assert found.real == pytest.approx(node_accuracy(module, test), abs=1e-3)  # of 2400 nodes
         assert found.golden > found.real - 0.01
+
+
+def test_nodes_are_not_fine_tuned():
+    data = synthetic("train", 12)
+    conversion = prepare(Gcn(data.matrix, 16, 4).eval(), calibration=data.features)
+    with pytest.raises(OneSpikeError, match=r"once an image, but this one answers at 12 places; convert it without"):
+        finetune(conversion, data.images(), epochs=1)
 
 
 def test_synthetic_graph_follows_its_seed():
@@ -80,7 +88,7 @@ def test_other_mistakes():
         normalised(np.zeros((2, 3)), 3)
     with pytest.raises(OneSpikeError, match=r"is for 3 nodes with 2 features; the input must be \(sets, 3, 2\), not"):
         Gcn(np.eye(3), 2, 2)(torch.zeros(1, 4, 2))
-    with pytest.raises(OneSpikeError, match="^There is no graph 'nowhere': give 'graph', or a folder"):
+    with pytest.raises(OneSpikeError, match=r"^There is no graph 'nowhere': give 'graph', or a folder"):
         load_graph("nowhere")
 
 
@@ -212,14 +220,8 @@ def test_command_line(tmp_path, capsys):
     found = json.loads((tmp_path / "figures.json").read_text())["accuracy"]
     assert found["images"] == 1 and 0 <= found["golden"] <= 1 and abs(found["golden"] - found["float"]) < 0.4
     capsys.readouterr()
-    sentence = (
-        "Fine-tuning is for networks that answer once an image, but this one answers at 16 places; convert it without, "
-        "with more groups or weight bits."
-    )
-    fails(capsys, sentence, "convert", model, "--calibration", data, "--finetune", "1", "-o", net)
-    sentence = (
-        "The network 'gcn' takes a graph, which 'digits' is not; give 'graph' or a folder of a citation network's files."
-    )
+    sentence = "The network 'gcn' takes a graph, which 'digits' is not; give 'graph' or a folder of a citation "
+    sentence += "network's files."
     fails(capsys, sentence, "train", "--data", "digits", "--network", "gcn", "-o", model)
     sentence = "--shift and --flip move pictures; leave them out for 'gcn'."
     fails(capsys, sentence, "train", "--data", data, "--network", "gcn", "--flip", "-o", model)
