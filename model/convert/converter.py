@@ -19,6 +19,7 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
+from ..network.pixels import as_maps
 from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
@@ -31,6 +32,7 @@ from .rounding import levels_by_layer, most_groups
 from .short_choice import network_levels
 
 SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
+MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -161,7 +163,7 @@ def prepare(
     if signed not in ("auto", True, False) or not isinstance(signed, bool | str):
         raise OneSpikeError(f"signed must be 'auto', True or False, not {signed!r}.")
     images = None if calibration is None else _array(calibration)
-    graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
+    graph = graph_of(network, example, signed) if example is not None else _graph_by(network, images, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
@@ -248,6 +250,16 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
     return importer.import_module(network, example, signed)
 
 
+def _graph_by(network: Any, images: np.ndarray | None, signed: bool | str) -> Graph:
+    """The float graph, by the first calibration image, or by all of them where these are the nodes of one graph."""
+    try:
+        return graph_of(network, None if images is None else images[:1], signed)
+    except OneSpikeError:
+        if images is None or images.ndim != 2 or not 1 < len(images) <= MOST_NODES:
+            raise
+    return graph_of(network, images, signed)
+
+
 def _not_a_network(found: Any) -> str:
     """What to give instead of `found`."""
     wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
@@ -286,9 +298,8 @@ def image_of(
     if graph.image is not None:
         if mean is not None or std is not None or not np.array_equal(_numbers(input_range), (0.0, 1.0)):
             raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
-        return dataclasses.replace(
-            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
-        )
+        pad_code = _pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
+        return dataclasses.replace(graph.image, pad_code=pad_code, channels_last=graph.channels_last)
     if not 1 <= bits <= 8:
         raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
     span = _numbers(input_range)
@@ -312,6 +323,7 @@ def image_of(
         scale=tuple(map(float, scale)),
         offset=tuple(map(float, offset)),
         pad_code=_pad_code(graph, scale, offset, bits),
+        channels_last=graph.channels_last,
     )
 
 
@@ -339,12 +351,7 @@ def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> n
     What lies beyond the range of the pixels by no more than SLACK of it, as rounding and resizing leave it, is taken as
     the end of the range. own_scale: the network quantises its input itself, and so clips what lies beyond, too.
     """
-    found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
-    if found[1:] != image.shape or len(found) != 4:
-        raise OneSpikeError(
-            f"Calibration images must have the shape (N, {', '.join(map(str, image.shape))}), not {images.shape}."
-        )
-    images = images.reshape(found).astype(np.float32)
+    images = as_maps(image, images, "Calibration images").astype(np.float32)
     if not np.isfinite(images).all():
         raise OneSpikeError("The calibration data holds NaN or infinite values.")
     scale, offset = np.array(image.scale), np.array(image.offset)

