@@ -65,7 +65,7 @@ def test_nodes_of_a_graph(tmp_path):
     nodes = SpikeNet(image=image, layers=(last,), places=3)
     nodes.save(tmp_path / "net.spike")
     again = SpikeNet.load(tmp_path / "net.spike")
-    assert written(tmp_path / "net.spike")["version"] == 2
+    assert written(tmp_path / "net.spike")["version"] == 3
     assert again.output == (2, 1, 3) and again.image.channels_last and again.hash == nodes.hash
     codes = np.random.default_rng(0).integers(0, 256, (4, 64, 2))
     np.testing.assert_array_equal(again.golden(codes), nodes.golden(codes.transpose(0, 2, 1)[:, :, None]))
