@@ -19,7 +19,8 @@ from .model.system.files import descriptor, is_stdout, makeable, writable, write
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
-FILES = {"train": "the network", "convert": "the network", "export": "the network", "explore": "the plot"}
+FILES = dict.fromkeys(("train", "convert", "export"), "the network")
+FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot")
 MANIFEST = "manifest.json"
 # Command -> a file that it writes into its folder, where --json would be in its way.
 OWN = {"verilog": MANIFEST, "demo": "digits.spike"}

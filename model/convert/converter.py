@@ -24,7 +24,7 @@ from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
-from .integrated import over_steps
+from .integrated import Time
 from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
@@ -42,7 +42,7 @@ class Conversion:
 
     graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
     node [channels]; groups: g of every firing node. method, settings: a row of `METHODS`, and what it was given.
-    timesteps, relative: of a T-step network, see `integrated.over_steps`; 0 steps where there is none.
+    time: of a network that runs over T steps.
     """
 
     original: Graph
@@ -54,8 +54,7 @@ class Conversion:
     levels: Mapping[str, Levels] = field(default_factory=dict)
     method: str = "psg"
     settings: Mapping[str, Any] = field(default_factory=dict)
-    timesteps: int = 0
-    relative: Mapping[str, np.ndarray] = field(default_factory=dict)
+    time: Time | None = None
 
     @functools.cached_property
     def one_step(self) -> SpikeNet:
@@ -66,8 +65,8 @@ class Conversion:
     def net(self) -> SpikeNet:
         """The integer network; its facts name the method, where it is not psg."""
         net = self.one_step
-        if self.timesteps:
-            net = over_steps(net, self.graph, self.arithmetic, self.timesteps, self.relative)
+        if self.time is not None:
+            net = self.time.apply(net, self.graph, self.arithmetic)
         return net if self.method == "psg" else dataclasses.replace(net, meta={"method": self.method, **self.settings})
 
     @property
@@ -176,7 +175,7 @@ def prepare(
         return _build(graph, image, images, arithmetic, clipping, signed_groups, progress, **settings)
 
     made = row.convert(Start(graph=graph, image=image, images=images, build=build), **given)
-    return dataclasses.replace(made, method=row.name, settings=given)
+    return dataclasses.replace(made, method=row.name, settings={**given, **made.settings})
 
 
 def _build(

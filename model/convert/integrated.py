@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,47 +35,69 @@ def asg(start: Start, *, steps: int = STEPS, rounding: str = "nearest") -> Conve
 
 
 def integrated(
-    start: Start, *, steps: int | None = None, groups: int | None = None, rounding: str = "nearest"
+    start: Start,
+    *,
+    steps: int | None = None,
+    groups: int | None = None,
+    rounding: str = "nearest",
+    membrane: str = "zero",
 ) -> Conversion:
     """Integrate-and-fire over T = steps, with weights and clip levels for g = groups; each is the other by default.
 
-    rounding: "nearest" begins with a membrane of theta / 2, which rounds the number of spikes to nearest; "floor" with
-    0, as in the paper.
+    membrane: before the first step, "zero", as in the papers, or "half" of the threshold. rounding: "nearest", for
+    which half a spike in T steps is missing: the half membrane has it, with the zero one every step's bias carries a
+    T-th; or "floor".
     """
     steps = (STEPS if groups is None else groups) if steps is None else steps
     steps = _whole(steps, "steps", MOST_STEPS)
     groups = _whole(min(steps, MOST_GROUPS) if groups is None else groups, "groups", MOST_GROUPS)
-    conversion = dataclasses.replace(start.build(groups=groups, rounding=rounding), timesteps=steps)
+    if membrane not in ("zero", "half"):
+        raise OneSpikeError(f"membrane must be one of zero, half, not {membrane!r}.")
+    if membrane == "half" and rounding == "floor":
+        raise OneSpikeError("A membrane of half the threshold rounds to nearest; leave rounding='floor' out.")
+    conversion = start.build(groups=groups, rounding=rounding)
     for layer in conversion.one_step.layers:
         if layer.low or layer.levels is not None:
             raise OneSpikeError(
                 f"Layer {layer.name!r}: integrate-and-fire neurons fire counts from 0, but this layer has no ReLU, and "
                 f"its values have a sign or a curve; use method='psg', or signed=False if it is a sum."
             )
-    return conversion
+    return dataclasses.replace(conversion, time=Time(steps, membrane == "half"))
 
 
-def over_steps(
-    net: SpikeNet, graph: Graph, arithmetic: Arithmetic, steps: int, relative: Mapping[str, np.ndarray]
-) -> SpikeNet:
-    """The one-timestep network `net` of `graph` as a T-step network.
+@dataclass(frozen=True)
+class Time:
+    """How a network runs over T steps. half: its membranes begin with half the threshold, not with 0.
 
-    Where counts are rounded to nearest, the half step in every bias becomes a first membrane of theta / 2: a bias that
-    counts in every step is half a count of g, whatever T is. relative: thresholds of neurons, float64 [channels] by
-    layer, in terms of those that the clip levels give; missing layers keep these.
+    relative: thresholds of neurons, float64 [channels] by layer, in terms of those that the clip levels give; missing
+    layers keep these.
     """
-    known = Membranes.of(net.layers, steps)
-    layers, theta, start = [], dict(known.theta), dict(known.start)
-    for node, layer in zip(graph.nodes, net.layers, strict=True):
-        if layer.fires and not node.exact and nearest(node, arithmetic):
-            half = np.where(layer.shift > 0, np.int64(1) << np.maximum(layer.shift.astype(np.int64) - 1, 0), 0)
-            layer = dataclasses.replace(layer, bias=layer.bias - half)
-            start[layer.name] = half * layer.groups
-        if layer.name in relative:
-            theta[layer.name] = np.maximum(np.rint(theta[layer.name] * relative[layer.name]), 1).astype(np.int64)
-        layers.append(layer)
-    membranes = Membranes(steps=steps, theta=theta, start=start)
-    return dataclasses.replace(net, layers=tuple(layers), membranes=membranes)
+
+    steps: int
+    half: bool = False
+    relative: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def apply(self, net: SpikeNet, graph: Graph, arithmetic: Arithmetic) -> SpikeNet:
+        """The one-timestep network `net` of `graph` as a T-step network.
+
+        The half count with which biases round to nearest belongs to g counts. It becomes the half membrane, or half a
+        spike in T steps.
+        """
+        known = Membranes.of(net.layers, self.steps)
+        layers, theta, start = [], dict(known.theta), dict(known.start)
+        for node, layer in zip(graph.nodes, net.layers, strict=True):
+            if layer.fires and not node.exact and nearest(node, arithmetic):
+                half = np.where(layer.shift > 0, np.int64(1) << np.maximum(layer.shift.astype(np.int64) - 1, 0), 0)
+                spread = 0 if self.half else (half * layer.groups + self.steps // 2) // self.steps
+                layer = dataclasses.replace(layer, bias=layer.bias - half + spread)
+                if self.half:
+                    start[layer.name] = half * layer.groups
+            if layer.name in self.relative:
+                scaled = np.rint(theta[layer.name] * self.relative[layer.name])
+                theta[layer.name] = np.maximum(scaled, 1).astype(np.int64)
+            layers.append(layer)
+        membranes = Membranes(steps=self.steps, theta=theta, start=start)
+        return dataclasses.replace(net, layers=tuple(layers), membranes=membranes)
 
 
 def _whole(value: Any, name: str, most: int) -> int:

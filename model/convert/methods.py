@@ -19,6 +19,7 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..network.levels import Levels
 from ..network.spec import Image
+from .ctt import ctt
 from .integrated import asg, integrated
 from .phase import phase
 
@@ -110,11 +111,14 @@ METHODS: dict[str, Method] = {
             paper="Single-spike phase coding with base manipulation (Hwang and Kung)",
             code="one spike at phase p of 1..T, worth base**-p; none is worth 0",
             neuron="onespike.model.neurons.phase.phase",
-            parameters="channel-wise normalisation; thresholds in the middle, (base + 1) / (2 base)",
+            parameters="channel-wise normalisation; base by mean absolute percentage error on real activations; "
+            "thresholds in the middle, (base + 1) / (2 base)",
             hardware="the parallel form, w = T: a table of levels and the table fire unit (a priority encoder); the "
             "streaming form with wait w < T is a reference model, as its late and false spikes cost accuracy",
             settings={
-                "base": Setting("Q, above 1 and up to 2 (default: the cube root of 2)", float),
+                "base": Setting(
+                    "Q, above 1 and up to 2 (default: the cube root of 2); auto: by its error on images", float, True
+                ),
                 "phases": Setting("T, in which a value may spike once (default: 15)"),
             },
             convert=phase,
@@ -142,9 +146,26 @@ METHODS: dict[str, Method] = {
             settings={
                 "steps": Setting("T, passes over the network (default: g)"),
                 "groups": Setting("g, of weights and clip levels (default: T)"),
-                "rounding": Setting("nearest (default): a first membrane of theta / 2; or floor: of 0", str),
+                "rounding": Setting("nearest (default), or floor as the paper has it", str),
+                "membrane": Setting("before the first step: zero (default), or half of the threshold", str),
             },
             convert=integrated,
+        ),
+        Method(
+            name="ctt",
+            paper="Channel-wise threshold training of integrate-and-fire (Yan, Zhou, Wong)",
+            code="as if",
+            neuron="onespike.model.neurons.integrate.integrate",
+            parameters="as if; then every channel's threshold moves until it spikes as often as with asg",
+            hardware="none, as if: it is what integrate-and-fire can reach, not a form of the engine",
+            settings={
+                "steps": Setting("T, passes over the network (default: g)"),
+                "groups": Setting("g, of weights and clip levels (default: T)"),
+                "rounding": Setting("nearest (default), or floor as the paper has it", str),
+                "membrane": Setting("before the first step: zero (default), or half of the threshold", str),
+                "threshold_rate": Setting("of learning (default: 2)", float),
+            },
+            convert=ctt,
         ),
     )
 }  # fmt: skip
@@ -167,8 +188,9 @@ def own_settings(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
             raise OneSpikeError(
                 f"No method takes a setting {name!r}; {method.name} takes {', '.join(method.settings)}."
             )
+        several = " and ".join(filter(None, (", ".join(owners[:-1]), owners[-1])))
         raise OneSpikeError(
-            f"{name} is a setting of method {' and '.join(owners)}, not of {method.name}; leave it out, or give "
+            f"{name} is a setting of method {several}, not of {method.name}; leave it out, or give "
             f"method={owners[0]!r}."
         )
     return dict(given)

@@ -4,7 +4,7 @@
 | base Q         | phases | levels                                            | field  | events of a value       |
 |----------------|--------|---------------------------------------------------|--------|-------------------------|
 | cube root of 2 | ..15   | 6, 5 and 4 times powers of two, for .794, .63, .5 | 4 bits | one                     |
-| another        | ..15   | nearest to 2**9 Q**-p of those with two events    | 4 bits | one or two              |
+| another        | ..15   | nearest to 2**8 Q**-p of those with two events    | 4 bits | one or two              |
 | any            | 16..31 | as above up to 255, else round(2**8 Q**-p)        | 8 bits | of two signed digits    |
 
 With silence, T phases are T + 1 values: 15 phases are what four bits hold. Thresholds lie in the middle between a phase
@@ -13,6 +13,7 @@ and the next, the first one between phase T and the T + 1 that there is not.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import TYPE_CHECKING, Any
@@ -24,37 +25,45 @@ from ..frontend.graph import Graph
 from ..network.codes import CHUNK, MULTIPLES, level_terms
 from ..network.levels import MOST_LEVELS, Levels
 from ..network.levels import phase as phase_levels
+from ..neurons.phase import values as phase_values
+from . import phase_base
+from .phase_base import CUBE_ROOT
 
 if TYPE_CHECKING:
     from .converter import Conversion
     from .methods import Start
 
-CUBE_ROOT = 2 ** (1 / 3)
 PHASES = 15
 SHORTEST = 2.0  # how many times the last phase's value the first one's must be at least
 THIRDS = (6, 5, 4)  # eighths: what Q**-1, Q**-2, Q**-3 of the cube root are taken for
 FOUR_BITS = (1 << CHUNK) - 1  # phases, beside silence
-BITS = 9  # of levels that have numbers
-STORED_BITS = 8  # of levels that are stored themselves
+BITS = 8  # F, behind the point of levels; with more of them the accumulator would leave weights less
 FRACTION = 4  # bits behind the point of thresholds
 
 
-def phase(start: Start, *, base: float = CUBE_ROOT, phases: int = PHASES) -> Conversion:
-    """Every ReLU fires by the table of its phases; base: Q; phases: T.
+def phase(start: Start, *, base: float | str = CUBE_ROOT, phases: int = PHASES) -> Conversion:
+    """Every ReLU fires by the table of its phases; base: Q, or "auto", by its error (phase_base.py); phases: T.
 
     Each channel is normalised by the clip level with the least squared error under this table rather than by its
     maximum, which one outlier moves. Sums without a ReLU that the importer keeps stay signed counts. Raises
     OneSpikeError for a base, phases or a network that cannot be.
     """
-    table = table_of(base, phases)
     require_relu(start.graph)
-    return start.build(levels=table)
+    if base == "auto":
+        table_of(CUBE_ROOT, phases)  # complain of phases before the search
+        if start.images is None:
+            raise OneSpikeError("base='auto' needs calibration images; give a few hundred of the training data.")
+        base = phase_base.choose(phase_base.activations(start.graph, start.images), phases)
+    table = table_of(base, phases)
+    return dataclasses.replace(start.build(levels=table), settings={"base": float(base), "phases": int(phases)})
 
 
 def table_of(base: Any, phases: Any) -> Levels:
     """The table of T phases of base Q; OneSpikeError where it cannot be."""
-    if isinstance(base, bool) or not isinstance(base, int | float | np.integer | np.floating) or not 1 < base <= 2:
-        raise OneSpikeError(f"The base of phase coding must lie above 1 and up to 2, not {base!r}.")
+    number = isinstance(base, int | float | np.integer | np.floating) and not isinstance(base, bool)
+    if not number or not 1 < base <= 2:
+        auto = "" if number else ", or be 'auto'"
+        raise OneSpikeError(f"The base of phase coding must lie above 1 and up to 2{auto}, not {base!r}.")
     if isinstance(phases, bool) or not isinstance(phases, int | np.integer) or not 2 <= phases < MOST_LEVELS:
         raise OneSpikeError(
             f"The phases of phase coding must be a whole number in 2..{MOST_LEVELS - 1}, not {phases!r}."
@@ -70,13 +79,26 @@ def table_of(base: Any, phases: Any) -> Levels:
         )
     if math.isclose(base, CUBE_ROOT, rel_tol=1e-6):
         return _thirds(phases)
+    if collide(base, phases):
+        most = next(number for number in range(phases - 1, 0, -1) if not collide(base, number))
+        wide = next((other / 100 for other in range(int(base * 100), 100, -1) if not collide(other / 100, phases)), 0)
+        raise OneSpikeError(
+            f"{phases} phases of base {base:.6g} have no different levels in {BITS} bits: values of the "
+            f"last phases collide; give at most {most} phases{f', or a base of at most {wide:.2f}' if wide else ''}."
+        )
     if phases > FOUR_BITS:
-        return phase_levels(base, phases, STORED_BITS, FRACTION)
+        return phase_levels(base, phases, BITS, FRACTION)
     exact = phase_levels(base, phases, BITS, FRACTION)
     levels = [_two_events(level) for level in exact.levels]
     if any(a >= b for a, b in itertools.pairwise(levels)):
-        return phase_levels(base, phases, STORED_BITS, FRACTION)
+        return phase_levels(base, phases, BITS, FRACTION)
     return Levels(tuple(levels), exact.thresholds, FRACTION)
+
+
+def collide(base: float, phases: int) -> bool:
+    """Whether two phases would have one integer level, or one that is 0."""
+    levels = phase_values(base, phases, BITS)
+    return bool((levels[:-1] <= levels[1:]).any() or levels[-1] < 1)
 
 
 def require_relu(graph: Graph) -> None:
@@ -99,11 +121,13 @@ def _thirds(phases: int) -> Levels:
     """The table of the cube root: levels of one event each, thresholds in the middle between them."""
     worth = [THIRDS[(p - 1) % 3] / 2 ** (3 + (p - 1) // 3) for p in range(phases + 1, 0, -1)]
     bits = next(n for n in range(32) if all((2**n * value).is_integer() for value in worth[1:]))
+    if phases > FOUR_BITS and worth[-1] * 2 ** (bits + 1) < 2**BITS:
+        bits += 1  # of eight bits, multiples of 16 are one event: the larger levels, which are the frequent ones
     middles = [(a + b) * 2**bits / 2 for a, b in itertools.pairwise(worth)]
     fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
     levels = (0, *(int(2**bits * value) for value in worth[1:]))
-    if phases > FOUR_BITS and levels[-1] >= 2**STORED_BITS:
-        return phase_levels(CUBE_ROOT, phases, STORED_BITS, FRACTION)
+    if phases > FOUR_BITS and levels[-1] >= 2**BITS:
+        return phase_levels(CUBE_ROOT, phases, BITS, FRACTION)
     return Levels(levels, tuple(int(2**fraction * middle) for middle in middles), fraction)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...hw.config import EngineConfig
+from ..mapping.mapping import Mapping
 from ..network import golden, stepped
 from ..network.codes import MAX_FIELD
 from ..network.operations import dense_macs
@@ -80,23 +81,19 @@ class IntegrateAndFire:
     state_bits: int
 
 
-def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> IntegrateAndFire:
+def integrate_and_fire(
+    net: SpikeNet, config: EngineConfig, codes: np.ndarray, step: tuple[Mapping, golden.Result] | None = None
+) -> IntegrateAndFire:
     """The T-step network on the engine, step after step, generously.
 
     Each step is a network of binary spikes whose cycles the exact model gives. Membranes lie in a block RAM with a
     read and a write port, F in a row: the drain gives F sums a cycle, so each membrane is read, updated and written
     back on their way to the fire units, and costs traffic but no cycle. A layer on the image has the same current in
     every step: its sums are made once and kept, and later steps only update its membranes, F a cycle, which nothing
-    hides. The first step reads no membrane and the last writes none. A membrane has the accumulator's bits: the sums
-    of all steps lie within its proven range.
+    hides. The first step reads no membrane and the last writes none. step: what `one_step` gives, where it is known.
     """
     steps = stepped.steps_of(net)
-    found = stepped.run(net, codes, layers=True).steps
-    every = {name: np.concatenate([step[name] for step in found]) for name in found[0]}
-    result = golden.Result(logits=np.zeros((steps * len(codes), 1), np.int64), codes=every)
-    middle = len(codes) * (steps // 2)  # the first steps are almost silent
-    net_one = binary(net)
-    mapping = choose_for(net_one, config, _part(result, slice(middle, middle + CHOOSING)))
+    mapping, result = step or one_step(net, config, codes)
     cycles = np.array([[layer.cycles for layer in image] for image in predict_all(mapping, result)])
     cycles = cycles.reshape(steps, len(codes), -1)
     update = 0
@@ -112,14 +109,31 @@ def integrate_and_fire(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -
         cycles=float(cycles.sum()) / len(codes),
         update_cycles=float(update),
         neurons=sum(sizes.values()),
-        state_bits=accesses * net.accumulator_bits,
+        state_bits=accesses * membrane_bits(net),
     )
+
+
+def membrane_bits(net: SpikeNet) -> int:
+    """Those of an accumulator, as the sums of g steps lie within its proven range, and more for more steps."""
+    steps = stepped.steps_of(net)
+    least = min((layer.groups for layer in net.layers[:-1]), default=steps)
+    return net.accumulator_bits + max(0, math.ceil(math.log2(steps / least)))
+
+
+def one_step(net: SpikeNet, config: EngineConfig, codes: np.ndarray) -> tuple[Mapping, golden.Result]:
+    """A step of the T-step network on the engine, and the spikes of all its steps, all images of a step together."""
+    steps = stepped.steps_of(net)
+    found = stepped.run(net, codes, layers=True).steps
+    every = {name: np.concatenate([step[name] for step in found]) for name in found[0]}
+    result = golden.Result(logits=np.zeros((steps * len(codes), 1), np.int64), codes=every)
+    middle = len(codes) * (steps // 2)  # the first steps are almost silent
+    return choose_for(binary(net), config, _part(result, slice(middle, middle + CHOOSING))), result
 
 
 def binary(net: SpikeNet) -> SpikeNet:
     """The same layers with one spike a value, for mappings of binary spikes."""
     layers = (dataclasses.replace(layer, groups=min(1, layer.groups)) for layer in net.layers)
-    return dataclasses.replace(net, layers=tuple(layers))
+    return dataclasses.replace(net, layers=tuple(layers), membranes=None)
 
 
 def without_sum_pools(net: SpikeNet) -> SpikeNet:

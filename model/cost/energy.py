@@ -184,13 +184,15 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     return Energy(images=images, systems=tuple(systems))
 
 
-def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, neurons: int) -> System:
-    """Energy per image of a T-step network, run as `baselines.integrate_and_fire` says; rivals have `estimate`.
+def stepped(
+    mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]], state: int, held: int
+) -> tuple[System, float]:
+    """Energy and events per image of a T-step network as `baselines.integrate_and_fire` runs it, see `estimate`.
 
     mapping: of binary spikes. batches: of some images each, for every step all tensors' spikes, the image included.
-    state: bits of membranes and stored currents, read and written for an image, in a memory of so many neurons'
-    membranes. The image is stored and the sums on it are made in the first step alone. Updates of membranes are neuron
-    operations, which cost as much as ours: nothing.
+    state: bits of membranes and stored currents, read and written for an image, in a memory of `held` bits. The image
+    is stored and the sums on it are made in the first step alone. Updates of membranes are neuron operations and cost
+    what ours do, which is nothing.
     """
     works, images = {name: _Work() for name in NAMES}, 0
     image_code, multiples = mapping.tensors[INPUT].code, mapping.config.multiples
@@ -214,9 +216,9 @@ def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]],
                 if not step or name != INPUT:
                     _stored(mapping, name, number * mapping.config.banks * tensor.height * tensor.width, works)
     bits = {purpose: value / images for purpose, value in work.bits.items()} | {"state": state}
-    membranes = state * access(neurons * mapping.config.acc_bits) * 1e-6
+    membranes = state * access(held) * 1e-6
     additions = work.additions + work.products
-    return System(
+    system = System(
         name="if",
         label=f"integrate and fire, T = {steps}",
         operations=additions / images,
@@ -225,6 +227,7 @@ def stepped(mapping: Mapping, batches: Iterable[Sequence[Map[str, np.ndarray]]],
         bits=bits,
         memory_uj=_memory(mapping, "onespike", work, bits, images) | {"state": membranes},
     )
+    return system, work.additions / images
 
 
 def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:

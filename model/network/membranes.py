@@ -43,7 +43,7 @@ class Membranes:
             object.__setattr__(self, name, given)
 
     def check(self, net: SpikeNet) -> None:
-        """OneSpikeError unless every firing layer of the network, and no other, has numbers, and fires counts from 0."""
+        """OneSpikeError unless all firing layers of the network, and no other, have numbers, and fire counts from 0."""
         net.require_counts("A network of T steps")
         firing = {layer.name: layer for layer in net.layers if layer.fires}
         for name in ("theta", "start"):

@@ -6,10 +6,10 @@ value that the one-timestep network knows, so that the mean of T steps spans the
 
     I = sum over sources of g_source W s' + sum of W * pixel + bias         fires, and is reset by, theta = g << shift
 
-The image is not made of spikes: every step sees the pixels themselves. `Membranes` has T, and thetas and first membranes
-that are not these, such as theta / 2, which rounds to nearest. A network without them runs as many steps as it has
-groups, from U = 0: with constant currents the T spikes of a neuron are then those of parallel spike generation, and
-their number is the count. Behind the first layer currents are not constant, spikes come early or late, and counts
+The image is not made of spikes: every step sees the pixels themselves. `Membranes` has T, and thetas and first
+membranes that are not these, such as theta / 2, which rounds to nearest. A network without them runs as many steps as
+it has groups, from U = 0: with constant currents the T spikes of a neuron are then those of parallel spike generation,
+and their number is the count. Behind the first layer currents are not constant, spikes come early or late, and counts
 differ: that is what the T-step network loses. Every step runs all layers; pools act on the spikes of one step; the last
 layer only integrates, and its logits are the sums of all steps, T times those of one timestep.
 """
@@ -97,7 +97,7 @@ def run(
     Logits are in the SpikeNet's unit, divided by T, if it has no membranes of its own.
     """
     codes = net.image.quantise(codes)
-    plan = _Plan(net)
+    plan = Plan(net)
     starts = range(0, len(codes), CHUNK)
 
     def part(start: int) -> Stepped:
@@ -122,7 +122,7 @@ def run(
     )
 
 
-class _Plan:
+class Plan:
     """What is prepared once: matrices of g W, and float types that hold every current and every membrane exactly."""
 
     def __init__(self, net: SpikeNet) -> None:
@@ -166,7 +166,7 @@ def _holds(largest: int) -> type:
     return np.float32 if largest < 1 << 24 else np.float64
 
 
-def _run(plan: _Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
+def _run(plan: Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
     net = plan.net
     image = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
     fixed = {}

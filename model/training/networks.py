@@ -59,11 +59,11 @@ class Wide(nn.Sequential):
 
 
 class LeNet5(nn.Sequential):
-    """LeNet-5 with ReLU and maximum pools, for 28x28 grey images."""
+    """LeNet-5 with ReLU and maximum pools, for 28x28 images, grey unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(inputs, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
             nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
         )  # fmt: skip
@@ -181,6 +181,7 @@ class ResNet8(nn.Module):
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits": Digits, "digits-small": DigitsSmall, "mlp": Mlp, "mlp64": lambda: Mlp(64, 32), "lenet5": LeNet5,
+    "lenet5-ice": functools.partial(LeNet5, inputs=6),
     "resnet20": ResNet20, "resnet8": ResNet8, "vgg-small": VggSmall, "vgg8": Vgg8, "wide": Wide,
     "vgg16-cifar": functools.partial(Vgg16, classes=10), "vgg16": Vgg16ImageNet, "resnet18": ResNet18,
     "resnet50": ResNet50, "onespike": OneSpikeRepVgg,
@@ -188,6 +189,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 # Shape of one image.
 IMAGES = {
     "digits": (1, 28, 28), "digits-small": (1, 28, 28), "mlp": (1, 28, 28), "mlp64": (1, 8, 8), "lenet5": (1, 28, 28),
+    "lenet5-ice": (6, 28, 28),
     "resnet20": (3, 32, 32), "resnet8": (3, 32, 32), "vgg-small": (3, 32, 32), "vgg8": (3, 32, 32),
     "wide": (3, 8, 8),
     "vgg16-cifar": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224),

@@ -12,6 +12,7 @@ from rich.console import Console
 from .. import figures, tables
 from ..model.convert.converter import image_of
 from ..model.errors import OneSpikeError
+from ..model.frontend.graph import Graph
 from ..model.network import operations
 from ..model.training.data import Dataset, in_scale, load, load_images
 from ..progress import Progress
@@ -21,12 +22,11 @@ COUNTED = 64  # calibration images that events are counted on
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    data, images = _calibration(args)
+    if args.events and not args.finetune:
+        raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
+    data, images = calibration(args)
     graph = read_graph(args)
-    if data is not None:
-        data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
-        images = data.images
-    images = None if images is None else images[: args.calibration_images]
+    data, images = scaled(args, graph, data, images)
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
         conversion = convert(args, graph, images)
@@ -55,18 +55,27 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     return result
 
 
-def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
+def scaled(
+    args: argparse.Namespace, graph: Graph, data: Dataset | None, images: np.ndarray | None
+) -> tuple[Dataset | None, np.ndarray | None]:
+    """What `calibration` found, in the scale that the network takes; so many images as the options want."""
+    if data is not None:
+        data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
+        images = data.images
+    return data, None if images is None else images[: args.calibration_images]
+
+
+def calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
     """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
-    if args.events and not args.finetune:
-        raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
+    tuned = getattr(args, "finetune", 0)
     if not args.model.is_file():
         raise OneSpikeError(f"Cannot read {args.model}: no such file.")
     if args.calibration is None:
-        if args.finetune:
+        if tuned:
             raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
         return None, None
     if args.calibration.endswith((".npy", ".npz")):
-        if args.finetune:
+        if tuned:
             raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
         return None, load_images(args.calibration)
     data = load(args.calibration, "train")

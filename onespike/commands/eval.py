@@ -16,6 +16,7 @@ from ..model.frontend.graph import activate
 from ..model.network.judge import judge
 from ..model.network.spec import SpikeNet
 from ..progress import Progress
+from . import waits
 from .labelled import load_data
 
 LAYER_IMAGES = 1000  # that `eval` follows through every layer
@@ -23,6 +24,7 @@ LAYER_IMAGES = 1000  # that `eval` follows through every layer
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
+    waits.check(net, args.waits)
     data = load_data(args, net)
     graph = None
     if args.model is not None:
@@ -39,6 +41,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         "accuracy": {"golden": right, "images": len(data)},
         "images_per_second": len(data) / seconds,
     }
+    if args.waits:
+        with progress.stage("waits", f"Streaming form on {len(data)} images, {len(args.waits)} waits"):
+            result["streaming"] = waits.measure(net, data, args.waits)
     part = data[:LAYER_IMAGES]
     with progress.stage("layers", f"Every layer on {len(part)} images"):
         occupied = occupancy(net, net.image.quantise(part.images))
@@ -66,4 +71,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     ]
     tables.facts(console, f"Golden model of {args.net}", rows)
     console.print(tables.layers(result["layers"]))
+    if args.waits:
+        console.print(waits.table(result["streaming"]))
+        console.print(waits.energy(result["streaming"]))
     return result

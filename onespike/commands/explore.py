@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from ..hw.config import EngineConfig
 from ..model.cost.explore import Point, explore, fed_lanes, pareto, require_fit
 from ..model.errors import OneSpikeError
 from ..model.network.spec import SpikeNet
-from ..model.system.files import write_atomically
 from ..model.targets import Target, find_target
 from ..progress import Progress
+from . import plotting
 from .labelled import accuracy_or_why, load_data
 
 JUDGED = 1000  # images that accuracy is measured on
@@ -124,13 +123,7 @@ def say_refused(console: Console, points: list[Point], target: Target) -> None:
 
 def plot(points: list[Point], front: list[Point], target: Target, path: Path) -> None:
     """Cycles against LUTs, logarithmic, the front as a line; the format follows the file's name."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "onespike"  # the same points give the same file
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
+    figure, axes = plotting.figure(7, 5)
     fitting = [point for point in points if not point.refused and point.area is not None]
     axes.scatter([p.area.luts for p in fitting if p.area], [p.cycles for p in fitting], s=14, c="0.7", label="fits")
     line = sorted((p.area.luts, p.cycles) for p in front if p.area)
@@ -142,12 +135,4 @@ def plot(points: list[Point], front: list[Point], target: Target, path: Path) ->
     axes.axvline(target.luts, ls=":", c="0.5")
     axes.set(xscale="log", yscale="log", xlabel=f"LUTs of {target.name}, estimated", ylabel="cycles per image")
     axes.legend()
-    contents = io.BytesIO()
-    try:
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(contents, format=path.suffix[1:] or "png", metadata=metadata)
-    except ValueError as error:
-        raise OneSpikeError(f"Cannot plot to {path}: {str(error).split(' (')[0]}; name a .svg or .png file.") from None
-    finally:
-        pyplot.close(figure)
-    write_atomically(path, contents.getvalue())
+    plotting.save(figure, path)

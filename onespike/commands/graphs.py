@@ -37,6 +37,7 @@ def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -
         "weight_bits",
         "clip",
         "percentile",
+        "input_bits",
         "mean",
         "std",
         "input_range",

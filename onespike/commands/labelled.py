@@ -10,23 +10,28 @@ import numpy as np
 from .. import tables
 from ..model.errors import OneSpikeError
 from ..model.network.judge import judge
-from ..model.network.spec import SpikeNet
+from ..model.network.spec import Image, SpikeNet
 from ..model.training.data import Dataset, in_scale, load
 
 
 def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
     """The first --images of the data, whose shape the network must take, in its scale."""
+    return load_for(args, net.image)
+
+
+def load_for(args: argparse.Namespace, image: Image) -> Dataset:
+    """`load_data` of a network that takes this image tensor."""
     data = load(args.data, args.split)
-    if data.images.shape[1:] != net.image.shape:
+    if data.images.shape[1:] != image.shape:
         raise OneSpikeError(
             f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "
-            f"{net.image.shape}; give it the data that it was trained on."
+            f"{image.shape}; give it the data that it was trained on."
         )
     if args.images is not None and args.images > len(data):
         raise OneSpikeError(
             f"{data.name!r} has {len(data)} images in its {args.split} split, fewer than {args.images}."
         )
-    return in_scale(data[: args.images], net.image)
+    return in_scale(data[: args.images], image)
 
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:

@@ -86,53 +86,15 @@ def add_convert(command: Command) -> None:
         "example network by their PyTorch names; layers that cannot become spikes are refused by name.",
     )
     convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
-    convert.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
-    convert.add_argument(
-        "--calibration",
-        metavar="DATA",
-        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file; only a network whose "
-        "activations are all quantised already can do without",
-    )
-    convert.add_argument(
-        "--calibration-images",
-        type=options.number(1, 10**6),
-        default=1000,
-        metavar="N",
-        help="how many of them to use (default: 1000)",
-    )
-    convert.add_argument(
-        "--clip",
-        choices=("mse", "percentile"),
-        default="mse",
-        help="how clip levels are chosen: least squared error (default) or a percentile",
-    )
-    convert.add_argument(
-        "--percentile",
-        type=options.number(50, 100, float),
-        default=99.9,
-        metavar="P",
-        help="for --clip percentile (default: 99.9)",
-    )
+    add_source(convert)
+    add_clip(convert)
     convert.add_argument(
         "--rounding",
         choices=("nearest", "floor"),
         help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
     )
     convert.add_argument(
-        "--mean",
-        type=float,
-        nargs="+",
-        metavar="X",
-        help="of the images, where the network does not normalise by itself: it takes (x - mean) / std",
-    )
-    convert.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
-    convert.add_argument(
-        "--input-range",
-        type=float,
-        nargs=2,
-        default=(0.0, 1.0),
-        metavar=("BLACK", "WHITE"),
-        help="of raw pixels, before --mean and --std (default: 0 1)",
+        "--input-bits", type=options.number(1, 8), default=8, metavar="N", help="of a pixel (default: 8)"
     )
     tune = convert.add_argument_group("fine-tuning")
     tune.add_argument(
@@ -219,7 +181,119 @@ def add_evaluate(command: Command) -> None:
     )
     evaluate.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
     add_signed(evaluate)
+    evaluate.add_argument(
+        "--waits",
+        type=options.several(options.number(0, 31)),
+        default=(),
+        metavar="W,W,..",
+        help="of a phase-coded network: also its streaming form, whose neurons wait so many phases before they decide",
+    )
     options.add_common(evaluate)
+
+
+def add_bases(command: Command) -> None:
+    bases = command(
+        "bases",
+        "show the error of phase coding over its base, on a network's activations",
+        "Mean absolute percentage error of values that are coded as one spike of phase p, worth base**-p; beside the "
+        "normal distribution. docs/methods.md says more.",
+    )
+    bases.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="as for `onespike convert`")
+    add_source(bases)
+    bases.add_argument(
+        "--phases",
+        type=options.several(options.number(2, 31)),
+        default=(16, 24),
+        metavar="T,T,..",
+        help="in which a value may spike once (default: 16,24)",
+    )
+    bases.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot the curves (matplotlib)")
+    options.add_common(bases)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Options of a trained network's file, and of images in the scale that it takes."""
+    parser.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    parser.add_argument(
+        "--calibration",
+        metavar="DATA",
+        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file; only a network whose "
+        "activations are all quantised already can do without",
+    )
+    parser.add_argument(
+        "--calibration-images",
+        type=options.number(1, 10**6),
+        default=1000,
+        metavar="N",
+        help="how many of them to use (default: 1000)",
+    )
+    parser.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="of the images, where the network does not normalise by itself: it takes (x - mean) / std",
+    )
+    parser.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
+    parser.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("BLACK", "WHITE"),
+        help="of raw pixels, before --mean and --std (default: 0 1)",
+    )
+
+
+def add_clip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clip",
+        choices=("mse", "percentile"),
+        default="mse",
+        help="how clip levels are chosen: least squared error (default) or a percentile",
+    )
+    parser.add_argument(
+        "--percentile",
+        type=options.number(50, 100, float),
+        default=99.9,
+        metavar="P",
+        help="for --clip percentile (default: 99.9)",
+    )
+
+
+def add_steps(command: Command) -> None:
+    steps = command(
+        "steps",
+        "compare parallel spike generation with integrate-and-fire over T, on the same weights",
+        "For every T the network is converted for g = T; integrate-and-fire runs T steps, a reference model in "
+        "software, some milliseconds a step and image.",
+    )
+    steps.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    steps.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    steps.add_argument(
+        "--steps",
+        type=options.several(options.number(1, 255)),
+        default=(1, 2, 4, 8, 16, 32, 64),
+        metavar="T,T,..",
+        help="default: 1,2,4,8,16,32,64",
+    )
+    options.add_data(steps, 500, "images to classify")
+    steps.add_argument(
+        "--calibration", metavar="DATA", help="images that set the clip levels (default: those of --data)"
+    )
+    steps.add_argument(
+        "--calibration-images", type=options.number(1, 10**6), default=1000, metavar="N", help="default: 1000"
+    )
+    steps.add_argument(
+        "--weight-bits", type=options.number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
+    )
+    steps.add_argument("--mean", type=float, nargs="+", metavar="X", help="as of `onespike convert`")
+    steps.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
+    steps.add_argument("--input-range", type=float, nargs=2, default=(0.0, 1.0), metavar=("BLACK", "WHITE"),
+                       help="as of `onespike convert`")  # fmt: skip
+    steps.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot accuracy over T (matplotlib)")
+    options.add_common(steps)
+    steps.set_defaults(signed="never")
 
 
 def add_shapes(command: Command) -> None:
@@ -253,4 +327,4 @@ def add_shapes(command: Command) -> None:
     options.add_common(shapes)
 
 
-COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_shapes)
+COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,18 @@ def several(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
     def parse(text: str) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+
+    return parse
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """An argparse type: one of these names."""
+    known = tuple(names)
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(known)}, not {text!r}")
+        return text
 
     return parse
 
@@ -204,8 +216,10 @@ def memory_of(args: argparse.Namespace) -> ExternalMemory:
     return ExternalMemory(**{name: value for name, value in given.items() if value is not None})
 
 
-def add_data(parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True) -> None:
-    """Options of the images."""
+def add_data(
+    parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True, default: str = ""
+) -> None:
+    """Options of the images; default: what 0 images mean, if not all."""
     group = parser.add_argument_group("images")
     group.add_argument(
         "--data",
@@ -215,7 +229,7 @@ def add_data(parser: argparse.ArgumentParser, images: int, what: str, *, require
         "official files of MNIST or Fashion-MNIST (IDX) or CIFAR-10 (binary)",
     )
     group.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
-    default = "all" if images == 0 else str(images)
+    default = default or ("all" if images == 0 else str(images))
     group.add_argument(
         "--images", type=number(1, 10**7), default=images or None, metavar="N", help=f"{what} (default: {default})"
     )

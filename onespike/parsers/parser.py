@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..model.errors import OneSpikeError
+from . import compare as parser_compare
 from . import engine as parser_engine
 from . import fpga as parser_fpga
 from . import network as parser_network
@@ -20,9 +21,12 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike train --data digits -o model.pt2            train the example network
   onespike convert model.pt2 --calibration digits -o digits.spike
   onespike eval digits.spike --data digits             accuracy of the integer network
+  onespike compare model.pt2 --data digits             the network under every method, side by side
+  onespike steps model.pt2 --data digits               one timestep against integrate-and-fire over T
   onespike report digits.spike --data digits --images 16
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
+  onespike bases model.pt2 --calibration digits        which base phase coding wants on its activations
   onespike export digits.spike -o digits.onnx          as QONNX or NIR, for other tools
   onespike run --port /dev/ttyUSB0 digits.spike image.png     load and classify on a board
   onespike explore digits.spike --data digits --target ecp5-25k
@@ -48,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, detail: str = "") -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {detail}".strip())
 
-    for group in (parser_network, parser_engine, parser_fpga):
+    for group in (parser_network, parser_compare, parser_engine, parser_fpga):
         for add in group.COMMANDS:
             add(command)
     return parser

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from networks import random_codes, random_network
+from networks import float_graph, random_codes, random_network
 from onespike.hw.config import EngineConfig
+from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
@@ -29,7 +30,7 @@ ENGINES = {
     "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(
-        ROOMY, lanes=8, max_groups=200, signed_codes=True, tables=8, table_codes=32
+        ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
@@ -71,6 +72,21 @@ def test_random_networks(engine: str) -> None:
 
     check()
     assert len(simulated) >= 4, f"only {len(simulated)} networks reached the simulation"
+
+
+def test_one_engine_serves_the_methods() -> None:
+    """Networks of counts and of phases in 4 and 8 bits, loaded one after the other into one engine."""
+    graph, images = float_graph()
+    *hidden, last = graph.nodes
+    whole = dataclasses.replace(last.terms[0], weights=last.terms[0].weights.repeat(3, 2).repeat(3, 3) / 9)
+    hidden[-1] = dataclasses.replace(hidden[-1], pool=None)  # whose sums would be too large for this engine
+    graph = dataclasses.replace(graph, nodes=(*hidden, dataclasses.replace(last, terms=(whole,))))
+    for settings_ in ({}, {"method": "phase"}, {"method": "phase", "phases": 16}):
+        net = convert(graph, None, images[:64], **settings_)
+        mapping = map_network(net, ENGINES["4x8, tables"])
+        result = simulate(mapping, net.image.quantise(images[64:65]), BUILD, through_load=True)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0, settings_
+        np.testing.assert_array_equal(result.logits, net.golden(images[64:65]))
 
 
 @pytest.mark.parametrize("code", ["radix", "unary", "psg"])

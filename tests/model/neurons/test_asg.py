@@ -25,7 +25,7 @@ def test_example_b_of_onespike():
 
 
 def test_asg_is_psg_of_the_sum():
-    """Every sum of every sign, thresholds that divide it and such as do not, however the sum is spread over the steps."""
+    """Every sum of every sign, thresholds that divide it or not, however the sum is spread over the steps."""
     rng = np.random.default_rng(0)
     for theta, steps in itertools.product([1, 2, 3, 5, 8, 13], [1, 2, 3, 4, 7, 8, 16]):
         sums = np.arange(-2 * theta * steps - 1, 3 * theta * steps + 2)
