@@ -168,15 +168,16 @@ def _table(made: Any, what: str) -> np.ndarray:
         if not all(isinstance(part, _Array) and hasattr(part, "values") and part.values.ndim == 1 for part in parts):
             raise bounded.Damaged(f"{what} is no matrix of compressed rows")
         data, columns, starts = (part.values for part in parts)  # type: ignore[union-attr]
-        right = isinstance(shape, tuple) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)
-        if not right or shape[0] * shape[1] > MOST_VALUES or len(starts) != shape[0] + 1:
+        whole = isinstance(shape, tuple) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)
+        rows, width = shape if whole and shape is not None else (0, 0)
+        if not rows or rows * width > MOST_VALUES or len(starts) != rows + 1:
             raise bounded.Damaged(f"{what} declares the shape {shape} for {len(starts) - 1} rows")
         if len(data) != len(columns) or starts[0] != 0 or starts[-1] != len(data) or (np.diff(starts) < 0).any():
             raise bounded.Damaged(f"{what} has rows that do not follow one another")
-        if len(columns) and (columns.min() < 0 or columns.max() >= shape[1]):
-            raise bounded.Damaged(f"{what} names columns beyond its {shape[1]}")
-        table = np.zeros(shape, np.float32)
-        table[np.repeat(np.arange(shape[0]), np.diff(starts)), columns] = data
+        if len(columns) and (columns.min() < 0 or columns.max() >= width):
+            raise bounded.Damaged(f"{what} names columns beyond its {width}")
+        table = np.zeros((rows, width), np.float32)
+        table[np.repeat(np.arange(rows), np.diff(starts)), columns] = data
         return table
     if not isinstance(made, _Array) or not hasattr(made, "values") or made.values.ndim != 2 or not made.values.size:
         raise bounded.Damaged(f"{what} is no matrix")

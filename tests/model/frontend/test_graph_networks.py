@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from modules import Plain
 from onespike.model.convert.converter import convert, prepare
 from onespike.model.errors import OneSpikeError
+from onespike.model.frontend import aten_nodes
 from onespike.model.frontend.importer import import_module, import_program
 from onespike.model.network.judge import answers
 from onespike.model.training.graphs import normalised
@@ -164,6 +165,10 @@ def test_one_sentence(name):
     function, matrix, x, sentence = REFUSED[name]
     with pytest.raises(OneSpikeError, match=sentence):
         convert(Network(function, matrix).eval(), calibration=x)
+
+
+def test_what_is_refused_has_no_method():
+    assert not [name for name in aten_nodes.NEAREST if hasattr(aten_nodes.NodeOperations, f"op_{name}")]
 
 
 def test_too_large():

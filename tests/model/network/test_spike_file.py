@@ -57,7 +57,7 @@ def test_round_trip(tmp_path):
 
 
 def test_nodes_of_a_graph(tmp_path):
-    """Features last, and classes of several nodes as channels, are version 2."""
+    """Features last, and classes of several nodes as channels, are version 3."""
     net = network()
     image = Image(shape=(2, 1, 64), scale=net.image.scale, offset=net.image.offset, channels_last=True)
     source = Source(tensor="input", weights=np.ones((6, 2, 1, 64), int))

@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs: integers classify their nodes as the float network does; files are read, damage is refused."""
 
+import functools
 import json
 import pickle
+import textwrap
 
 import numpy as np
 import pytest
 import torch
 
+import onespike
 from command_line import fails
 from onespike.cli import main
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate
 from onespike.model.errors import OneSpikeError
+from onespike.model.network.judge import judge
+from onespike.model.training import gcn
 from onespike.model.training.data import load
 from onespike.model.training.finetune import finetune
 from onespike.model.training.gcn import Gcn, GraphTraining, node_accuracy, train_gcn
 from onespike.model.training.graphs import GraphData, load_graph, normalised, synthetic
+from paths import ROOT
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -37,6 +43,15 @@ def test_nodes_are_not_fine_tuned():
     conversion = prepare(Gcn(data.matrix, 16, 4).eval(), calibration=data.features)
     with pytest.raises(OneSpikeError, match=r"once an image, but this one answers at 12 places; convert it without"):
         finetune(conversion, data.images(), epochs=1)
+
+
+def test_the_page_of_methods_runs_as_it_stands(monkeypatch):
+    lines = (ROOT / "docs" / "methods.md").read_text().split("<!-- gcn: begin -->\n")[1].split("<!-- gcn: end -->")[0]
+    monkeypatch.setattr(gcn, "GraphTraining", functools.partial(GraphTraining, epochs=3))
+    names = {"onespike": onespike}
+    exec(textwrap.dedent(lines), names)
+    judged = judge(names["net"].output, names["test"].labels)
+    assert judged.share(names["logits"]) == (names["classes"] == names["test"].labels).mean()
 
 
 def test_synthetic_graph_follows_its_seed():
