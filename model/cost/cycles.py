@@ -168,7 +168,8 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     first = [-9] * banks  # when the last word's last chunk left the extractor's first stage
     second = [-9] * banks  # and its second
     left = [-1] * banks  # and when its last event left
-    released = [-9] * banks  # the shadow set is free from the next cycle on
+    released = [[-9] * config.shadows for _ in range(banks)]  # from the next cycle on one more shadow set is free
+    taken = [-9] * banks  # the last shadow set has been read
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
     latency = capture_latency(config)
@@ -228,16 +229,19 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                     first[b], second[b] = f, g
                     issued[b] = max(pop + length, times[-4])
                     if final:
-                        if released[b] >= z:
-                            waiting += released[b] + 1 - z
-                            z = released[b] + 1
+                        if released[b][0] >= z:
+                            waiting += released[b][0] + 1 - z
+                            z = released[b][0] + 1
                         begin[s] = z + latency
                     left[b] = z
                     del times[:-4], held[:-depth]
                 at += length
             for s, b in enumerate(group):
                 start = max(drained, begin[s])
-                released[b] = start + release
+                if config.shadows > 1:  # the next set moves to the last place
+                    start = max(start, taken[b] + 2)
+                    taken[b] = start + (steps - 1) * interval + hops
+                released[b] = [*released[b][1:], start + release]
                 drained = start + steps * interval
     spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
     channels = sum(c >= 0 for c in layer.order)
