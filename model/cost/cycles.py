@@ -131,20 +131,27 @@ def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[l
     counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
     lengths: list[list[int]] = []
     spans = [
-        ([s.taps(0, y) for y in layer.rows], [s.taps(1, x) for x in layer.columns], ones[s.tensor.name], s.dilation)
+        (
+            [s.taps(0, y) for y in layer.rows],
+            [s.taps(1, x) for x in layer.columns],
+            ones[s.tensor.name],
+            s.dilation,
+            s.tensor.unroll.turns if s.tensor.unroll else 1,
+        )
         for s in layer.sources
     ]
-    wh, ww = layer.window
+    (wh, ww), columns_at = layer.window, layer.columns
     for py in range(layer.shape[1]):
         for px in range(layer.shape[2]):
             for dy in range(wh):
                 for dx in range(ww):
                     parts = []
-                    for rows, columns, tensor, gap in spans:
+                    for rows, columns, tensor, gap, turns in spans:
                         _, y, tall = rows[py * wh + dy]
                         _, x, wide = columns[px * ww + dx]
-                        words = tensor[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
-                        parts.append(words.reshape(len(tensor), -1))
+                        here = tensor if turns == 1 else tensor[columns_at[px * ww + dx] % turns, None]
+                        words = here[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
+                        parts.append(words.reshape(len(here), -1))
                     lengths.append([part.shape[1] for part in parts])
                     joined = parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
                     for s, row in enumerate(joined.tolist()):
