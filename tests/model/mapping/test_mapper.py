@@ -29,7 +29,7 @@ fixed = settings(derandomize=True, max_examples=60, deadline=None)
 
 
 def locations(mapping: Mapping, name: str) -> dict[tuple[int, int, int], tuple[int, int, int]]:
-    """(slice, address, field of the word) -> (channel, y, x), the stored border included; of unrolled images, pixels."""
+    """(slice, address, field of the word) -> (channel, y, x), the stored border included; its pixel, if unrolled."""
     tensor = mapping.tensors[name]
     per_word = mapping.config.word_bits // tensor.field
     found = {}
