@@ -19,7 +19,8 @@ def shadows(sets: int, captured: Sequence[bool], taken: Sequence[bool]) -> list[
     function of :class:`onespike.hw.engine.shadows.Shadows`.
     """
     row: list[int | None] = [None] * sets
-    number, before, cycles = 0, None, []
+    number, cycles = 0, list[Cycle]()
+    before: int | None = None
     for captures, takes in zip(captured, taken, strict=True):
         # A set that arrived in the last place in the cycle before is being written: it is full from the next one on.
         full = row[-1] if before == row[-1] else None

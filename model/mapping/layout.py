@@ -51,6 +51,12 @@ class TensorLayout:
         return self.height * self.width * self.words
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the fields that it packs: of an unrolled image, the columns of all slices."""
+        turns = 1 if self.unroll is None else self.unroll.turns
+        return sum(map(len, self.slices)) // turns, self.height, self.width * turns
+
+    @property
     def order(self) -> list[int]:
         """Channel number at every physical place, -1 where there is none."""
         return [c for s in self.slices for c in [*s, *[-1] * (self.channels_per_slice - len(s))]]
