@@ -65,13 +65,10 @@ def plot(result: dict[str, Any], path: Path) -> None:
     """Error over base, a line for every curve, its least marked; the format follows the file's name."""
     figure, axes = plotting.figure(7, 4.5)
     for curve in result["curves"]:
-        errors = 100 * np.array(curve["errors"])
-        (line,) = axes.plot(
-            result["bases"], errors, ":" if curve["values"].startswith("N(") else "-", label=curve["values"]
-        )
+        label = f"{curve['values']}: {100 * curve['error']:.2f} % at {curve['best']:.2f}"
+        style = ":" if curve["values"].startswith("N(") else "-"
+        (line,) = axes.plot(result["bases"], 100 * np.array(curve["errors"]), style, label=label)
         axes.plot(curve["best"], 100 * curve["error"], "o", color=line.get_color())
-        axes.annotate(f"{curve['best']:.2f}: {100 * curve['error']:.2f} %", (curve["best"], 100 * curve["error"]),
-                      textcoords="offset points", xytext=(4, -11), fontsize=8)  # fmt: skip
     for base in ROOTS.values():
         axes.axvline(base, ls="--", lw=0.8, c="0.7")
     axes.set(
