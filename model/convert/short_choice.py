@@ -21,7 +21,7 @@ from .short_levels import candidates, choose
 
 IMAGES = 256  # of the calibration images, spread evenly
 LARGEST = 40  # level: each doubling takes a bit of the accumulator
-PRICE = 0.02  # of an event, in mean squares of a value
+PRICE = 0.01  # of an event, in mean squares of a value
 
 
 @parallel.one_blas_thread()

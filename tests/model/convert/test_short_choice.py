@@ -25,7 +25,7 @@ def cost(conversion, images):
 
 def test_dearer_events_are_fewer_and_the_fixed_table_is_no_better_at_both():
     graph, images = float_graph(5)
-    tables = [network_levels(graph, images, price) for price in (0.0, 0.02, 0.2)]
+    tables = [network_levels(graph, images, price) for price in (0.0, 0.01, 0.2)]
     found = [cost(prepare(graph, calibration=images, levels=table), images) for table in tables]
     events = [number for _, number in found]
     assert events == sorted(events, reverse=True) and events[0] > 1.1 * events[-1]
