@@ -13,6 +13,7 @@ and the next, the first one between phase T and the T + 1 that there is not.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -50,12 +51,24 @@ def phase(start: Start, *, base: float | str = CUBE_ROOT, phases: int = PHASES) 
     """
     require_relu(start.graph)
     if base == "auto":
-        table_of(CUBE_ROOT, phases)  # complain of phases before the search
+        bases = usable(phases)
         if start.images is None:
             raise OneSpikeError("base='auto' needs calibration images; give a few hundred of the training data.")
-        base = phase_base.choose(phase_base.activations(start.graph, start.images), phases)
+        base = phase_base.choose(phase_base.activations(start.graph, start.images), phases, bases)
     table = table_of(base, phases)
     return dataclasses.replace(start.build(levels=table), settings={"base": float(base), "phases": int(phases)})
+
+
+def usable(phases: Any) -> list[float]:
+    """The bases that `auto` chooses from: those that have a table of so many phases."""
+    found = []
+    for base in (*phase_base.BASES, CUBE_ROOT):
+        with contextlib.suppress(OneSpikeError):
+            table_of(base, phases)
+            found.append(base)
+    if not found:
+        table_of(CUBE_ROOT, phases)  # says why
+    return found
 
 
 def table_of(base: Any, phases: Any) -> Levels:
@@ -77,8 +90,8 @@ def table_of(base: Any, phases: Any) -> Levels:
             f"{phases} phases are too few for the base {base:.6g}: the largest value is only "
             f"{base ** (phases - 1):.2f} times the least; {hint} a base of {wider:.2f} or more."
         )
-    if math.isclose(base, CUBE_ROOT, rel_tol=1e-6):
-        return _thirds(phases)
+    if math.isclose(base, CUBE_ROOT, rel_tol=1e-6) and (table := _thirds(phases)) is not None:
+        return table
     if collide(base, phases):
         most = next(number for number in range(phases - 1, 0, -1) if not collide(base, number))
         wide = next((other / 100 for other in range(int(base * 100), 100, -1) if not collide(other / 100, phases)), 0)
@@ -117,8 +130,8 @@ def require_relu(graph: Graph) -> None:
         )
 
 
-def _thirds(phases: int) -> Levels:
-    """The table of the cube root: levels of one event each, thresholds in the middle between them."""
+def _thirds(phases: int) -> Levels | None:
+    """The table of the cube root: levels of one event each, thresholds in the middle; None where 8 bits are too few."""
     worth = [THIRDS[(p - 1) % 3] / 2 ** (3 + (p - 1) // 3) for p in range(phases + 1, 0, -1)]
     bits = next(n for n in range(32) if all((2**n * value).is_integer() for value in worth[1:]))
     if phases > FOUR_BITS and worth[-1] * 2 ** (bits + 1) < 2**BITS:
@@ -127,7 +140,7 @@ def _thirds(phases: int) -> Levels:
     fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
     levels = (0, *(int(2**bits * value) for value in worth[1:]))
     if phases > FOUR_BITS and levels[-1] >= 2**BITS:
-        return phase_levels(CUBE_ROOT, phases, BITS, FRACTION)
+        return None
     return Levels(levels, tuple(int(2**fraction * middle) for middle in middles), fraction)
 
 

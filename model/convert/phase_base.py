@@ -93,9 +93,9 @@ def errors(values: Activations, phases: int, bases: Sequence[float] = BASES) -> 
     return np.array([error(values, base, phases) for base in bases])
 
 
-def choose(values: Activations, phases: int, bases: Sequence[float] = BASES) -> float:
-    """The base with the least error; the cube root of 2 where its error is at most PREFERRED times that."""
+def choose(values: Activations, phases: int, bases: Sequence[float] = (*BASES, CUBE_ROOT)) -> float:
+    """The base with the least error; the cube root of 2 where it is among them, at most PREFERRED times as wrong."""
     found = errors(values, phases, bases)
-    if error(values, CUBE_ROOT, phases) <= PREFERRED * found.min():
+    if CUBE_ROOT in bases and error(values, CUBE_ROOT, phases) <= PREFERRED * found.min():
         return CUBE_ROOT
     return float(bases[int(found.argmin())])

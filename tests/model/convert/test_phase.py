@@ -11,7 +11,7 @@ import pytest
 from networks import float_graph
 from onespike.model.convert import phase_base
 from onespike.model.convert.converter import convert, prepare
-from onespike.model.convert.phase import CUBE_ROOT, table_of
+from onespike.model.convert.phase import CUBE_ROOT, table_of, usable
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.curve import Curve
 from onespike.model.frontend.graph import Graph
@@ -108,6 +108,16 @@ def test_an_automatic_base_has_the_least_error_or_is_the_cube_root():
     assert phase_base.choose(phase_base.normal(), 16) == CUBE_ROOT
 
 
+@pytest.mark.parametrize("phases", [3, 16, 24, 31])
+def test_an_automatic_base_has_a_table(phases):
+    """Whatever the activations want: steep ones, and all alike."""
+    counts = np.zeros(phase_base.OCTAVES * phase_base.OCTAVE)
+    for place in (0, len(counts) // 2, len(counts) - 1):
+        values = phase_base.Activations(np.where(np.arange(len(counts)) == place, 1.0, 0.0), 1)
+        table_of(phase_base.choose(values, phases, usable(phases)), phases)
+    assert (CUBE_ROOT in usable(phases)) == (phases == 16)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -126,6 +136,11 @@ def test_an_automatic_base_has_the_least_error_or_is_the_cube_root():
         ({"base": 2.0, "phases": 12},
          r"^12 phases of base 2 have no different levels in 8 bits: values of the last phases collide; give at most 8 "
          r"phases, or a base of at most 1\.\d\d\.$"),
+        ({"phases": 24},
+         r"^24 phases of base 1\.25992 have no different levels in 8 bits: .*; give at most 19 phases, or a base of at "
+         r"most 1\.2\d\.$"),
+        ({"base": "auto", "phases": 40},
+         r"^The phases of phase coding must be a whole number in 2\.\.31, not 40\.$"),
         ({"base": 1.3, "phases": 24},
          r"^24 phases of base 1\.3 have no different levels in 8 bits: .*; give at most 18 phases, or a base of at "
          r"most 1\.2\d\.$"),
