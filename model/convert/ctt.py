@@ -67,7 +67,7 @@ def train(conversion: Conversion, images: np.ndarray, rate: float, rounds: int =
     images = images[: max(1, VALUES // (largest * plan.steps))]
     codes = asg.image.quantise(images)
     wanted = golden.run(asg, codes, layers=True).codes
-    image = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
+    image: dict[str, np.ndarray] = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
     trains: list[dict[str, np.ndarray]] = [{} for _ in range(plan.steps)]
     last = {source.tensor: layer.name for layer in net.layers for source in layer.sources}
     found = {}
@@ -111,6 +111,6 @@ def _fired(plan: Plan, layer: Layer, currents: list[np.ndarray], theta: np.ndarr
     membrane, found = plan.start[layer.name], []
     for current in currents:
         spikes, membrane = integrate(membrane, current, theta)
-        values = spikes.astype(plan.current)
+        values: np.ndarray = spikes.astype(plan.current)
         found.append(values if layer.pool is None else golden.pool(values, layer.pool))
     return found

@@ -48,9 +48,9 @@ def integrated(
     which half a spike in T steps is missing: the half membrane has it, with the zero one every step's bias carries a
     T-th; or "floor".
     """
-    steps = (STEPS if groups is None else groups) if steps is None else steps
-    steps = _whole(steps, "steps", MOST_STEPS)
-    groups = _whole(min(steps, MOST_GROUPS) if groups is None else groups, "groups", MOST_GROUPS)
+    groups = None if groups is None else _whole(groups, "groups", MOST_GROUPS)
+    steps = _whole(groups or STEPS if steps is None else steps, "steps", MOST_STEPS)
+    groups = groups or min(steps, MOST_GROUPS)
     if membrane not in ("zero", "half"):
         raise OneSpikeError(f"membrane must be one of zero, half, not {membrane!r}.")
     if membrane == "half" and rounding == "floor":

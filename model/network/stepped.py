@@ -131,8 +131,11 @@ class Plan:
         largest = {layer.name: max(map(abs, net.accumulator_range(layer))) for layer in net.layers}
         self.current = _holds(max(largest.values()))
         worth = {INPUT: 1} | {layer.name: layer.groups for layer in net.layers}
-        self.matrices, self.bias, self.theta, self.start = {}, {}, {}, {}
-        self.pad = np.array(net.image.pad_code, self.current)
+        self.matrices: dict[tuple[str, int], np.ndarray] = {}
+        self.bias: dict[str, np.ndarray] = {}
+        self.theta: dict[str, np.ndarray] = {}
+        self.start: dict[str, np.ndarray] = {}
+        self.pad: np.ndarray = np.array(net.image.pad_code, self.current)
         for layer in net.layers:
             for index, source in enumerate(layer.sources):
                 matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels)
@@ -168,7 +171,7 @@ def _holds(largest: int) -> type:
 
 def _run(plan: Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
     net = plan.net
-    image = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
+    image: dict[str, np.ndarray] = {INPUT: np.ascontiguousarray(codes.transpose(0, 2, 3, 1)).astype(plan.current)}
     fixed = {}
     for layer in net.layers:
         sums = plan.sums(layer, image)
@@ -187,7 +190,7 @@ def _run(plan: Plan, codes: np.ndarray, layers: bool, totals: bool) -> Stepped:
             before = membranes.get(layer.name, plan.start[layer.name])
             spikes, membranes[layer.name] = integrate(before, current, plan.theta[layer.name])
             fired[layer.name] += int(np.count_nonzero(spikes))
-            values = spikes.astype(plan.current)
+            values: np.ndarray = spikes.astype(plan.current)
             tensors[layer.name] = values if layer.pool is None else golden.pool(values, layer.pool)
         if layers or totals:
             found = {name: values.transpose(0, 3, 1, 2).astype(np.uint32) for name, values in tensors.items()}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..model.convert.layerwise import layer_losses, occupancy, rounder
 from ..model.frontend.graph import activate
 from ..model.network.judge import judge
 from ..model.network.spec import SpikeNet
+from ..model.network.spikes import count_spikes
+from ..model.training.data import Dataset
 from ..progress import Progress
 from . import waits
 from .labelled import load_data
@@ -44,6 +47,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     if args.waits:
         with progress.stage("waits", f"Streaming form on {len(data)} images, {len(args.waits)} waits"):
             result["streaming"] = waits.measure(net, data, args.waits)
+    if net.membranes is not None:
+        return result | {"spikes": _steps(net, data, right, console, progress)}
     part = data[:LAYER_IMAGES]
     with progress.stage("layers", f"Every layer on {len(part)} images"):
         occupied = occupancy(net, net.image.quantise(part.images))
@@ -75,3 +80,19 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(waits.table(result["streaming"]))
         console.print(waits.energy(result["streaming"]))
     return result
+
+
+def _steps(net: SpikeNet, data: Dataset, right: float, console: Console, progress: Progress) -> dict[str, Any]:
+    """The spikes of a T-step network, which has none of the figures of one timestep."""
+    part = data[:LAYER_IMAGES]
+    with progress.stage("spikes", f"Spikes of {len(part)} images"):
+        found = count_spikes(net, part.images)
+    rows = [
+        ("accuracy", f"{tables.percent(right, 2)} of {len(data)} images ({data.name})"),
+        ("steps", f"{found.steps}, integrate-and-fire: a reference model, without hardware"),
+        ("spikes", f"{found.per_neuron:.3f} of a hidden neuron and image"),
+        ("additions", f"{found.per_image('additions'):,.0f} an image, one for every spike and reader"),
+    ]
+    tables.facts(console, "T-step network", rows)
+    return {"steps": found.steps, "per_neuron": found.per_neuron, "images": found.images,
+            "layers": [dataclasses.asdict(layer) for layer in found.layers]}  # fmt: skip

@@ -101,11 +101,11 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     # The same figures give the same file, whose text is text.
-    settings = {"svg.hashsalt": "onespike", "svg.fonttype": "none"}
+    settings: Any = {"svg.hashsalt": "onespike", "svg.fonttype": "none"}
     with matplotlib.rc_context(settings):
         from matplotlib import pyplot
 
-        figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(6, 4.6), layout="constrained")
         steps = [point["steps"] for point in result["points"]]
         for (name, label), style in zip(SHOWN.items(), ("o-", "s--", "^:"), strict=True):
             axes.plot(steps, [100 * point[name] for point in result["points"]], style, label=label)
@@ -114,7 +114,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="T", ylabel=f"accuracy, %, {result['images']} images", ylim=(0, 100))
         axes.set_title(f"{result['network']}, {result['data']}, {result['weight_bits']}-bit weights")
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center")  # lines go anywhere inside
         contents = io.BytesIO()
         try:
             metadata = {"Date": None} if path.suffix == ".svg" else None

@@ -191,6 +191,31 @@ def add_evaluate(command: Command) -> None:
     options.add_common(evaluate)
 
 
+def add_steps(command: Command) -> None:
+    steps = command(
+        "steps",
+        "compare parallel spike generation with integrate-and-fire over T, on the same weights",
+        "For every T the network is converted for g = T; integrate-and-fire runs T steps, a reference model in "
+        "software, some milliseconds a step and image.",
+    )
+    steps.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    add_source(steps)
+    steps.add_argument(
+        "--steps",
+        type=options.several(options.number(1, 255)),
+        default=(1, 2, 4, 8, 16, 32, 64),
+        metavar="T,T,..",
+        help="default: 1,2,4,8,16,32,64",
+    )
+    options.add_data(steps, 500, "images to classify")
+    steps.add_argument(
+        "--weight-bits", type=options.number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
+    )
+    steps.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot accuracy over T (matplotlib)")
+    options.add_common(steps)
+    steps.set_defaults(signed="never")
+
+
 def add_bases(command: Command) -> None:
     bases = command(
         "bases",
@@ -261,41 +286,6 @@ def add_clip(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_steps(command: Command) -> None:
-    steps = command(
-        "steps",
-        "compare parallel spike generation with integrate-and-fire over T, on the same weights",
-        "For every T the network is converted for g = T; integrate-and-fire runs T steps, a reference model in "
-        "software, some milliseconds a step and image.",
-    )
-    steps.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
-    steps.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
-    steps.add_argument(
-        "--steps",
-        type=options.several(options.number(1, 255)),
-        default=(1, 2, 4, 8, 16, 32, 64),
-        metavar="T,T,..",
-        help="default: 1,2,4,8,16,32,64",
-    )
-    options.add_data(steps, 500, "images to classify")
-    steps.add_argument(
-        "--calibration", metavar="DATA", help="images that set the clip levels (default: those of --data)"
-    )
-    steps.add_argument(
-        "--calibration-images", type=options.number(1, 10**6), default=1000, metavar="N", help="default: 1000"
-    )
-    steps.add_argument(
-        "--weight-bits", type=options.number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
-    )
-    steps.add_argument("--mean", type=float, nargs="+", metavar="X", help="as of `onespike convert`")
-    steps.add_argument("--std", type=float, nargs="+", metavar="X", help="see --mean")
-    steps.add_argument("--input-range", type=float, nargs=2, default=(0.0, 1.0), metavar=("BLACK", "WHITE"),
-                       help="as of `onespike convert`")  # fmt: skip
-    steps.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot accuracy over T (matplotlib)")
-    options.add_common(steps)
-    steps.set_defaults(signed="never")
-
-
 def add_shapes(command: Command) -> None:
     shapes = command(
         "shapes",
@@ -327,4 +317,6 @@ def add_shapes(command: Command) -> None:
     options.add_common(shapes)
 
 
-COMMANDS = (add_demo, add_train, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases)
+COMMANDS = (
+    add_demo, add_train, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases,
+)  # fmt: skip
