@@ -14,6 +14,7 @@ ENGINE_CODES = ("radix", "unary", "psg")
 AXI_BITS = (32, 64, 128)
 TABLES = (0, 1, 2, 4, 8)
 TABLE_CODES = (16, 32)
+MOST_SHADOWS = 4
 MAY_BE_ZERO = ("max_shift", "external_weights", "tables")
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
@@ -67,6 +68,8 @@ class EngineConfig:
     signed_codes : whether a fired value may be negative, down to -max_groups (radix code only).
     tables : tables of levels that fired values may be searched in: 0, 1, 2, 4 or 8 (radix code only).
     table_codes : codes of such a table: 16 or 32.
+    shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
+        and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
     """
 
     banks: int = 4
@@ -98,6 +101,7 @@ class EngineConfig:
     signed_codes: bool = False
     tables: int = 0
     table_codes: int = 16
+    shadows: int = 1
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -138,6 +142,7 @@ class EngineConfig:
             f"use the unary code.",
         )
         check(self.tables in TABLES, f"tables must be 0, 1, 2, 4 or 8, not {self.tables}.")
+        check(self.shadows <= MOST_SHADOWS, f"shadows must lie in 1..{MOST_SHADOWS}, not {self.shadows}.")
         check(self.table_codes in TABLE_CODES, f"table_codes must be 16 or 32, not {self.table_codes}.")
         check(
             self.code == "radix" or not (self.signed_codes or self.tables),

@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 5u
+#define ONESPIKE_VERSION_VALUE 6u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 5 (r) */
+/* of this register map: 6 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -160,6 +160,9 @@
 
 /* engine parameter `table_codes` (r) */
 #define ONESPIKE_CONFIG_TABLE_CODES 0xB0u
+
+/* engine parameter `shadows` (r) */
+#define ONESPIKE_CONFIG_SHADOWS 0xB4u
 
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u

@@ -60,8 +60,11 @@ FORMATS = {
     "hex": "hexadecimal, one row per line, row 0 first; the lowest bits of a row hold its first field",
     "fields": "fields follow one another from bit 0 in the order given, [name, bits]",
     "image": "spike words in the order slice, pixel (rows from the top), word; a word holds the pixel's values side by "
-    "side, the first in its lowest bits, each in a field of image.field bits: its code less image.offset, in two's "
-    "complement where that is not 0",
+    "side, in the order of tensors.input.slices, the first in its lowest bits, each in a field of image.field bits: "
+    "its code less image.offset, in two's complement where that is not 0. Where image.unroll is not null, a pixel "
+    "stands for an output column x of the kernel: its values are those of a row's columns x * step + tap * gap - left, "
+    "tap after tap, all channels of each, with the pad code outside of the image; slice s holds the columns x that are "
+    "s modulo turns",
     "logits": "one class per beat, class 0 first; `best` of the beat with `last` is the class of the image",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
     "words, low word first; enable must be 0 meanwhile",
@@ -221,6 +224,7 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
             "beats": mapping.tensors[INPUT].size * len(mapping.tensors[INPUT].slices),
             "field": mapping.tensors[INPUT].field,
             "offset": mapping.tensors[INPUT].offset,
+            "unroll": None if (unroll := mapping.tensors[INPUT].unroll) is None else vars(unroll),
         },
         "formats": FORMATS,
         "lint_waivers": WAIVERS,

@@ -17,11 +17,17 @@ from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, meta_layout, stride_layout
 from .lanes import Lanes, lane_latency, product_latency
+from .shadows import Shadows
+
+
+def shadow_latency(config: EngineConfig) -> int:
+    """Cycles from an ending event until its sums are in the bank's first shadow set."""
+    return 5 + choice_latency(config) + lane_latency(config)
 
 
 def capture_latency(config: EngineConfig) -> int:
-    """Cycles from an ending event to the cycle in which its sums can be drained."""
-    return 5 + choice_latency(config) + lane_latency(config)
+    """Cycles from an ending event to the cycle in which its sums can be drained, if all shadow sets are free."""
+    return shadow_latency(config) + config.shadows - 1
 
 
 def choice_latency(config: EngineConfig) -> int:
@@ -65,7 +71,7 @@ class Bank(wiring.Component):
     2**shift of the source. The weight memory is read for the first event of a value only.
 
     Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
-    are a stream; the last event of a job waits until the sums of the job before it are being drained (`release`).
+    are a stream; the last event of a job waits until there is a free shadow set when its sums come (`release`).
 
     Golden function: `onespike.model.machine.bank.bank`.
 
@@ -81,8 +87,8 @@ class Bank(wiring.Component):
     load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
         address, data.
     terms : In(terms_write_layout) the terms of a field of a table (only if `config.tables`).
-    full : Out(1) the sums of a finished job wait in the shadow set.
-    release : In(1) the shadow set is being drained: it may be overwritten `capture_latency` cycles later.
+    full : Out(1) the sums of a finished job wait in the last shadow set.
+    release : In(1) it is being drained: a shadow set will be free `shadow_latency` cycles later.
     take, drain : In(1), Out show the next F of L sums, one cycle later.
     turn : In(1) the drain takes from this bank now, if from any; if not, `drain` is 0 in the next cycle.
     read : Out(1) the weight memory is read.
@@ -137,14 +143,20 @@ class Bank(wiring.Component):
             m.d.comb += self.commands.ready.eq(commands.w_rdy)
         _register_write(m, self.write, fetch.write)
 
-        # A job may end while the shadow set is free; it is taken `capture_latency` cycles later.
+        # A job may end while a shadow set is free; it is taken `shadow_latency` cycles later.
         free = Signal(init=1)
         m.d.comb += extract.end_ready.eq(free)
         m.d.sync += self.waiting.eq(extract.waiting)
-        with m.If(extract.valid & extract.end):
-            m.d.sync += free.eq(0)
-        with m.Elif(self.release):
-            m.d.sync += free.eq(1)
+        ends = extract.valid & extract.end
+        if config.shadows > 1:
+            taken, next_taken = (Signal(range(config.shadows + 1), name=name) for name in ("taken", "next_taken"))
+            m.d.comb += next_taken.eq(taken + ends - self.release)
+            m.d.sync += [taken.eq(next_taken), free.eq(next_taken != config.shadows)]
+        else:
+            with m.If(ends):
+                m.d.sync += free.eq(0)
+            with m.Elif(self.release):
+                m.d.sync += free.eq(1)
 
         # Place in the word -> channel and worth, then the weight row; one register after each.
         meta = meta_layout(config)
@@ -242,8 +254,17 @@ class Bank(wiring.Component):
             lanes.turn.eq(self.turn),
             self.drain.eq(lanes.drain),
         ]
-        # `full` rises with the capture and falls when the drain begins.
-        m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
+        if config.shadows > 1:
+            m.submodules.shadows = shadows = Shadows(config.shadows)
+            m.d.comb += [
+                shadows.captured.eq(lanes.captures),
+                shadows.taken.eq(self.take & (step == config.drain_steps - 1)),
+                lanes.moves.eq(shadows.moves),
+                self.full.eq(shadows.full),
+            ]
+        else:
+            # `full` rises with the capture and falls when the drain begins.
+            m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
         return m
 
 

@@ -17,7 +17,7 @@ from ..config import EngineConfig
 from ..loop import add_loop
 from ..memory import plain_memory
 from ..program import layer_fields, layout, value_shape
-from .bank import capture_latency
+from .bank import shadow_latency
 
 MOST_REGISTERS = 4  # in a row: more would cost more than LUT RAM
 
@@ -62,8 +62,8 @@ def group_parts(config: EngineConfig) -> int:
 
 
 def release_step(config: EngineConfig) -> int:
-    """The step at which a bank may end its next job: that job's sums come `capture_latency` cycles later."""
-    return max(0, config.drain_steps - capture_latency(config))
+    """The step at which a bank may end its next job: that job's sums come `shadow_latency` cycles later."""
+    return max(0, config.drain_steps - shadow_latency(config))
 
 
 class Drain(wiring.Component):

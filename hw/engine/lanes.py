@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
@@ -25,6 +26,7 @@ def controls(config: EngineConfig) -> dict[str, Any]:
         "clear": In(1),
         "step": In(range(max(2, config.drain_steps))),
         "turn": In(1),
+        **({"moves": In(config.shadows - 1)} if config.shadows > 1 else {}),
     }
 
 
@@ -48,6 +50,7 @@ class Lanes(wiring.Component):
 
     acc[l] <- acc[l] +- (multiple * weights[l] << shift)        when `add`
     shadow[l] <- acc[l]                              one cycle after `end`
+    shadow of set k + 1 <- shadow of set k           one cycle after moves[k], where there are several
 
     Jobs never clear the accumulators: they run on, modulo 2**acc_bits, and the drain subtracts the previous shadow. The
     difference is exact because every job's sum fits acc_bits. So a job costs no cycle but its events, and a lane needs
@@ -71,7 +74,8 @@ class Lanes(wiring.Component):
     shift : In power of two of the event.
     negative : In(1) subtract.
     clear : In(1) the accumulators are 0 two cycles later.
-    captures : Out(1) the shadow is written at the end of this cycle.
+    captures : Out(1) the first shadow set is written at the end of this cycle.
+    moves : In(shadows - 1) sets that go on, see Shadows (only if there are several); the last one is shown.
     step : In which F lanes of the shadow to show.
     turn : In(1) show them at all; if not, `drain` is 0 in the next cycle.
     drain : Out(F x acc_bits) those lanes, two cycles later.
@@ -141,6 +145,9 @@ class LaneGroup(wiring.Component):
         moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in lanes]
         acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in lanes]
         shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]
+        shadows = [shadow]  # the registers behind one another
+        for k in range(1, config.shadows):
+            shadows.append([Signal(config.acc_bits, name=f"shadow{i}_{k}", reset_less=True) for i in lanes])
         later, stages = product_latency(config), lane_latency(config)
         add, end = Signal(stages, reset_less=True), Signal(stages + 1, reset_less=True)
         negative = Signal(stages, reset_less=True)
@@ -184,8 +191,14 @@ class LaneGroup(wiring.Component):
                 m.d.sync += acc[i].eq(0)
             with m.If(end[-1]):
                 m.d.sync += shadow[i].eq(acc[i])
+        if config.shadows > 1:
+            moves = Signal.like(self.moves)
+            m.d.sync += moves.eq(self.moves)
+            for k, (before, behind) in enumerate(itertools.pairwise(shadows)):
+                with m.If(moves[k]):
+                    m.d.sync += [new.eq(old) for old, new in zip(before, behind, strict=True)]
         shown = Signal(config.acc_bits, reset_less=True)
-        m.d.sync += shown.eq(Array(shadow)[step])
+        m.d.sync += shown.eq(Array(shadows[-1])[step])
         with m.If(~self.turn):  # so that the drain need not choose
             m.d.sync += shown.eq(0)
         m.d.comb += self.drain.eq(shown)

@@ -22,7 +22,7 @@ from ..config import ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 5
+VERSION = 6
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
 
 

@@ -74,7 +74,7 @@ def calibrate(
     nodes, ties, values, notes = [], 0, 0, graph.notes
     for node in graph.nodes:
         count, table = groups.get(node.name, 0), levels.get(node.name)
-        wanted = _in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
+        wanted = in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
         if node.fires:
             floats[node.name] = activate(node, wanted)
         if node.staircase is not None:
@@ -97,7 +97,7 @@ def calibrate(
             with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
                 node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
         layer = quantise_node(node, scales, step, count, arithmetic, table)
-        sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
+        sums = in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
             worth = step * np.ldexp(1.0, -places(layer)) if node.fires else np.full(node.channels, layer.step)
             fix = _correction(node, wanted, sums, layer, worth, nearest(node, arithmetic))
@@ -106,7 +106,7 @@ def calibrate(
             if _same_grid(before, layer):
                 sums += (layer.bias - before.bias).astype(np.float32)
             else:  # another bias may leave room for more, or fewer, binary places
-                sums = _in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
+                sums = in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         nodes.append(node)
         if node.fires:
             codes[node.name] = counts(layer, sums)
@@ -164,31 +164,30 @@ def clip_levels(
     if node.pool is not None and node.pool.kind == "max":
         values = golden.pool(values, node.pool)
     values = np.abs(values) if node.signed else values
-    channels = values.shape[-1]
-    tops = values.reshape(-1, channels).max(0).astype(np.float64)
-    by_channel = clipping.per_channel and not shared(node)
-    if not by_channel:
-        tops[:] = tops.max()
-    tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
-    histogram = _histogram(values, tops)
-    if not by_channel:
-        histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
+    found, tops = histogram(values, clipping.per_channel and not shared(node))
     centres = (np.arange(BINS) + 0.5) / BINS  # in units of the top
     if clipping.method == "percentile":
-        share = np.cumsum(histogram, 1) / np.maximum(histogram.sum(1, keepdims=True), 1)
+        share = np.cumsum(found, 1) / np.maximum(found.sum(1, keepdims=True), 1)
         best = ((share < clipping.percentile / 100).sum(1) + 1) / BINS
     else:
         tried = np.geomspace(SMALLEST, 1, CANDIDATES)
         fired = rounded(centres * groups / tried[:, None], groups, table, nearest)
         errors = (centres - fired * tried[:, None] / groups) ** 2
-        best = tried[(errors @ histogram.T).argmin(0)]
+        best = tried[(errors @ found.T).argmin(0)]
     clips = best * tops
     return np.minimum(np.maximum(clips, clips.max() * SMALLEST), np.inf if node.ceiling is None else node.ceiling)
 
 
-def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
-    """Counts [channels, BINS] of values above zero, every channel from 0 to its top."""
+def histogram(values: np.ndarray, by_channel: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [channels, BINS] of values [n, H, W, C] above zero, every channel's from 0 to its top [channels].
+
+    Not by_channel: of all channels together, in every row.
+    """
     channels = values.shape[-1]
+    tops = values.reshape(-1, channels).max(0).astype(np.float64)
+    if not by_channel:
+        tops[:] = tops.max()
+    tops = np.maximum(tops, max(float(tops.max()) * SMALLEST, 1e-12))
     factor = (BINS / tops).astype(np.float32)
 
     def counted(part: np.ndarray) -> np.ndarray:
@@ -196,8 +195,8 @@ def _histogram(values: np.ndarray, tops: np.ndarray) -> np.ndarray:
         return np.bincount(bins[part > 0], minlength=channels * BINS)
 
     parts = np.array_split(values.reshape(-1, channels), max(1, values.size >> 20))
-    total = np.sum(parallel.each(counted, parts), axis=0)
-    return total.reshape(channels, BINS).astype(np.float64)
+    found = np.sum(parallel.each(counted, parts), axis=0).reshape(channels, BINS).astype(np.float64)
+    return (found if by_channel else np.broadcast_to(found.sum(0), found.shape)), tops
 
 
 def _correction(
@@ -242,7 +241,7 @@ def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
     return golden.pool(fired, layer.pool) if layer.pool is not None else fired
 
 
-def _in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
+def in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
     total = len(next(iter(tensors.values())))
     parts = graph.chunks(total)
     return np.concatenate(parallel.each(lambda part: function({k: v[part] for k, v in tensors.items()}), parts))

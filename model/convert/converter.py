@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph
@@ -23,13 +22,16 @@ from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
+from .image_tensor import check_images as check_images
+from .image_tensor import image_of as image_of
 from .integrated import Time
 from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .rounding import levels_by_layer, most_groups
+from .short_choice import network_levels
 
-SLACK = 1 / 255  # of the range of pixels: how far calibration images may lie outside it
+MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -159,7 +161,7 @@ def prepare(
     if signed not in ("auto", True, False) or not isinstance(signed, bool | str):
         raise OneSpikeError(f"signed must be 'auto', True or False, not {signed!r}.")
     images = None if calibration is None else _array(calibration)
-    graph = graph_of(network, images[:1] if example is None and images is not None else example, signed)
+    graph = graph_of(network, example, signed) if example is not None else _graph_by(network, images, signed)
     image = image_of(graph, input_bits, mean, std, input_range)
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
@@ -195,6 +197,8 @@ def _build(
     if not _is_number(budget) or budget != int(budget) or not 1 <= budget <= 4095:
         raise OneSpikeError(f"budget must lie in 1..4095, not {budget!r}.")
     arithmetic = dataclasses.replace(arithmetic, nearest=rounding == "nearest")
+    if isinstance(levels, str) and levels == "short" and images is not None and arithmetic.nearest:
+        levels = network_levels(graph, images) or levels
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
         if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
@@ -244,6 +248,16 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
     return importer.import_module(network, example, signed)
 
 
+def _graph_by(network: Any, images: np.ndarray | None, signed: bool | str) -> Graph:
+    """The float graph, by the first calibration image, or by all of them where these are the nodes of one graph."""
+    try:
+        return graph_of(network, None if images is None else images[:1], signed)
+    except OneSpikeError:
+        if images is None or images.ndim != 2 or not 1 < len(images) <= MOST_NODES:
+            raise
+    return graph_of(network, images, signed)
+
+
 def _not_a_network(found: Any) -> str:
     """What to give instead of `found`."""
     wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
@@ -274,91 +288,8 @@ def _array(images: Any) -> np.ndarray:
     return array
 
 
-def image_of(
-    graph: Graph, bits: int, mean: Any = None, std: Any = None, input_range: tuple[float, float] = (0.0, 1.0)
-) -> Image:
-    """The image tensor: x = (low + code * (high - low) / (2**bits - 1) - mean) / std, or as the network itself says."""
-    channels = graph.shape[0]
-    if graph.image is not None:
-        if mean is not None or std is not None or not np.array_equal(_numbers(input_range), (0.0, 1.0)):
-            raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
-        return dataclasses.replace(
-            graph.image, pad_code=_pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
-        )
-    if not 1 <= bits <= 8:
-        raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
-    span = _numbers(input_range)
-    if span.size != 2 or not np.isfinite(span).all() or span[0] >= span[1]:
-        raise OneSpikeError(f"input_range must be (lowest, highest) of the raw pixels, not {input_range}.")
-    low, high = map(float, span)
-    values = []
-    for name, given, default in (("mean", mean, 0.0), ("std", std, 1.0)):
-        array = _numbers(default if given is None else given)
-        if array.size not in (1, channels) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
-            sign = " positive" if name == "std" else ""
-            raise OneSpikeError(
-                f"{name} must be one{sign} number, or one for each of {channels} channels, not {given}."
-            )
-        values.append(np.broadcast_to(array, channels))
-    scale = (high - low) / (2**bits - 1) / values[1]
-    offset = (low - values[0]) / values[1]
-    return Image(
-        shape=graph.shape,
-        bits=bits,
-        scale=tuple(map(float, scale)),
-        offset=tuple(map(float, offset)),
-        pad_code=_pad_code(graph, scale, offset, bits),
-    )
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _numbers(values: Any) -> np.ndarray:
-    """`values` as a row of float64; empty where they are no numbers."""
-    try:
-        return np.asarray(values, np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        return np.empty(0)
-
-
-def _pad_code(graph: Graph, scale: ArrayLike, offset: ArrayLike, bits: int) -> tuple[int, ...]:
-    """The codes nearest to what padding of the image stands for."""
-    codes = np.rint((np.array(graph.pad) - offset) / np.asarray(scale))
-    return tuple(int(code) for code in np.clip(codes, 0, 2**bits - 1))
-
-
-def check_images(images: np.ndarray, image: Image, own_scale: bool = False) -> np.ndarray:
-    """Calibration images as float32 [N, C, H, W]; refused where shape, range or values cannot be right.
-
-    What lies beyond the range of the pixels by no more than SLACK of it, as rounding and resizing leave it, is taken as
-    the end of the range. own_scale: the network quantises its input itself, and so clips what lies beyond, too.
-    """
-    found = {2: (*images.shape, 1, 1), 3: (*images.shape[:2], 1, *images.shape[2:])}.get(images.ndim, images.shape)
-    if found[1:] != image.shape or len(found) != 4:
-        raise OneSpikeError(
-            f"Calibration images must have the shape (N, {', '.join(map(str, image.shape))}), not {images.shape}."
-        )
-    images = images.reshape(found).astype(np.float32)
-    if not np.isfinite(images).all():
-        raise OneSpikeError("The calibration data holds NaN or infinite values.")
-    scale, offset = np.array(image.scale), np.array(image.offset)
-    low, high = offset, offset + scale * (2**image.bits - 1)
-    least, most = images.min((0, 2, 3)), images.max((0, 2, 3))
-    slack = (high - low) * (1.0 if own_scale else SLACK)
-    wanted = "images in the scale of its training" if own_scale else "input_range, mean and std as in training"
-    if (least < low - slack).any() or (most > high + slack).any():
-        raise OneSpikeError(
-            f"The calibration data ranges from {least.min():.4g} to {most.max():.4g}, but the network's pixels range "
-            f"from {low.min():.4g} to {high.max():.4g}; give {wanted}."
-        )
-    if ((most - least) / scale).max() < min(2.0, (2**image.bits - 1) / 2):  # steps; a picture has two, or its only one
-        raise OneSpikeError(
-            f"The calibration data spans only {least.min():.4g} to {most.max():.4g} of pixels from {low.min():.4g} to "
-            f"{high.max():.4g}; give {wanted}."
-        )
-    return np.clip(images, *(np.float32(end).reshape(1, -1, 1, 1) for end in (low, high)))
 
 
 def groups_by_layer(graph: Graph, groups: Groups, signed_groups: int = 31) -> dict[str, int]:

@@ -76,4 +76,4 @@ def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
 
 def float_accuracy(graph: Graph, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers of the float graph."""
-    return judge(graph.shapes()[graph.nodes[-1].name], labels).share(graph.run(images, np.float32))
+    return judge(graph.output, labels).share(graph.run(images, np.float32))

@@ -182,7 +182,7 @@ def _tensors(graph: Graph, net: SpikeNet, images: np.ndarray) -> Iterator[tuple[
         part = slice(start, min(start + CHUNK, len(images)))
         result = golden.run(net, net.image.quantise(images[part]), layers=True)
         counts = {name: codes.transpose(0, 2, 3, 1).astype(np.float32) for name, codes in result.codes.items()}
-        logits = result.logits.reshape(-1, *net.output).transpose(0, 2, 3, 1)
+        logits = result.logits.reshape(-1, *net.shapes[net.layers[-1].name]).transpose(0, 2, 3, 1)
         counts[net.layers[-1].name] = logits.astype(np.float32)
         yield float_tensors(graph, images[part]), counts, part
 

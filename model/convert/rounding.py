@@ -21,9 +21,7 @@ CURVED = 4  # and of those of a curve
 MOST_SUM = 4095  # counts: where a sum ends, as thresholds have to
 
 
-def rounded(
-    values: np.ndarray, groups: int, table: Levels | None, to_nearest: bool = True, low: int = 0
-) -> np.ndarray:
+def rounded(values: np.ndarray, groups: int, table: Levels | None, to_nearest: bool = True, low: int = 0) -> np.ndarray:
     """Values [...] in units of one count, or level, as counts low..groups or as levels; in their own float type."""
     if table is None:
         return np.clip(np.floor(values + values.dtype.type(0.5 if to_nearest else 0.0)), low, groups)
@@ -118,16 +116,14 @@ def values_of(layer: Layer, sums: np.ndarray) -> np.ndarray:
     return np.clip(at, layer.low, layer.groups) if layer.levels is None else layer.levels(at)
 
 
-def levels_by_layer(
-    graph: Graph, levels: str | Sequence[int] | Levels, to_nearest: bool = True
-) -> dict[str, Levels]:
+def levels_by_layer(graph: Graph, levels: str | Sequence[int] | Levels, to_nearest: bool = True) -> dict[str, Levels]:
     """The table of every node with a ReLU that has no staircase; none where levels are uniform."""
     if isinstance(levels, str):
         if levels not in ("uniform", "short"):
             raise OneSpikeError(f"levels must be 'uniform', 'short' or a list of whole levels, not {levels!r}.")
         if levels == "uniform":
             return {}
-        levels = SHORT
+        levels = SHORT  # where no activations are known that `short_choice` could choose by
     if isinstance(levels, Levels):
         table = levels
     else:
@@ -136,5 +132,9 @@ def levels_by_layer(
         table = table if to_nearest else Levels(known, known[1:])
     if table.low < 0:
         raise OneSpikeError(f"levels must begin at 0 behind a ReLU, not at {table.low}; leave the negative ones out.")
-    nodes = (node for node in graph.nodes if node.fires and not node.exact and node.staircase is None)
-    return {node.name: table for node in nodes if not node.signed and node.curve is None}
+    return {node.name: table for node in graph.nodes if takes_levels(node)}
+
+
+def takes_levels(node: Node) -> bool:
+    """Whether the node may fire by a table of free levels: a ReLU without a staircase."""
+    return node.fires and not node.exact and node.staircase is None and not node.signed and node.curve is None

@@ -252,6 +252,9 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
         rams, tables = sum(p.lut_rams for p in placed), sum(p.luts for p in placed)
         fitted_ones = {**values, **(of_memories if placed else {})}
         luts, flip_flops = rams * ram[0] + tables, rams * ram[1]
+        if block == "lanes":  # nothing but registers, which take logic cells where these have no input of their own
+            more = (config.shadows - 1) * config.lanes * config.acc_bits
+            luts, flip_flops = luts + more * family.merged, flip_flops + more
         found[block] = Quantities(number=number, fitted=fitted_ones, luts=luts, flip_flops=flip_flops)
     return found
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from ...hw.config import EngineConfig
+from ...hw.config import MOST_SHADOWS, EngineConfig
 from ..errors import OneSpikeError
 from ..mapping.mapper import fit_config, image_codes, map_network
 from ..mapping.mapping import Mapping
@@ -17,10 +18,14 @@ from ..network.codes import spikes
 from ..network.operations import reads, work_maps
 from ..network.spec import INPUT, SpikeNet
 from ..network.storage import held
-from .cycles import predict_all
+from .cycles import LayerCycles, predict_all
 from .external import ExternalMemory, with_memory
 
+WORTH = 0.005  # share of the cycles that one more shadow set must save: its registers are not for nothing
 PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
+
+
+Images = list[list[LayerCycles]]
 
 
 def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> dict[str, np.ndarray]:
@@ -55,24 +60,28 @@ def choose_for(
     fit: bool = True,
     image_code: str = "auto",
     memory: ExternalMemory | None = None,
+    more_shadows: bool = True,
 ) -> Mapping:
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
-    tensor) takes its best. With `fit` the configuration's memories are sized for the result; without, weight rows have
-    a price, as low as possible for all of them to fit. memory: delivers the weights, where they are streamed; waiting
-    for it counts.
+    tensor) takes its best. With `fit` the configuration's memories are sized for the result, and where `more_shadows`
+    allows it, banks get as many shadow sets as save cycles; without, weight rows have a price, as low as possible for
+    all of them to fit. memory: delivers the weights, where they are streamed; waiting for it counts.
     """
     memory = memory or ExternalMemory()
     if image_code == "auto":
         # The cheapest one may need wider accumulators, or more memory for its border, than the engine has.
         for code in image_codes_by_cost(net, config, result.codes[INPUT]):
             with contextlib.suppress(OneSpikeError):
-                return choose_for(net, config, result, fit=fit, image_code=code, memory=memory)
+                return choose_for(
+                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows
+                )
         image_code = image_codes(net)[0]
     options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
     uniform: dict[int, Mapping] = {}
     cost: dict[int, np.ndarray] = {}
+    found: dict[int, Images] = {}
     rows: dict[int, np.ndarray] = {}
     refused = ""
     for slices in slice_counts(config):
@@ -81,7 +90,8 @@ def choose_for(
         except OneSpikeError as error:
             refused = refused or str(error)
             continue
-        cost[slices], rows[slices] = _cycles(mapping, result, memory), _rows(mapping)
+        found[slices] = _images(mapping, result, memory)
+        cost[slices], rows[slices] = _cycles(mapping, found[slices]), _rows(mapping)
         try:
             uniform[slices] = mapping if fit else map_network(net, config, slices=slices, **options)
         except OneSpikeError as error:
@@ -97,12 +107,13 @@ def choose_for(
             mixed = _mapping(net, config, chosen, fit, options)
         except OneSpikeError:
             continue  # each layer's best does not fit together
-        if best is None or _cycles(mixed, result, memory).sum() <= cost[best].sum():
-            return mixed
+        images = _images(mixed, result, memory)
+        if best is None or _cycles(mixed, images).sum() <= cost[best].sum():
+            return _with_shadows(mixed, images, result, memory) if fit and more_shadows else mixed
         break
     if best is None:
         raise OneSpikeError(refused)
-    return uniform[best]
+    return _with_shadows(uniform[best], found[best], result, memory) if fit and more_shadows else uniform[best]
 
 
 def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray) -> list[str]:
@@ -158,10 +169,30 @@ def _mapping(
     return map_network(net, config, slices=slices, **options)
 
 
-def _cycles(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> np.ndarray:
+def _with_shadows(mapping: Mapping, images: Images, result: golden.Result, memory: ExternalMemory) -> Mapping:
+    """The mapping on the engine with as many shadow sets as pay. One more costs a layer a cycle."""
+    before = _cycles(mapping, images).sum()
+    waiting = sum(layer.waiting for image in images for layer in image) / mapping.config.banks
+    if waiting < WORTH * before + len(mapping.layers):  # no more than that can be saved
+        return mapping
+    for sets in range(mapping.config.shadows + 1, MOST_SHADOWS + 1):
+        more = dataclasses.replace(mapping, config=dataclasses.replace(mapping.config, shadows=sets))
+        after = _cycles(more, _images(more, result, memory)).sum()
+        if after > (1 - WORTH) * before:
+            break
+        mapping, before = more, after
+    return mapping
+
+
+def _images(mapping: Mapping, result: golden.Result, memory: ExternalMemory) -> Images:
+    """The layers' cycles, image by image."""
+    return list(with_memory(mapping, predict_all(mapping, result), memory))
+
+
+def _cycles(mapping: Mapping, images: Images) -> np.ndarray:
     """Cycles of every layer of the network, all images together."""
     found = np.zeros(len(mapping.net.layers), int)
-    for image in with_memory(mapping, predict_all(mapping, result), memory):
+    for image in images:
         for mapped, layer in zip(mapping.layers, image, strict=True):
             found[mapped.index] += layer.total
     return found

@@ -131,20 +131,27 @@ def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[l
     counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
     lengths: list[list[int]] = []
     spans = [
-        ([s.taps(0, y) for y in layer.rows], [s.taps(1, x) for x in layer.columns], ones[s.tensor.name], s.dilation)
+        (
+            [s.taps(0, y) for y in layer.rows],
+            [s.taps(1, x) for x in layer.columns],
+            ones[s.tensor.name],
+            s.dilation,
+            s.tensor.unroll.turns if s.tensor.unroll else 1,
+        )
         for s in layer.sources
     ]
-    wh, ww = layer.window
+    (wh, ww), columns_at = layer.window, layer.columns
     for py in range(layer.shape[1]):
         for px in range(layer.shape[2]):
             for dy in range(wh):
                 for dx in range(ww):
                     parts = []
-                    for rows, columns, tensor, gap in spans:
+                    for rows, columns, tensor, gap, turns in spans:
                         _, y, tall = rows[py * wh + dy]
                         _, x, wide = columns[px * ww + dx]
-                        words = tensor[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
-                        parts.append(words.reshape(len(tensor), -1))
+                        here = tensor if turns == 1 else tensor[columns_at[px * ww + dx] % turns, None]
+                        words = here[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
+                        parts.append(words.reshape(len(here), -1))
                     lengths.append([part.shape[1] for part in parts])
                     joined = parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
                     for s, row in enumerate(joined.tolist()):
@@ -168,7 +175,8 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     first = [-9] * banks  # when the last word's last chunk left the extractor's first stage
     second = [-9] * banks  # and its second
     left = [-1] * banks  # and when its last event left
-    released = [-9] * banks  # the shadow set is free from the next cycle on
+    released = [[-9] * config.shadows for _ in range(banks)]  # from the next cycle on one more shadow set is free
+    taken = [-9] * banks  # the last shadow set has been read
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
     latency = capture_latency(config)
@@ -228,16 +236,19 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                     first[b], second[b] = f, g
                     issued[b] = max(pop + length, times[-4])
                     if final:
-                        if released[b] >= z:
-                            waiting += released[b] + 1 - z
-                            z = released[b] + 1
+                        if released[b][0] >= z:
+                            waiting += released[b][0] + 1 - z
+                            z = released[b][0] + 1
                         begin[s] = z + latency
                     left[b] = z
                     del times[:-4], held[:-depth]
                 at += length
             for s, b in enumerate(group):
                 start = max(drained, begin[s])
-                released[b] = start + release
+                if config.shadows > 1:  # the next set moves to the last place
+                    start = max(start, taken[b] + 2)
+                    taken[b] = start + (steps - 1) * interval + hops
+                released[b] = [*released[b][1:], start + release]
                 drained = start + steps * interval
     spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
     channels = sum(c >= 0 for c in layer.order)

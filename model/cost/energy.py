@@ -10,6 +10,8 @@ Both rest on M. Horowitz, "Computing's energy problem (and what we can do about 
 The rivals run on an array with as many lanes and the same walk as the engine (each weight row serves L lanes, each
 activation L lanes), so that only the coding differs. An event machine reads a weight row once for every value that is
 not 0, however many events it has. An event of 3 or 5 times a weight is two additions, the first as wide as the product.
+Event machines read and write whole spike words, with their empty places and with values that an unrolled image holds
+several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not stored.
 Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
 counted but for which Horowitz has no figure. Everything lies on chip, so no DRAM is charged.
 """
@@ -150,8 +152,8 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     works = {name: _Work() for name in NAMES}
     for layer in mapping.layers:
         _layer(mapping, layer, maps, pads, works)
-    for name, tensor in mapping.tensors.items():
-        _stored(mapping, name, len(codes) * config.banks * tensor.height * tensor.width, works)
+    for name in mapping.tensors:
+        _stored(mapping, name, len(codes), works)
 
     images, hidden_bits = len(codes), max((net.value_bits(n) for n in net.ranges if n != INPUT), default=1)
     macs, skipped = operations.dense_macs, operations.macs_nonzero
@@ -212,9 +214,9 @@ def stepped(
                     _fired(mapping, layer, number, works)
                 else:
                     _layer(mapping, layer, maps, pads, works)
-            for name, tensor in mapping.tensors.items():
+            for name in mapping.tensors:
                 if not step or name != INPUT:
-                    _stored(mapping, name, number * mapping.config.banks * tensor.height * tensor.width, works)
+                    _stored(mapping, name, number, works)
     bits = {purpose: value / images for purpose, value in work.bits.items()} | {"state": state}
     membranes = state * access(held) * 1e-6
     additions = work.additions + work.products
@@ -230,15 +232,37 @@ def stepped(
     return system, work.additions / images
 
 
-def activation_bits(mapping: Mapping, system: str, tensor: str) -> float:
-    """Stored bits of one value: spike words are charged whole, with their empty places; rivals pack without loss."""
+RIVALS = ("dense", "quantised", "quantised_skip")  # which hold values, no spikes
+
+
+def value_bits(mapping: Mapping, system: str, tensor: str) -> int:
+    """Stored bits of one value of a rival."""
+    return 8 if system == "dense" or tensor == INPUT else mapping.net.value_bits(tensor)
+
+
+def place_bits(mapping: Mapping, system: str, tensor: str) -> int:
+    """Bits of the spike words of one place of a tensor, in one slice."""
     layout, (low, top) = mapping.tensors[tensor], mapping.net.ranges[tensor]
-    if system in ("dense", "quantised", "quantised_skip"):
-        return 8 if system == "dense" or tensor == INPUT else mapping.net.value_bits(tensor)
-    channels, words = mapping.net.shapes[tensor][0], layout.words
+    words = layout.words
     if system == "unary" and tensor != INPUT:
         words = -(-layout.channels_per_slice * (1 << (top - low - 1).bit_length()) // mapping.config.word_bits)
-    return words * len(layout.slices) * mapping.config.word_bits / channels
+    return words * mapping.config.word_bits
+
+
+def stored_bits(mapping: Mapping, system: str, tensor: str) -> int:
+    """Bits of a whole tensor in memory, once."""
+    layout, (channels, height, width) = mapping.tensors[tensor], mapping.net.shapes[tensor]
+    if system not in RIVALS:
+        return place_bits(mapping, system, tensor) * layout.height * layout.width * len(layout.slices)
+    top, bottom, left, right = layout.pad
+    if layout.unroll is not None and _border_is_stored(mapping):
+        left, right = layout.unroll.left, layout.unroll.right
+    return (height + top + bottom) * (width + left + right) * channels * value_bits(mapping, system, tensor)
+
+
+def _border_is_stored(mapping: Mapping) -> bool:
+    """Whether the image's padding is anything but empty."""
+    return any(code != mapping.tensors[INPUT].offset for code in mapping.net.image.pad_code)
 
 
 def _layer(
@@ -255,23 +279,29 @@ def _layer(
     kinds = dict(zip(NAMES[:3], ("dense", "dense", "nonzero"), strict=True))
     useful = sum(channel >= 0 for channel in layer.order)
     for source, mapped in zip(layer.layer.sources, layer.sources, strict=True):
-        walked = Source(
-            tensor=source.tensor,
-            weights=mapped.weights,
-            stride=source.stride,
-            padding=source.padding,
-            dilation=(source.dilation[0], 1),
-        )
+        walked = source
+        if mapped.tensor.unroll is None and not mapped.tensor.flat:  # a tap row is a run of places, gaps included
+            walked = Source(
+                tensor=source.tensor,
+                weights=mapped.weights,
+                stride=source.stride,
+                padding=source.padding,
+                dilation=(source.dilation[0], 1),
+            )
         name, image = source.tensor, source.tensor == INPUT
 
         def found(kind: str, source: Source, name: str = name, image: bool = image) -> int:
             return reads(maps[name][kind], source, layer.rows, layer.columns, pads[kind] if image else None)
 
-        dense = found("dense", source)
-        for system in NAMES:
-            # Every value that the walk passes is read, whether it has spikes or not.
-            stored = activation_bits(mapping, system, name)
-            works[system].bits["activations_read"] += dense * layer.blocks * stored
+        # Every value that the walk passes is read, whether it has spikes or not.
+        border = pads["dense"] if image and _border_is_stored(mapping) else None
+        values = reads(maps[name]["dense"], source, layer.rows, layer.columns, border)
+        down, across = (sum(mapped.taps(0, y)[2] for y in layer.rows), sum(mapped.taps(1, x)[2] for x in layer.columns))
+        places = len(maps[name]["dense"]) * layer.slices * down * across
+        for system, work in works.items():
+            rival = system in RIVALS
+            bits = values * value_bits(mapping, system, name) if rival else places * place_bits(mapping, system, name)
+            work.bits["activations_read"] += bits * layer.blocks
         for system, kind in kinds.items():
             work, values = works[system], found(kind, source)
             weight_bits = 8 if system == "dense" else net.weight_bits
@@ -302,11 +332,16 @@ def _fired(mapping: Mapping, layer: MappedLayer, images: int, works: Map[str, _W
             work.bits["pool"] += 2 * sums * config.code_bits
 
 
-def _stored(mapping: Mapping, tensor: str, places: int, works: Map[str, _Work]) -> None:
-    """Writes of one tensor: every group of banks that shares its jobs keeps a copy."""
-    channels, slices = mapping.net.shapes[tensor][0], len(mapping.tensors[tensor].slices)
+def _stored(mapping: Mapping, tensor: str, images: int, works: Map[str, _Work]) -> None:
+    """Writes of one tensor: every group of banks that shares its jobs keeps a copy.
+
+    Of an unrolled image with columns dealt in turn, a bank keeps its own columns; a rival's needs all pixels.
+    """
+    layout, banks = mapping.tensors[tensor], mapping.config.banks
+    shared = 1 if layout.unroll is not None and layout.unroll.turns > 1 else len(layout.slices)
     for system, work in works.items():
-        work.bits["activations_written"] += places / slices * channels * activation_bits(mapping, system, tensor)
+        copies = banks // (shared if system in RIVALS else len(layout.slices))
+        work.bits["activations_written"] += images * copies * stored_bits(mapping, system, tensor)
 
 
 def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], images: int) -> dict[str, float]:
@@ -315,7 +350,7 @@ def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], i
     weight_bits = 8 if system == "dense" else net.weight_bits
     weights = access(config.weight_depth * config.lanes * weight_bits)
     largest = max(mapping.tensors, key=lambda n: mapping.tensors[n].size)
-    ratio = activation_bits(mapping, system, largest) / activation_bits(mapping, "onespike", largest)
+    ratio = stored_bits(mapping, system, largest) / stored_bits(mapping, "onespike", largest)
     activations = access(int(config.spike_depth * config.word_bits * ratio))
     small = access(config.channel_depth * config.fire_lanes * config.channel_bits)
     # A shifter is charged like an addition of the same width: Horowitz has no figure for it.

@@ -150,7 +150,9 @@ def evaluate(
     if refused := unfed(target, least) or excess(area, target, margin):
         return Point(net=name, config=least, area=area, accuracy=accuracy, refused=refused)
     result = golden.run(net, codes, layers=True, trains=config.code == "psg")
-    mapping = choose_for(net, config, result)
+    mapping = choose_for(net, config, result, more_shadows=not target.family.merged)
+    if mapping.config.shadows > config.shadows and excess(estimate(mapping.config, target), target, margin):
+        mapping = choose_for(net, config, result, more_shadows=False)
     if excess(estimate(mapping.config, target), target, margin):
         mapping = choose_for(net, _with_spare_rows(least, target, margin), result, fit=False)
     area = estimate(mapping.config, target)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,9 @@ from .aten import (
 from .aten_base import spatial
 from .builder import Builder
 from .builder_signed import Reader, consumers
+from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
+from .program import ends, kind_of, layer_name, refusal, user_line
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
 
@@ -70,6 +70,8 @@ def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") ->
     shape, sizes = input_shape(exported), _input_sizes(exported)
     exported = exported.run_decompositions({})
     constants = _constants(exported)
+    if mixes_nodes(exported):
+        return walk_nodes(exported, constants, shape, signed)
     inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
     builder = Builder(shape=as_maps(shape), sign=signed)
     if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
@@ -87,22 +89,22 @@ def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") ->
             if len(results) != 1 or not isinstance(values[results[0]], Value):
                 raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
             last: Any = results[0]
-            while last in finals or _kind(last) in TRANSPARENT | RESHAPES:
+            while last in finals or kind_of(last) in TRANSPARENT | RESHAPES:
                 last = last.args[0]
             try:
                 return builder.finish(values[results[0]], user_line(last)), _ending(finals, values)
             except OneSpikeError as error:
-                raise _refusal(last, str(error)) from None
+                raise refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
             values[node] = made = _apply(node, values, operations, finals)
-            if isinstance(made, Value) and node not in finals and _kind(node) not in MOVES and not _folds(node):
+            if isinstance(made, Value) and node not in finals and kind_of(node) not in MOVES and not _folds(node):
                 values[node] = builder.offer(made, readers[node].values(), user_line(node))
     raise OneSpikeError("The network returns nothing.")
 
 
 def _reader(node: torch.fx.Node) -> Reader | None:
     """What a node reads its first source for, or None where it only rewrites the sum."""
-    kind = _kind(node)
+    kind = kind_of(node)
     if kind in SUMS | MOVES | TRANSPARENT:
         return None
     if kind in LINEAR or kind in ("conv1d", "conv2d", "convolution"):
@@ -134,7 +136,7 @@ def _option(node: torch.fx.Node, name: str, place: int) -> Any:
 def _folds(node: torch.fx.Node) -> bool:
     """Whether only one operation reads a node, and that takes its sum into its own."""
     users = list(node.users)
-    return len(users) == 1 and _kind(users[0]) in SUMS | TRANSPARENT - {"cat"}
+    return len(users) == 1 and kind_of(users[0]) in SUMS | TRANSPARENT - {"cat"}
 
 
 def _ending(finals: list[torch.fx.Node], values: dict[torch.fx.Node, Any]) -> Ending:
@@ -163,9 +165,15 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
     }
     for placeholder, name in names.items():
         tensor = exported.state_dict[name] if name in exported.state_dict else exported.constants[name]
-        tensor = tensor.detach().cpu()
+        tensor = tensor.detach().cpu().to_dense()
         if tensor.is_floating_point():
             tensor = tensor.double()
+            square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+            if square and placeholder in signature.inputs_to_buffers and not torch.isfinite(tensor).all():
+                raise OneSpikeError(
+                    f"The matrix {name!r} holds NaN or infinite values; where it is a graph's, give each node an edge "
+                    f"to itself before degrees divide."
+                )
             if not torch.isfinite(tensor).all():
                 raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
         found[placeholder] = tensor
@@ -173,7 +181,7 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
 
 
 def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Operations, finals: list[Any]) -> Any:
-    kind = _kind(node)
+    kind = kind_of(node)
     args: Any
     options: Any
     args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
@@ -187,7 +195,7 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         return found
     if node.target is operator.getitem:
         if args[1] >= len(args[0]):
-            raise _refusal(sources[0], "only its first result is supported")
+            raise refusal(sources[0], "only its first result is supported")
         return args[0][args[1]]
     if sources[0] in finals:  # behind what is left out
         finals.append(node)
@@ -195,11 +203,11 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
     if kind in TRANSPARENT:
         return args[0]
     open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
-    if kind in CLASSIFIERS | RISING and _ends(node) and not open_ends:
+    if kind in CLASSIFIERS | RISING and ends(node) and not open_ends:
         finals.append(node)
         operations.builder.notes.append(_left_out(node, args, options))
         return args[0]
-    operations.where, operations.name = user_line(node), _layer_name(node)
+    operations.where, operations.name = user_line(node), layer_name(node)
     shapes = [tuple(map(int, n.meta["val"].shape)) for n in sources if isinstance(n.meta["val"], torch.Tensor)]
     operations.ranks = tuple(map(len, shapes))
     operations.source_shape = shapes[0] if shapes else ()
@@ -208,22 +216,22 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
     try:
         value = _operate(node, kind.rstrip("_"), args, options, operations)
     except OneSpikeError as error:
-        raise _refusal(node, str(error)) from None
+        raise refusal(node, str(error)) from None
     except (TypeError, ValueError, IndexError, RuntimeError):
-        raise _refusal(node, "this form of the operation is not supported") from None
+        raise refusal(node, "this form of the operation is not supported") from None
     if any(not made.finite for made in _values(value)):
-        raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
+        raise refusal(node, "its numbers make NaN or infinite values; train the network again")
     return value
 
 
 def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
     """The note for a softmax-like operation at the end; refused where it compares one image with others."""
-    kind, rank = _kind(node).strip("_"), len(node.all_input_nodes[0].meta["val"].shape)
+    kind, rank = kind_of(node).strip("_"), len(node.all_input_nodes[0].meta["val"].shape)
     if kind in RISING:
         return f"The last {kind} is left out: the numbers before it are given, argmax stays the same."
     axis = options.get("dim", args[1] if len(args) > 1 else None)
     if axis is None or axis % rank == 0:
-        raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, dim=1")
+        raise refusal(node, "it compares the images of a batch with each other; give it the axis of classes, dim=1")
     over = f" over axis {axis % rank}" if rank > 2 else ""
     return f"The last {kind} is left out: logits are given, argmax{over} stays the same."
 
@@ -254,40 +262,3 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
 
 def _values(args: Any) -> list[Value]:
     return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value)]
-
-
-def _ends(node: torch.fx.Node) -> bool:
-    """Whether nothing but reshapes and further softmax-like operations follow."""
-    follow = TRANSPARENT | RESHAPES | CLASSIFIERS | RISING
-    return all(user.op == "output" or (_kind(user) in follow and _ends(user)) for user in node.users)
-
-
-def _kind(node: torch.fx.Node) -> str:
-    """`conv2d` of `aten.conv2d.default`."""
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return str(target._schema.name).rsplit("::", 1)[-1]
-    return target.__name__ if callable(target) else str(target)
-
-
-def _layer_name(node: torch.fx.Node) -> str:
-    """The module's path (`layer1.0.conv1`) where a module was called, else the operation's own name."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = stack[-1][0] if stack else ""
-    leaf = stack and str(stack[-1][1]).rsplit(".", 1)[0].startswith("torch.nn")
-    return path if path and leaf else node.name
-
-
-def user_line(node: torch.fx.Node) -> str:
-    """`file.py, line 12: code` of the user's deepest line, from torch's stack trace."""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "site-packages/torch/" not in frame[0].replace("\\", "/")]
-    return f"{Path(own[-1][0]).name}, line {own[-1][1]}: {own[-1][2].strip()}" if own else ""
-
-
-def _refusal(node: torch.fx.Node, reason: str) -> OneSpikeError:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    module = str(stack[-1][1]).rsplit(".", 1)[-1] if stack and str(stack[-1][1]).startswith("torch.nn") else ""
-    kind = f"{module}, {_kind(node)}" if module else _kind(node)
-    line = user_line(node)
-    return OneSpikeError(f"Layer {_layer_name(node)!r} ({kind}): {reason}{f' [{line}]' if line else ''}.")

@@ -147,13 +147,16 @@ class Graph:
 
     shape: (C, H, W) of the image. pad: per image channel, the x (in the module's own scale) that padding of the image
     stands for: 0, or the mean where the module normalises its input. image: the codes of the pixels, where the network
-    itself quantises its input. notes: sentences for the user.
+    itself quantises its input. channels_last: the module takes [N, W, C], as nodes of a graph with their features.
+    places: where the last node gives all places of its map as channels, how many there are. notes: for the user.
     """
 
     shape: tuple[int, int, int]
     nodes: tuple[Node, ...]
     pad: tuple[float, ...] = ()
     image: Image | None = None
+    channels_last: bool = False
+    places: int = 1
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -169,6 +172,12 @@ class Graph:
                 height, width = len(rows), len(columns)
             shapes[node.name] = (node.channels, height, width)
         return shapes
+
+    @property
+    def output(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the logits."""
+        channels, height, width = self.shapes()[self.nodes[-1].name]
+        return (channels // self.places, 1, self.places) if self.places > 1 else (channels, height, width)
 
     def users(self) -> dict[str, list[str]]:
         """For every tensor, the nodes that read it."""

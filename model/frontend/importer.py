@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from torch.export import ExportedProgram
 from torch.nn import Module
 
 from ..errors import OneSpikeError
-from ..network.pixels import nearest_codes
+from ..network.pixels import as_maps, nearest_codes
 from .exported import Ending, input_shape, walk
 from .graph import Graph
 from .network_file import existing
@@ -53,7 +54,7 @@ def import_module(module: Module, example: Any, signed: bool | str = "auto") -> 
             raise _not_exported(module, example, error) from error
         graph, ending = walk(exported, signed)
         try:
-            reference = copy.deepcopy(module)
+            reference = _copied(module)
         except Exception:  # a module that cannot be copied (hooks make tensors of its weights): the program stands in
             reference = _runnable(exported)
         _check(graph, ending, reference.double(), tuple(several.shape))
@@ -66,6 +67,13 @@ def import_program(exported: ExportedProgram, signed: bool | str = "auto") -> Gr
         graph, ending = walk(exported, signed)
         _check(graph, ending, _runnable(exported).double(), input_shape(exported))
     return graph
+
+
+def _copied(module: Module) -> Module:
+    """A copy with parameters of its own; compressed sparse matrices, which deepcopy does not take, are cloned."""
+    tensors = (*module.parameters(), *module.buffers())
+    sparse = {id(t): t.detach().clone() for t in tensors if t.layout not in (torch.strided, torch.sparse_coo)}
+    return copy.deepcopy(module, sparse)
 
 
 def _runnable(exported: ExportedProgram) -> Module:
@@ -113,6 +121,8 @@ def _not_exported(module: Module, example: torch.Tensor, error: Exception) -> On
             f"Layer {name!r} ({type(child).__name__}) switches itself on and off by its data, which torch.export "
             f"cannot read; put torch.fake_quantize_per_tensor_affine in its place."
         )
+    if mixed := _other_nodes(module, example, text):
+        return OneSpikeError(f"{mixed}{line}.")
     if "data-dependent" in text or "DataDependent" in type(error).__name__ or "GuardOnDataDependent" in text:
         return OneSpikeError(
             f"{type(module).__name__} decides from the values of its data what to compute, but a spiking network is "
@@ -122,6 +132,19 @@ def _not_exported(module: Module, example: torch.Tensor, error: Exception) -> On
         f"torch.export cannot read {type(module).__name__} with an input of {list(example.shape)}: "
         f"{text.splitlines()[0].rstrip('.')}{line}."
     )
+
+
+def _other_nodes(module: Module, example: torch.Tensor, text: str) -> str:
+    """What to say where a graph's matrix does not fit the nodes of the example; empty for other errors."""
+    if example.ndim in (2, 3) and re.search("multipl|reduction dim|Expected dim|Expected size|must match", text):
+        for name, buffer in module.named_buffers():
+            if buffer.ndim == 2 and min(buffer.shape) > 1 and tuple(buffer.shape) != (example.shape[-2],) * 2:
+                return (
+                    f"The graph's matrix {name!r} {list(buffer.shape)} does not fit {list(example.shape)}, "
+                    f"{example.shape[-2]} nodes with {example.shape[-1]} features; it must have a row and a column for "
+                    f"each node"
+                )
+    return ""
 
 
 def _foreign(filename: str) -> bool:
@@ -153,10 +176,13 @@ def _check(graph: Graph, ending: Ending, reference: Module, shape: tuple[int, ..
     images = torch.randn(shape, generator=generator, dtype=torch.float64)
     if graph.image is not None:  # pixels that its own quantisation leaves as they are
         scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
-        codes = nearest_codes(graph.image, images.numpy().reshape(-1, *graph.shape))
+        codes = nearest_codes(graph.image, as_maps(graph.image, images.numpy()))
         images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
     stairs = any(node.staircase is not None for node in graph.nodes)
-    found = torch.from_numpy(graph.run(images.numpy().reshape(-1, *graph.shape)))
+    maps = images.numpy()
+    if graph.channels_last:
+        maps = np.swapaxes(maps, -1, -2)
+    found = torch.from_numpy(graph.run(maps.reshape(-1, *graph.shape)))
     found = ending(found).double()
     try:
         with torch.no_grad(), torch_threads(1):

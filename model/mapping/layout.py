@@ -11,6 +11,9 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..network import codes
+from .unroll import Unroll
+
+QUARTERS = 4  # that a flat image is read from in turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,8 @@ class TensorLayout:
     field: bits of one value's field. pad: border (top, bottom, left, right) that is stored, with the pad code.
     offset: what is taken from a code before it is stored (of images around zero). base: first address, the same in all
     banks. flat: the tensor's C * H * W values are the channels of one pixel. levels: of the levels code; table: the
-    number of the engine's table of them.
+    number of the engine's table of them. unroll: of an image whose kernel columns lie side by side: the
+    channels are those of all taps, and pad's left and right are 0.
     """
 
     name: str
@@ -39,6 +43,7 @@ class TensorLayout:
     offset: int = 0
     levels: tuple[int, ...] = ()
     table: int = 0
+    unroll: Unroll | None = None
 
     @property
     def size(self) -> int:
@@ -46,19 +51,29 @@ class TensorLayout:
         return self.height * self.width * self.words
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the fields that it packs: of an unrolled image, the columns of all slices."""
+        turns = 1 if self.unroll is None else self.unroll.turns
+        return sum(map(len, self.slices)) // turns, self.height, self.width * turns
+
+    @property
     def order(self) -> list[int]:
         """Channel number at every physical place, -1 where there is none."""
         return [c for s in self.slices for c in [*s, *[-1] * (self.channels_per_slice - len(s))]]
 
     def pack(self, fields: np.ndarray, word_bits: int) -> np.ndarray:
-        """Spike words uint64 [slices, H * W, words] of fields uint [C, H, W] (the border included)."""
+        """Spike words uint64 [slices, H * W, words] of fields uint [C, H, W] (the border included).
+
+        Where columns are dealt in turn, W of the fields is that of all slices together.
+        """
         per_word = word_bits // self.field
         fields = fields.reshape(-1, 1, 1) if self.flat else fields
-        pixels = fields.reshape(len(fields), -1).T.astype(np.uint64)
-        out = np.zeros((len(self.slices), len(pixels), self.words, per_word), np.uint64)
+        turns = 1 if self.unroll is None else self.unroll.turns
+        out = np.zeros((len(self.slices), self.height, self.width, self.words * per_word), np.uint64)
         for s, channels in enumerate(self.slices):
-            places = out[s].reshape(len(pixels), -1)
-            places[:, : len(channels)] = pixels[:, list(channels)]
+            own = fields[list(channels), :, s % turns :: turns].transpose(1, 2, 0)
+            out[s, :, : own.shape[1], : len(channels)] = own
+        out = out.reshape(len(self.slices), -1, self.words, per_word)
         shifts = (np.arange(per_word) * self.field).astype(np.uint64)
         return np.bitwise_or.reduce(out << shifts, axis=3)
 
@@ -81,6 +96,25 @@ def deal(channels: int, slices: int, rates: Sequence[float] | np.ndarray | None 
     return tuple(tuple(sorted(s)) for s in dealt)
 
 
+def deal_words(values: int, slices: int, per_word: int) -> tuple[tuple[int, ...], ...]:
+    """The values of a flat image dealt to slices, word by word; a slice's words come from its quarters in turn.
+
+    Neighbours are alike, and many a picture is empty at its edges: so no slice has more of it than another, and a bank
+    never passes many empty words in a row.
+    """
+    whole, rest = divmod(values, per_word)
+    words: list[list[int]] = [[] for _ in range(slices)]
+    for word in range(whole):
+        words[(word + word // slices) % slices].append(word)
+    dealt = []
+    for own in words:
+        quarter = max(1, -(-len(own) // QUARTERS))
+        turns = [own[at] for i in range(quarter) for at in range(i, len(own), quarter)]
+        dealt.append([word * per_word + place for word in turns for place in range(per_word)])
+    min(dealt, key=len).extend(range(values - rest, values))  # a word that is not full comes last
+    return tuple(map(tuple, dealt))
+
+
 def tensor_layout(
     *,
     name: str,
@@ -95,19 +129,25 @@ def tensor_layout(
     flat: bool = False,
     offset: int = 0,
     levels: tuple[int, ...] = (),
+    unroll: Unroll | None = None,
 ) -> TensorLayout:
     """Lay out a tensor [C, H, W] over `slices`; places per slice are a multiple of `granule` (F fire lanes).
 
     top: the largest value that is stored, after the offset.
     """
     channels, height, width = (math.prod(shape), 1, 1) if flat else shape
+    if unroll is not None:
+        channels, width, pad = channels * unroll.taps, -(-unroll.columns(width) // unroll.turns), (*pad[:2], 0, 0)
     field = codes.field_width(code, top)
     if field > word_bits:
         raise OneSpikeError(
             f"Values of {name!r} up to {top} need {field} bits each in the {code} code, more than a spike word of "
             f"{word_bits} bits; use the radix code or word_bits=32."
         )
-    dealt = deal(channels, slices, rates)
+    if unroll is not None and unroll.turns > 1:
+        dealt = (tuple(range(channels)),) * unroll.turns
+    else:
+        dealt = deal_words(channels, slices, word_bits // field) if flat else deal(channels, slices, rates)
     places = -(-max(len(s) for s in dealt) // granule) * granule
     return TensorLayout(
         name=name,
@@ -123,6 +163,7 @@ def tensor_layout(
         flat=flat,
         offset=offset,
         levels=levels,
+        unroll=unroll,
     )
 
 

@@ -28,6 +28,7 @@ from .image_codes import image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .tables import count_range, engine_tables
+from .unroll import unrolled, walked
 
 
 def map_network(
@@ -218,38 +219,50 @@ def _tensors(
             users.setdefault(source.tensor, []).append(index)
     pooled = {layer.name for layer in net.layers if layer.pool is not None}
     tensors: dict[str, TensorLayout] = {}
-    for name, indices in users.items():
+    for name, indices in sorted(users.items(), key=lambda item: item[0] == INPUT):  # the image depends on the others
         image = name == INPUT
         pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
         offset = image_offset(net, image_code) if image else 0
         stored = any(code != offset for code in net.image.pad_code) and image
         # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
-        whole = (s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
-                 for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
+        flat = image and all(s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
+                             for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
         if image:
             kept = Storage(image_code, net.top_code[name] - offset)
         else:
             code = "unary" if config.code == "psg" and name in pooled else config.code
             kept = held(net, net.by_name[name], code, config.multiples)
+        slices, unroll = chosen[net.layers[indices[0]].name], None
+        if image and not flat:
+            blocks = {net.layers[i].name: _blocks(net.layers[i], config, tensors) for i in indices}
+            unroll = unrolled(net, config, slices, codes.field_width(kept.code, kept.top), blocks)
         tensors[name] = tensor_layout(
             name=name,
             shape=net.shapes[name],
             code=kept.code,
             top=kept.top,
             levels=kept.levels,
-            slices=chosen[net.layers[indices[0]].name],
+            slices=slices,
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,
             rates=None if image else rates.get(name),
-            flat=image and all(whole),
+            flat=flat,
             offset=offset,
+            unroll=unroll,
             pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
         )
+    tensors = {name: tensors[name] for name in users}
     made = {layer.name: index for index, layer in enumerate(net.layers)}
     sizes = {name: t.size * (2 if name == INPUT else 1) for name, t in tensors.items()}
     lives = {name: (made.get(name, -1), max(users[name])) for name in tensors}
     bases = allocate(sizes, lives, fixed=[INPUT] if INPUT in tensors else [])
     return {name: dataclasses.replace(t, base=bases[name]) for name, t in tensors.items()}, True
+
+
+def _blocks(layer: Layer, config: EngineConfig, tensors: dict[str, TensorLayout]) -> int:
+    """Output blocks of L channels."""
+    output = tensors.get(layer.name)
+    return -(-(layer.channels if output is None else len(output.order)) // config.lanes)
 
 
 def _layer(
@@ -266,22 +279,12 @@ def _layer(
     if output is None and layer.fires:
         raise OneSpikeError(f"No layer reads {layer.name!r}; remove it from the network.")
     order = output.order if output is not None else list(range(layer.channels))
-    blocks = -(-len(order) // config.lanes)
+    blocks = _blocks(layer, config, tensors)
     order += [-1] * (blocks * config.lanes - len(order))
     groups = config.banks // slices
     period = math.gcd(groups, blocks)
-    rows: list[int] = []
-    columns: list[int] = []
     _, height, width = net.conv_shapes[layer.name]
-    window = (1, 1)
-    if layer.pool is None:
-        rows, columns = list(range(height)), list(range(width))
-    else:
-        # A clipped window of a maximum repeats its last row or column: the maximum stays the same.
-        window = layer.pool.kernel
-        window_rows, window_columns = layer.pool.windows(height, width)
-        rows = [r[min(i, len(r) - 1)] for r in window_rows for i in range(window[0])]
-        columns = [c[min(i, len(c) - 1)] for c in window_columns for i in range(window[1])]
+    rows, columns, window = walked(layer, height, width)
     sources = []
     for source in layer.sources:
         mapped = _source(source, tensors[source.tensor], config, weight_base)
@@ -321,7 +324,9 @@ def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_b
     weights = source.weights.astype(np.int64)
     if tensor.flat:
         weights = weights.reshape(len(weights), -1, 1, 1)
-    if source.dilation[1] > 1 and weights.shape[3] > 1:
+    if tensor.unroll is not None:
+        weights = tensor.unroll.weights(weights)
+    elif source.dilation[1] > 1 and weights.shape[3] > 1:
         # A tap row must be one run of words: fill the gaps with zero taps.
         filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
         filled[..., :: source.dilation[1]] = weights
@@ -331,7 +336,7 @@ def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_b
         weights=weights,
         stride=source.stride,
         dilation=source.dilation[0],
-        shift=(tensor.pad[0] - source.padding[0], tensor.pad[2] - source.padding[2]),
+        shift=(tensor.pad[0] - source.padding[0], 0 if tensor.unroll else tensor.pad[2] - source.padding[2]),
         spike_shift=source.shift,
         weight_base=weight_base,
         tap_stride=tensor.words * (config.word_bits // tensor.field),

@@ -46,7 +46,12 @@ class MappedSource:
         return self.row_stride * self.weights.shape[2]
 
     def taps(self, axis: int, position: int) -> tuple[int, int, int]:
-        """(first tap inside the map, its stored coordinate, number of taps inside) of one output coordinate."""
+        """(first tap inside the map, its stored coordinate, number of taps inside) of one output coordinate.
+
+        Columns of an unrolled image: each output column has one of its own.
+        """
+        if axis and self.tensor.unroll is not None:
+            return 0, position // self.tensor.unroll.turns, 1
         size = (self.tensor.height, self.tensor.width)[axis]
         gap = (self.dilation, 1)[axis]
         start = position * self.stride[axis] + self.shift[axis]
@@ -161,7 +166,10 @@ class Mapping:
         return fields
 
     def image_fields(self, values: np.ndarray) -> np.ndarray:
-        """Fields [N, C, H, W] of image codes, which are checked, with the stored border of pad codes."""
+        """Fields [N, C, H, W] of image codes, which are checked, with the stored border of pad codes.
+
+        Unrolled, C are the channels of all taps, and W the columns of all slices.
+        """
         layout, image, values = self.tensors[INPUT], self.net.image, np.asarray(values)
         if values.ndim != 4 or values.shape[1:] != image.shape or not np.issubdtype(values.dtype, np.integer):
             raise OneSpikeError(f"Image codes must be integers (N, {image.shape}), not {values.dtype} {values.shape}.")
@@ -171,11 +179,14 @@ class Mapping:
                 f"{values.max()}; make them from real images with `net.image.quantise`."
             )
         top, bottom, left, right = layout.pad
+        if layout.unroll is not None:
+            left, right = layout.unroll.left, layout.unroll.right
         number, channels, height, width = np.shape(values)
         padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)
         padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
         padded[:, :, top : top + height, left : left + width] = values
-        return codes.encode(padded - layout.offset, layout.code, layout.top)
+        stored = padded if layout.unroll is None else layout.unroll.values(padded)
+        return codes.encode(stored - layout.offset, layout.code, layout.top)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ class Image:
     pad_code: the code that padding of the first layer must hold, by default the one nearest to x = 0 in each channel
     (a module that normalises its input itself pads with its mean).
     first: the least code that real numbers are rounded to: 1 where a narrow quantiser, -127..127, leaves code 0 unused.
+    channels_last: the module takes [N, W, C], as nodes of a graph with their features; the height is 1.
     """
 
     shape: tuple[int, int, int]
@@ -28,12 +29,15 @@ class Image:
     offset: tuple[float, ...] = field(default=())
     pad_code: tuple[int, ...] = field(default=())
     first: int = 0
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
         object.__setattr__(self, "bits", fields.whole(self.bits, "The bits of a pixel"))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
+        if not isinstance(self.channels_last, bool) or (self.channels_last and self.shape[1] != 1):
+            raise OneSpikeError(f"channels_last is for images of height 1, not {self.shape}.")
         if not 1 <= self.bits <= 8:
             raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
         channels = self.shape[0]

@@ -6,7 +6,9 @@
 | C > 1 | int [N], 0..C - 1 | class of the largest logit |
 | one | int [N], 0 or 1 | 1 where the logit is at least 0, which is where a sigmoid is at least 0.5 |
 | C > 1 | int [N, C], 0 or 1 | several labels of an image: each output as if it were the only one |
-| a map [C, H, W] | int [N, H, W] | the same at every place |
+| a map [C, H, W] | int [N, H, W] | the same at every place whose label is not -1 |
+
+Nodes of a graph are a map of height 1: [N, W] will do, and [W] for one graph.
 
 Labels of one 1 per image ([N, C], one-hot) are classes. A network that gives real numbers (regression) has no right and
 wrong answers: real-valued labels are refused, as are classes that the network has no output for.
@@ -36,20 +38,26 @@ def answers(logits: np.ndarray, shape: Shape, *, several: bool = False) -> np.nd
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """labels as the answers have them: int64 [N], [N, H, W] or [N, C]."""
+    """labels as the answers have them: int64 [N], [N, H, W] (-1: not judged) or [N, C]."""
 
     shape: Shape
     labels: np.ndarray
 
     def right(self, logits: np.ndarray, part: slice = slice(None)) -> np.ndarray:
         """Share of right answers of each image, float64 [n]; logits [n, C * H * W] of the images in `part`."""
-        labels = self.labels[part]
-        several = labels.ndim == 2
-        return (answers(logits, self.shape, several=several) == labels).reshape(len(labels), -1).mean(1)
+        found, judged = self._judged(logits, part)
+        return found.sum(1) / np.maximum(judged.sum(1), 1)
 
     def share(self, logits: np.ndarray) -> float:
         """Share of right answers."""
-        return float(self.right(logits).mean())
+        found, judged = self._judged(logits, slice(None))
+        return float(found.sum() / judged.sum())
+
+    def _judged(self, logits: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Which answers [n, answers of an image] are right, and which count."""
+        labels = self.labels[part]
+        found = answers(logits, self.shape, several=labels.ndim == 2) == labels
+        return found.reshape(len(labels), -1), (labels >= 0).reshape(len(labels), -1)
 
     def agreement(self, one: np.ndarray, other: np.ndarray) -> float:
         """Share of answers that two networks of this shape have in common."""
@@ -78,13 +86,18 @@ def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:
         else:
             return Judge(shape, labels)
     wanted = (height, width) if height * width > 1 else ()
+    if height == 1 < width and labels.shape[-1:] == (width,) and labels.ndim < 3:
+        labels = labels.reshape(-1, 1, width)
     if labels.shape[1:] != wanted or not labels.ndim:
         need = ", ".join(["N", *map(str, wanted)])
         raise OneSpikeError(
             f"The network has {outputs}, so that labels must have the shape ({need}), but those of {name} have "
             f"{labels.shape}."
         )
-    _within(labels, max(1, channels - 1), outputs, name)
+    if wanted and labels.size and not (labels >= 0).any():
+        raise OneSpikeError(f"No place of {name} has a label; those that count are 0 or more.")
+    asked = labels[labels != -1] if wanted else labels
+    _within(asked, max(1, channels - 1), outputs, name)
     return Judge(shape, labels)
 
 

@@ -79,15 +79,25 @@ def from_white(image: Image, shares: np.ndarray) -> np.ndarray:
     return (shares * (scale * (2**image.bits - 1)) + offset).astype(np.float32)
 
 
-def as_maps(image: Image, array: np.ndarray) -> np.ndarray:
-    """[N, C, H, W] of that, of (N, C, L) or of (N, F); what has another shape than `image` is refused."""
+def as_maps(image: Image, array: np.ndarray, what: str = "Images") -> np.ndarray:
+    """[N, C, H, W] of that, of (N, C, L) or of (N, F); of (N, L, C) or (L, C), one graph, where channels lie last.
+
+    What has another shape than `image` is refused; what: the subject of that sentence.
+    """
     channels, height, width = image.shape
+    if image.channels_last and array.ndim < 4:
+        if array.ndim < 2 or array.shape[-2:] != (width, channels):
+            raise OneSpikeError(
+                f"{what} must have the shape (N, {width}, {channels}) or ({width}, {channels}), {width} nodes with "
+                f"{channels} features, not {tuple(array.shape)}."
+            )
+        return array.reshape(-1, 1, width, channels).transpose(0, 3, 1, 2)
     found = {2: (*array.shape, 1, 1), 3: (*array.shape[:2], 1, *array.shape[2:])}.get(array.ndim, array.shape)
     if found[1:] != image.shape or len(found) != 4:
         flat = f"(N, {channels}) or " if (height, width) == (1, 1) and channels > 1 else ""
         flat = f"(N, {channels}, {width}) or " if height == 1 < width else flat
         raise OneSpikeError(
-            f"Images must have the shape {flat}(N, {channels}, {height}, {width}), not {tuple(array.shape)}."
+            f"{what} must have the shape {flat}(N, {channels}, {height}, {width}), not {tuple(array.shape)}."
         )
     return array.reshape(found)
 

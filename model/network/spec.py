@@ -32,6 +32,7 @@ from .bounds import signed_bits as signed_bits
 from .image import Image as Image
 from .levels import Levels
 from .membranes import Membranes
+from .pool import Pool as Pool
 
 MAX_WEIGHT_BITS = 16
 MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
@@ -47,51 +48,6 @@ def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, in
             f"smaller images."
         )
     return channels, height, width
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool:
-    """A pool over spike counts: `max`, or `sum` (average pooling; the division sits in the next weights).
-
-    Windows that reach past the map (`ceil_mode`, padding) are clipped to it.
-    """
-
-    kind: str
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right
-
-    def __post_init__(self) -> None:
-        for name, count in (("kernel", 2), ("stride", 2), ("padding", 4)):
-            object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the pool's {name}", count))
-        if self.kind not in ("max", "sum"):
-            raise OneSpikeError(f"Pool kind must be 'max' or 'sum', not {self.kind!r}.")
-        if min(*self.kernel, *self.stride) < 1:
-            raise OneSpikeError(f"Pool kernel and stride must be at least 1, not {self.kernel} and {self.stride}.")
-        top, bottom, left, right = self.padding
-        if max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1] or min(self.padding) < 0:
-            raise OneSpikeError(f"Pool padding {self.padding} must be smaller than the kernel {self.kernel}.")
-
-    def output_shape(self, height: int, width: int) -> tuple[int, int]:
-        """How many windows lie one below and one beside another on a map of `height` x `width`."""
-        top, bottom, left, right = self.padding
-        return (
-            max(0, (height + top + bottom - self.kernel[0]) // self.stride[0] + 1),
-            max(0, (width + left + right - self.kernel[1]) // self.stride[1] + 1),
-        )
-
-    def windows(self, height: int, width: int) -> tuple[list[range], list[range]]:
-        """The rows and the columns of each window, clipped to a map of `height` x `width`."""
-        rows, columns = self.output_shape(height, width)
-
-        def axis(count: int, size: int, before: int, kernel: int, stride: int) -> list[range]:
-            starts = [i * stride - before for i in range(count)]
-            return [range(max(0, s), min(size, s + kernel)) for s in starts]
-
-        return (
-            axis(rows, height, self.padding[0], self.kernel[0], self.stride[0]),
-            axis(columns, width, self.padding[2], self.kernel[1], self.stride[1]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,6 +155,7 @@ class Layer:
 class SpikeNet:
     """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
 
+    places: of how many places (nodes of a graph) the last layer gives all classes, class after class, as its channels.
     meta: free text facts (where the network came from, accuracies); never used in arithmetic.
     membranes: of a network that runs over T steps (`stepped.py`), as no hardware does; None: one timestep.
     """
@@ -206,6 +163,7 @@ class SpikeNet:
     image: Image
     layers: tuple[Layer, ...]
     weight_bits: int = 8
+    places: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
     membranes: Membranes | None = None
 
@@ -231,7 +189,10 @@ class SpikeNet:
                 if source.weights.min() < -limit or source.weights.max() >= limit:
                     raise OneSpikeError(f"Layer {layer.name!r}: weights do not fit in {self.weight_bits} bits.")
             seen.add(layer.name)
-        _ = self.shapes  # raises where shapes disagree
+        channels, *size = self.shapes[self.layers[-1].name]  # raises where shapes disagree
+        object.__setattr__(self, "places", fields.whole(self.places, "The places of the outputs"))
+        if self.places < 1 or channels % self.places or (self.places > 1 and size != [1, 1]):
+            raise OneSpikeError(f"{self.places} places do not share out {channels} outputs at {size} places.")
         if self.membranes is not None:
             self.membranes.check(self)
 
@@ -332,8 +293,9 @@ class SpikeNet:
 
     @property
     def output(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of the last layer; logits are flat, in this order."""
-        return self.shapes[self.layers[-1].name]
+        """Shape (C, H, W) of the outputs, of the last layer but for `places`; logits are flat, in this order."""
+        channels, height, width = self.shapes[self.layers[-1].name]
+        return (channels // self.places, 1, self.places) if self.places > 1 else (channels, height, width)
 
     @property
     def classes(self) -> int:

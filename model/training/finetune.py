@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ def finetune(
         raise OneSpikeError(f"events must be a finite weight of at least 0, not {events}.")
     check_images(data.images, network.image)
     judge(network.net.output, data.labels, repr(data.name))
+    if (places := math.prod(network.net.output[1:])) > 1:
+        raise OneSpikeError(
+            f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "
+            f"it without, with more groups or weight bits."
+        )
     model, teacher = ClampQuantised(network, prices(network.net) if events else None), FloatGraph(network)
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:

@@ -9,18 +9,22 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from .. import tables
 from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically
-from ..model.training.data import Dataset, load
+from ..model.training.data import load
+from ..model.training.graphs import is_graph, load_graph
 from ..progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
     from ..model.training.train import Training
+
+GCN = "gcn"
 
 
 def training_settings(args: argparse.Namespace) -> Training:
@@ -35,8 +39,10 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     from ..model.training.networks import NETWORKS
     from ..model.training.train import accuracy, train_or_load
 
+    if args.network == GCN:
+        return _run_gcn(args, console, progress)
     if args.network not in NETWORKS:
-        raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}.")
+        raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}, {GCN}.")
     data, held_out = load(args.data, "train"), load(args.data, "test")
     settings = training_settings(args)
     cache = args.output.parent / ".onespike-cache"
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             ) from None
         stage.note = "reused, as it was trained before with these settings" if reused else ""
     right = accuracy(module, held_out)
-    write_atomically(args.output, exported(module, data))
+    write_atomically(args.output, exported(module, data.images[:1]))
     rows = [
         ("accuracy", f"{tables.percent(right, 2)} of {len(held_out)} images that it has not seen"),
         ("network", str(args.output)),
@@ -65,14 +71,46 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     }
 
 
-def exported(module: torch.nn.Module, data: Dataset) -> bytes:
+def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    """A graph network, which belongs to the graph of its data."""
+    from ..model.training.gcn import GraphTraining, node_accuracy, train_gcn
+
+    if not is_graph(args.data):
+        raise OneSpikeError(
+            f"The network {GCN!r} takes a graph, which {args.data!r} is not; give 'graph' or a folder of a citation "
+            f"network's files."
+        )
+    if args.flip or args.shift:
+        raise OneSpikeError(f"--shift and --flip move pictures; leave them out for {GCN!r}.")
+    data, held_out = load_graph(args.data, "train"), load_graph(args.data, "test")
+    given = {name: getattr(args, name) for name in ("epochs", "rate", "seed") if getattr(args, name) is not None}
+    with progress.stage("train", f"Training {GCN} on {len(data.features)} x {len(data.matrix)} nodes"):
+        module = train_gcn(data, GraphTraining(**given))
+    right, nodes = node_accuracy(module, held_out), int((held_out.labels >= 0).sum())
+    write_atomically(args.output, exported(module, data.features[:1]))
+    rows = [
+        ("accuracy", f"{tables.percent(right, 2)} of {nodes} nodes whose class it has not seen"),
+        ("network", str(args.output)),
+        ("next", f"onespike convert {args.output} --calibration {args.data} -o NET.spike"),
+    ]
+    tables.facts(console, f"{GCN} trained on {args.data}", rows)
+    return {
+        "network": GCN,
+        "accuracy": {"float": right, "nodes": nodes},
+        "output": str(args.output),
+        "reused": False,
+        "seconds": progress.seconds["train"],
+    }
+
+
+def exported(module: torch.nn.Module, example: np.ndarray) -> bytes:
     """The contents of a .pt2 file."""
     import torch
 
     buffer = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")  # torch warns about its own deprecated calls
-        program = torch.export.export(module, (torch.from_numpy(data.images[:1]),))
+        program = torch.export.export(module, (torch.from_numpy(example),))
         torch.export.save(program, buffer)
     return buffer.getvalue()
 

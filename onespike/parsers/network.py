@@ -46,13 +46,14 @@ def add_train(command: Command) -> None:
         "--data",
         required=True,
         metavar="DATA",
-        help="`digits`, or a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10",
+        help="`digits`, a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10, `graph`, or a folder "
+        "with those of a citation network such as Cora (FOLDER@N: the N nodes around the one with the most edges)",
     )
     train.add_argument(
         "--network",
         default="digits",
         metavar="NAME",
-        help="digits (default), digits-small, mlp, lenet5, vgg-small, vgg8, ..",
+        help="digits (default), digits-small, mlp, lenet5, vgg-small, vgg8, .., or gcn for graphs",
     )
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
     train.add_argument("--rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning (default: 0.02)")

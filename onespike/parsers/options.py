@@ -334,6 +334,7 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
     else:
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
         found = choose_for(net, config, seen, memory=memory_of(args))
+        config = dataclasses.replace(config, shadows=fixed.get("shadows", found.config.shadows))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         code = found.tensors[INPUT].code
         chosen = {"slices": slices, "rates": spike_rates(net, seen, config), "image_code": code}

@@ -92,6 +92,7 @@ def test_verilog_of_deep_memories_is_refused(name):
     [
         ("banks", (1, 64)), ("word_bits", (16, 32)), ("weight_bits", (2, 16)), ("acc_bits", (4, 48)),
         ("max_shift", (0, 15)), ("segments", (1, 16)), ("spike_depth", (1,)), ("word_fifo", (1,)),
+        ("shadows", (1, 4)),
     ],
 )  # fmt: skip
 def test_ends_of_the_ranges(name, values):
@@ -129,5 +130,5 @@ def test_golden_functions_exist():
         module, function = name.rsplit(".", 1)
         assert callable(getattr(importlib.import_module(module), function, None)), f"{file}.py names {name}"
     blocks = {"bank", "count", "counters", "drain", "engine", "extract", "fetch", "fire", "image", "lanes", "levels",
-              "load", "logits", "pack", "psg", "sequencer", "tables", "walk"}  # fmt: skip
+              "load", "logits", "pack", "psg", "sequencer", "shadows", "tables", "walk"}  # fmt: skip
     assert {file for _, file in names} >= blocks

@@ -79,7 +79,9 @@ class Harness(wiring.Component):
             self.fulls.valid.eq(dut.full & ~last_full),
             self.releases.valid.eq(dut.release),
         ]
-        m.d.sync += [shows.eq(take), last_full.eq(dut.full & ~dut.release)]
+        # One set is empty from its release on; of several, the last one when it has been read.
+        done = dut.release if self.config.shadows == 1 else take & (step == steps - 1)
+        m.d.sync += [shows.eq(take), last_full.eq(dut.full & ~done)]
         with m.If(take):
             m.d.sync += [step.eq(Mux(step == steps - 1, 0, step + 1)), pause.eq(self.pace - 1)]
         with m.Elif(pause != 0):
@@ -141,7 +143,7 @@ def test_random(seed):
     rng = random.Random(seed)
     deep = {"weight_depth": 1100, "spike_depth": 2100} if seed % 2 else {}  # two pages each
     config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]), **deep)
-    config = dataclasses.replace(config, multiples=MULTIPLES[seed % 3])
+    config = dataclasses.replace(config, multiples=MULTIPLES[seed % 3], shadows=(1, 2, 1, 3, 4, 1)[seed])
     assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
     golden = bank(config, *case)
@@ -155,9 +157,14 @@ def test_random(seed):
     # `event` and `empty` come one cycle after the event left the extractor.
     last = np.cumsum([job.events + job.empty for job in golden]) - 1
     ends = [stamps["events"][index].cycle for index in last]
-    assert [t.cycle for t in stamps["fulls"]] == [end - 1 + capture_latency(config) for end in ends]
+    full = [end - 1 + capture_latency(config) for end in ends]
+    taken = [t.cycle - 1 for t in stamps["shown"][config.drain_steps - 1 :: config.drain_steps]]
+    if config.shadows > 1:  # the next job moves to the last set when that has been read
+        full = [full[0], *(max(ready, before + 2) for ready, before in zip(full[1:], taken[:-1], strict=True))]
+    assert [t.cycle for t in stamps["fulls"]] == full
     assert [stamps["events"][index].payload for index in last] == [job.empty for job in golden]
-    assert all(end - 1 > t.cycle for end, t in zip(ends[1:], stamps["releases"], strict=False))
+    waited = zip(ends[config.shadows :], stamps["releases"], strict=False)
+    assert all(end - 1 > t.cycle for end, t in waited)
 
 
 @pytest.mark.parametrize("multiples", MULTIPLES)
@@ -220,8 +227,9 @@ def cycle_case(seed: int):
     """A random network on one bank, and one image of random fields."""
     rng = random.Random(seed)
     mapping = random_mapping(
-        rng, banks=1, word_fifo=rng.choice([1, 2, 5]), command_fifo=rng.choice([1, 2, 4]), acc_bits=20
-    )
+        rng, banks=1, word_fifo=rng.choice([1, 2, 5]), command_fifo=rng.choice([1, 2, 4]), acc_bits=20,
+        shadows=seed % 4 + 1,
+    )  # fmt: skip
     share = rng.choice([0.1, 0.5, 0.9])
     fields = {}
     for name, tensor in mapping.tensors.items():

@@ -7,7 +7,7 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.bank import capture_latency
+from onespike.hw.engine.bank import shadow_latency
 from onespike.hw.engine.drain import Drain, channel_layout, drain_latency
 from onespike.hw.program import layer_fields
 from onespike.model.machine.drain import Row, drain
@@ -15,7 +15,7 @@ from onespike.model.machine.drain import Row, drain
 
 @dataclass
 class FakeBank:
-    """Shows shadow sets as a Bank does: one waits in `full`, the next comes `capture_latency` after its release."""
+    """Shows shadow sets as a Bank does: one waits in `full`, the next comes `shadow_latency` after its release."""
 
     jobs: list[list[int]]
     rng: random.Random
@@ -36,7 +36,7 @@ class FakeBank:
         self.step = (self.step + take) % self.steps
         if release:
             assert self.full, f"released in cycle {cycle} while no job waits"
-            self.full, self.free_from = False, cycle + capture_latency(EngineConfig())
+            self.full, self.free_from = False, cycle + shadow_latency(EngineConfig())
         return shown
 
 
@@ -196,8 +196,8 @@ def test_cycles(banks, slices, lanes, fire_lanes):
     phase = random_phase(rng, config, slices)
     ((rows, releases),) = rtl(config, random_channels(rng, config), [phase])
     steps, interval = config.drain_steps, phase.layer["dest_group_words"] + 1
-    # A bank is released as early as its next sums, `capture_latency` later, cannot disturb the steps that are left.
-    release = max(0, steps - capture_latency(config)) if interval == 1 else (steps - 1) * interval
+    # A bank is released as early as its next sums, `shadow_latency` later, cannot disturb the steps that are left.
+    release = max(0, steps - shadow_latency(config)) if interval == 1 else (steps - 1) * interval
     release += config.hops
     cycle, free, expected_releases, expected_rows = 0, [0] * banks, [], []
     for job in range(len(releases) // slices):
@@ -205,7 +205,7 @@ def test_cycles(banks, slices, lanes, fire_lanes):
             bank = (job * slices + s) % banks
             cycle = max(cycle, free[bank])
             expected_releases.append((cycle + release, bank))
-            free[bank] = cycle + release + capture_latency(config)
+            free[bank] = cycle + release + shadow_latency(config)
             if s == slices - 1:
                 expected_rows += [cycle + step * interval + drain_latency(config) for step in range(steps)]
             cycle += steps * interval

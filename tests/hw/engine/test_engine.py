@@ -25,9 +25,11 @@ ROOMY = EngineConfig(
 )  # fmt: skip
 ENGINES = {
     "4x16": ROOMY,
-    "1x4, one fire lane": dataclasses.replace(ROOMY, banks=1, lanes=4, fire_lanes=1),
-    "8x8, short queues": dataclasses.replace(ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2),
-    "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16),
+    "1x4, one fire lane": dataclasses.replace(ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2),
+    "8x8, short queues": dataclasses.replace(
+        ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2, shadows=3
+    ),
+    "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16, shadows=4),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(
         ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32

@@ -174,11 +174,13 @@ def test_beats_of_a_network(seed):
     codes = np.random.default_rng(seed).integers(0, 1 << mapping.net.image.bits, (2, *shape)).astype(np.uint8)
     head, _ = records(mapping.config, memory_images(mapping).program)
     writes, _ = rtl(mapping.config, head, image_beats(mapping, codes).tolist())
-    top, bottom, left, right = image.pad
-    padded = np.empty((2, shape[0], image.height, image.width), np.int64)
+    unroll = image.unroll
+    left, right = image.pad[2:] if unroll is None else (unroll.left, unroll.right)
+    padded = np.empty((2, shape[0], image.height, shape[2] + left + right), np.int64)
     padded[:] = np.array(mapping.net.image.pad_code).reshape(1, -1, 1, 1)
-    padded[:, :, top : image.height - bottom, left : image.width - right] = codes
-    for number, fields in enumerate(encode(padded - image.offset, image.code, image.top)):
+    padded[:, :, image.pad[0] : image.height - image.pad[1], left : left + shape[2]] = codes
+    stored = padded if unroll is None else unroll.values(padded)
+    for number, fields in enumerate(encode(stored - image.offset, image.code, image.top)):
         words = image.pack(fields, mapping.config.word_bits)
         expected = [
             (image.base + number * image.size + place, int(word), s)

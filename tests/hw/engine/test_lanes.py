@@ -7,8 +7,10 @@ import pytest
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.lanes import Lanes, lane_latency, product_latency
 from onespike.model.machine.lanes import lanes
+from onespike.model.machine.shadows import shadows
 from onespike.model.network.codes import MULTIPLES, factors
 from onespike.sim.stream import run_pipeline
+from shadow_cases import shadow_case
 
 SMALL = {"lanes": 6, "fire_lanes": 2, "weight_bits": 5, "acc_bits": 12}
 DRAIN, AHEAD = 2, 1  # cycles from `step` to `drain`; the rest before the weights
@@ -37,11 +39,11 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
 
 
 def rtl(
-    config: EngineConfig, case: dict[str, list], steps: list[int], turns: list[int] | None = None
+    config: EngineConfig, case: dict[str, list], steps: list[int], turns: list[int] | None = None, **more: list[int]
 ) -> tuple[list[int], list[list[int]]]:
     """`captures` and `drain` in each cycle."""
     weights = [case["weights"][0]] * AHEAD + case["weights"][:-AHEAD]
-    ports = case | {"step": steps, "weights": weights, "turn": turns or [1] * len(steps)}
+    ports = case | {"step": steps, "weights": weights, "turn": turns or [1] * len(steps)} | more
     if not product_latency(config):
         del ports["multiple"]
     out = run_pipeline(Lanes(config), ports, ["captures", "drain"])
@@ -138,6 +140,29 @@ def test_back_to_back_jobs():
     config = EngineConfig(**SMALL)
     case = cases(config, random.Random(3), 60) | {"add": [True] * 60, "end": [True] * 60}
     check(config, case)
+
+
+@pytest.mark.parametrize("sets", [2, 4])
+def test_several_shadow_sets(sets):
+    """Jobs wait behind one another; whenever the last set is full, it shows the oldest job that is left."""
+    config = EngineConfig(**SMALL, shadows=sets)
+    rng, cycles = random.Random(sets), 300
+    before = end_latency(config) - 1
+    captured, taken = shadow_case(sets, rng, cycles, 0.6, 0.3, quiet=before)
+    case = cases(config, rng, cycles) | {"end": [*captured[before:], *[False] * before]}
+    expected = shadows(sets, captured, taken)
+    steps = [rng.randrange(config.drain_steps) for _ in range(cycles)]
+    moves = [sum(move << k for k, move in enumerate(cycle.moves)) for cycle in expected]
+    captures, drain = rtl(config, case, steps, moves=moves)
+    assert captures == captured
+    jobs = lanes(config, **case)
+    seen = set()
+    for cycle in range(cycles - DRAIN):
+        job = expected[cycle + 1].full  # what the register in front of `drain` takes
+        if job is not None:
+            assert drain[cycle + DRAIN] == jobs[job][steps[cycle] * config.fire_lanes :][: config.fire_lanes]
+            seen.add(job)
+    assert len(seen) > 20
 
 
 def test_clear():

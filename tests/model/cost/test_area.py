@@ -68,6 +68,16 @@ def mapped(family: Family, shapes: list[Memory], folder: Path) -> list[collectio
     return counts
 
 
+def test_shadow_sets_are_registers() -> None:
+    """Each more is acc_bits registers a lane, and no LUTs, but where a register takes a logic cell of its own."""
+    for name, luts in (("ecp5-25k", 0), ("ice40-up5k", 1)):
+        one, three = (estimate(EngineConfig(banks=2, shadows=sets), find_target(name)) for sets in (1, 3))
+        factor = fitted()["families"][find_target(name).family.name]["factor"]
+        more = 2 * 2 * 16 * 20
+        assert three.flip_flops - one.flip_flops == pytest.approx(more * factor["flip_flops"], abs=1)
+        assert three.luts - one.luts == pytest.approx(luts * more * factor["luts"], abs=1)
+
+
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_memories_become_what_yosys_makes_of_them(family: Family, tmp_path: Path) -> None:
     rng = random.Random(family.name)

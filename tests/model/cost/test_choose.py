@@ -64,3 +64,38 @@ def test_fewest_slices_that_fit(net: SpikeNet) -> None:
         assert {layer.slices for layer in mapping.layers} == {slices}
     with pytest.raises(OneSpikeError, match=r"^The network needs weight_depth"):
         fewest_slices(net, dataclasses.replace(fit_config(net, ENGINE), weight_depth=9))
+
+
+def bursts() -> tuple[SpikeNet, np.ndarray]:
+    """A one-channel image, most of it dark: short jobs, whose events come in bursts."""
+    rng = random.Random(5)
+    source = Source(tensor=INPUT, weights=weights(rng, 8, 1, 3, 3), padding=(1, 1, 1, 1))
+    first = Layer(name="a", sources=(source,), bias=np.zeros(8, int), shift=np.full(8, 8), groups=8)
+    network = SpikeNet(image=Image(shape=(1, 12, 16)), layers=(first, head(rng, "a", (8, 12, 16), 3)))
+    images = np.zeros((2, 1, 12, 16), np.uint8)
+    images[..., 3:9, 5:11] = np.random.default_rng(6).integers(0, 256, (2, 1, 6, 6))
+    return network, images
+
+
+def test_shadow_sets_that_pay() -> None:
+    """Where banks wait for the drain, a fitted engine has as many sets as each save half a percent of the cycles."""
+    network, images = bursts()
+    config = EngineConfig(banks=4, lanes=8, fire_lanes=4)
+    mapping = choose_mapping(network, config, images)
+    cycles = {}
+    for sets in (1, 2, 3, 4):
+        more = dataclasses.replace(mapping, config=dataclasses.replace(mapping.config, shadows=sets))
+        cycles[sets] = count_cycles(more, images)[0]
+    best = mapping.config.shadows
+    assert best > 1 and cycles[best] == min(cycles[s] for s in range(1, best + 1))
+    assert all(cycles[s] <= 0.995 * cycles[s - 1] for s in range(2, best + 1))
+    assert best == 4 or cycles[best + 1] > 0.995 * cycles[best]
+    slices = {layer.name: layer.slices for layer in mapping.layers}
+    fixed = fit_config(network, config, slices=slices)
+    assert choose_mapping(network, fixed, images, fit=False).config.shadows == 1
+
+
+def test_shadow_sets_that_do_not_pay(net: SpikeNet, codes: np.ndarray) -> None:
+    """Where the drain never makes a bank wait, every layer would only end later."""
+    mapping = choose_mapping(net, dataclasses.replace(ENGINE, fire_lanes=4), codes)
+    assert mapping.config.shadows == 1

@@ -19,7 +19,7 @@ def random_fields(rng: random.Random, mapping: Mapping, share: float) -> dict[st
     """Fields of one image, `share` of whose values are not zero."""
     fields = {}
     for name, tensor in mapping.tensors.items():
-        shape = (sum(c >= 0 for c in tensor.order), tensor.height, tensor.width)
+        shape = tensor.shape
         values = [rng.randint(1, tensor.top) if rng.random() < share else 0 for _ in range(np.prod(shape))]
         fields[name] = encode(np.array(values).reshape(shape), tensor.code, tensor.top)
     return fields

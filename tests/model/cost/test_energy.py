@@ -124,3 +124,55 @@ def test_t_steps_by_hand():
     assert found.bits["parameters_read"] == 3 * 2 * config.lanes * config.channel_bits
     assert found.bits["state"] == 1000 and found.memory_uj["state"] == pytest.approx(1000 * access(64) * 1e-6)
     assert found.int8_uj == pytest.approx(7 * 0.03e-6) and "T = 3" in found.label
+
+
+def convolution(kernel: tuple[int, int], padding: tuple[int, int, int, int], pad: int, dilation: int = 1) -> SpikeNet:
+    """A 3 x 4 image under one kernel of ones, then two classes."""
+    source = Source(tensor=INPUT, weights=np.ones((2, 1, *kernel), int), padding=padding, dilation=(1, dilation))
+    zero = np.zeros(2, int)
+    first = Layer(name="a", sources=(source,), bias=zero, shift=zero, groups=3)
+    width = 4 + padding[2] + padding[3] - dilation * (kernel[1] - 1)
+    classes = Source(tensor="a", weights=np.ones((2, 2, 3, width), int))
+    final = Layer(name="b", sources=(classes,), bias=zero, shift=zero, groups=0)
+    return SpikeNet(image=Image(shape=(1, 3, 4), pad_code=(pad,)), layers=(first, final))
+
+
+@pytest.mark.parametrize(
+    ("net", "banks", "read", "rival_read", "written", "rival_written"),
+    [
+        # 12 places read two or three rows, a word each; each of two banks keeps half of the columns.
+        (convolution((3, 3), (1, 1, 1, 1), 0), 2, (3 * 3 - 2) * 4, (3 * 3 - 2) * (3 * 4 - 2), 3 * 4, 2 * 12),
+        # A border of 9 is stored: all nine places are read, of 5 x 6.
+        (convolution((3, 3), (1, 1, 1, 1), 9), 2, 9 * 4, 9 * 12, 5 * 4, 2 * 5 * 6),
+        # Three banks' worth of columns do not go into four: one bank, all columns.
+        (convolution((1, 3), (0, 0, 0, 0), 0), 1, 3 * 2, 3 * 2 * 3, 3 * 2, 12),
+    ],
+)
+def test_words_of_an_unrolled_image(net, banks, read, rival_read, written, rival_written):
+    """Ours are whole words of 32 bits, read and written as the banks do it; a rival's, values of 8 bits."""
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=banks, lanes=2, fire_lanes=1)))
+    assert mapping.tensors[INPUT].unroll is not None
+    found = estimate(mapping, np.zeros((1, 1, 3, 4), np.uint8))
+    _, _, height, width = net.layers[1].sources[0].weights.shape
+    # Then the hidden map: a word of two 2-bit counts a place, read once, written to every bank.
+    hidden = height * width
+    ours, rival = found["onespike"].bits, found["quantised"].bits
+    assert ours["activations_read"] == 32 * (read + hidden)
+    assert rival["activations_read"] == 8 * rival_read + 2 * 2 * hidden
+    assert ours["activations_written"] == 32 * (written + hidden * banks)
+    assert rival["activations_written"] == 8 * rival_written + 2 * 2 * hidden * banks
+
+
+def test_a_flat_image_has_all_its_values():
+    """A linear layer on an image of 12 pixels: three words, 12 values, and a weight row for each that is not 0."""
+    source = Source(tensor=INPUT, weights=np.ones((2, 1, 3, 4), int))
+    final = Layer(name="b", sources=(source,), bias=np.zeros(2, int), shift=np.zeros(2, int), groups=0)
+    net = SpikeNet(image=Image(shape=(1, 3, 4)), layers=(final,))
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1)))
+    codes = np.zeros((1, 1, 3, 4), np.uint8)
+    codes[0, 0, 1:, 2] = 4, 8
+    found = estimate(mapping, codes)
+    ours, rival = found["onespike"].bits, found["quantised_skip"].bits
+    assert ours["activations_read"] == ours["activations_written"] == 3 * 32
+    assert rival["activations_read"] == rival["activations_written"] == 12 * 8
+    assert ours["weights_read"] == rival["weights_read"] == 2 * 2 * net.weight_bits

@@ -15,6 +15,8 @@ from onespike.model.frontend.builder import Builder
 from onespike.model.frontend.importer import import_module
 from onespike.model.mapping.mapper import map_network
 from onespike.model.training.clamped import ClampQuantised
+from onespike.model.training.gcn import Gcn
+from onespike.model.training.graphs import normalised
 from onespike.sim.engine import simulate
 from paths import BUILD
 
@@ -54,6 +56,8 @@ def two(function, features, **layers):
     layers |= {"a": conv(1, 4, padding=1), "z": nn.Linear(features, 3)}
     return Plain(lambda m, x: m.z(function(m, F.relu(m.a(x))).flatten(1)), **layers)
 
+
+RING = np.stack([np.arange(12), np.roll(np.arange(12), 1)])  # edges of a graph
 
 # name: module, shape of an image, most sources of a layer, whether the RTL runs it
 SQUARE = (1, 8, 8)
@@ -192,6 +196,7 @@ COVERED = {
         lambda: two(lambda m, x: F.relu6(m.c(y := m.b(x)) + m.d(y)), 256, b=conv(4, 2, 1), c=conv(2, 4, 1),
                     d=conv(2, 4, 1)), SQUARE, 1, False,
     ),
+    "graph network": (lambda: Gcn(normalised(RING, 12), 6, 3, hidden=8), (12, 6), 1, True),
 }  # fmt: skip
 
 

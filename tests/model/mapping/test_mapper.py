@@ -29,7 +29,7 @@ fixed = settings(derandomize=True, max_examples=60, deadline=None)
 
 
 def locations(mapping: Mapping, name: str) -> dict[tuple[int, int, int], tuple[int, int, int]]:
-    """(slice, address, field of the word) -> (channel, y, x), the stored border included."""
+    """(slice, address, field of the word) -> (channel, y, x), the stored border included; its pixel, if unrolled."""
     tensor = mapping.tensors[name]
     per_word = mapping.config.word_bits // tensor.field
     found = {}
@@ -37,7 +37,12 @@ def locations(mapping: Mapping, name: str) -> dict[tuple[int, int, int], tuple[i
         for y, x in itertools.product(range(tensor.height), range(tensor.width)):
             for place, channel in enumerate(channels):
                 address = tensor.base + (y * tensor.width + x) * tensor.words + place // per_word
-                found[s, address, place % per_word] = (channel, y, x)
+                at = (channel, y, x)
+                if (unroll := tensor.unroll) is not None:
+                    tap, pixel = divmod(channel, mapping.net.shapes[name][0])
+                    column = x * unroll.turns + s % unroll.turns
+                    at = (pixel, y, column * unroll.step + tap * unroll.gap - unroll.left)
+                found[s, address, place % per_word] = at
     return found
 
 
@@ -72,7 +77,8 @@ def reload(mapping: Mapping, images: MemoryImages) -> list[list[tuple[list[Count
                         row = images.weights[bank][word.meta.weight + place]
                         if not row:
                             continue
-                        at = places[command.segment][bank & mask, address, place]  # no weight on a place without value
+                        held = bank & (len(layer.sources[command.segment].tensor.slices) - 1)
+                        at = places[command.segment][held, address, place]  # no weight on a place without value
                         for lane in range(config.lanes):
                             weight = signed(row >> lane * half & ((1 << half) - 1), half)
                             if weight:
@@ -118,7 +124,8 @@ def dense(net: SpikeNet, layer: Layer, mapping: Mapping, y: int, x: int) -> list
             column = x * source.stride[1] + kx * source.dilation[1] - source.padding[2]
             inside = 0 <= row < height and 0 <= column < width
             bordered = source.tensor == "input" and any(code != tensor.offset for code in net.image.pad_code)
-            if not inside and not bordered:
+            beside = tensor.unroll is not None and 0 <= row < height  # in a word with others
+            if not inside and not bordered and not beside:
                 continue  # padding that is stored as zeros adds nothing
             weight = int(source.weights[out, c, ky, kx]) << source.shift
             found[out][number, source.tensor, c, row + tensor.pad[0], column + tensor.pad[2]] = weight
@@ -350,12 +357,13 @@ def test_an_image_around_zero(bits, pad, code):
     assert tensor.code == code and tensor.height == (6 if pad == 7 else 4)
     pixels = np.random.default_rng(0).integers(0, 1 << bits, (1, 1, 4, 4))
     stored = decode(mapping.image_fields(pixels)[0], tensor.code, tensor.field)
-    stored = stored if tensor.height == 6 else np.pad(stored, [(0, 0), (1, 1), (1, 1)])
+    stored = stored if tensor.height == 6 else np.pad(stored, [(0, 0), (1, 1), (0, 0)])
     padded = np.pad(pixels[0], [(0, 0), (1, 1), (1, 1)], constant_values=pad)
     for (y, x), out in itertools.product(np.ndindex(4, 4), range(2)):
-        kernel = (slice(None), slice(y, y + 3), slice(x, x + 3))
-        weights = first.sources[0].weights[out]
-        assert (stored[kernel] * weights).sum() + mapped.bias[out] == (padded[kernel] * weights).sum()
+        expected = (padded[:, y : y + 3, x : x + 3] * first.sources[0].weights[out]).sum()
+        assert tensor.unroll is not None  # three columns side by side are one
+        found = (stored[:, y : y + 3, x : x + 1] * mapped.sources[0].weights[out]).sum()
+        assert found + mapped.bias[out] == expected
 
 
 def test_accumulators_hold_images_around_zero():

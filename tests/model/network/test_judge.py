@@ -51,6 +51,21 @@ def test_answers():
     assert np.array_equal(answers(maps, (1, 4, 6)), maps.reshape(2, 4, 6) >= 0)
 
 
+def test_nodes_of_a_graph():
+    """A map of height 1; -1 is not judged, and one graph needs no axis of its own."""
+    logits = np.array([[5, 0, 3, 4, 1, 6, 2, 3]])  # of class 0 at four nodes, then of class 1
+    shape = (2, 1, 4)
+    assert answers(logits, shape).tolist() == [[[0, 1, 0, 0]]]
+    assert judge(shape, [0, 1, 1, -1]).share(logits) == judge(shape, [[0, 1, 1, -1]]).share(logits) == 2 / 3
+    judged = judge(shape, [[[0, 1, 1, -1]], [[-1, -1, -1, 1]]])
+    both = np.concatenate([logits, logits])
+    assert judged.share(both) == 2 / 4 and judged.right(both).tolist() == [2 / 3, 0]
+    with pytest.raises(OneSpikeError, match=r"^No place of 'g' has a label; those that count are 0 or more\.$"):
+        judge(shape, [[-1] * 4], "'g'")
+    with pytest.raises(OneSpikeError, match=r"range from -2 to 1"):
+        judge(shape, [0, 1, -2, -1])
+
+
 def test_labels_of_several_kinds():
     logits = np.array([[5, -1, 2], [-5, -1, -2]])
     assert judge((3, 1, 1), [0, 2]).share(logits) == 0.5

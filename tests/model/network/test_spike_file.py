@@ -12,7 +12,7 @@ import pytest
 from described import network
 from onespike.model.errors import OneSpikeError
 from onespike.model.network.levels import Levels
-from onespike.model.network.spec import SpikeNet
+from onespike.model.network.spec import Image, Layer, Source, SpikeNet
 
 
 def rewritten(path, change, name="manifest.json"):
@@ -54,6 +54,26 @@ def test_round_trip(tmp_path):
                 assert getattr(s, key) == getattr(t, key)
     images = np.random.default_rng(0).random((3, 2, 8, 8)) * 8
     np.testing.assert_array_equal(net.golden(images), again.golden(images))
+
+
+def test_nodes_of_a_graph(tmp_path):
+    """Features last, and classes of several nodes as channels, are version 3."""
+    net = network()
+    image = Image(shape=(2, 1, 64), scale=net.image.scale, offset=net.image.offset, channels_last=True)
+    source = Source(tensor="input", weights=np.ones((6, 2, 1, 64), int))
+    last = Layer(name="last", sources=(source,), bias=np.arange(6), shift=np.zeros(6, int), groups=0)
+    nodes = SpikeNet(image=image, layers=(last,), places=3)
+    nodes.save(tmp_path / "net.spike")
+    again = SpikeNet.load(tmp_path / "net.spike")
+    assert written(tmp_path / "net.spike")["version"] == 3
+    assert again.output == (2, 1, 3) and again.image.channels_last and again.hash == nodes.hash
+    codes = np.random.default_rng(0).integers(0, 256, (4, 64, 2))
+    np.testing.assert_array_equal(again.golden(codes), nodes.golden(codes.transpose(0, 2, 1)[:, :, None]))
+    np.testing.assert_array_equal(again.golden(codes[0]), nodes.golden(codes)[:1])
+    with pytest.raises(OneSpikeError, match=r"^4 places do not share out 6 outputs at \[1, 1\] places\.$"):
+        dataclasses.replace(nodes, places=4)
+    with pytest.raises(OneSpikeError, match=r"^channels_last is for images of height 1, not \(2, 8, 8\)\.$"):
+        dataclasses.replace(net.image, channels_last=True)
 
 
 def test_signed_counts_levels_and_narrow_images(tmp_path):

@@ -81,7 +81,7 @@ def test_without_a_network_the_normal_distribution_is_shown(capsys):
 
 
 def test_mistakes(capsys, made):
-    sentence = "groups is a setting of method psg, not of phase; leave it out, or give method='psg'."
+    sentence = "groups is a setting of method psg, if and ctt, not of phase; leave it out, or give method='psg'."
     fails(capsys, sentence, *convert(made, "--method", "phase", "--groups", "8"))
     sentence = "phases is a setting of method phase, not of psg; leave it out, or give method='phase'."
     fails(capsys, sentence, *convert(made, "--phases", "8"))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operation of a `torch.export` program: its kind, its name and the user's line, and what is said of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from ..errors import OneSpikeError
+from .aten import CLASSIFIERS, RESHAPES, RISING, TRANSPARENT
+
+
+def ends(node: torch.fx.Node) -> bool:
+    """Whether nothing but reshapes and further softmax-like operations follow."""
+    follow = TRANSPARENT | RESHAPES | CLASSIFIERS | RISING
+    return all(user.op == "output" or (kind_of(user) in follow and ends(user)) for user in node.users)
+
+
+def kind_of(node: torch.fx.Node) -> str:
+    """`conv2d` of `aten.conv2d.default`."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target._schema.name).rsplit("::", 1)[-1]
+    return target.__name__ if callable(target) else str(target)
+
+
+def layer_name(node: torch.fx.Node) -> str:
+    """The module's path (`layer1.0.conv1`) where a module was called, else the operation's own name."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = stack[-1][0] if stack else ""
+    leaf = stack and str(stack[-1][1]).rsplit(".", 1)[0].startswith("torch.nn")
+    return path if path and leaf else node.name
+
+
+def user_line(node: torch.fx.Node) -> str:
+    """`file.py, line 12: code` of the user's deepest line, from torch's stack trace."""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if "site-packages/torch/" not in frame[0].replace("\\", "/")]
+    return f"{Path(own[-1][0]).name}, line {own[-1][1]}: {own[-1][2].strip()}" if own else ""
+
+
+def refusal(node: torch.fx.Node, reason: str) -> OneSpikeError:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = str(stack[-1][1]).rsplit(".", 1)[-1] if stack and str(stack[-1][1]).startswith("torch.nn") else ""
+    kind = f"{module}, {kind_of(node)}" if module else kind_of(node)
+    line = user_line(node)
+    return OneSpikeError(f"Layer {layer_name(node)!r} ({kind}): {reason}{f' [{line}]' if line else ''}.")
