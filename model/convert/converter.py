@@ -22,8 +22,7 @@ from ..network.spec import Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
-from .image_tensor import check_images as check_images
-from .image_tensor import image_of as image_of
+from .image_tensor import check_images, image_of
 from .integrated import Time
 from .methods import METHODS, Groups, Start, method_of, own_settings
 from .outputs import lost, split_last

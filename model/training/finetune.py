@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..convert.converter import Conversion, check_images, prepare
+from ..convert.converter import Conversion, prepare
+from ..convert.image_tensor import check_images
 from ..errors import OneSpikeError
 from ..network.judge import judge
 from .clamped import ClampQuantised, FloatGraph

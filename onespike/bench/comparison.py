@@ -17,7 +17,8 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from ..hw.program import program_words
-from ..model.convert.converter import Conversion, check_images, prepare
+from ..model.convert.converter import Conversion, prepare
+from ..model.convert.image_tensor import check_images
 from ..model.convert.methods import METHODS, Groups, Start, own_settings
 from ..model.cost import baselines, energy
 from ..model.cost.choose import choose_for, spike_rates

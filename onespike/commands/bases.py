@@ -12,7 +12,7 @@ from rich.console import Console
 
 from .. import tables
 from ..model.convert import phase_base
-from ..model.convert.converter import check_images, image_of
+from ..model.convert.image_tensor import check_images, image_of
 from ..model.errors import OneSpikeError
 from ..progress import Progress
 from . import plotting

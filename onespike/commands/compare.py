@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ..bench import comparison, comparison_tables
 from ..bench.comparison import Entry
-from ..model.convert.converter import Conversion, image_of
+from ..model.convert.converter import Conversion
+from ..model.convert.image_tensor import image_of
 from ..model.convert.phase import table_of
 from ..model.errors import OneSpikeError
 from ..model.network.judge import judge

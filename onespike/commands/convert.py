@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
-from ..model.convert.converter import image_of
+from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations

@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 
 from .. import tables
-from ..model.convert.converter import Conversion, image_of, prepare
+from ..model.convert.converter import Conversion, prepare
+from ..model.convert.image_tensor import image_of
 from ..model.convert.integrated import Time
 from ..model.errors import OneSpikeError
 from ..model.network import stepped

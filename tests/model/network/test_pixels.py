@@ -9,8 +9,9 @@ import pytest
 from command_line import small_net
 from networks import float_graph
 from onespike.hw.config import EngineConfig
-from onespike.model.convert.converter import check_images, prepare
+from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate
+from onespike.model.convert.image_tensor import check_images
 from onespike.model.convert.layerwise import layer_losses
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.energy import estimate

@@ -10,7 +10,8 @@ from torch import nn
 
 import onespike
 from networks import float_graph
-from onespike.model.convert.converter import check_images, convert, prepare
+from onespike.model.convert.converter import convert, prepare
+from onespike.model.convert.image_tensor import check_images
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.spec import INPUT, Image
