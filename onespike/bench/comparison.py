@@ -103,7 +103,7 @@ def on_one_engine(nets: Sequence[SpikeNet], config: EngineConfig, codes: np.ndar
     for net in nets:
         result = golden.run(net, codes, layers=True)
         alone.append((choose_for(net, config, result), spike_rates(net, result, config)))
-    needed = {name for mapping, _ in alone for name in mapping.needs}
+    needed = {"shadows"} | {name for mapping, _ in alone for name in mapping.needs}
     widest = {name: max(getattr(mapping.config, name) for mapping, _ in alone) for name in needed}
     engine = dataclasses.replace(config, **widest)
     words = max(program_words(engine, len(mapping.layers)) for mapping, _ in alone)

@@ -167,9 +167,13 @@ def test_every_mapping_reads_events_that_the_walk_explains():
         reads = 0  # of a machine with unary spikes that are all worth one: its events are values that are not 0
         for layer in mapping.layers:
             for source in layer.sources:
-                padded = np.pad(fields[source.tensor.name] != 0, [(0, 0), (0, 0), (9, 9), (9, 9)])
+                held = fields[source.tensor.name] != 0
+                held = held.reshape(len(held), -1, 1, 1) if source.tensor.flat else held
+                padded = np.pad(held, [(0, 0), (0, 0), (9, 9), (9, 9)])
+                # Every output column of an unrolled image has one of its own.
+                stride = (source.stride[0], 1 if source.tensor.unroll else source.stride[1])
                 for y, x in np.ndindex(len(layer.rows), len(layer.columns)):
-                    top, left = (9 + position * source.stride[axis] + source.shift[axis]
+                    top, left = (9 + position * stride[axis] + source.shift[axis]
                                  for axis, position in ((0, layer.rows[y]), (1, layer.columns[x])))  # fmt: skip
                     tall, wide = (source.weights.shape[2] - 1) * source.dilation + 1, source.weights.shape[3]
                     read = padded[:, :, top : top + tall : source.dilation, left : left + wide]
