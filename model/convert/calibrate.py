@@ -227,12 +227,8 @@ def _correction(
 
 def integer_sums(layer: Layer, codes: Mapping[str, np.ndarray], image: Image) -> np.ndarray:
     """bias + sum of W * code as whole float32 numbers [n, H, W, C]; exact up to 24 bits."""
-    total = np.zeros(1, np.float32)
-    for source in layer.sources:
-        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * np.float32(2**source.shift)
-        pad = np.array(image.pad_code, np.float32) if source.tensor == INPUT else None
-        total = total + golden.accumulate(codes[source.tensor], source, matrix, pad)
-    return total + layer.bias.astype(np.float32)
+    total = golden.sums(layer, codes, image.pad_code)
+    return np.asarray(total + layer.bias.astype(np.float32))
 
 
 def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:

@@ -88,6 +88,14 @@ def psg(
     return start.build(groups=groups, levels=levels, budget=budget, rounding=rounding)
 
 
+ROUNDING = Setting("nearest (default), or floor as the paper has it", str)
+OVER_STEPS = {
+    "steps": Setting("T, passes over the network (default: g)"),
+    "groups": Setting("g, of weights and clip levels (default: T)"),
+    "rounding": ROUNDING,
+    "membrane": Setting("before the first step: zero (default), or half of the threshold", str),
+}
+
 METHODS: dict[str, Method] = {
     row.name: row
     for row in (
@@ -102,7 +110,7 @@ METHODS: dict[str, Method] = {
                 "groups": Setting("g, the most spikes of a value (default: 8)", auto=True),
                 "levels": Setting("uniform (default), short, or a list of whole levels", str),
                 "budget": Setting("of groups auto: no more events than with so many groups (default: 8)"),
-                "rounding": Setting("nearest (default), or floor as the paper has it", str),
+                "rounding": ROUNDING,
             },
             convert=psg,
         ),
@@ -132,7 +140,7 @@ METHODS: dict[str, Method] = {
             hardware="as psg with g = T, which it equals spike by spike: the average over T steps is the sum of counts",
             settings={
                 "steps": Setting("T, the most spikes of a value (default: 8)"),
-                "rounding": Setting("nearest (default), or floor as the paper has it", str),
+                "rounding": ROUNDING,
             },
             convert=asg,
         ),
@@ -143,12 +151,7 @@ METHODS: dict[str, Method] = {
             neuron="onespike.model.neurons.integrate.integrate",
             parameters="weights and clip levels as psg with g groups",
             hardware="none: the engine keeps no membrane; a reference model of T passes over the network",
-            settings={
-                "steps": Setting("T, passes over the network (default: g)"),
-                "groups": Setting("g, of weights and clip levels (default: T)"),
-                "rounding": Setting("nearest (default), or floor as the paper has it", str),
-                "membrane": Setting("before the first step: zero (default), or half of the threshold", str),
-            },
+            settings=OVER_STEPS,
             convert=integrated,
         ),
         Method(
@@ -158,13 +161,7 @@ METHODS: dict[str, Method] = {
             neuron="onespike.model.neurons.integrate.integrate",
             parameters="as if; then every channel's threshold moves until it spikes as often as with asg",
             hardware="none, as if: it is what integrate-and-fire can reach, not a form of the engine",
-            settings={
-                "steps": Setting("T, passes over the network (default: g)"),
-                "groups": Setting("g, of weights and clip levels (default: T)"),
-                "rounding": Setting("nearest (default), or floor as the paper has it", str),
-                "membrane": Setting("before the first step: zero (default), or half of the threshold", str),
-                "threshold_rate": Setting("of learning (default: 2)", float),
-            },
+            settings=OVER_STEPS | {"threshold_rate": Setting("of learning (default: 2)", float)},
             convert=ctt,
         ),
     )

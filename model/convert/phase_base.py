@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node, activate, clipped
+from .rounding import takes_levels
 
 BASES = tuple(round(1 + 0.01 * step, 2) for step in range(5, 101))  # 1.05 .. 2.00
 CUBE_ROOT = 2 ** (1 / 3)
@@ -53,14 +54,14 @@ def activations(graph: Graph, images: np.ndarray) -> Activations:
     counts, total = np.zeros(OCTAVES * OCTAVE, np.int64), 0
 
     def most(node: Node, sums: np.ndarray) -> np.ndarray:
-        if coded(node):
+        if takes_levels(node):
             found = clipped(node, sums).max((0, 1, 2))
             tops[node.name] = np.maximum(tops.get(node.name, 0), found)
         return activate(node, sums)
 
     def bins(node: Node, sums: np.ndarray) -> np.ndarray:
         nonlocal total
-        if coded(node):
+        if takes_levels(node):
             values = clipped(node, sums) / np.where(tops[node.name] > 0, tops[node.name], 1)
             total += values.size
             place = np.floor(-np.log2(values[values > 0]) * OCTAVE).astype(np.int64).clip(0, len(counts) - 1)
@@ -73,11 +74,6 @@ def activations(graph: Graph, images: np.ndarray) -> Activations:
     if not counts.any():
         raise OneSpikeError("No ReLU gives a value above 0 on these images; give images of the training data.")
     return Activations(counts.astype(np.float64), total)
-
-
-def coded(node: Node) -> bool:
-    """Whether a node is a ReLU whose values a phase can say."""
-    return node.fires and not node.exact and node.staircase is None and not node.signed and node.curve is None
 
 
 def error(values: Activations, base: float, phases: int) -> float:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..mapping.image_codes import border_is_stored
 from ..mapping.mapping import MappedLayer, Mapping
 from ..network import golden
 from ..network.operations import Operations, count, is_copy, reads, work_maps
@@ -255,14 +256,9 @@ def stored_bits(mapping: Mapping, system: str, tensor: str) -> int:
     if system not in RIVALS:
         return place_bits(mapping, system, tensor) * layout.height * layout.width * len(layout.slices)
     top, bottom, left, right = layout.pad
-    if layout.unroll is not None and _border_is_stored(mapping):
+    if layout.unroll is not None and border_is_stored(mapping.net, mapping.tensors[INPUT].offset):
         left, right = layout.unroll.left, layout.unroll.right
     return (height + top + bottom) * (width + left + right) * channels * value_bits(mapping, system, tensor)
-
-
-def _border_is_stored(mapping: Mapping) -> bool:
-    """Whether the image's padding is anything but empty."""
-    return any(code != mapping.tensors[INPUT].offset for code in mapping.net.image.pad_code)
 
 
 def _layer(
@@ -294,7 +290,7 @@ def _layer(
             return reads(maps[name][kind], source, layer.rows, layer.columns, pads[kind] if image else None)
 
         # Every value that the walk passes is read, whether it has spikes or not.
-        border = pads["dense"] if image and _border_is_stored(mapping) else None
+        border = pads["dense"] if image and border_is_stored(mapping.net, mapping.tensors[INPUT].offset) else None
         values = reads(maps[name]["dense"], source, layer.rows, layer.columns, border)
         down, across = (sum(mapped.taps(0, y)[2] for y in layer.rows), sum(mapped.taps(1, x)[2] for x in layer.columns))
         places = len(maps[name]["dense"]) * layer.slices * down * across

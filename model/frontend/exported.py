@@ -20,7 +20,6 @@ from .aten import (
     MOVES,
     NEAREST,
     REARRANGES,
-    RESHAPES,
     RISING,
     SUMS,
     TRANSPARENT,
@@ -31,7 +30,7 @@ from .builder import Builder
 from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
-from .program import ends, kind_of, layer_name, refusal, user_line
+from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
 
@@ -84,15 +83,9 @@ def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") ->
         if node.op == "placeholder":
             values.setdefault(node, constants.get(node.name))
         elif node.op == "output":
-            leaves = torch.utils._pytree.tree_leaves(node.args)
-            results = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, torch.fx.Node)))
-            if len(results) != 1 or not isinstance(values[results[0]], Value):
-                raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
-            last: Any = results[0]
-            while last in finals or kind_of(last) in TRANSPARENT | RESHAPES:
-                last = last.args[0]
+            result, last = returned(node, values, Value, finals)
             try:
-                return builder.finish(values[results[0]], user_line(last)), _ending(finals, values)
+                return builder.finish(result, user_line(last)), _ending(finals, values)
             except OneSpikeError as error:
                 raise refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
@@ -146,11 +139,7 @@ def _ending(finals: list[torch.fx.Node], values: dict[torch.fx.Node, Any]) -> En
         if not finals:
             return logits
         first = finals[0].all_input_nodes[0]
-        known: dict[torch.fx.Node, Any] = {first: logits.reshape(len(logits), *map(int, first.meta["val"].shape[1:]))}
-        for node in finals:
-            args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: known.get(n, values[n]))
-            known[node] = node.target(*args, **options)  # type: ignore[operator]
-        return known[finals[-1]]
+        return replay(finals, values, first, logits.reshape(len(logits), *map(int, first.meta["val"].shape[1:])))
 
     return ending
 

@@ -16,12 +16,12 @@ import torch
 
 from ..errors import OneSpikeError
 from . import affine
-from .aten import CLASSIFIERS, RESHAPES, RISING, TRANSPARENT, Operations
+from .aten import CLASSIFIERS, RISING, TRANSPARENT, Operations
 from .aten_nodes import FEATURES, NODES, NodeOperations
 from .builder import Builder
 from .graph import Graph
 from .nodes import NodeAlgebra, NodeValue
-from .program import ends, kind_of, layer_name, refusal, user_line
+from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
 
 PRODUCTS = {"matmul": 0, "mm": 0, "_sparse_mm": 0, "addmm": 1}  # where the left factor stands
 SCATTERS = {"index_add", "index_add_", "scatter_add", "scatter_add_"}
@@ -80,15 +80,9 @@ def walk_nodes(
         if node.op == "placeholder":
             values.setdefault(node, constants.get(node.name))
         elif node.op == "output":
-            leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(node.args) if isinstance(leaf, torch.fx.Node)]
-            results = list(dict.fromkeys(leaves))
-            if len(results) != 1 or not isinstance(values[results[0]], NodeValue):
-                raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
-            last: Any = results[0]
-            while last in finals or kind_of(last) in TRANSPARENT | RESHAPES:
-                last = last.args[0]
+            result, last = returned(node, values, NodeValue, finals)
             try:
-                return _finish(builder, values[results[0]], last, finals, values, len(shape) == 3)
+                return _finish(builder, result, last, finals, values, len(shape) == 3)
             except OneSpikeError as error:
                 raise refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
@@ -167,11 +161,7 @@ def _finish(
         shape = [int(size) for size in first.meta["val"].shape]
         seen = logits.reshape(-1, classes, nodes).transpose(1, 2)
         seen = seen.reshape([-1, *shape[1:]] if batched else shape)
-        known: dict[torch.fx.Node, Any] = {first: seen}
-        for node in finals:
-            args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: known.get(n, values[n]))
-            known[node] = node.target(*args, **options)  # type: ignore[operator]
-        return known[finals[-1]] if finals else seen
+        return replay(finals, values, first, seen)
 
     return graph, ending
 

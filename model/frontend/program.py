@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One operation of a `torch.export` program: its kind, its name and the user's line, and what is said of it."""
+"""Operations of a `torch.export` program: kind, name, the user's line and what is said of one; those at its end."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,34 @@ def ends(node: torch.fx.Node) -> bool:
     """Whether nothing but reshapes and further softmax-like operations follow."""
     follow = TRANSPARENT | RESHAPES | CLASSIFIERS | RISING
     return all(user.op == "output" or (kind_of(user) in follow and ends(user)) for user in node.users)
+
+
+def returned(
+    output: torch.fx.Node, values: Mapping[torch.fx.Node, Any], kind: type, finals: Sequence[torch.fx.Node]
+) -> tuple[Any, torch.fx.Node]:
+    """The one value of this kind that a program returns, and the operation that makes it: behind it come `finals` and
+    reshapes alone. OneSpikeError where there is another number of results.
+    """
+    leaves = torch.utils._pytree.tree_leaves(output.args)
+    results = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, torch.fx.Node)))
+    if len(results) != 1 or not isinstance(values[results[0]], kind):
+        raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
+    last: Any = results[0]
+    while last in finals or kind_of(last) in TRANSPARENT | RESHAPES:
+        last = last.args[0]
+    return values[results[0]], last
+
+
+def replay(
+    finals: Sequence[torch.fx.Node], values: Mapping[torch.fx.Node, Any], first: torch.fx.Node, logits: torch.Tensor
+) -> torch.Tensor:
+    """What `finals`, one after the other, make of the numbers that `first` gives."""
+    known: dict[torch.fx.Node, Any] = {first: logits}
+    for node in finals:
+        args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: known.get(n, values[n]))
+        known[node] = node.target(*args, **options)  # type: ignore[operator]
+    found: torch.Tensor = known[finals[-1]] if finals else logits
+    return found
 
 
 def kind_of(node: torch.fx.Node) -> str:

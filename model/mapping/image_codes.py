@@ -23,6 +23,11 @@ def image_offset(net: SpikeNet, image_code: str) -> int:
     return 1 << net.image.bits - 1 if image_code == "twos" else 0
 
 
+def border_is_stored(net: SpikeNet, offset: int) -> bool:
+    """Whether the image's padding is anything but empty, where `offset` is taken from a pixel's code."""
+    return any(code != offset for code in net.image.pad_code)
+
+
 def image_bits(net: SpikeNet, image_code: str) -> int:
     """Bits of the accumulators of the layers that read the image, where it is stored around zero; else 0.
 

@@ -24,7 +24,7 @@ from ..network.spec import INPUT, Layer, Source, SpikeNet
 from ..network.storage import Storage, held
 from . import parts
 from .checks import check
-from .image_codes import image_bits, image_codes, image_offset
+from .image_codes import border_is_stored, image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .tables import count_range, engine_tables
@@ -223,7 +223,7 @@ def _tensors(
         image = name == INPUT
         pads = [s.padding for i in indices for s in net.layers[i].sources if s.tensor == INPUT and image]
         offset = image_offset(net, image_code) if image else 0
-        stored = any(code != offset for code in net.image.pad_code) and image
+        stored = image and border_is_stored(net, offset)
         # A linear layer on the image sees one pixel with all values as channels, which fill the spike words.
         flat = image and all(s.weights.shape[2:] == net.image.shape[1:] and not any(s.padding) for i in indices
                              for s in net.layers[i].sources if s.tensor == INPUT)  # fmt: skip
@@ -235,7 +235,7 @@ def _tensors(
         slices, unroll = chosen[net.layers[indices[0]].name], None
         if image and not flat:
             blocks = {net.layers[i].name: _blocks(net.layers[i], config, tensors) for i in indices}
-            unroll = unrolled(net, config, slices, codes.field_width(kept.code, kept.top), blocks)
+            unroll = unrolled(net, config, slices, codes.field_width(kept.code, kept.top), blocks, stored)
         tensors[name] = tensor_layout(
             name=name,
             shape=net.shapes[name],

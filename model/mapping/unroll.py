@@ -62,10 +62,12 @@ def walked(layer: Layer, height: int, width: int) -> tuple[list[int], list[int],
     return rows, columns, window
 
 
-def unrolled(net: SpikeNet, config: EngineConfig, slices: int, field: int, blocks: dict[str, int]) -> Unroll | None:
+def unrolled(
+    net: SpikeNet, config: EngineConfig, slices: int, field: int, blocks: dict[str, int], border: bool
+) -> Unroll | None:
     """How the image is best stored unrolled; None where that takes no fewer reads, or more words.
 
-    field: bits of a pixel; blocks: output blocks of the layers that read the image.
+    field: bits of a pixel; blocks: output blocks of the layers that read the image; border: it is stored, too.
     """
     readers = [(layer, s) for layer in net.layers for s in layer.sources if s.tensor == INPUT]
     found = {_geometry(source) for _, source in readers}
@@ -84,7 +86,7 @@ def unrolled(net: SpikeNet, config: EngineConfig, slices: int, field: int, block
             turns *= 2
     unroll = Unroll(**{**vars(unroll), "turns": turns})
     side_by_side, plain = words(channels * unroll.taps), words(channels)
-    bordered = width + (unroll.left + unroll.right if any(net.image.pad_code) else 0)
+    bordered = width + (unroll.left + unroll.right if border else 0)
     fewer_reads = side_by_side < span * plain
     return unroll if fewer_reads and -(-unroll.columns(width) // turns) * side_by_side <= bordered * plain else None
 

@@ -10,7 +10,7 @@ cache holds run on as many threads as there are cores (`parallel`), with the sam
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -274,6 +274,21 @@ def accumulate(codes: np.ndarray, source: Source, matrix: np.ndarray, pad: np.nd
     # float32 columns: one copy gathers them, one product sums them.
     gathered = windows.reshape(n * out_h * out_w, kernel_h * kernel_w * channels)
     return (gathered @ matrix).reshape(n, out_h, out_w, -1)
+
+
+def sums(layer: Layer, tensors: Mapping[str, np.ndarray], pad_code: tuple[int, ...]) -> np.ndarray | float:
+    """Sums [n, H', W', out] of a layer, without its bias, over those sources whose tensors [n, H, W, C] are given.
+
+    In the tensors' own float type, which must hold every sum exactly; 0.0 where none is given. pad_code: the image's.
+    """
+    total: np.ndarray | float = 0.0
+    for source in layer.sources:
+        if source.tensor in tensors:
+            values = tensors[source.tensor]
+            matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
+            pad = np.array(pad_code, values.dtype) if source.tensor == INPUT else None
+            total = total + accumulate(values, source, matrix.astype(values.dtype), pad)
+    return total
 
 
 def pool(values: np.ndarray, pool: Pool) -> np.ndarray:

@@ -90,8 +90,8 @@ def _run(net: SpikeNet, codes: np.ndarray, total: int, wait: int) -> tuple[np.nd
     last = {source.tensor: layer.name for layer in net.layers for source in layer.sources}
     for layer in net.layers:
         # Sums are linear: they grow by what arrives.
-        still = layer.bias.astype(real) + np.asarray(_sums(layer, {INPUT: image}, net), real)
-        growing = _sums(layer, arrivals, net)
+        still = layer.bias.astype(real) + np.asarray(golden.sums(layer, {INPUT: image}, net.image.pad_code), real)
+        growing = golden.sums(layer, arrivals, net.image.pad_code)
         if np.ndim(growing):
             grown = np.cumsum(np.reshape(growing, (total, len(codes), *np.shape(growing)[1:])), 0, dtype=real) + still
         else:
@@ -127,15 +127,3 @@ def _arrivals(layer: Layer, phases: np.ndarray, total: int, real: type) -> np.nd
         pooled = pooled.reshape(total, len(phases), *pooled.shape[1:])
         pooled = np.diff(pooled, axis=0, prepend=0).reshape(-1, *pooled.shape[2:])
     return pooled
-
-
-def _sums(layer: Layer, tensors: dict[str, np.ndarray], net: SpikeNet) -> np.ndarray | float:
-    """Sums [n, H, W, C] over the sources that `tensors` holds, in their float type."""
-    found: np.ndarray | float = 0.0
-    for source in layer.sources:
-        if source.tensor in tensors:
-            values = tensors[source.tensor]
-            matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
-            pad = np.array(net.image.pad_code, values.dtype) if source.tensor == INPUT else None
-            found = found + golden.accumulate(values, source, matrix.astype(values.dtype), pad)
-    return found

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..model.convert.rounding import values_of
 from ..model.network import golden, stepped
-from ..model.network.spec import INPUT, Layer, SpikeNet
+from ..model.network.spec import Layer, SpikeNet
 
 CHUNK = 8  # images at a time: bounds the memory of gathered inputs
 
@@ -52,12 +53,6 @@ def count_fired(net: SpikeNet, codes: np.ndarray) -> Fired:
 
 def before_pool(net: SpikeNet, layer: Layer, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """What the neurons of a layer fire before its pool takes some of it: int64 [N, C, H, W]; tensors: golden codes."""
-    total: np.ndarray | int = layer.bias.astype(np.int64)
-    for source in layer.sources:
-        matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
-        values = tensors[source.tensor].transpose(0, 2, 3, 1).astype(np.float64)
-        pad = np.array(net.image.pad_code, np.float64) if source.tensor == INPUT else None
-        total = total + golden.accumulate(np.ascontiguousarray(values), source, matrix, pad).astype(np.int64)
-    counts = np.asarray(total) >> layer.shift.astype(np.int64)
-    fired = np.clip(counts, layer.low, layer.groups) if layer.levels is None else layer.levels(counts)
-    return fired.transpose(0, 3, 1, 2)
+    real = {s.tensor: tensors[s.tensor].transpose(0, 2, 3, 1).astype(np.float64, order="C") for s in layer.sources}
+    sums = layer.bias + np.asarray(golden.sums(layer, real, net.image.pad_code))
+    return values_of(layer, sums).transpose(0, 3, 1, 2).astype(np.int64)

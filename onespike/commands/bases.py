@@ -16,22 +16,18 @@ from ..model.convert.image_tensor import check_images, image_of
 from ..model.errors import OneSpikeError
 from ..progress import Progress
 from . import plotting
-from .convert import calibration, scaled
-from .graphs import read_graph
+from .convert import read_source
 
 ROOTS = {"2**(1/3)": 2 ** (1 / 3), "2**(1/4)": 2 ** (1 / 4)}
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    if args.output is not None:
-        import matplotlib  # noqa: F401  complain before the work, not after it
+    plotting.needed(args.output)
     normal = phase_base.normal()
     curves = [(f"N(0, 1), T = {phases}", phases, normal) for phases in args.phases]
     images = 0
     if args.model is not None:
-        data, given = calibration(args)
-        graph = read_graph(args)
-        _, given = scaled(args, graph, data, given)
+        graph, _, given = read_source(args)
         if given is None:
             raise OneSpikeError("Activations need images; give --calibration.")
         image = image_of(graph, 8, args.mean, args.std, args.input_range)

@@ -20,8 +20,7 @@ from ..model.network.spec import SpikeNet
 from ..parsers.options import engine
 from ..progress import Progress
 from . import plotting
-from .convert import calibration, scaled
-from .graphs import read_graph
+from .convert import read_source
 from .labelled import load_for
 
 JUDGED = 1000  # images, unless --images says more or fewer
@@ -29,16 +28,13 @@ COUNTED = 32  # of them, on which spikes, events and bits are counted: T-step ne
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    if args.output is not None:
-        import matplotlib  # noqa: F401  complain before the work, not after it
+    plotting.needed(args.output)
     entries = comparison.entries(args.groups, args.phases, args.base, args.methods)
     if args.base not in (None, "auto"):
         for phases in args.phases:
             table_of(args.base, phases)  # a base that cannot be is a mistake, and no method that was refused
     args.calibration = args.calibration or args.data
-    known, images = calibration(args)
-    graph = read_graph(args)
-    _, images = scaled(args, graph, known, images)
+    graph, _, images = read_source(args)
     image = image_of(graph, 8, args.mean, args.std, args.input_range)
     data = load_for(args, image)
     if args.images is None:

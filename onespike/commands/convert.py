@@ -24,9 +24,7 @@ COUNTED = 64  # calibration images that events are counted on
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     if args.events and not args.finetune:
         raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
-    data, images = calibration(args)
-    graph = read_graph(args)
-    data, images = scaled(args, graph, data, images)
+    graph, data, images = read_source(args)
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
         conversion = convert(args, graph, images)
@@ -55,17 +53,19 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     return result
 
 
-def scaled(
-    args: argparse.Namespace, graph: Graph, data: Dataset | None, images: np.ndarray | None
-) -> tuple[Dataset | None, np.ndarray | None]:
-    """What `calibration` found, in the scale that the network takes; so many images as the options want."""
+def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.ndarray | None]:
+    """The float graph, and the data set of --calibration, where it is one, with its images in the scale that the
+    network takes: so many as the options want.
+    """
+    data, images = _calibration(args)
+    graph = read_graph(args)
     if data is not None:
         data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
         images = data.images
-    return data, None if images is None else images[: args.calibration_images]
+    return graph, data, None if images is None else images[: args.calibration_images]
 
 
-def calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
+def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
     """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
     tuned = getattr(args, "finetune", 0)
     if not args.model.is_file():

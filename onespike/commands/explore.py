@@ -29,8 +29,7 @@ JUDGED = 1000  # images that accuracy is measured on
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     target = find_target(args.target)
-    if args.output is not None:
-        import matplotlib  # noqa: F401  complain before the work, not after it
+    plotting.needed(args.output)
     nets = {str(path): SpikeNet.load(path) for path in args.nets}
     if args.weight_bits is not None:
         have = sorted({net.weight_bits for net in nets.values()})

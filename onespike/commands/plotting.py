@@ -11,6 +11,12 @@ from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically
 
 
+def needed(path: Path | None) -> None:
+    """Complains of a matplotlib that is not there before the work, not after it, where a plot is wanted."""
+    if path is not None:
+        import matplotlib  # noqa: F401
+
+
 def figure(width: float, height: float) -> tuple[Any, Any]:
     """A figure, of so many inches, and its axes."""
     import matplotlib

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ from rich.console import Console
 
 from .. import tables
 from ..model.convert.converter import Conversion, prepare
-from ..model.convert.image_tensor import image_of
 from ..model.convert.integrated import Time
-from ..model.errors import OneSpikeError
 from ..model.network import stepped
 from ..model.network.judge import Judge, judge
-from ..model.system.files import write_atomically
-from ..model.training.data import in_scale, load
 from ..progress import Progress
-from .graphs import read_graph
+from . import plotting
+from .convert import read_source
 from .labelled import load_data
 
 MEMBRANES = {"if": False, "if_half": True}  # whether they begin with half a threshold
@@ -36,13 +32,10 @@ SHOWN = {"psg": "PSG, one timestep, g = T", "if": "integrate-and-fire, membranes
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    if args.output is not None:
-        import matplotlib  # noqa: F401  complain before the work, not after it
-    if not args.model.is_file():
-        raise OneSpikeError(f"Cannot read {args.model}: no such file.")
-    graph = read_graph(args)
-    image = image_of(graph, 8, args.mean, args.std, args.input_range)
-    seen = in_scale(load(args.calibration or args.data, "train"), image).images[: args.calibration_images]
+    plotting.needed(args.output)
+    args.calibration = args.calibration or args.data
+    graph, _, seen = read_source(args)
+    assert seen is not None, "there are calibration images"
     points = []
     for steps in args.steps:
         with progress.stage(f"T = {steps}", f"T = {steps}: conversion, one timestep and {steps} steps"):
@@ -100,13 +93,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
     """Accuracy over T, which is logarithmic; the format follows the file's name."""
     import matplotlib
 
-    matplotlib.use("Agg")
-    # The same figures give the same file, whose text is text.
-    settings: Any = {"svg.hashsalt": "onespike", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings):
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(figsize=(6, 4.6), layout="constrained")
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text is text
+        figure, axes = plotting.figure(6, 4.6)
         steps = [point["steps"] for point in result["points"]]
         for (name, label), style in zip(SHOWN.items(), ("o-", "s--", "^:"), strict=True):
             axes.plot(steps, [100 * point[name] for point in result["points"]], style, label=label)
@@ -116,13 +104,4 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{result['network']}, {result['data']}, {result['weight_bits']}-bit weights")
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center")  # lines go anywhere inside
-        contents = io.BytesIO()
-        try:
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(contents, format=path.suffix[1:] or "png", metadata=metadata)
-        except ValueError as error:
-            reason = str(error).split(" (")[0]
-            raise OneSpikeError(f"Cannot plot to {path}: {reason}; name a .svg or .png file.") from None
-        finally:
-            pyplot.close(figure)
-    write_atomically(path, contents.getvalue())
+        plotting.save(figure, path)

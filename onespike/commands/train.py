@@ -56,12 +56,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         stage.note = "reused, as it was trained before with these settings" if reused else ""
     right = accuracy(module, held_out)
     write_atomically(args.output, exported(module, data.images[:1]))
-    rows = [
-        ("accuracy", f"{tables.percent(right, 2)} of {len(held_out)} images that it has not seen"),
-        ("network", str(args.output)),
-        ("next", f"onespike convert {args.output} --calibration {args.data} -o NET.spike"),
-    ]
-    tables.facts(console, f"{args.network} trained on {args.data}", rows)
+    _facts(args, console, f"{tables.percent(right, 2)} of {len(held_out)} images that it has not seen")
     return {
         "network": args.network,
         "accuracy": {"float": right, "images": len(held_out)},
@@ -88,12 +83,7 @@ def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> 
         module = train_gcn(data, GraphTraining(**given))
     right, nodes = node_accuracy(module, held_out), int((held_out.labels >= 0).sum())
     write_atomically(args.output, exported(module, data.features[:1]))
-    rows = [
-        ("accuracy", f"{tables.percent(right, 2)} of {nodes} nodes whose class it has not seen"),
-        ("network", str(args.output)),
-        ("next", f"onespike convert {args.output} --calibration {args.data} -o NET.spike"),
-    ]
-    tables.facts(console, f"{GCN} trained on {args.data}", rows)
+    _facts(args, console, f"{tables.percent(right, 2)} of {nodes} nodes whose class it has not seen")
     return {
         "network": GCN,
         "accuracy": {"float": right, "nodes": nodes},
@@ -101,6 +91,16 @@ def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> 
         "reused": False,
         "seconds": progress.seconds["train"],
     }
+
+
+def _facts(args: argparse.Namespace, console: Console, accuracy: str) -> None:
+    """What was trained, and what comes next."""
+    rows = [
+        ("accuracy", accuracy),
+        ("network", str(args.output)),
+        ("next", f"onespike convert {args.output} --calibration {args.data} -o NET.spike"),
+    ]
+    tables.facts(console, f"{args.network} trained on {args.data}", rows)
 
 
 def exported(module: torch.nn.Module, example: np.ndarray) -> bytes:

@@ -14,6 +14,7 @@ from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.cycles import predict_all
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import golden, stepped
+from onespike.model.network.membranes import Membranes
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 from onespike.model.neurons.integrate import integrate_and_fire_steps
 from onespike.model.neurons.psg import psg
@@ -146,3 +147,11 @@ def test_large_sums_are_folded_for_unary_spikes():
     net = two_layers(pool=Pool(kind="sum", kernel=(4, 4), stride=(4, 4)))
     assert net.top_code["second"] == 128
     assert baselines.coded_cycles(net, ENGINE, image_codes(net), "unary") > 0
+
+
+@pytest.mark.parametrize(("steps", "more"), [(1, 0), (8, 0), (9, 1), (16, 1), (17, 2), (32, 2), (33, 3)])
+def test_membranes_grow_with_steps_beyond_the_groups(steps, more):
+    """T steps of currents that g groups keep within an accumulator reach T / g times as far."""
+    net = two_layers(8)
+    stepped_net = dataclasses.replace(net, membranes=Membranes.of(net.layers, steps))
+    assert baselines.membrane_bits(stepped_net) == net.accumulator_bits + more

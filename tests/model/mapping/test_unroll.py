@@ -31,11 +31,13 @@ def network(image: Image, source: Source, **more) -> SpikeNet:
     return SpikeNet(image=image, layers=(first, Layer(name="b", sources=(classes,), bias=zero, shift=zero, groups=0)))
 
 
-def mapped(shape=(1, 6, 8), kernel=(3, 3), out=4, bits=8, pad=0, slices=1, pool=None, **geometry) -> Mapping:
+def mapped(
+    shape=(1, 6, 8), kernel=(3, 3), out=4, bits=8, pad=0, slices=1, pool=None, code="radix", **geometry
+) -> Mapping:
     weights = np.ones((out, shape[0], *kernel), int)
     image = Image(shape=shape, bits=bits, pad_code=(pad,) * shape[0])
     net = network(image, Source(tensor=INPUT, weights=weights, **geometry), pool=pool)
-    options = {"slices": slices, "image_code": "radix"}
+    options = {"slices": slices, "image_code": code}
     return map_network(net, fit_config(net, ENGINE, **options), **options)
 
 
@@ -57,6 +59,8 @@ HALVES = Pool(kind="max", kernel=(2, 2), stride=(2, 2))
         ({"kernel": (2, 5), "shape": (1, 6, 7)}, 1, 6 * 3 * 2),
         ({"kernel": (2, 5), "shape": (1, 6, 7), "padding": (0, 0, 2, 2)}, 1, None),  # seven columns of two words
         ({"kernel": (1, 4), "padding": (0, 0, 2, 2), "pad": 9}, 1, 6 * 9),  # a border would be stored, too
+        ({"kernel": (1, 4), "padding": (0, 0, 2, 2), "pad": 128, "code": "twos"}, 1, None),  # around zero none would
+        ({"kernel": (1, 4), "padding": (0, 0, 2, 2), "pad": 0, "code": "twos"}, 1, 6 * 9),
         ({"shape": (4, 6, 8)}, 1, None),  # a word holds a pixel: nothing to gain
         ({"kernel": (3, 1)}, 1, None),
         ({"kernel": (6, 8)}, 1, None),  # a linear layer: the image is flat

@@ -256,3 +256,21 @@ def test_codes_above_65535():
     assert result.codes[INPUT].dtype == np.uint16  # the others stay as small as they can
     counted = count_operations(net, result.codes).layers[0]
     assert (counted.spikes_unary, counted.spikes_radix) == (2 * 255 * 289, 2 * (255 * 289).bit_count())
+
+
+def test_sums_of_some_sources():
+    """By source: what is there is summed, in its own type, with the image's pad code; nothing gives 0."""
+    weights = np.arange(-4, 5).reshape(1, 1, 3, 3)
+    sources = (
+        Source(tensor=INPUT, weights=weights, padding=(1, 1, 1, 1)),
+        Source(tensor="other", weights=np.full((1, 2, 1, 1), 3), shift=2),
+    )
+    layer = Layer(name="a", sources=sources, bias=np.array([9]), shift=np.zeros(1, int), groups=0)
+    tensors = {INPUT: np.ones((1, 2, 2, 1), np.float32), "other": np.full((1, 2, 2, 2), 5, np.float32)}
+    padded = np.full((4, 4), 7)
+    padded[1:3, 1:3] = 1
+    first = [[(padded[y : y + 3, x : x + 3] * weights[0, 0]).sum() for x in range(2)] for y in range(2)]
+    assert golden.sums(layer, {}, (7,)) == 0
+    for names, wanted in ((INPUT,), np.array(first)), (("other",), 2 * 5 * 3 * 4), (tensors, np.array(first) + 120):
+        found = golden.sums(layer, {name: tensors[name] for name in names}, (7,))
+        assert found.dtype == np.float32 and (found[0, :, :, 0] == wanted).all()

@@ -160,3 +160,11 @@ def test_membranes_are_checked(change, sentence):
     net = network()
     with pytest.raises(OneSpikeError, match=sentence):
         dataclasses.replace(net, membranes=dataclasses.replace(net.membranes, **change))
+
+
+def test_floats_hold_every_sum():
+    """The last integer that each float type counts to without a gap, and one more; beyond 53 bits there is none."""
+    assert stepped._holds(2**24 - 1) is np.float32 and stepped._holds(2**24) is np.float64
+    assert stepped._holds(2**53 - 1) is np.float64
+    with pytest.raises(OneSpikeError, match=r"need more than the 53 bits that are summed exactly; use fewer steps\.$"):
+        stepped._holds(2**53)
