@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..model.errors import OneSpikeError
-from ..model.network.codes import MULTIPLES
+from ..model.network.codes import CHUNK, MULTIPLES
 from .memory import page_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
@@ -19,7 +19,7 @@ MAY_BE_ZERO = ("max_shift", "external_weights", "tables")
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
 MOST = {
-    **dict.fromkeys(("spike_depth", "weight_depth"), 1 << 24),
+    **dict.fromkeys(("spike_depth", "weight_depth", "mask_depth"), 1 << 24),
     **dict.fromkeys(("channel_depth", "walk_depth", "program_depth", "pool_depth", "class_depth"), 1 << 20),
     **dict.fromkeys(("word_fifo", "command_fifo"), 1 << 10),
     **{"max_groups": (1 << 16) - 1, "max_code": (1 << 32) - 1},  # a field has at most 32 bits
@@ -68,6 +68,11 @@ class EngineConfig:
     signed_codes : whether a fired value may be negative, down to -max_groups (radix code only).
     tables : tables of levels that fired values may be searched in: 0, 1, 2, 4 or 8 (radix code only).
     table_codes : codes of such a table: 16 or 32.
+    row_masks : whether each spike word that a job reads has a mask that says which of its weight rows are not all zero:
+        the others make no event and are not stored, and a job may read a part of a pixel's words only.
+    mask_depth : rows of one bank's masks, one for each such word (only with `row_masks`).
+    depthwise : whether lanes may take a value of their own, each that of its own channel: all values of a word in one
+        or two events (needs `row_masks`, the radix code, and a fire lane for each chunk of four bits of a word).
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
     """
@@ -102,6 +107,9 @@ class EngineConfig:
     tables: int = 0
     table_codes: int = 16
     shadows: int = 1
+    row_masks: bool = False
+    mask_depth: int = 512
+    depthwise: bool = False
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -147,6 +155,23 @@ class EngineConfig:
         check(
             self.code == "radix" or not (self.signed_codes or self.tables),
             f"signed_codes and tables need the radix code: an engine with the {self.code} code has only counts.",
+        )
+        check(
+            self.row_masks or not self.depthwise,
+            "depthwise needs row_masks: without, a job reads all words of a pixel.",
+        )
+        check(
+            not self.depthwise or self.code == "radix",
+            f"depthwise needs the radix code, where a value is a chunk of four bits, not {self.code!r}.",
+        )
+        check(
+            not self.depthwise or self.fire_lanes % self.word_chunks == 0,
+            f"depthwise needs a fire lane for each of the {self.word_chunks} values of a spike word; fire_lanes = "
+            f"{self.fire_lanes} is no multiple of it.",
+        )
+        check(
+            not (self.row_masks and self.external_weights),
+            "Row masks need the weights on the chip: build the engine without row_masks, or without external_weights.",
         )
         check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
@@ -196,6 +221,25 @@ class EngineConfig:
     @property
     def weight_addr_bits(self) -> int:
         return max(1, (self.weight_depth - 1).bit_length())
+
+    @property
+    def mask_addr_bits(self) -> int:
+        return max(1, (self.mask_depth - 1).bit_length())
+
+    @property
+    def row_addr_bits(self) -> int:
+        """Bits of where a spike word's weights are said to be: of its mask's row, or else of its first weight row."""
+        return self.mask_addr_bits if self.row_masks else self.weight_addr_bits
+
+    @property
+    def word_chunks(self) -> int:
+        """Chunks of four bits of a spike word."""
+        return self.word_bits // CHUNK
+
+    @property
+    def own_places(self) -> int:
+        """Output columns of a depthwise job: the lanes that each value of a word has."""
+        return self.lanes // self.word_chunks
 
     @property
     def walk_addr_bits(self) -> int:

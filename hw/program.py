@@ -78,12 +78,20 @@ def layer_fields(config: EngineConfig) -> dict[str, int]:
             "tabled": 1,  # a count is searched in a table; the code of its level is stored
             "table": _bits(config.tables),
         }
+    if config.row_masks:
+        fields |= {"block_run": channel}  # blocks that read the same words of a pixel - 1
+    if config.depthwise:
+        fields |= {
+            "places": _bits(config.own_places),  # pixels of one job, side by side, - 1
+            "dest_back": spike,  # spike words from a job's first pixel to its last
+            "dest_second": spike,  # from the last pixel of a row's first jobs to the first one of its second jobs
+        }
     return fields
 
 
 def segment_fields(config: EngineConfig) -> dict[str, int]:
     """Field -> bits of what a layer's record says of one source."""
-    spike, weight, walk = config.spike_addr_bits, config.weight_addr_bits, config.walk_addr_bits
+    spike, weight, walk = config.spike_addr_bits, config.row_addr_bits, config.walk_addr_bits
     fields = {
         "image": 1,  # the source is the image: add the buffer in use
         "field": 3,  # log2 of the field width
@@ -93,12 +101,20 @@ def segment_fields(config: EngineConfig) -> dict[str, int]:
         "row_base": walk,  # first entry in the row table
         "column_base": walk,
         "row_stride": spike,  # spike words between tap rows
-        "weight_row_stride": weight,  # weight rows between tap rows
+        "weight_row_stride": weight,  # weight rows between tap rows; rows of masks, where the engine has masks
         "weight_base": weight,
-        "block_stride": weight,  # weight rows of one local block
+        "block_stride": weight,  # weight rows (or rows of masks) of one local block
     }
     if config.tables:
         fields |= {"table": _bits(config.tables)}  # of the levels code: whose terms its fields are
+    if config.row_masks:
+        fields |= {
+            "span": spike,  # words of a pixel that a job reads - 1
+            "tap_step": spike,  # from the last of them to the first one of the next pixel
+            "block_words": spike,  # words that the next blocks' words begin later in the pixel
+        }
+    if config.depthwise:
+        fields |= {"own": 1}  # each lane takes the value of its own channel
     return fields
 
 

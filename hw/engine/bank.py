@@ -15,7 +15,7 @@ from ..memory import PagedMemory
 from ..program import DIGITS_UNARY
 from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
-from .fetch import Fetch, command_layout, meta_layout, stride_layout
+from .fetch import Fetch, command_layout, mask_entry, meta_layout, stride_layout
 from .lanes import Lanes, lane_latency, product_latency
 from .shadows import Shadows
 
@@ -60,6 +60,11 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         members["load"] = In(
             wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
         )
+    if config.row_masks and config.loadable:
+        row = mask_entry(config).size
+        members["load_masks"] = In(
+            wiring.Signature({"enable": Out(1), "address": Out(config.mask_addr_bits), "data": Out(row)})
+        )
     return wiring.Signature(members)
 
 
@@ -67,8 +72,9 @@ class Bank(wiring.Component):
     """Finds the events of the words that its commands name and adds a multiple of one weight row per event.
 
     For every event at place p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row
-    + channel; it adds its term (see EventExtractor) times 2**(p mod 2**field), or times 1 in unary fields, times
-    2**shift of the source. The weight memory is read for the first event of a value only.
+    + channel (with masks, the number of rows that the word has below that channel); it adds its term (see EventExtractor) times 2**(p mod 2**field), or times 1 in unary fields, times
+    2**shift of the source. In a word whose digits are for lanes of their own there is one row, and an event adds a term
+    of every digit, see Lanes. The weight memory is read for the first event of a value only.
 
     Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
     are a stream; the last event of a job waits until there is a free shadow set when its sums come (`release`).
@@ -86,6 +92,7 @@ class Bank(wiring.Component):
     write : In write port of the spike memory.
     load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
         address, data.
+    load_masks : In write port of the masks (only if `config.row_masks` and `config.loadable`).
     terms : In(terms_write_layout) the terms of a field of a table (only if `config.tables`).
     full : Out(1) the sums of a finished job wait in the last shadow set.
     release : In(1) it is being drained: a shadow set will be free `shadow_latency` cycles later.
@@ -110,8 +117,9 @@ class Bank(wiring.Component):
         m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.extract = extract = EventExtractor(
-            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config), tables=config.tables
-        )
+            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config), tables=config.tables,
+            masks=config.row_masks, depthwise=config.depthwise,
+        )  # fmt: skip
         if config.tables:  # it comes from far away, too
             m.d.sync += Value.cast(extract.terms).eq(Value.cast(self.terms))
         word = Value.cast(fetch.words.payload)
@@ -142,6 +150,8 @@ class Bank(wiring.Component):
         else:
             m.d.comb += self.commands.ready.eq(commands.w_rdy)
         _register_write(m, self.write, fetch.write)
+        if config.row_masks and config.loadable:
+            _register_write(m, self.load_masks, fetch.load_masks)
 
         # A job may end while a shadow set is free; it is taken `shadow_latency` cycles later.
         free = Signal(init=1)
@@ -172,6 +182,10 @@ class Bank(wiring.Component):
         meta1 = Signal(meta, reset_less=True)
         term1 = Signal(extract.term_layout, reset_less=True)
         m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta), term1.eq(extract.term)]
+        index_row = index
+        if config.row_masks:
+            index_row = Signal.like(index, reset_less=True)
+            m.d.sync += index_row.eq(extract.row)
 
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
         form = data.StructLayout({"field": 3, "mask": len(index), "shift": 4})
@@ -198,7 +212,7 @@ class Bank(wiring.Component):
         factor = [Signal.like(term1.multiple, name=f"factor{i}", reset_less=True) for i in range(2, stages + 1)]
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
-            row.eq(meta1.weight + (index >> source.field)),
+            row.eq(meta1.weight + (index_row >> source.field)),
             digit.eq(place + term1.shift if config.multiples == (1,) else place | term1.shift),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
@@ -247,6 +261,7 @@ class Bank(wiring.Component):
             lanes.add.eq(valid[-1]),
             lanes.end.eq(end[-1]),
             Value.cast(lanes.weights).eq(weight_row),
+            *self._own(m, extract, lanes, stages),
             lanes.shift.eq(shift[-1]),
             lanes.negative.eq(minus[-1]),
             *([lanes.multiple.eq(factor[-1])] if product_latency(config) else []),
@@ -266,6 +281,21 @@ class Bank(wiring.Component):
             # `full` rises with the capture and falls when the drain begins.
             m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
         return m
+
+
+    def _own(self, m: Module, extract: Any, lanes: Any, stages: int) -> list[Any]:
+        """What lanes with values of their own are told, as many stages behind the extractor as everything else."""
+        if not self.config.depthwise:
+            return []
+        told = []
+        for name in ("own", "digits", "number"):
+            value = getattr(extract, name)
+            for i in range(1, stages + 1):
+                later = Signal.like(value, name=f"{name}{i}", reset_less=True)
+                m.d.sync += later.eq(value)
+                value = later
+            told.append(getattr(lanes, name).eq(value))
+        return told
 
 
 def _register_write(m: Module, port: Any, memory: Any) -> None:

@@ -35,21 +35,35 @@ def lowest_index(word: Value) -> Value:
     return index
 
 
+def _ones_below(word: Value, place: Value) -> Value:
+    """Set bits of `word` below bit number `place`."""
+    below = Array(Const((1 << i) - 1, len(word)) for i in range(len(word)))[place]
+    return sum((word[i] & below[i] for i in range(len(word) - 1)), Const(0, 1))
+
+
 def chunk_count(word_bits: int) -> int:
     return word_bits // CHUNK
 
 
-def word_layout(word_bits: int, meta: ShapeLike, tables: int = 0) -> data.StructLayout:
+def word_layout(
+    word_bits: int, meta: ShapeLike, tables: int = 0, *, masks: bool = False, depthwise: bool = False
+) -> data.StructLayout:
     """A spike word on its way to the extractor.
 
     chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; pairs:
     two of them are a value, with a carry; twos: values are in two's complement; last: the word ends a job. tabled,
-    table: the digits stand for the terms of a table (only where there are tables).
+    table: the digits stand for the terms of a table (only where there are tables). mask: chunks that have a weight row
+    (only with masks). own: each digit is for the lanes of its own channel; then `chunks` has one bit for the whole word
+    (only with depthwise).
     """
     chunks = chunk_count(word_bits)
     flags = dict.fromkeys(("single", "digits", "pairs", "twos", "last"), 1)
     if tables:
         flags |= {"tabled": 1, "table": table_bits(tables)}
+    if masks:
+        flags |= {"mask": chunks}
+    if depthwise:
+        flags |= {"own": 1}
     return data.StructLayout({"word": word_bits, "chunks": chunks, **flags, "meta": meta})
 
 
@@ -109,6 +123,8 @@ class EventExtractor(wiring.Component):
     multiples : odd multiples that an event may have.
     meta : shape of what travels along with every word.
     tables : tables of terms.
+    masks : whether words have masks of the chunks that have a weight row.
+    depthwise : whether a word may be taken as one: event i adds term number i of every digit that has so many.
 
     Members
     -------
@@ -117,6 +133,8 @@ class EventExtractor(wiring.Component):
     spike : Out(1) it adds something; low if the word was empty.
     index : Out its place in the word: of its bit, or of its digit's lowest one.
     term : Out(term_layout) what it adds, times what its place is worth.
+    row : Out which of the word's weight rows it adds, in units as `index`, which it is without masks.
+    own, digits, number : Out the event adds term `number` of each digit of the word `digits` (only with depthwise).
     meta : Out(meta) of the event's word.
     end : Out(1) this event ends a job.
     end_ready : In(1) an ending event may leave.
@@ -124,7 +142,10 @@ class EventExtractor(wiring.Component):
     terms : In(terms_write_layout) the terms of a field, while no word is inside (only where there are tables).
     """
 
-    def __init__(self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int = 0):
+    def __init__(
+        self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int = 0, masks: bool = False,
+        depthwise: bool = False,
+    ):  # fmt: skip
         if word_bits < 2 * CHUNK or word_bits % CHUNK:
             raise ValueError(f"word_bits must be a multiple of {CHUNK}, at least {2 * CHUNK}, not {word_bits!r}")
         if multiples not in MULTIPLES:
@@ -133,19 +154,25 @@ class EventExtractor(wiring.Component):
         self.multiples = multiples
         self.meta_shape = meta
         self.tables = tables
+        self.masks = masks
+        self.depthwise = depthwise
         self.term_layout = term_layout(multiples, tables=tables > 0)
+        own = {"own": Out(1), "digits": Out(word_bits), "number": Out(range(most_terms(multiples)))}
+        layout = word_layout(word_bits, meta, tables, masks=masks, depthwise=depthwise)
         super().__init__(
             {
-                "words": In(stream.Signature(word_layout(word_bits, meta, tables))),
+                "words": In(stream.Signature(layout)),
                 "valid": Out(1),
                 "spike": Out(1),
                 "index": Out(range(word_bits)),
+                "row": Out(range(word_bits)),
                 "term": Out(self.term_layout),
                 "meta": Out(meta),
                 "end": Out(1),
                 "end_ready": In(1),
                 "waiting": Out(1),
                 **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
+                **(own if depthwise else {}),
             }
         )
 
@@ -154,6 +181,10 @@ class EventExtractor(wiring.Component):
         meta = Shape.cast(self.meta_shape).width
         chunks = chunk_count(self.word_bits)
         place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta}
+        if self.masks:
+            place |= {"rank": range(chunks)}
+        if self.depthwise:
+            place |= {"own": 1, "word": self.word_bits}
         tabled = {"tabled": 1, "table": table_bits(self.tables)} if self.tables else {}
         piece = data.StructLayout({"bits": CHUNK, "carry": 1, "signed": 1, **tabled, **place})
         # The events that are left of a chunk, as set bits: those of a digit, or its own.
@@ -179,6 +210,10 @@ class EventExtractor(wiring.Component):
             single = Mux(next_.tabled, row.number < 2, single)
             with m.If(take):
                 m.d.sync += [current.tabled.eq(next_.tabled), current.terms.eq(row.terms)]
+        if self.depthwise:
+            passes = self._passes(next_.word)
+            events = Mux(next_.own, passes, events)
+            single = Mux(next_.own, at_most_one(passes), single)
         with m.If(take):
             m.d.sync += [valid.eq(next_valid), current.size.eq(size), current.negative.eq(negative)]
             m.d.sync += [current.events.eq(events), *(current[name].eq(next_[name]) for name in place)]
@@ -192,10 +227,13 @@ class EventExtractor(wiring.Component):
             self.valid.eq(valid & (~ends | self.end_ready)),
             self.spike.eq(current.events.any()),
             self.index.eq(Cat(Mux(current.digits, 0, first), current.number)),
+            self.row.eq(Cat(self.index[: CHUNK.bit_length() - 1], current.rank) if self.masks else self.index),
             Value.cast(self.meta).eq(current.meta),
             self.end.eq(ends),
             self.waiting.eq(ends & ~self.end_ready),
         ]
+        if self.depthwise:
+            m.d.comb += [self.own.eq(current.own), self.digits.eq(current.word), self.number.eq(first)]
         self._term(m, current, first)
 
         # Second stage: the next chunk.
@@ -211,6 +249,8 @@ class EventExtractor(wiring.Component):
                 next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
+                *([next_.rank.eq(_ones_below(word.mask, number))] if self.masks else []),
+                *([next_.own.eq(word.own), next_.word.eq(word.word)] if self.depthwise else []),
                 *(next_[name].eq(word[name]) for name in tabled),
             ]
 
@@ -222,6 +262,15 @@ class EventExtractor(wiring.Component):
             rest = clear_lowest(word.chunks)
             m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest))]
         return m
+
+    def _passes(self, word: Value) -> Value:
+        """One bit for each event of a word that is taken as one: whether any of its digits has so many terms."""
+        digits = [word.word_select(i, CHUNK) for i in range(chunk_count(self.word_bits))]
+        numbers = [len(terms(digit, self.multiples)) for digit in range(1 << CHUNK)]
+        return Cat(
+            Cat(Array(Const(count > i, 1) for count in numbers)[digit] for digit in digits).any()
+            for i in range(most_terms(self.multiples))
+        )
 
     def _digit(self, m: Module, piece: Any) -> tuple[Value, Value, Value, Value]:
         """Size and sign of a chunk's digit, its events as set bits, and whether there is one at most.

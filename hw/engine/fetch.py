@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,7 +27,7 @@ def command_layout(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "address": config.spike_addr_bits,
-            "weight": config.weight_addr_bits,
+            "weight": config.row_addr_bits,
             "run": config.spike_addr_bits,
             "rows": 8,
             "segment": segment_bits(config),
@@ -39,7 +39,8 @@ def command_layout(config: EngineConfig) -> data.StructLayout:
 def stride_layout(config: EngineConfig) -> data.StructLayout:
     """What a source's commands have in common, constant while a layer runs, as its record has it."""
     fields = segment_fields(config)
-    names = ("row_stride", "weight_row_stride", "field", "code", "shift", *(("table",) if config.tables else ()))
+    names = ["row_stride", "weight_row_stride", "field", "code", "shift"]
+    names += ["table"] * (config.tables > 0) + ["span", "tap_step"] * config.row_masks + ["own"] * config.depthwise
     return data.StructLayout({name: fields[name] for name in names})
 
 
@@ -48,11 +49,26 @@ def meta_layout(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout({"weight": config.weight_addr_bits, "segment": segment_bits(config)})
 
 
+def mask_entry(config: EngineConfig) -> data.StructLayout:
+    """A row of masks: the chunks of a spike word that have a weight row, and the first of these rows."""
+    return data.StructLayout({"mask": config.word_chunks, "weight": config.weight_addr_bits})
+
+
+def engine_word(config: EngineConfig) -> data.StructLayout:
+    """A spike word between fetch and the extractor."""
+    return word_layout(
+        config.word_bits, meta_layout(config), config.tables, masks=config.row_masks, depthwise=config.depthwise
+    )
+
+
 class Fetch(wiring.Component):
     """Walks the tap rows of each command, reads their spike words and drops those without a spike.
 
     Word i of a row has address + i and starts at weight row weight + i * codes_per_word; the next row lies row_stride
     and weight_row_stride further. An empty word that ends a job is kept, to carry the end.
+
+    With masks, `weight` counts rows of masks instead, one for each word, which say where its weights are; the chunks
+    that have none become 0. `span` + 1 words of a row follow one another, then the walk goes on `tap_step` further.
 
     Latency: READ_LATENCY cycles from a word's turn to its offer. Throughput: one word a cycle, kept or dropped; the
     next command follows without a gap. Back-pressure: an offered word that is not taken stops the walk.
@@ -69,22 +85,27 @@ class Fetch(wiring.Component):
     strides : In(array) strides and field format of each segment.
     words : Out(stream) spike words with at least one spike, or the end of a job; how to read their chunks.
     write : In write port of the spike memory: enable, address, data.
+    load_masks : In write port of the masks (only if `config.row_masks` and `config.loadable`).
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        super().__init__(
-            {
-                "commands": In(stream.Signature(command_layout(config))),
-                "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
-                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config), config.tables))),
-                "write": In(
-                    wiring.Signature(
-                        {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
-                    )
-                ),
-            }
-        )
+        members: dict[str, Any] = {
+            "commands": In(stream.Signature(command_layout(config))),
+            "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
+            "words": Out(stream.Signature(engine_word(config))),
+            "write": In(
+                wiring.Signature(
+                    {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
+                )
+            ),
+        }
+        if config.row_masks and config.loadable:
+            row = mask_entry(config).size
+            members["load_masks"] = In(
+                wiring.Signature({"enable": Out(1), "address": Out(config.mask_addr_bits), "data": Out(row)})
+            )
+        super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -97,7 +118,7 @@ class Fetch(wiring.Component):
         command = Signal(command_layout(config), reset_less=True)  # address, weight: of the next row
         active = Signal()
         address = Signal(config.spike_addr_bits, reset_less=True)
-        weight = Signal(config.weight_addr_bits, reset_less=True)
+        weight = Signal(config.row_addr_bits, reset_less=True)
         words_left = Signal(config.spike_addr_bits + 1, reset_less=True)
         rows_left = Signal(len(command.rows) + 1, reset_less=True)
         row_ends, ends, fresh = Signal(), Signal(), Signal()
@@ -116,11 +137,20 @@ class Fetch(wiring.Component):
         with m.If(~active | issue_ready):
             # The choice lies in front of the adders, whose cells have inputs for it.
             new = fresh | row_ends
-            m.d.sync += [
-                address.eq(Mux(new, begins.address, address) + ~new),
-                weight.eq(Mux(new, begins.weight, weight) + Mux(new, 0, codes_per_word)),
-                words_left.eq(Mux(new, begins.run, words_left) - 1),
-            ]
+            m.d.sync += words_left.eq(Mux(new, begins.run, words_left) - 1)
+            if config.row_masks:
+                span_left = Signal(config.spike_addr_bits + 1, reset_less=True)
+                step = Mux(new, 0, Mux(span_left[-1], strides.tap_step, 1))
+                m.d.sync += [
+                    address.eq(Mux(new, begins.address, address) + step),
+                    weight.eq(Mux(new, begins.weight, weight) + ~new),
+                    span_left.eq(Mux(new | span_left[-1], strides.span, span_left) - 1),
+                ]
+            else:
+                m.d.sync += [
+                    address.eq(Mux(new, begins.address, address) + ~new),
+                    weight.eq(Mux(new, begins.weight, weight) + Mux(new, 0, codes_per_word)),
+                ]
             with m.If(new):
                 m.d.sync += [
                     rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1),
@@ -134,7 +164,8 @@ class Fetch(wiring.Component):
         # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
         # one in front of it is free; only a word that is worth something waits at the end.
         meta = meta_layout(config)
-        tag = data.StructLayout({"last": 1, "meta": meta})
+        where = {} if config.row_masks else {"weight": config.weight_addr_bits}
+        tag = data.StructLayout({"last": 1, "segment": segment_bits(config), **where})
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
         valid = [Signal(name=f"valid{i}") for i in range(2)]
         offered = Signal()
@@ -153,15 +184,23 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 valid[0].eq(active),
                 tags[0].last.eq(ends & command.last),
-                tags[0].meta.weight.eq(weight),
-                tags[0].meta.segment.eq(command.segment),
+                tags[0].segment.eq(command.segment),
+                *(tags[0][name].eq(weight) for name in where),
             ]
         with m.If(moves[1]):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
-        arrived = spikes.read(m, address, first=moves[0], second=moves[1])
+        arrived: Value = spikes.read(m, address, first=moves[0], second=moves[1])
+        if config.row_masks:
+            entry = mask_entry(config)
+            masks = PagedMemory(m, "mask_memory", entry.size, config.mask_depth)
+            if config.loadable:
+                load = self.load_masks
+                masks.write(m, enable=load.enable, address=load.address, data=load.data)
+            mask = data.View(entry, masks.read(m, weight, first=moves[0], second=moves[1]))
+            arrived = arrived & Cat(bit.replicate(CHUNK) for bit in mask.mask)
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
         tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
-        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1, **tabled})
+        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         for source, stride in zip(forms, self.strides, strict=True):
             wide = stride.field >= CHUNK.bit_length() - 1
@@ -173,13 +212,20 @@ class Fetch(wiring.Component):
             ]
             if config.tables:
                 m.d.sync += [source.tabled.eq(stride.code == DIGITS_LEVELS), source.table.eq(stride.table)]
+            if config.depthwise:
+                m.d.sync += source.own.eq(stride.own)
         form_of_word = Signal(form, reset_less=True)
         with m.If(moves[2]):
-            source = forms[tags[1].meta.segment]
+            source = forms[tags[1].segment]
             found = word_chunks(arrived, source.pairs, source.twos)
+            if config.depthwise:  # the word is taken as one
+                found = Mux(source.own, arrived.any(), found)
             m.d.sync += form_of_word.eq(source)
             m.d.sync += [offered.eq(valid[1] & (arrived.any() | tags[1].last)), tags[2].eq(tags[1])]
             m.d.sync += [word.eq(arrived), chunks.eq(found)]
+            if config.row_masks:
+                kept = Signal(entry, name="kept_mask", reset_less=True)
+                m.d.sync += kept.eq(mask)
 
         m.d.comb += [
             self.words.valid.eq(offered),
@@ -188,6 +234,9 @@ class Fetch(wiring.Component):
             self.words.payload.single.eq(at_most_one(chunks)),
             *(self.words.payload[name].eq(form_of_word[name]) for name in form.members),
             self.words.payload.last.eq(tags[2].last),
-            self.words.payload.meta.eq(tags[2].meta),
+            self.words.payload.meta.segment.eq(tags[2].segment),
+            self.words.payload.meta.weight.eq(kept.weight if config.row_masks else tags[2].weight),
         ]
+        if config.row_masks:
+            m.d.comb += self.words.payload.mask.eq(kept.mask)
         return m

@@ -10,7 +10,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.network.codes import factors
+from ...model.network.codes import CHUNK, Term, factors, most_terms, terms
 from ..config import EngineConfig
 
 
@@ -27,6 +27,7 @@ def controls(config: EngineConfig) -> dict[str, Any]:
         "step": In(range(max(2, config.drain_steps))),
         "turn": In(1),
         **({"moves": In(config.shadows - 1)} if config.shadows > 1 else {}),
+        **({"own": In(1), "number": In(range(most_terms(config.multiples)))} if config.depthwise else {}),
     }
 
 
@@ -49,6 +50,7 @@ class Lanes(wiring.Component):
     """Adds (or subtracts) an odd multiple of one weight row, shifted, to L accumulators per cycle.
 
     acc[l] <- acc[l] +- (multiple * weights[l] << shift)        when `add`
+    acc[l] <- acc[l] + term * weights[l]             when `add` and `own`: term `number` of digit l modulo word_bits / 4
     shadow[l] <- acc[l]                              one cycle after `end`
     shadow of set k + 1 <- shadow of set k           one cycle after moves[k], where there are several
 
@@ -73,6 +75,8 @@ class Lanes(wiring.Component):
     multiple : In number of the multiple in `onespike.model.network.codes.factors` (only if there are several).
     shift : In power of two of the event.
     negative : In(1) subtract.
+    own, digits, number : In each lane adds the term of its own digit, if that has so many; `multiple`, `shift` and
+        `negative` do not matter then (only if `config.depthwise`).
     clear : In(1) the accumulators are 0 two cycles later.
     captures : Out(1) the first shadow set is written at the end of this cycle.
     moves : In(shadows - 1) sets that go on, see Shadows (only if there are several); the last one is shown.
@@ -87,6 +91,7 @@ class Lanes(wiring.Component):
             {
                 **controls(config),
                 "weights": In(data.ArrayLayout(signed(config.weight_bits), config.lanes)),
+                **({"digits": In(config.word_bits)} if config.depthwise else {}),
                 "captures": Out(1),
                 "drain": Out(data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)),
             }
@@ -104,6 +109,8 @@ class Lanes(wiring.Component):
             for own, lane in enumerate(range(f, config.lanes, config.fire_lanes)):
                 m.d.comb += group.weights[own].eq(self.weights[lane])
             m.d.comb += self.drain[f].eq(group.drain)
+            if config.depthwise:  # lanes f, f + F ... have the same digit: F is a multiple of their number
+                m.d.comb += group.digit.eq(self.digits.word_select(f % config.word_chunks, CHUNK))
         return m
 
 
@@ -119,7 +126,8 @@ class LaneGroup(wiring.Component):
 
     Members
     -------
-    multiple, add, end, shift, negative, clear, step, turn : In see Lanes.
+    multiple, add, end, shift, negative, clear, step, turn, own, number : In see Lanes.
+    digit : In(4) the lanes' own digit (only if `config.depthwise`).
     weights : In(L / F x weight_bits) their part of the row.
     drain : Out(acc_bits) lane number `step` of the shadow.
     """
@@ -129,6 +137,7 @@ class LaneGroup(wiring.Component):
         super().__init__(
             {
                 **controls(config),
+                **({"digit": In(CHUNK)} if config.depthwise else {}),
                 "weights": In(data.ArrayLayout(signed(config.weight_bits), config.drain_steps)),
                 "drain": Out(config.acc_bits),
             }
@@ -155,7 +164,8 @@ class LaneGroup(wiring.Component):
         far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
         clear = Signal(reset_less=True)
         step = Signal.like(self.step, reset_less=True)
-        m.d.sync += [add.eq(Cat(self.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(self.negative, negative))]
+        told = self._told(m)
+        m.d.sync += [add.eq(Cat(told.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(told.negative, negative))]
         m.d.sync += [far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
         products = [Value.cast(weight).as_signed() for weight in self.weights]
         minus = negative[later]
@@ -163,12 +173,12 @@ class LaneGroup(wiring.Component):
         if later:
             shift_ahead = Signal.like(self.shift, reset_less=True)
             multiple = Signal.like(self.multiple, reset_less=True)
-            m.d.sync += [shift_ahead.eq(self.shift), shift.eq(shift_ahead), multiple.eq(self.multiple)]
+            m.d.sync += [shift_ahead.eq(told.shift), shift.eq(shift_ahead), multiple.eq(told.multiple)]
             products = [self._product(m, i, multiple, product_bits) for i in lanes]
             invert = Signal(reset_less=True)
             m.d.sync += invert.eq(negative[0] ^ (multiple == config.multiples.index(3)))
         else:
-            m.d.sync += shift.eq(self.shift)
+            m.d.sync += shift.eq(told.shift)
         power = Cat(shift, Const(0, 2))
         for i in lanes:
             # a - b = a + ~b + 1: the inversion hides in the shifter, the one enters the carry chain from below.
@@ -203,6 +213,27 @@ class LaneGroup(wiring.Component):
             m.d.sync += shown.eq(0)
         m.d.comb += self.drain.eq(shown)
         return m
+
+    def _told(self, m: Module) -> Any:
+        """What to add: what all lanes are told, or term `number` of the group's own digit."""
+        config = self.config
+        names = ("add", "shift", "negative", *(["multiple"] if product_latency(config) else []))
+        told = Signal(data.StructLayout({name: getattr(self, name).shape() for name in names}))
+        m.d.comb += [told[name].eq(getattr(self, name)) for name in names]
+        if config.depthwise:
+            rows = []
+            for number, digit in itertools.product(range(most_terms(config.multiples)), range(1 << CHUNK)):
+                found = terms(digit, config.multiples)
+                term = found[number] if number < len(found) else Term(1, 0, False)
+                row = {"add": number < len(found), "shift": term.shift, "negative": term.negative}
+                if product_latency(config):
+                    row["multiple"] = factors(config.multiples).index(term.multiple)
+                rows.append(told.shape().const(row).as_value())
+            own = Signal(told.shape())
+            m.d.comb += Value.cast(own).eq(Array(rows)[Cat(self.digit, self.number)])
+            with m.If(self.own):
+                m.d.comb += [told.eq(own), told.add.eq(self.add & own.add)]
+        return told
 
     def _product(self, m: Module, lane: int, multiple: Value, bits: int) -> Value:
         """The multiple of a lane's weight, one cycle later; of 3, its complement.

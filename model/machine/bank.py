@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...hw.config import EngineConfig
 from ...hw.program import DIGITS_UNARY
 from .extract import extract
-from .fetch import Command, Stride, Terms, fetch
+from .fetch import Command, Mask, Stride, Terms, fetch
 
 
 class Job(NamedTuple):
@@ -28,10 +28,11 @@ def bank(
     memory: Sequence[int],
     weights: Sequence[Sequence[int]],
     tables: Terms = (),
+    masks: Sequence[Mask] = (),
 ) -> list[Job]:
     """The jobs of `commands`: every event adds the weight row of its channel, times what it is worth.
 
-    memory: spike words; weights: rows of L weights; tables: the terms of each table. Golden function of
+    memory: spike words; weights: rows of L weights; tables: the terms of each table; masks: rows of masks. Golden function of
     :class:`onespike.hw.engine.bank.Bank`, which shows the running sums of :func:`onespike.model.machine.lanes.lanes`:
     their differences are these sums, modulo 2**acc_bits.
     """
@@ -39,21 +40,27 @@ def bank(
     jobs: list[Job] = []
     sums, events, reads, before = [0] * config.lanes, 0, 0, -1
     words = [
-        word for command in commands for word in fetch(config, command, strides, memory, tables) if word is not None
+        word
+        for command in commands
+        for word in fetch(config, command, strides, memory, tables, masks)
+        if word is not None
     ]
     found = extract(words, word_bits=config.word_bits, multiples=config.multiples).events
-    for index, term, (weight, segment), end in found:
-        if index is not None and term is not None:
+    for index, term, (weight, segment), end, at, own in found:
+        if index is not None and at is not None:
             source = strides[segment]
-            channel, place = divmod(index, 1 << source.field)
-            shift = term.shift + source.shift + (0 if source.code == DIGITS_UNARY else place)
-            assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
-            assert weight + channel < len(weights), f"weight row {weight + channel} lies outside the memory"
-            worth = term._replace(shift=shift).worth
-            sums = [s + worth * w for s, w in zip(sums, weights[weight + channel], strict=True)]
+            row = weight + (at >> source.field)
+            assert row < len(weights), f"weight row {row} lies outside the memory"
+            if term is not None:
+                place = index % (1 << source.field)
+                shift = term.shift + source.shift + (0 if source.code == DIGITS_UNARY else place)
+                assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
+                own = (term._replace(shift=shift),) * config.word_chunks
+            worth = [0 if own_term is None else own_term.worth for own_term in own]
+            sums = [s + worth[lane % len(worth)] * w for lane, (s, w) in enumerate(zip(sums, weights[row], strict=True))]
             events += 1
-            reads += weight + channel != before
-            before = weight + channel
+            reads += row != before
+            before = row
         if end:
             assert all(-half <= s < half for s in sums), f"a job's sums must fit {config.acc_bits} bits: {sums}"
             jobs.append(Job(sums, events, index is None, reads))

@@ -13,7 +13,8 @@ class Word(NamedTuple):
     """A spike word; `last` marks the last word of a job, `meta` travels along.
 
     digits: its chunks are digits, else every bit is an event; pairs: two of them are a value, with a carry; twos:
-    values are in two's complement; table: the terms of each digit, if they are not its own.
+    values are in two's complement; table: the terms of each digit, if they are not its own; mask: which chunks have a
+    weight row, where there are masks; own: each digit is for lanes of its own.
     """
 
     word: int
@@ -23,15 +24,23 @@ class Word(NamedTuple):
     pairs: bool = False
     twos: bool = False
     table: tuple[tuple[Term, ...], ...] | None = None
+    mask: int | None = None
+    own: bool = False
 
 
 class Event(NamedTuple):
-    """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job."""
+    """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job.
+
+    row: of the weights, in the same units as place, which it is without masks. own: of a word whose digits are for lanes
+    of their own: the term of each, if it has so many; `term` is then that of none.
+    """
 
     place: int | None
     term: Term | None
     meta: Any
     end: bool
+    row: int | None = None
+    own: tuple[Term | None, ...] = ()
 
 
 class Extracted(NamedTuple):
@@ -54,6 +63,20 @@ def chunk_events(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tup
     if word.digits:
         return [(at, term) for term in terms(chunk_digit(word.word, chunk, word.pairs, word.twos), multiples)]
     return [(place, ONE) for place in range(at, at + CHUNK) if word.word >> place & 1]
+
+
+def own_events(word: Word, chunks: int, multiples: tuple[int, ...]) -> list[tuple[Term | None, ...]]:
+    """The terms of each digit of a word whose digits are for lanes of their own, event by event."""
+    assert word.digits and not (word.pairs or word.twos or word.table), "lanes of their own take digits of counts"
+    found = [terms(word.word >> CHUNK * i & 15, multiples) for i in range(chunks)]
+    return [tuple(t[i] if i < len(t) else None for t in found) for i in range(max(map(len, found)))]
+
+
+def weight_place(word: Word, place: int) -> int:
+    """Where the weight row of a place of the word lies: with a mask, chunks without a row take no room."""
+    if word.mask is None:
+        return place
+    return (word.mask & (1 << place // CHUNK) - 1).bit_count() * CHUNK + place % CHUNK
 
 
 def extract(
@@ -82,7 +105,12 @@ def extract(
         )
         taken = max(offered[number] if offered is not None else 0, left_first)
         left_first = taken
-        chunks = [chunk_events(word, chunk, multiples) for chunk in range(word_bits // CHUNK)]
+        number_of_chunks = word_bits // CHUNK
+        chunks: list[list[Any]]
+        if word.own:
+            chunks = [[(0, own) for own in own_events(word, number_of_chunks, multiples)]]
+        else:
+            chunks = [chunk_events(word, chunk, multiples) for chunk in range(number_of_chunks)]
         empty: list[list[Any]] = [[(None, None)]]
         found = [chunk for chunk in chunks if chunk] or empty
         for chunk in found:
@@ -95,6 +123,8 @@ def extract(
                 while end and left < len(end_ready) and not end_ready[left]:
                     left += 1
                     waiting += 1
-                events.append(Event(place, term, word.meta, end))
+                row = None if place is None else weight_place(word, place)
+                own = term if word.own and place is not None else ()
+                events.append(Event(place, None if word.own else term, word.meta, end, row, own))
                 cycles.append(left)
     return Extracted(events, cycles, waiting)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...hw.config import EngineConfig
-from ...hw.program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
+from ...hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
 from ..network.codes import CHUNK, Term
 from .extract import Word
 
@@ -24,7 +24,8 @@ class Command(NamedTuple):
 class Stride(NamedTuple):
     """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift.
 
-    table: whose terms the fields of the levels code stand for.
+    table: whose terms the fields of the levels code stand for. Of engines with masks: span + 1 words of a pixel are
+    read, then the address goes on by tap_step; own: each lane takes the value of its own channel.
     """
 
     row_stride: int
@@ -33,6 +34,9 @@ class Stride(NamedTuple):
     code: int
     shift: int = 0
     table: int = 0
+    span: int = 0
+    tap_step: int = 1
+    own: int = 0
 
     def fields(self, config: EngineConfig) -> dict[str, int]:
         """What the engine's record has of them."""
@@ -40,6 +44,13 @@ class Stride(NamedTuple):
 
 
 Terms = Sequence[tuple[tuple[Term, ...], ...]]  # of every table: the terms of its 16 fields
+
+
+class Mask(NamedTuple):
+    """Which chunks of a spike word have a weight row, one bit each, and the first of these rows."""
+
+    mask: int
+    weight: int
 
 
 class Meta(NamedTuple):
@@ -50,31 +61,50 @@ class Meta(NamedTuple):
 
 
 def fetch(
-    config: EngineConfig, command: Command, strides: Sequence[Stride], memory: Sequence[int], tables: Terms = ()
+    config: EngineConfig,
+    command: Command,
+    strides: Sequence[Stride],
+    memory: Sequence[int],
+    tables: Terms = (),
+    masks: Sequence[Mask] = (),
 ) -> list[Word | None]:
     """The words of one command, one entry per cycle of the walk; None where an empty word is dropped.
 
-    memory: the bank's spike words; tables: the terms of each table. Golden function of
+    memory: the bank's spike words; tables: the terms of each table; masks: the bank's rows of masks, where it has
+    some: weight then counts these, one for each word. Golden function of
     :class:`onespike.hw.engine.fetch.Fetch`.
     """
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
-    row_stride, weight_row_stride, field, code, _, table = strides[command.segment]
+    row_stride, weight_row_stride, field, code, shift, table, span, tap_step, own = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
     digits, twos = code != DIGITS_UNARY and 1 << field >= CHUNK, code == DIGITS_TWOS
     pairs = code == DIGITS_SIGNED or (twos and 1 << field > CHUNK)
     levels = tables[table] if code == DIGITS_LEVELS else None
     signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8), DIGITS_LEVELS: (4,)}.get(code, (1 << field,))
     assert 1 << field in signed_fields, f"fields of code {code} have {signed_fields} bits, not {1 << field}"
+    assert not own or (code, field, shift) == (DIGITS_RADIX, 2, 0), "lanes of their own take digits of counts"
     words: list[Word | None] = []
     for row in range(command.rows + 1):
         for place in range(command.run + 1):
             address = command.address + row * row_stride + place
-            weight = command.weight + row * weight_row_stride + place * (config.word_bits >> field)
+            weight = command.weight + row * weight_row_stride
+            mask = -1
+            if config.row_masks:
+                tap, rest = divmod(place, span + 1)
+                address = command.address + row * row_stride + tap * (span + tap_step) + rest
+                assert 0 <= weight + place < config.mask_depth, f"mask {weight + place} lies outside the memory"
+                bits, weight = masks[weight + place]
+                mask = sum(15 << CHUNK * i for i in range(config.word_chunks) if bits >> i & 1)
+            else:
+                weight += place * (config.word_bits >> field)
             assert 0 <= address < config.spike_depth, f"spike word {address} lies outside the memory"
             assert 0 <= weight < config.weight_depth, f"weight row {weight} lies outside the memory"
             word = memory[address]
             assert 0 <= word < 1 << config.word_bits, f"spike word {address} must have {config.word_bits} bits"
+            word &= mask
             last = bool(command.last) and row == command.rows and place == command.run
-            kept = Word(word, last, Meta(weight, command.segment), digits, pairs, twos, levels)
+            meta = Meta(weight, command.segment)
+            known = bits if config.row_masks else None
+            kept = Word(word, last, meta, digits, pairs, twos, levels, known, bool(own))
             words.append(kept if word or last else None)
     return words

@@ -5,12 +5,38 @@ import random
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.program import DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
-from onespike.model.machine.fetch import Command, Stride
+from onespike.model.machine.fetch import Command, Mask, Stride
 
 CONFIG = EngineConfig(
     lanes=6, fire_lanes=2, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
     weight_depth=192, word_fifo=4, command_fifo=2,
 )  # fmt: skip
+
+
+SPARSE = EngineConfig(
+    lanes=8, fire_lanes=4, word_bits=16, weight_bits=5, acc_bits=24, max_shift=11, segments=2, spike_depth=64,
+    weight_depth=192, word_fifo=4, command_fifo=2, row_masks=True, depthwise=True, mask_depth=96,
+)  # fmt: skip
+
+
+def random_masks(config: EngineConfig, rng: random.Random, strides: list[Stride]) -> list[Mask]:
+    """Masks of any chunks, some of none; fields of several chunks need all of theirs or none."""
+    chunks = max((1 << s.field) // 4 for s in strides) or 1
+    found = []
+    for _ in range(config.mask_depth):
+        groups = rng.choice([0, (1 << config.word_chunks) - 1, rng.getrandbits(config.word_chunks)])
+        mask = sum(((1 << chunks) - 1) << i for i in range(0, config.word_chunks, chunks) if groups >> i & 1)
+        found.append(Mask(mask, rng.randrange(config.weight_depth - config.word_bits)))
+    return found
+
+
+def sparse_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
+    """As `random_case`, for an engine with masks: one of the sources has digits for lanes of their own."""
+    commands, strides, memory, weights = random_case(config, rng, jobs, share)
+    strides[1] = Stride(rng.randrange(8), rng.randrange(16), 2, DIGITS_RADIX, own=1)
+    strides = [s._replace(span=rng.randrange(3), tap_step=rng.randrange(1, 4)) for s in strides]
+    commands = [c._replace(weight=rng.randrange(config.mask_depth - 40), run=rng.randrange(5)) for c in commands]
+    return commands, strides, memory, weights, random_masks(config, rng, strides)
 
 
 def random_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):

@@ -8,12 +8,12 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bank_cases import CONFIG, random_case
+from bank_cases import CONFIG, SPARSE, random_case, sparse_case
 from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.drain import drain_latency, release_step
-from onespike.hw.engine.fetch import command_layout, stride_layout
+from onespike.hw.engine.fetch import command_layout, mask_entry, stride_layout
 from onespike.hw.engine.fire import fire_latency
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
@@ -34,8 +34,9 @@ class Harness(wiring.Component):
     were taken.
     """
 
-    def __init__(self, config: EngineConfig, memory, weights, grants: list[int], pace=1, tables: Terms = ()):
+    def __init__(self, config: EngineConfig, memory, weights, grants: list[int], pace=1, tables: Terms = (), masks=()):
         self.config, self.memory, self.grants, self.pace, self.tables = config, memory, grants, pace, tables
+        self.masks = masks
         mask = (1 << config.weight_bits) - 1
         self.rows = [sum((w & mask) << i * config.weight_bits for i, w in enumerate(row)) for row in weights]
         row = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
@@ -62,6 +63,10 @@ class Harness(wiring.Component):
         take = (pause == 0) & ((step != 0) | (dut.full & pattern(m, "grants", self.grants)))
         release = release_step(self.config) if self.pace == 1 else steps - 1
         filled = spikes & weights
+        if self.masks:
+            entry = mask_entry(self.config)
+            rows = [entry.const(row._asdict()).as_value().value for row in self.masks]
+            filled = filled & preload(m, "masks", dut.load_masks, rows)
         if self.tables:
             filled = filled & fill_terms(m, dut.terms, self.tables, self.config.multiples)
         m.d.comb += [
@@ -93,11 +98,11 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(config, commands, strides, memory, weights, *, grants=(), pace=1, tables=(), **options):
+def rtl(config, commands, strides, memory, weights, masks=(), *, grants=(), pace=1, tables=(), **options):
     """The sums of every job, and the stamps of everything else."""
-    jobs = bank(config, commands, strides, memory, weights, tables)
+    jobs = bank(config, commands, strides, memory, weights, tables, masks)
     stamps = run_stream(
-        Harness(config, memory, weights, list(grants), pace, tables),
+        Harness(config, memory, weights, list(grants), pace, tables, masks),
         {"commands": [command._asdict() for command in commands]},
         {
             "shown": len(jobs) * config.drain_steps,
@@ -146,7 +151,23 @@ def test_random(seed):
     config = dataclasses.replace(config, multiples=MULTIPLES[seed % 3], shadows=(1, 2, 1, 3, 4, 1)[seed])
     assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
-    golden = bank(config, *case)
+    check_case(config, case, rng, seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks(seed):
+    """Words that have some of their weight rows, words whose digits are for lanes of their own, gaps between taps."""
+    rng = random.Random(seed)
+    deep = {"weight_depth": 1100, "spike_depth": 2100, "mask_depth": 1100} if seed % 2 else {}
+    config = dataclasses.replace(SPARSE, multiples=MULTIPLES[seed % 3], shadows=seed % 2 + 1, **deep)
+    case = sparse_case(config, rng, 25, rng.choice([0.3, 1]))
+    check_case(config, case, rng, seed)
+
+
+def check_case(config, case, rng, seed):
+    """All sums and events, in time, with commands that come late and a drain that does."""
+    masks = case[4:] or ((),)
+    golden = bank(config, *case[:4], (), *masks)
     grants = random_bits(rng, 2500, rng.choice([0.02, 0.2, 1]))
     pace, stall = rng.choice([1, 3]), rng.choice([0, 0.3, 0.8])
     sums, stamps = rtl(config, *case, grants=grants, pace=pace, seed=seed, stall=stall)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from amaranth.hdl import Const, Module, Value
+from amaranth.hdl import Const, Module, Mux, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ from onespike.hw.engine.extract import (
 )
 from onespike.model.machine.extract import ONE, Event, Extracted, Word, extract
 from onespike.model.machine.fetch import Terms
-from onespike.model.network.codes import MULTIPLES, Term, chunk_digit, factors
+from onespike.model.network.codes import MULTIPLES, Term, chunk_digit, factors, terms
 from onespike.sim.stream import run_pipeline, run_stream
 
 META = 8
@@ -28,16 +28,23 @@ META = 8
 class Harness(wiring.Component):
     """The extractor with `end_ready` from a pattern, its events as a stream, with the cycles waited so far."""
 
-    def __init__(self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int], tables: Terms = ()):
-        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META, tables=len(tables))
+    def __init__(
+        self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int], tables: Terms = (), sparse=False
+    ):
+        form = {"tables": len(tables), "masks": sparse, "depthwise": sparse}
+        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META, **form)
+        self.sparse = sparse
         self.end_ready, self.tables, self.multiples = end_ready, tables, multiples
         term = term_layout(multiples, tables=bool(tables))
         event = data.StructLayout(
-            {"spike": 1, "index": range(word_bits), "term": term, "meta": META, "end": 1, "waited": 16}
-        )
+            {"spike": 1, "index": range(word_bits), "row": range(word_bits), "term": term, "meta": META, "end": 1,
+             "waited": 16, "own": 1, "digits": word_bits, "number": 3}
+        )  # fmt: skip
         super().__init__(
             {
-                "words": In(stream.Signature(word_layout(word_bits, META, len(tables)))),
+                "words": In(
+                    stream.Signature(word_layout(word_bits, META, len(tables), masks=sparse, depthwise=sparse))
+                ),
                 "events": Out(stream.Signature(event, always_ready=True)),
             }
         )
@@ -53,6 +60,8 @@ class Harness(wiring.Component):
             self.words.ready.eq(dut.words.ready & filled),
         ]
         chunks = word_chunks(word.word, word.pairs, word.twos)
+        if self.sparse:
+            chunks = Mux(word.own, word.word.any(), chunks)
         m.d.comb += [dut.words.payload.chunks.eq(chunks), dut.words.payload.single.eq(at_most_one(chunks))]
         event = self.events.payload
         m.d.sync += event.waited.eq(event.waited + dut.waiting)
@@ -61,6 +70,8 @@ class Harness(wiring.Component):
             self.events.valid.eq(dut.valid),
             event.spike.eq(dut.spike),
             event.index.eq(dut.index),
+            event.row.eq(dut.row),
+            *(event[name].eq(getattr(dut, name)) for name in ("own", "digits", "number") if self.sparse),
             event.term.eq(dut.term),
             event.meta.eq(dut.meta),
             event.end.eq(dut.end),
@@ -68,22 +79,26 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), tables=(), **options) -> tuple[list[int], Extracted]:
+def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), tables=(), sparse=False, **options) -> tuple[list[int], Extracted]:
     """When each word was taken, and what came out."""
     count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
-    payloads = [{name: value for name, value in word._asdict().items() if name != "table"} for word in words]
+    left_out = {"table"} if sparse else {"table", "mask", "own"}
+    payloads = [{name: value for name, value in word._asdict().items() if name not in left_out} for word in words]
     for payload, word in zip(payloads, words, strict=True):
         if tables:
             payload |= {"tabled": word.table is not None, "table": tables.index(word.table) if word.table else 0}
-    harness = Harness(word_bits, multiples, list(end_ready), tables)
+    harness = Harness(word_bits, multiples, list(end_ready), tables, sparse)
     stamps = run_stream(harness, {"words": payloads}, {"events": count}, stamps=True, **options)
     out = [t.payload for t in stamps["events"]]
     events = []
     for event in out:
         multiple = factors(multiples)[event.term.multiple] if len(multiples) > 1 else 1
         term = Term(multiple, event.term.shift, bool(event.term.negative))
-        what = (event.index, term) if event.spike else (None, None)
-        events.append(Event(*what, event.meta, bool(event.end)))
+        what = (event.index, None if event.own else term) if event.spike else (None, None)
+        digits = [event.digits >> i & 15 for i in range(0, word_bits, 4)] if event.own and event.spike else []
+        own = [terms(digit, multiples)[event.number : event.number + 1] for digit in digits]
+        own_terms = tuple(found[0] if found else None for found in own)
+        events.append(Event(*what, event.meta, bool(event.end), event.row if event.spike else None, own_terms))
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, out[-1].waited)
 
@@ -109,7 +124,7 @@ FORMS = [(False, False, False), (True, False, False), (True, True, False), (True
 def test_golden():
     words = [Word(0b1010, False, 7), Word(0b0001, True, 8), Word(0, True, 9)]
     assert extract(words, word_bits=4, multiples=(1,), end_ready=[1, 1, 1, 1, 1, 0, 0]) == Extracted(
-        [Event(1, ONE, 7, False), Event(3, ONE, 7, False), Event(0, ONE, 8, True), Event(None, None, 9, True)],
+        [Event(1, ONE, 7, False, 1), Event(3, ONE, 7, False, 3), Event(0, ONE, 8, True, 0), Event(None, None, 9, True)],
         [3, 4, 7, 8],
         2,
     )
@@ -165,6 +180,49 @@ def test_tables(count, multiples):
     end_ready = random_bits(rng, 500, 0.4)
     taken, result = rtl(words, 16, multiples, end_ready=end_ready, tables=tables, seed=count, stall=0.3)
     assert result == extract(words, word_bits=16, multiples=multiples, offered=taken, end_ready=end_ready)
+
+
+def sparse_words(rng: random.Random, word_bits: int, count: int) -> list[Word]:
+    """Words with masks, whose other chunks are 0, and words whose digits are for lanes of their own."""
+    words = []
+    for word in random_words(rng, word_bits, count):
+        mask = rng.getrandbits(word_bits // 4)
+        own = rng.random() < 0.4
+        bits = sum(15 << 4 * i for i in range(word_bits // 4) if mask >> i & 1)
+        pairs = word.pairs and not own
+        if pairs or (word.twos and not own):  # fields of 8 bits: both chunks or none
+            bits = sum(255 << 8 * i for i in range(word_bits // 8) if mask >> i & 1)
+            mask = sum(3 << 2 * i for i in range(word_bits // 8) if mask >> i & 1)
+        digits = (True, False, False) if own else (word.digits, word.pairs, word.twos)
+        value, last = word.word & bits, word.last
+        words.append(Word(value, last or not value, word.meta, *digits, None, mask, own))
+    return words
+
+
+@pytest.mark.parametrize("multiples", MULTIPLES)
+@pytest.mark.parametrize("word_bits", [16, 32])
+def test_masks_and_own_digits(word_bits, multiples):
+    """Weight rows of chunks that have one; all digits of a word at a time: every event and its cycle."""
+    rng = random.Random(word_bits + len(multiples))
+    words = sparse_words(rng, word_bits, 150)
+    end_ready = random_bits(rng, 500, 0.5)
+    taken, result = rtl(words, word_bits, multiples, end_ready=end_ready, sparse=True, seed=1, stall=0.2)
+    assert result == extract(words, word_bits=word_bits, multiples=multiples, offered=taken, end_ready=end_ready)
+
+
+def test_golden_own_digits():
+    """12 is one event, 7 two: the word takes two, whatever lies beside; its row is its own, whatever the mask."""
+    found = extract([Word(0x7C0, True, 5, True, mask=0b110, own=True)], word_bits=16, multiples=(1, 3, 5))
+    first, second = (None, Term(3, 2, False), Term(1, 3, False), None), (None, None, Term(1, 0, True), None)
+    assert found.events == [Event(0, None, 5, False, 0, first), Event(0, None, 5, True, 0, second)]
+    assert found.cycles == [3, 4]
+
+
+def test_golden_masks():
+    """The rows of a word with a mask lie side by side: chunk 2 has the first one, chunk 3 the second."""
+    assert [e.row for e in extract([Word(0xB200, True, 0, True, mask=0b1100)], word_bits=16, multiples=(1,)).events] == [
+        0, 4, 4, 4
+    ]  # fmt: skip
 
 
 def test_every_field_of_a_table():

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import random
+from collections.abc import Sequence
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from bank_cases import SPARSE, sparse_case
 from blocks import preload
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.extract import word_layout
-from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, meta_layout, stride_layout
+from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, engine_word, mask_entry, stride_layout
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.extract import Word, chunk_events
-from onespike.model.machine.fetch import Command, Meta, Stride, fetch
+from onespike.model.machine.fetch import Command, Mask, Meta, Stride, fetch
 from onespike.model.network.codes import CHUNK, Term
 from onespike.sim.stream import Transfer, run_stream
 
@@ -23,13 +24,13 @@ CONFIG = EngineConfig(word_bits=16, segments=3, spike_depth=100, weight_depth=20
 class Harness(wiring.Component):
     """Fetch with a filled spike memory."""
 
-    def __init__(self, config: EngineConfig, memory: list[int]):
-        self.config, self.memory = config, memory
+    def __init__(self, config: EngineConfig, memory: list[int], masks: Sequence[Mask] = ()):
+        self.config, self.memory, self.masks = config, memory, masks
         super().__init__(
             {
                 "commands": In(stream.Signature(command_layout(config))),
                 "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
-                "words": Out(stream.Signature(word_layout(config.word_bits, meta_layout(config), config.tables))),
+                "words": Out(stream.Signature(engine_word(config))),
             }
         )
 
@@ -37,6 +38,10 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.fetch = dut = Fetch(self.config)
         filled = preload(m, "spikes", dut.write, self.memory)
+        if self.masks:
+            entry = mask_entry(self.config)
+            rows = [entry.const(row._asdict()).as_value().value for row in self.masks]
+            filled = filled & preload(m, "masks", dut.load_masks, rows)
         wiring.connect(m, dut.words, wiring.flipped(self.words))
         m.d.comb += [
             dut.strides.eq(self.strides),
@@ -51,16 +56,16 @@ class Harness(wiring.Component):
 TABLES = [tuple((Term(1, shift, False),) if f else () for f in range(16)) for shift in (0, 7)]
 
 
-def golden(commands, strides, memory, config=CONFIG) -> list[Word | None]:
+def golden(commands, strides, memory, config=CONFIG, masks=()) -> list[Word | None]:
     """The whole walk, one entry per cycle."""
-    return [word for command in commands for word in fetch(config, command, strides, memory, TABLES)]
+    return [word for command in commands for word in fetch(config, command, strides, memory, TABLES, masks)]
 
 
-def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[Transfer]]:
+def rtl(commands, strides, memory, config=CONFIG, masks=(), **options) -> dict[str, list[Transfer]]:
     """When each command was taken; when each word was kept, and which."""
-    kept = [word for word in golden(commands, strides, memory, config) if word is not None]
+    kept = [word for word in golden(commands, strides, memory, config, masks) if word is not None]
     stamps = run_stream(
-        Harness(config, memory),
+        Harness(config, memory, masks),
         {"commands": [command._asdict() for command in commands]},
         {"words": len(kept)},
         fixed={"strides": [stride.fields(config) for stride in strides]},
@@ -71,8 +76,11 @@ def rtl(commands, strides, memory, config=CONFIG, **options) -> dict[str, list[T
         meta = Meta(found.meta.weight, found.meta.segment)
         flags = (bool(found.digits), bool(found.pairs), bool(found.twos))
         table = TABLES[found.table] if config.tables and found.tabled else None
-        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags, table))
+        sparse = (found.mask, bool(found.own)) if config.row_masks else ()
+        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags, table, *sparse))
         chunks = [bool(chunk_events(kept[index], chunk, (1,))) for chunk in range(config.word_bits // CHUNK)]
+        if kept[index].own:
+            chunks = [any(chunks)]
         assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
         assert found.single == (sum(chunks) <= 1)
     return stamps
@@ -138,6 +146,35 @@ def test_tables():
     words = [t.payload for t in rtl(*case, config, stall=0.3)["words"]]
     assert words == [word for word in golden(*case, config) if word is not None]
     assert {word.table for word in words} == {None, *TABLES}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks(seed):
+    """Parts of pixels, masks of every kind, words for lanes of their own; a word that a mask empties is dropped."""
+    rng = random.Random(seed)
+    config = dataclasses.replace(SPARSE, mask_depth=(96, 1100)[seed % 2])
+    commands, strides, memory, _, masks = sparse_case(config, rng, 40, 0.7)
+    case = (commands, strides, memory, config, masks)
+    walk = golden(*case)
+    stamps = rtl(*case, seed=seed, stall=0 if seed == 2 else 0.3)
+    assert [t.payload for t in stamps["words"]] == [word for word in walk if word is not None]
+    if seed == 2:  # and without stalls: one word a cycle, kept or dropped
+        start = stamps["commands"][0].cycle + 1 + READ_LATENCY
+        assert [t.cycle for t in stamps["words"]] == [start + i for i, word in enumerate(walk) if word is not None]
+
+
+def test_golden_masks():
+    """Two words of each pixel of three, from the second one on; a mask may leave nothing of a word."""
+    config = dataclasses.replace(SPARSE, word_bits=16)
+    memory = [0, 0x1234, 0x5678, 0, 0x9ABC, 0xDEF0] + [0] * 58
+    masks = [Mask(0b0101, 7), Mask(0, 0), Mask(0b1000, 9), Mask(0b1111, 30)]
+    strides = [Stride(0, 0, 2, DIGITS_RADIX, span=1, tap_step=2)]
+    found = fetch(config, Command(1, 0, 3, 0, 0, False), strides, memory, (), masks)
+    kept = {"digits": True, "last": False}
+    assert found == [
+        Word(0x0204, meta=Meta(7, 0), mask=0b0101, **kept), None, Word(0x9000, meta=Meta(9, 0), mask=0b1000, **kept),
+        Word(0xDEF0, meta=Meta(30, 0), mask=0b1111, **kept),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 1])

@@ -8,7 +8,7 @@ from onespike.hw.config import EngineConfig
 from onespike.hw.engine.lanes import Lanes, lane_latency, product_latency
 from onespike.model.machine.lanes import lanes
 from onespike.model.machine.shadows import shadows
-from onespike.model.network.codes import MULTIPLES, factors
+from onespike.model.network.codes import MULTIPLES, factors, most_terms
 from onespike.sim.stream import run_pipeline
 from shadow_cases import shadow_case
 
@@ -35,6 +35,16 @@ def cases(config: EngineConfig, rng: random.Random, cycles: int, *, extreme: flo
         "shift": [rng.randint(0, config.max_shift) for _ in range(cycles)],
         "negative": [rng.random() < 0.4 for _ in range(cycles)],
         "multiple": [rng.randrange(kinds) for _ in range(cycles)],
+        **(own_digits(config, rng, cycles) if config.depthwise else {}),
+    }
+
+
+def own_digits(config: EngineConfig, rng: random.Random, cycles: int) -> dict[str, list]:
+    """Words whose digits are for lanes of their own, every other cycle."""
+    return {
+        "own": [rng.randrange(2) for _ in range(cycles)],
+        "digits": [rng.getrandbits(config.word_bits) & rng.getrandbits(config.word_bits) for _ in range(cycles)],
+        "number": [rng.randrange(most_terms(config.multiples)) for _ in range(cycles)],
     }
 
 
@@ -102,6 +112,9 @@ def test_golden_ranges(weights, shift, message):
         {"acc_bits": 4, "weight_bits": 2},
         {"multiples": (1,)},
         {"multiples": (1, 3), "max_shift": 3},
+        {"depthwise": True, "row_masks": True, "lanes": 16, "fire_lanes": 8},
+        {"depthwise": True, "row_masks": True, "lanes": 16, "fire_lanes": 16, "multiples": (1, 3), "max_shift": 9},
+        {"depthwise": True, "row_masks": True, "lanes": 4, "fire_lanes": 4, "word_bits": 16, "multiples": (1,)},
     ],
 )
 def test_random(change):
@@ -133,6 +146,31 @@ def test_weights_and_shifts_exhaustively(multiples):
     shown = [0, *(row[0] for row in drain[latency:])]
     differences = [(b - a + half) % (2 * half) - half for a, b in itertools.pairwise(shown)]
     assert differences == [(-1 if n else 1) * factors(multiples)[k] * (w << s) for w, s, n, k in rows]
+
+
+@pytest.mark.parametrize("multiples", MULTIPLES)
+def test_every_own_digit(multiples):
+    """Every digit beside another one, in all its events: two lanes take two digits, two the same again."""
+    config = EngineConfig(
+        lanes=8, fire_lanes=4, word_bits=16, weight_bits=4, acc_bits=16, multiples=multiples, depthwise=True,
+        row_masks=True,
+    )  # fmt: skip
+    events = most_terms(multiples)
+    pairs = [(low, high) for low in range(16) for high in (15 - low, 0, 7)]
+    digits = [low | high << 4 | low << 8 | 1 << 12 for low, high in pairs for _ in range(events)]
+    count, idle = len(digits), [0] * (end_latency(config) + DRAIN)
+    weights = [1, -8, 7, 3, -1, 5, -3, 2]
+    case = {
+        "add": [1] * count + idle, "end": ([0] * (events - 1) + [1]) * len(pairs) + idle,
+        "weights": [weights] * (count + len(idle)), "shift": [2] * count + idle, "negative": [1] * count + idle,
+        "multiple": [0] * (count + len(idle)), "own": [1] * count + idle, "digits": digits + idle,
+        "number": list(range(events)) * len(pairs) + idle,
+    }  # fmt: skip
+    sums = [[0] * 8, *lanes(config, **case)]
+    for (before, after), (low, high) in zip(itertools.pairwise(sums), pairs, strict=True):
+        got = [(b - a) % (1 << 16) for a, b in zip(before, after, strict=True)]
+        assert got == [d * w % (1 << 16) for d, w in zip([low, high, low, 1] * 2, weights, strict=True)]
+    check(config, case)
 
 
 def test_back_to_back_jobs():
