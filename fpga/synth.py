@@ -20,7 +20,7 @@ from random import Random
 
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import hex_lines, ports
-from ..hw.emit.verilog import TOP, to_verilog, weight_files
+from ..hw.emit.verilog import TOP, bank_files, bank_memories, to_verilog
 from ..hw.engine.load import target_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded
@@ -118,10 +118,10 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     files["channels.hex"] = (widths["channels"], config.channel_depth)
     if config.tables:
         files["tables.hex"] = (widths["tables"], config.table_rows)
-    if not config.streams_weights:
+    for memory, depths in bank_memories(config).items():
         for bank in range(config.banks):
-            pages = zip(weight_files(config, bank), config.weight_pages, strict=True)
-            files |= {name: (widths["weights"], depth) for name, depth in pages}
+            pages = zip(bank_files(config, memory, bank), depths, strict=True)
+            files |= {name: (widths[memory], depth) for name, depth in pages}
     for seed, (name, (bits, depth)) in enumerate(files.items()):
         random = Random(seed)
         write_atomically(directory / name, hex_lines([random.getrandbits(bits) for _ in range(depth)], bits))

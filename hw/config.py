@@ -215,6 +215,11 @@ class EngineConfig:
         return page_depths(self.lanes * self.weight_bits, self.weight_depth)
 
     @property
+    def mask_pages(self) -> tuple[int, ...]:
+        """Rows of each page of a memory of masks, see `onespike.hw.memory.page_depths`."""
+        return page_depths(self.word_chunks + self.weight_addr_bits, self.mask_depth)
+
+    @property
     def spike_addr_bits(self) -> int:
         return max(1, (self.spike_depth - 1).bit_length())
 

@@ -36,6 +36,7 @@ from ...model.system.files import write_atomically
 from ...model.system.locks import owned
 from ..config import EngineConfig
 from ..engine.drain import channel_layout
+from ..engine.fetch import mask_entry
 from ..engine.load import target_widths
 from ..engine.logits import logit_layout
 from ..engine.prefetch import BLOCK
@@ -43,10 +44,9 @@ from ..engine.tables import table_entry
 from ..engine.walk import column_entry, row_entry
 from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
-from ..memory import page_names
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .front import front_verilog
-from .verilog import TOP, image_files, to_verilog, weight_files
+from .verilog import TOP, bank_files, bank_memories, bank_pages, image_files, to_verilog
 
 MANIFEST_VERSION = 2
 WEIGHT_IMAGE = "weights.bin"
@@ -97,15 +97,16 @@ def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     widths = target_widths(config)
     names = [file.removesuffix(".hex") for file in image_files(config).values()]
     files = {f"{name}.hex": hex_lines(getattr(images, name), widths[name]) for name in names}
-    for bank, rows in enumerate(images.weights):
-        pages = zip(weight_files(config, bank), weight_pages(rows, config), strict=True)
-        files |= {file: hex_lines(page, widths["weights"]) for file, page in pages}
+    for name, depths in bank_memories(config).items():
+        for bank, rows in enumerate(getattr(images, name)):
+            pages = zip(bank_files(config, name, bank), pages_of(rows, depths), strict=True)
+            files |= {file: hex_lines(page, widths[name]) for file, page in pages}
     return files
 
 
-def weight_pages(rows: Sequence[int], config: EngineConfig) -> list[Sequence[int]]:
-    """The rows of each page of a bank's weight memory, as far as they are used; one row of zeros where none is."""
-    ends = list(itertools.accumulate(config.weight_pages, initial=0))
+def pages_of(rows: Sequence[int], depths: Sequence[int]) -> list[Sequence[int]]:
+    """The rows of each page of a bank's memory, as far as they are used; one row of zeros where none is."""
+    ends = list(itertools.accumulate(depths, initial=0))
     return [rows[first:end] or [0] for first, end in itertools.pairwise(ends)]
 
 
@@ -328,25 +329,36 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
         }
         for memory, name, depth, holds, fields in entries
     ]
-    for bank, rows in enumerate(images.weights):
-        names = page_names(f"bank{bank}.weight_memory", len(config.weight_pages))
-        pages = zip(names, weight_files(config, bank), weight_pages(rows, config), config.weight_pages, strict=True)
-        first = 0
-        for memory, file, used, depth in pages:
-            memories.append(
-                {
-                    "memory": memory,
-                    "file": file,
-                    "first_row": first,
-                    "rows": len(used),
-                    "depth": depth,
-                    "bits": widths["weights"],
-                    "holds": f"weights of bank {bank}, {config.lanes} output channels a row, in the order layer, "
-                    "source, output block, tap row, tap, input channel",
-                    "fields": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],
-                }
-            )
-            first += depth
+    order = "in the order layer, source, output block, tap row, tap"
+    holds = {
+        "weights": f"{config.lanes} output channels a row, {order}, input channel"
+        + (", those rows that a mask names" if config.row_masks else ""),
+        "masks": f"a row for each spike word that a job reads, {order}, word: which chunks of four bits have weight rows, "
+        "and the first of these",
+    }
+    bank_fields = {
+        "weights": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],
+        "masks": _fields(mask_entry(config)),
+    }
+    for name, depths in bank_memories(config).items():
+        for bank, rows in enumerate(getattr(images, name)):
+            names = [f"bank{bank}.{page}" for page in bank_pages(config, name)]
+            pages = zip(names, bank_files(config, name, bank), pages_of(rows, depths), depths, strict=True)
+            first = 0
+            for memory, file, used, depth in pages:
+                memories.append(
+                    {
+                        "memory": memory,
+                        "file": file,
+                        "first_row": first,
+                        "rows": len(used),
+                        "depth": depth,
+                        "bits": widths[name],
+                        "holds": f"{name} of bank {bank}, {holds[name]}",
+                        "fields": bank_fields[name],
+                    }
+                )
+                first += depth
     return memories
 
 

@@ -23,6 +23,7 @@ from ..memory import page_names
 MOST_ROWS = 1 << 17  # of all memories together, one bank's: Amaranth writes some thousand in a second
 BANK = "onespike_bank"
 LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an engine has one of them
+MASK_PARAMETERS = ("row_masks", "mask_depth", "depthwise")  # the same
 _IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
@@ -36,25 +37,36 @@ def image_files(config: EngineConfig) -> dict[str, str]:
     return _IMAGE_FILES | ({"table_memory": "tables.hex"} if config.tables else {})
 
 
-def weight_files(config: EngineConfig, bank: int) -> tuple[str, ...]:
-    """Name of the memory image of every page of one bank's weights."""
-    pages = len(config.weight_pages)
-    return tuple(f"weights{bank}{f'_{page}' if pages > 1 else ''}.hex" for page in range(pages))
+def bank_memories(config: EngineConfig) -> dict[str, tuple[int, ...]]:
+    """The memories of which every bank starts from an image of its own: rows of each page."""
+    weights = {} if config.streams_weights else {"weights": config.weight_pages}
+    return weights | ({"masks": config.mask_pages} if config.row_masks else {})
 
 
-def _weight_parameters(config: EngineConfig) -> list[str]:
+def bank_files(config: EngineConfig, name: str, bank: int) -> tuple[str, ...]:
+    """Name of the memory image of every page of one bank's `weights` or `masks`."""
+    pages = len(bank_memories(config)[name])
+    return tuple(f"{name}{bank}{f'_{page}' if pages > 1 else ''}.hex" for page in range(pages))
+
+
+def bank_pages(config: EngineConfig, name: str) -> list[str]:
+    """The memories in the bank module that are these pages."""
+    return page_names(f"{name.removesuffix('s')}_memory", len(bank_memories(config)[name]))
+
+
+def _parameters(config: EngineConfig, name: str) -> list[str]:
     """The bank module's parameters that name these images."""
-    return page_names("WEIGHTS", len(config.weight_pages))
+    return page_names(name.upper(), len(bank_memories(config)[name]))
 
 
 class _BankInstance(Elaboratable):
     """A bank as an instance of one Verilog module that all banks share."""
 
     def __init__(self, config: EngineConfig, index: int):
-        self.images = {}
-        if not config.streams_weights:
-            names = (f"p_{name}" for name in _weight_parameters(config))
-            self.images = dict(zip(names, weight_files(config, index), strict=True))
+        self.images: dict[str, str] = {}
+        for memory in bank_memories(config):
+            names = (f"p_{name}" for name in _parameters(config, memory))
+            self.images |= zip(names, bank_files(config, memory, index), strict=True)
         self.interface = bank_signature(config).create(path=(f"bank{index}",))
         for name in self.interface.signature.members:
             setattr(self, name, getattr(self.interface, name))
@@ -68,24 +80,27 @@ class _BankInstance(Elaboratable):
 
 
 def bank_verilog(config: EngineConfig) -> str:
-    """Verilog of `Bank(config)`, module `onespike_bank`; its parameter WEIGHTS names the memory image.
+    """Verilog of `Bank(config)`, module `onespike_bank`; its parameters WEIGHTS and MASKS name the memory images.
 
-    Where the weight memory has pages, there is an image for each, and the parameters are WEIGHTS0, WEIGHTS1 ..; where
-    weights are streamed, there is none.
+    Where a memory has pages, there is an image for each, and the parameters are WEIGHTS0, WEIGHTS1 ..; where weights
+    are streamed, there is none.
     """
-    if config.streams_weights:
-        return convert(Bank(config), BANK)
-    names = _weight_parameters(config)
-    memories = page_names("weight_memory", len(names))
-    text = convert(Bank(config), BANK, dict(zip(memories, names, strict=True)))
-    files = weight_files(config, 0)
-    parameters = ", ".join(f'parameter {name} = "{file}"' for name, file in zip(names, files, strict=True))
+    images: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for memory in bank_memories(config):
+        names = _parameters(config, memory)
+        images |= zip(bank_pages(config, memory), names, strict=True)
+        files |= zip(names, bank_files(config, memory, 0), strict=True)
+    text = convert(Bank(config), BANK, images)
+    if not files:
+        return text
+    parameters = ", ".join(f'parameter {name} = "{file}"' for name, file in files.items())
     return re.sub(rf"(?m)^module {BANK}\(", f"module {BANK} #({parameters}) (", text)
 
 
 @functools.lru_cache(maxsize=8)
 def to_verilog(config: EngineConfig) -> str:
-    """Verilog of `Engine(config)`, module `onespike`; its memories start from `image_files` and `weight_files`.
+    """Verilog of `Engine(config)`, module `onespike`; its memories start from `image_files` and `bank_files`.
 
     Defining ONESPIKE_BLANK leaves the memories empty, to be filled through the load stream.
     OneSpikeError where the memories are deeper than those of any part.
@@ -103,7 +118,9 @@ def to_verilog(config: EngineConfig) -> str:
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
     for name, value in vars(config).items():
-        if config.signed_values or name not in LEVELS_PARAMETERS:
+        left_out = () if config.signed_values else LEVELS_PARAMETERS
+        left_out += () if config.row_masks else MASK_PARAMETERS
+        if name not in left_out:
             text += f"//   {name} = {value}\n"
     return text + engine + bank_verilog(config)
 

@@ -150,8 +150,15 @@ class Bank(wiring.Component):
         else:
             m.d.comb += self.commands.ready.eq(commands.w_rdy)
         _register_write(m, self.write, fetch.write)
-        if config.row_masks and config.loadable:
-            _register_write(m, self.load_masks, fetch.load_masks)
+        if config.row_masks:
+            masks = PagedMemory(m, "mask_memory", mask_entry(config).size, config.mask_depth)
+            if config.loadable:
+                write = self.load_masks.signature.create(path=("masks",))
+                _register_write(m, self.load_masks, write)
+                masks.write(m, enable=write.enable, address=write.address, data=write.data)
+            read = fetch.masks
+            entry = masks.read(m, read.address, first=read.first, second=read.second)
+            m.d.comb += Value.cast(read.entry).eq(entry)
 
         # A job may end while a shadow set is free; it is taken `shadow_latency` cycles later.
         free = Signal(init=1)

@@ -210,14 +210,20 @@ class Engine(wiring.Component):
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
             m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
-        if self.config.streams_weights:
+        self._load_banks(m, load, "weights", [] if self.config.streams_weights else [bank.load for bank in banks])
+        self._load_banks(m, load, "masks", [bank.load_masks for bank in banks] if self.config.row_masks else [])
+
+    def _load_banks(self, m: Module, load: Load, name: str, ports: list[Any]) -> None:
+        """A memory of which each bank has its own: a register on the way, as for spikes."""
+        if not ports:
             return
-        row = load.row("weights")
-        address, weights = Signal(self.config.weight_addr_bits, reset_less=True), Signal(len(row), reset_less=True)
-        m.d.sync += [address.eq(load.address), weights.eq(row)]
-        for b, bank in enumerate(banks):  # as for spikes
-            m.d.sync += bank.load.enable.eq(load.target[TARGETS.index("weights")] & (load.bank == b))
-            m.d.comb += [bank.load.address.eq(address), bank.load.data.eq(weights)]
+        row = load.row(name)
+        address = Signal(len(ports[0].address), name=f"{name}_address", reset_less=True)
+        data = Signal(len(row), name=f"{name}_row", reset_less=True)
+        m.d.sync += [address.eq(load.address), data.eq(row)]
+        for b, port in enumerate(ports):
+            m.d.sync += port.enable.eq(load.target[TARGETS.index(name)] & (load.bank == b))
+            m.d.comb += [port.address.eq(address), port.data.eq(data)]
 
     def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
         m.submodules.axi_read = read = AxiRead(self.config)

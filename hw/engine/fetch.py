@@ -54,6 +54,12 @@ def mask_entry(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout({"mask": config.word_chunks, "weight": config.weight_addr_bits})
 
 
+def masks_signature(config: EngineConfig) -> wiring.Signature:
+    """A read of a bank's masks: `entry` comes two cycles after `address`, if both steps are taken."""
+    members = {"address": Out(config.mask_addr_bits), "first": Out(1), "second": Out(1), "entry": In(mask_entry(config))}
+    return wiring.Signature(members)
+
+
 def engine_word(config: EngineConfig) -> data.StructLayout:
     """A spike word between fetch and the extractor."""
     return word_layout(
@@ -85,7 +91,7 @@ class Fetch(wiring.Component):
     strides : In(array) strides and field format of each segment.
     words : Out(stream) spike words with at least one spike, or the end of a job; how to read their chunks.
     write : In write port of the spike memory: enable, address, data.
-    load_masks : In write port of the masks (only if `config.row_masks` and `config.loadable`).
+    masks : Out read port of the masks, as `PagedMemory.read` takes it (only if `config.row_masks`).
     """
 
     def __init__(self, config: EngineConfig):
@@ -100,11 +106,8 @@ class Fetch(wiring.Component):
                 )
             ),
         }
-        if config.row_masks and config.loadable:
-            row = mask_entry(config).size
-            members["load_masks"] = In(
-                wiring.Signature({"enable": Out(1), "address": Out(config.mask_addr_bits), "data": Out(row)})
-            )
+        if config.row_masks:
+            members["masks"] = Out(masks_signature(config))
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -191,12 +194,8 @@ class Fetch(wiring.Component):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
         arrived: Value = spikes.read(m, address, first=moves[0], second=moves[1])
         if config.row_masks:
-            entry = mask_entry(config)
-            masks = PagedMemory(m, "mask_memory", entry.size, config.mask_depth)
-            if config.loadable:
-                load = self.load_masks
-                masks.write(m, enable=load.enable, address=load.address, data=load.data)
-            mask = data.View(entry, masks.read(m, weight, first=moves[0], second=moves[1]))
+            mask = self.masks.entry
+            m.d.comb += [self.masks.address.eq(weight), self.masks.first.eq(moves[0]), self.masks.second.eq(moves[1])]
             arrived = arrived & Cat(bit.replicate(CHUNK) for bit in mask.mask)
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
         tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
@@ -224,7 +223,7 @@ class Fetch(wiring.Component):
             m.d.sync += [offered.eq(valid[1] & (arrived.any() | tags[1].last)), tags[2].eq(tags[1])]
             m.d.sync += [word.eq(arrived), chunks.eq(found)]
             if config.row_masks:
-                kept = Signal(entry, name="kept_mask", reset_less=True)
+                kept = Signal(mask_entry(config), name="kept_mask", reset_less=True)
                 m.d.sync += kept.eq(mask)
 
         m.d.comb += [

@@ -11,15 +11,16 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..program import WORD
+from .fetch import mask_entry
 from .tables import table_entry
 from .walk import column_entry, row_entry
 
-# weights: unless they are streamed; tables: where there are some.
-TARGETS = ("program", "rows", "columns", "channels", "weights", "tables")
+# weights: unless they are streamed; tables, masks: where there are some. Of weights and masks each bank has its own.
+TARGETS = ("program", "rows", "columns", "channels", "weights", "tables", "masks")
 
 
 def target_widths(config: EngineConfig) -> dict[str, int]:
-    """Bits of one row of every memory that can be loaded: of the first of TARGETS, as many as the engine has."""
+    """Bits of one row of every memory that can be loaded: of those of TARGETS that the engine has."""
     widths = {
         "program": WORD,
         "rows": row_entry(config).size,
@@ -29,6 +30,8 @@ def target_widths(config: EngineConfig) -> dict[str, int]:
     }
     if config.tables:
         widths["tables"] = table_entry(config).size
+    if config.row_masks:
+        widths["masks"] = mask_entry(config).size
     return widths
 
 
@@ -54,8 +57,8 @@ class Load(wiring.Component):
     Members
     -------
     words : In(stream(32)) blocks.
-    target : Out one bit per memory of `target_widths`: write it now.
-    bank : Out which bank's weights.
+    target : Out one bit for each of TARGETS: write it now.
+    bank : Out which bank's weights or masks.
     address : Out of the row.
     data : Out the last words of the stream, as many as the longest row has; see `row`.
     """
@@ -67,7 +70,7 @@ class Load(wiring.Component):
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
-                "target": Out(len(self.widths)),
+                "target": Out(len(TARGETS)),
                 "bank": Out(8),
                 "address": Out(24),
                 "data": Out(self.longest * WORD),
@@ -76,10 +79,10 @@ class Load(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        counts = [row_words(width) for width in self.widths.values()]
+        counts = {TARGETS.index(name): row_words(width) for name, width in self.widths.items()}
         head = Signal(HEAD)
         rows = Signal(16)
-        words = Signal(range(max(counts) + 1))  # words left in the row, less one
+        words = Signal(range(max(counts.values()) + 1))  # words left in the row, less one
         per_row = Signal.like(words)
         collected = Signal(self.longest * WORD, reset_less=True)
         address = Signal(24)
@@ -90,7 +93,7 @@ class Load(wiring.Component):
         with m.FSM():
             with m.State("Head"):
                 m.d.sync += [head.eq(self.words.payload), rows.eq(word.rows)]
-                for target, count in enumerate(counts):
+                for target, count in counts.items():
                     with m.If(word.target == target):
                         m.d.sync += per_row.eq(count - 1)
                 with m.If(self.words.valid):
@@ -111,7 +114,7 @@ class Load(wiring.Component):
         done = Signal(HEAD)
         m.d.sync += done.eq(head)
         m.d.comb += [self.bank.eq(done.bank), self.address.eq(address), self.data.eq(collected)]
-        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in range(len(self.widths))]
+        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in counts]
         return m
 
     def row(self, target: str) -> Value:

@@ -33,6 +33,11 @@ class Pack(wiring.Component):
     lies at dest_base + p * dest_words + w in every bank of the slice. A part of a layer begins each pixel at word
     first_word of slice first_slice, where first_slice_groups + 1 groups are left (only if `config.streams_weights`).
 
+    Where `places` is not 0, a job has a word of each of places + 1 pixels side by side, one after the other: then word
+    after word goes to the next of these pixels, and dest_slice_groups counts the groups of all. The jobs of a row's
+    first pixels and of the next ones may overlap: from the last pixel of the former it is `dest_second` spike words to
+    the first pixel of the latter, everywhere else it is dest_words (only if `config.depthwise`).
+
     Latency: one cycle from the last code of a word to its write. Throughput: F codes or one word a cycle. No
     back-pressure.
 
@@ -95,13 +100,21 @@ class Pack(wiring.Component):
             slice_ends.eq(loop_slice.last & part_last),
             word_ends.eq(loop_word.last | slice_ends),
         ]
+        place_ends: Value = Const(1, 1)  # the next word is another one of the first of a job's pixels
+        next_pixel: Value = layer.dest_words  # from a job's last pixel
+        if config.depthwise:
+            place_ends = add_loop(m, "place", limit=layer.places, advance=valid & word_ends, restart=starts).last
+            first_jobs = add_loop(m, "column", limit=layer.columns, advance=pixel_ends, restart=self.start).first
+            next_pixel = Mux(first_jobs & (layer.places != 0), layer.dest_second, layer.dest_words)
+            with m.If(valid & word_ends):
+                m.d.sync += pixel.eq(Mux(place_ends, pixel - layer.dest_back, pixel + layer.dest_words))
         with m.If(valid):
-            with m.If(word_ends):
+            with m.If(word_ends & place_ends):
                 m.d.sync += offset.eq(offset + 1)
             with m.If(slice_ends):
                 m.d.sync += [offset.eq(0), slice_.eq(slice_ + 1), padding.eq(padding | loop_pixel.last)]
         with m.If(pixel_ends):
-            m.d.sync += pixel.eq(pixel + layer.dest_words)
+            m.d.sync += pixel.eq(pixel + next_pixel)
         with m.If(starts):
             m.d.sync += [offset.eq(first_word), slice_.eq(first_slice), padding.eq(0)]
         with m.If(self.start):

@@ -22,13 +22,13 @@ UNCOUNTED = 5  # commands that may be on their way before the count of those in 
 
 def row_entry(config: EngineConfig) -> data.StructLayout:
     """Row table: where the taps of one output row begin, and how many tap rows lie inside the map - 1."""
-    return data.StructLayout({"offset": config.spike_addr_bits, "weight": config.weight_addr_bits, "rows": 8})
+    return data.StructLayout({"offset": config.spike_addr_bits, "weight": config.row_addr_bits, "rows": 8})
 
 
 def column_entry(config: EngineConfig) -> data.StructLayout:
     """Column table: where the taps of one output column begin, and how many spike words one tap row has - 1."""
     return data.StructLayout(
-        {"offset": config.spike_addr_bits, "weight": config.weight_addr_bits, "run": config.spike_addr_bits}
+        {"offset": config.spike_addr_bits, "weight": config.row_addr_bits, "run": config.spike_addr_bits}
     )
 
 
@@ -111,8 +111,9 @@ class Walk(wiring.Component):
         loop_blocks = add_loop(m, "blocks", limit=layer.blocks, advance=issue & job_ends, restart=restart)
         loop_sub = add_loop(m, "sub", limit=layer.block_period, advance=issue & job_ends, restart=restart)
         block_weight = [
-            Signal(config.weight_addr_bits, name=f"block_weight{s}", reset_less=True) for s in range(config.segments)
+            Signal(config.row_addr_bits, name=f"block_weight{s}", reset_less=True) for s in range(config.segments)
         ]
+        block_base = [source.base for source in segments]  # where the words begin that the block reads
         m.d.comb += [
             issue.eq(live & go),
             job_ends.eq(loop_segments.last),
@@ -129,6 +130,14 @@ class Walk(wiring.Component):
                 m.d.sync += weight.eq(segments[s].weight_base)
             with m.Elif(issue & job_ends & loop_sub.last):
                 m.d.sync += weight.eq(weight + segments[s].block_stride)
+        if config.row_masks:
+            run_ends = add_loop(m, "block_run", limit=layer.block_run, advance=issue & job_ends, restart=restart).last
+            block_base = [Signal(config.spike_addr_bits, name=f"block_base{s}") for s in range(config.segments)]
+            for base, source in zip(block_base, segments, strict=True):
+                with m.If(restart | (issue & place_ends)):
+                    m.d.sync += base.eq(source.base)
+                with m.Elif(issue & job_ends & run_ends):
+                    m.d.sync += base.eq(base + source.block_words)
         with m.If(restart):
             m.d.sync += [live.eq(1), segment.eq(0), bank.eq(0)]
         with m.If(finish):
@@ -136,8 +145,11 @@ class Walk(wiring.Component):
 
         # What goes along with a command, from stage to stage. While a stage looks at the plan, it must not change.
         tag = data.StructLayout(
-            {"of": 1, "banks": config.banks, "segment": len(segment), "last": 1, "block": len(block_weight[0])}
-        )
+            {
+                "of": 1, "banks": config.banks, "segment": len(segment), "last": 1, "block": len(block_weight[0]),
+                **({"base": config.spike_addr_bits} if config.row_masks else {}),
+            }
+        )  # fmt: skip
         valid = [Signal(name=f"valid{i}") for i in range(1, 8)]
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(1, 8)]
         m.d.sync += self.taken.eq(self.valid & ~self.taken & ~waits & ~live & ~restart & ~Cat(valid[:5]).any())
@@ -150,6 +162,7 @@ class Walk(wiring.Component):
             tags[0].segment.eq(segment),
             tags[0].last.eq(job_ends),
             tags[0].block.eq(_select(block_weight, segment)),
+            *([tags[0].base.eq(_select(block_base, segment))] if config.row_masks else []),
         ]
 
         # Second stage: the pooling window.
@@ -192,7 +205,7 @@ class Walk(wiring.Component):
         column_data = Signal(column_entry(config), reset_less=True)
         offset = Signal(config.spike_addr_bits, reset_less=True)
         base = Signal(config.spike_addr_bits, reset_less=True)
-        weight = Signal(config.weight_addr_bits, reset_less=True)
+        weight = Signal(config.row_addr_bits, reset_less=True)
         tap_rows, run = Signal(8, reset_less=True), Signal(config.spike_addr_bits, reset_less=True)
         command = Signal(command_layout(config), reset_less=True)
         source, source5 = segments[tags[1].segment], segments[tags[4].segment]
@@ -202,7 +215,7 @@ class Walk(wiring.Component):
             Value.cast(row_data).eq(row_found),
             Value.cast(column_data).eq(column_found),
             offset.eq(row_data.offset + column_data.offset),
-            base.eq(source5.base + Mux(source5.image & buffer, self.header.image_stride, 0)),
+            base.eq((tags[4].base if config.row_masks else source5.base) + Mux(source5.image & buffer, self.header.image_stride, 0)),
             weight.eq(row_data.weight + column_data.weight),
             tap_rows.eq(row_data.rows),
             run.eq(column_data.run),

@@ -59,8 +59,10 @@ def walk(
             row_offset, row_weight, tap_rows = rows[segment["row_base"] + y * tall + dy]
             column_offset, column_weight, run = columns[segment["column_base"] + x * wide + dx]
             local = block // (layer["block_period"] + 1) * segment["block_stride"] + segment["weight_base"]
+            words = block // (layer["block_run"] + 1) * segment["block_words"] if config.row_masks else 0
+            base = segment["base"] + words + (image_offset if segment["image"] else 0)
             command = Command(
-                address=segment["base"] + row_offset + column_offset + (image_offset if segment["image"] else 0),
+                address=base + row_offset + column_offset,
                 weight=local + row_weight + column_weight,
                 run=run,
                 rows=tap_rows,
@@ -68,7 +70,8 @@ def walk(
                 last=number == layer["segments"],
             )
             assert command.address < config.spike_depth, f"spike word {command.address} lies outside the memory"
-            assert command.weight < config.weight_depth, f"weight row {command.weight} lies outside the memory"
+            depth = config.mask_depth if config.row_masks else config.weight_depth
+            assert command.weight < depth, f"weight row {command.weight} lies outside the memory"
             commands.append((banks, command))
     return commands
 

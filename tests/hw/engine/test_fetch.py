@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from bank_cases import SPARSE, sparse_case
 from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, engine_word, mask_entry, stride_layout
+from onespike.hw.memory import PagedMemory
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.extract import Word, chunk_events
 from onespike.model.machine.fetch import Command, Mask, Meta, Stride, fetch
@@ -39,9 +40,14 @@ class Harness(wiring.Component):
         m.submodules.fetch = dut = Fetch(self.config)
         filled = preload(m, "spikes", dut.write, self.memory)
         if self.masks:
-            entry = mask_entry(self.config)
+            entry, read = mask_entry(self.config), dut.masks
             rows = [entry.const(row._asdict()).as_value().value for row in self.masks]
-            filled = filled & preload(m, "masks", dut.load_masks, rows)
+            memory = PagedMemory(m, "mask_memory", entry.size, self.config.mask_depth)
+            port = Signal(data.StructLayout({"enable": 1, "address": self.config.mask_addr_bits, "data": entry.size}))
+            filled = filled & preload(m, "masks", port, rows)
+            memory.write(m, enable=port.enable, address=port.address, data=port.data)
+            found = memory.read(m, read.address, first=read.first, second=read.second)
+            m.d.comb += Value.cast(read.entry).eq(found)
         wiring.connect(m, dut.words, wiring.flipped(self.words))
         m.d.comb += [
             dut.strides.eq(self.strides),

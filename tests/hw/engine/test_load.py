@@ -20,7 +20,7 @@ class Harness(wiring.Component):
     def __init__(self, config: EngineConfig):
         self.load = Load(config)
         width = self.load.longest * WORD
-        write = {"target": len(target_widths(config)), "bank": 8, "address": 24, "data": width}
+        write = {"target": len(TARGETS), "bank": 8, "address": 24, "data": width}
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
@@ -69,16 +69,17 @@ def test_networks(seed):
     assert {name for name, *_ in writes} == set(target_widths(mapping.config))
 
 
-@pytest.mark.parametrize(("lanes", "tables"), [(1, 0), (2, 0), (5, 2), (32, 0)])
-def test_random_blocks(lanes, tables):
+@pytest.mark.parametrize(("lanes", "tables", "masks"), [(1, 0, False), (2, 0, True), (5, 2, False), (32, 2, True)])
+def test_random_blocks(lanes, tables, masks):
     """Blocks of any memory, bank and address, rows of one to many words, in any order, with all their bits."""
     rng = random.Random(lanes)
-    config = EngineConfig(lanes=lanes, fire_lanes=1 if lanes < 32 else 4, weight_bits=16, acc_bits=33, tables=tables)
+    config = EngineConfig(lanes=lanes, fire_lanes=1 if lanes < 32 else 4, weight_bits=16, acc_bits=33, tables=tables,
+                          row_masks=masks)  # fmt: skip
     widths = target_widths(config)
     words, expected = [], []
     for _ in range(30):
-        target, bank, start = rng.randrange(len(widths)), rng.randrange(64), rng.choice([0, 7, 0xABCDE0])
-        name = TARGETS[target]
+        name, bank, start = rng.choice(list(widths)), rng.randrange(64), rng.choice([0, 7, 0xABCDE0])
+        target = TARGETS.index(name)
         top = (1 << widths[name]) - 1
         rows = [rng.choice([0, top, rng.randint(0, top)]) for _ in range(rng.randint(1, 5))]
         words += [HEAD.const({"target": target, "bank": bank, "rows": len(rows) - 1}).as_value().value, start]

@@ -197,3 +197,32 @@ def test_slice_mask():
             for s in range(slices):
                 mask = slice_mask(banks, s, slices - 1)
                 assert [Const.cast(bit).value for bit in mask] == [int(b % slices == s) for b in range(banks)]
+
+
+@pytest.mark.parametrize(("lanes", "fire_lanes", "word_bits"), [(16, 8, 32), (16, 16, 32), (8, 8, 32), (8, 4, 16)])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_pixels_side_by_side(lanes, fire_lanes, word_bits, columns):
+    """Jobs of several pixels: rows of one to three jobs, of which the first two overlap or do not; two slices."""
+    rng = random.Random(columns)
+    config = EngineConfig(banks=2, lanes=lanes, fire_lanes=fire_lanes, word_bits=word_bits, spike_depth=600,
+                          row_masks=True, depthwise=True, signed_codes=True)  # fmt: skip
+    per_word, places = word_bits // 4, config.own_places
+    layers = []
+    for words, slices, overlap in [(1, 1, 0), (3, 1, places - 1), (2, 2, places // 2)]:
+        overlap, dest_words = overlap if columns > 1 else 0, words + rng.randrange(2)
+        record = dict.fromkeys(layer_fields(config), 0) | {
+            "dest_base": 40, "dest_words": dest_words, "dest_field": 2, "dest_slices": slices - 1,
+            "dest_slice_groups": words * places * per_word // fire_lanes - 1, "dest_word_groups": 0,
+            "dest_group_words": fire_lanes // per_word - 1, "columns": columns - 1, "places": places - 1,
+            "dest_back": (places - 1) * dest_words,
+            "dest_second": (1 - overlap) * dest_words % (1 << config.spike_addr_bits),
+        }  # fmt: skip
+        codes = [[rng.randrange(-8, 8) for _ in range(words * slices * lanes)] for _ in range(2 * columns)]
+        layers.append((record, codes))
+    plain = layers[0][0] | {"places": 0, "dest_back": 0, "dest_second": 7, "dest_words": lanes // per_word,
+                            "dest_slice_groups": lanes // fire_lanes - 1}  # fmt: skip
+    layers.append((plain, [[rng.randrange(8) for _ in range(lanes)] for _ in range(3)]))  # and a layer of single pixels
+    writes, _ = rtl(config, layers, gap=0.2, seed=columns)
+    assert writes == [pack(config, *layer) for layer in layers]
+    written = {write.address for write in writes[1]}
+    assert len(written) == 2 * 3 * (columns * places - (places - 1) * (columns > 1))
