@@ -187,7 +187,7 @@ def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.nda
     return all(
         np.allclose(
             term.weights * scales[term.tensor].step[:, None, None] * unit[:, None, None, None],
-            source.weights.astype(np.int64) << source.shift,
+            source.dense.astype(np.int64) << source.shift,
             rtol=0,
             atol=1e-6,  # of one integer step
         )

@@ -74,7 +74,7 @@ class _Writer:
         bias = layer.bias.astype(np.float64)
         sums = []
         for index, source in enumerate(layer.sources):
-            weights = (source.weights.astype(np.int64) << source.shift).astype(np.float64)
+            weights = (source.dense.astype(np.int64) << source.shift).astype(np.float64)
             readers, pad = self.spikes[source.tensor], np.array(self.net.image.pad_code)
             if source.tensor == INPUT and any(source.padding) and pad.any():  # zeros then stand for the pad code
                 readers, bias = [self._centred(pad)], bias + weights.sum((2, 3)) @ pad
@@ -170,7 +170,7 @@ class _Writer:
 
     def _covers(self, source: Source) -> bool:
         """Whether the kernel lies on the whole map once: a matrix product."""
-        return source.weights.shape[1:] == self.net.shapes[source.tensor] and not any(source.padding)
+        return source.dense.shape[1:] == self.net.shapes[source.tensor] and not any(source.padding)
 
     def _centred(self, pad: np.ndarray) -> str:
         """The image less its pad code."""

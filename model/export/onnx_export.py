@@ -71,7 +71,7 @@ class _Writer:
         for index, source in enumerate(layer.sources):
             name = f"{layer.name}.{index}" if index else layer.name
             tensor = source.tensor
-            weights = source.weights.astype(np.int64) << source.shift
+            weights = source.dense.astype(np.int64) << source.shift
             pad = np.array(net.image.pad_code)
             if tensor == INPUT and any(source.padding) and pad.any():  # zeros then stand for the pad code
                 tensor, bias = self._centred(pad), bias + weights.sum((2, 3)) @ pad
@@ -136,7 +136,7 @@ class _Writer:
 
     def _covers(self, source: Source) -> bool:
         """Whether the kernel lies on the whole map once: a matrix product."""
-        return source.weights.shape[1:] == self.net.shapes[source.tensor] and not any(source.padding)
+        return source.dense.shape[1:] == self.net.shapes[source.tensor] and not any(source.padding)
 
     def _centred(self, pad: np.ndarray) -> str:
         name = f"{INPUT}.centred"

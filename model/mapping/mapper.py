@@ -321,7 +321,7 @@ def _layer(
 
 
 def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_base: int) -> MappedSource:
-    weights = source.weights.astype(np.int64)
+    weights = source.dense.astype(np.int64)
     if tensor.flat:
         weights = weights.reshape(len(weights), -1, 1, 1)
     if tensor.unroll is not None:

@@ -166,7 +166,7 @@ def _plan(net: SpikeNet) -> _Plan:
         scale = np.ldexp(1.0, -layer.shift.astype(int))
         bias[layer.name] = (layer.bias * scale).astype(dtype)
         for index, source in enumerate(layer.sources):
-            columns = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * (scale * 2.0**source.shift)
+            columns = source.dense.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * (scale * 2.0**source.shift)
             matrices[layer.name, index] = columns.astype(dtype)
             last_use[source.tensor] = layer.name
             _, height, width = net.conv_shapes[layer.name]
@@ -285,7 +285,7 @@ def sums(layer: Layer, tensors: Mapping[str, np.ndarray], pad_code: tuple[int, .
     for source in layer.sources:
         if source.tensor in tensors:
             values = tensors[source.tensor]
-            matrix = source.weights.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
+            matrix = source.dense.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
             pad = np.array(pad_code, values.dtype) if source.tensor == INPUT else None
             total = total + accumulate(values, source, matrix.astype(values.dtype), pad)
     return total

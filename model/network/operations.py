@@ -159,7 +159,7 @@ def is_copy(source: Source) -> bool:
     dense network multiplies nothing.
     """
     weights = source.weights
-    if weights.shape[1] == 1 or np.count_nonzero(weights.any((2, 3)), axis=1).max() > 1:
+    if source.in_channels == 1 or np.count_nonzero(weights.any((2, 3)), axis=1).max() > 1:
         return False
     return weights.shape[2:] == (1, 1) or (source.shift == 0 and bool(((weights == 0) | (weights == 1)).all()))
 

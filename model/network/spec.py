@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..system import parallel
-from . import fields
+from . import fields, grouped
 from .bounds import reach as reach
 from .bounds import signed_bits as signed_bits
 from .image import Image as Image
@@ -50,11 +50,22 @@ def _fits(layer: Layer, channels: int, height: int, width: int) -> tuple[int, in
     return channels, height, width
 
 
+def _divides(layer: Layer, source: Source, inputs: int) -> None:
+    """OneSpikeError unless the groups of a source on so many channels share out inputs and outputs."""
+    if inputs % source.groups or layer.channels % source.groups:
+        raise OneSpikeError(
+            f"Layer {layer.name!r}: groups = {source.groups} on {source.tensor!r} must divide its {inputs} input and "
+            f"its {layer.channels} output channels; take a divisor of both."
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
     """One input tensor of a layer and the integer kernel on it (a linear layer is a kernel as large as the map).
 
-    weights: int16 [out channels, in channels, kernel height, kernel width].
+    weights: int16 [out channels, in channels / groups, kernel height, kernel width].
+    groups: of G groups, outputs [i * out / G, (i + 1) * out / G) read the inputs [i * in / G, (i + 1) * in / G) alone;
+    as many groups as channels make a depthwise kernel.
     padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
     shift: every weight counts 2**shift times (for sources such as shortcuts, whose weights are larger than the rest).
     """
@@ -65,6 +76,7 @@ class Source:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     shift: int = 0
+    groups: int = 1
 
     def __post_init__(self) -> None:
         fields.name(self.tensor, "The tensor of a source")
@@ -80,6 +92,19 @@ class Source:
             )
         if not 0 <= self.shift <= 15:
             raise OneSpikeError(f"The shift of a source must lie in 0..15, not {self.shift}.")
+        object.__setattr__(self, "groups", fields.whole(self.groups, "The groups of a source"))
+        if self.groups < 1:
+            raise OneSpikeError(f"The groups of a source must be at least 1, not {self.groups}.")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the tensor that the source reads."""
+        return self.weights.shape[1] * self.groups
+
+    @functools.cached_property
+    def dense(self) -> np.ndarray:
+        """The kernel int16 [out, in, KH, KW] with the zeros between the groups written out."""
+        return self.weights if self.groups == 1 else grouped.spread(self.weights, self.groups)
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a source map of `height` x `width`."""
@@ -125,6 +150,8 @@ class Layer:
             len(self.bias) == len(self.shift) == channels
         ):
             raise OneSpikeError(f"Layer {self.name!r}: sources, bias and shift disagree on the number of channels.")
+        for source in self.sources:
+            _divides(self, source, source.in_channels)
         if self.shift.min() < 0 or self.shift.max() > 40:
             raise OneSpikeError(f"Layer {self.name!r}: every shift must lie in 0..40.")
         if not 0 <= self.groups < 2**16:
@@ -214,9 +241,10 @@ class SpikeNet:
             found: set[tuple[int, int]] = set()
             for source in layer.sources:
                 channels, height, width = shapes[source.tensor]
-                if source.weights.shape[1] != channels:
+                _divides(layer, source, channels)
+                if source.in_channels != channels:
                     raise OneSpikeError(
-                        f"Layer {layer.name!r} expects {source.weights.shape[1]} channels of {source.tensor!r}, "
+                        f"Layer {layer.name!r} expects {source.in_channels} channels of {source.tensor!r}, "
                         f"which has {channels}."
                     )
                 top, bottom, left, right = source.padding

@@ -19,8 +19,9 @@ from .levels import Levels
 from .membranes import Membranes
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 3
-TABLES_VERSION = 2  # of networks without membranes and nodes of a graph: what wrote it reads them, too
+FORMAT_VERSION = 4
+STEPS_VERSION = 3  # of networks all of whose sources are dense: what wrote it reads them, too
+TABLES_VERSION = 2  # of those without membranes and nodes of a graph
 COUNTS_VERSION = 1  # of those whose layers all fire counts 0..g
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 8 << 20  # bytes of it: JSON takes twenty times as much memory
@@ -41,7 +42,8 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         for position, source in enumerate(layer.sources):
             arrays[f"{index}.{position}.weights"] = source.weights
             keys = ("tensor", "stride", "padding", "dilation", "shift")
-            entry["sources"].append({key: getattr(source, key) for key in keys})
+            found = {key: getattr(source, key) for key in keys}
+            entry["sources"].append(found if source.groups == 1 else found | {"groups": source.groups})
         layers.append(entry)
     image = dataclasses.asdict(net.image)
     if not net.image.first:
@@ -64,7 +66,9 @@ def save(net: SpikeNet, path: Path) -> None:
     geometry, arrays = contents(net)
     counts = not net.image.first and all(layer.levels is None and not layer.low for layer in net.layers)
     plain = net.membranes is None and not net.image.channels_last and net.places == 1
-    version = (COUNTS_VERSION if counts else TABLES_VERSION) if plain else FORMAT_VERSION
+    version = (COUNTS_VERSION if counts else TABLES_VERSION) if plain else STEPS_VERSION
+    if any(source.groups > 1 for layer in net.layers for source in layer.sources):
+        version = FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     if len(text) > MOST_MANIFEST:
@@ -130,6 +134,7 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
                 tensor=s["tensor"],
                 weights=archive.array(f"{index}.{position}.weights"),
                 shift=s["shift"],
+                groups=s.get("groups", 1),
                 **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
             )
             for position, s in enumerate(entry["sources"])

@@ -42,7 +42,7 @@ def run(net: SpikeNet, codes: np.ndarray, folder: str | Path, *, cells: bool) ->
     zeros = np.zeros(inputs, int)
     image = values = FVArray.from_kif(zeros, np.full(inputs, net.image.bits), zeros)
     for layer in net.layers:
-        weights = layer.sources[0].weights.reshape(layer.channels, -1) * 2.0 ** layer.sources[0].shift
+        weights = layer.sources[0].dense.reshape(layer.channels, -1) * 2.0 ** layer.sources[0].shift
         values = values @ weights.T + layer.bias.astype(float)
         if layer.fires:
             counts = (values * np.ldexp(1.0, -layer.shift.astype(int))).quantize(f=np.zeros(layer.channels, int))

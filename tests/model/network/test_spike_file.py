@@ -132,9 +132,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=4),
+            manifest(version=5),
             "manifest.json",
-            r"has format version 4, newer than the 3 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 5, newer than the 4 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),
