@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,13 +21,16 @@ from ...hw.engine.fetch import READ_LATENCY
 from ...hw.engine.fire import fire_latency
 from ...hw.engine.sequencer import SEQUENCER_LATENCY
 from ..mapping.layout import TensorLayout
-from ..mapping.mapping import MappedLayer, Mapping
+from ..mapping.mapping import MappedLayer, MappedSource, Mapping
+from ..mapping.masks import chunk_masks, of_chunks
 from ..mapping.tables import field_terms
 from ..network import golden
 from ..network.codes import CHUNK, takes_digits, terms
+from .useful import useful_additions, value_events
 
-CAUSES = ("useful", "no_channel", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
-"""What a lane does in a cycle: adds usefully, belongs to no output channel, or is idle for one of seven reasons."""
+CAUSES = ("useful", "no_channel", "no_weight", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
+"""What a lane does in a cycle: adds usefully, belongs to no output channel, or to one that the event's value has no weight
+for (another group's, or a row of zeros), or is idle for one of seven reasons."""
 
 SPIKES = 6  # bits of a number of events of one word
 MASK = (1 << SPIKES) - 1
@@ -37,8 +41,8 @@ NO_CHUNK = MASK  # in place of the events before the last chunk but one, if ther
 class LayerCycles:
     """Counters of one layer, as the hardware shows them, and what follows from them.
 
-    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: events times
-    output channels that exist (padding lanes do not count).
+    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: additions into
+    channels that a value is connected with, see `useful.py`; padding: lanes of events that belong to no channel.
     The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
     starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
     event of all banks to the last result.
@@ -52,6 +56,7 @@ class LayerCycles:
     empty: int
     waiting: int
     useful: int
+    padding: int
     starting: int
     starved: int
     finished: int
@@ -66,9 +71,10 @@ class LayerCycles:
 
     def lane_cycles(self, banks: int, lanes: int) -> dict[str, int]:
         """Lane-cycles by cause, in the order of CAUSES; they add up to banks x lanes x total."""
-        idle = {name: lanes * getattr(self, name) for name in CAUSES[2:-1]}
+        idle = {name: lanes * getattr(self, name) for name in CAUSES[3:-1]}
         stalled = banks * lanes * self.stalled
-        return {"useful": self.useful, "no_channel": lanes * self.event - self.useful, **idle, "stalled": stalled}
+        added = {"useful": self.useful, "no_channel": self.padding}
+        return added | {"no_weight": lanes * self.event - sum(added.values())} | idle | {"stalled": stalled}
 
 
 def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
@@ -78,11 +84,14 @@ def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
 
 def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
     """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
-    ones: dict[str, np.ndarray] = {}
+    chunks: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
     for name, tensor in mapping.tensors.items():
-        spikes = _events(tensor.pack(fields[name], mapping.config.word_bits), tensor, mapping.config)
-        ones[name] = spikes.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
-    return [_layer(mapping, layer, ones) for layer in mapping.layers]
+        words = tensor.pack(fields[name], mapping.config.word_bits)
+        words = words.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
+        chunks[name] = chunk_events(words, tensor, mapping.config)
+        values[name] = value_events(words, chunks[name], tensor, mapping.config)
+    return [_layer(mapping, layer, chunks, values) for layer in mapping.layers]
 
 
 def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycles]]:
@@ -91,19 +100,16 @@ def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycle
     return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
 
 
-def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
-    """What the extractor's times depend on, word by word, as one integer each; 0 if it is empty.
-
-    From the lowest bits, SPIKES bits each: its events, those before its last chunk, those before its last but one.
-    """
+def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
+    """Events of every chunk of spike words, int8 [.., chunks]."""
     digits = takes_digits(tensor.code, tensor.field)
-    of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)])
-    of_field = np.array([len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [])
+    of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)], np.int8)
+    of_field = np.array([len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [], np.int8)
     chunks = []
     for at in range(0, config.word_bits, CHUNK):
         here = (words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
         if not digits:
-            chunks.append(np.bitwise_count(here).astype(np.int64))
+            chunks.append(np.bitwise_count(here).astype(np.int8))
             continue
         if tensor.code == "levels":
             chunks.append(of_field[here])
@@ -114,11 +120,20 @@ def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np
             here += (words >> np.uint64(at - 1) & np.uint64(1)).astype(np.int64) if place else 0
             here -= 16 * negative
         chunks.append(of_digit[here + 8])
-    counts = np.sum(chunks, axis=0)
+    return np.stack(chunks, -1)
+
+
+def _times(chunks: np.ndarray) -> np.ndarray:
+    """What the extractor's times depend on, for each word of [.., chunks], as one integer; 0 if it is empty.
+
+    From the lowest bits, SPIKES bits each: its events, those before its last chunk, those before its last but one.
+    """
+    counts = chunks.sum(-1, dtype=np.int64)
     before, earlier = np.zeros_like(counts), np.full_like(counts, NO_CHUNK)
     seen = np.zeros_like(counts)  # chunks that have an event, from the highest down
     left = counts.copy()
-    for here in reversed(chunks):
+    for i in reversed(range(chunks.shape[-1])):
+        here = chunks[..., i]
         left -= here
         seen += here > 0
         before = np.where((here > 0) & (seen == 1), left, before)
@@ -126,42 +141,90 @@ def _events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np
     return np.where(counts > 0, counts | before << SPIKES | earlier << 2 * SPIKES, 0)
 
 
-def _word_counts(layer: MappedLayer, ones: Map[str, np.ndarray]) -> tuple[list[list[list[int]]], list[list[int]]]:
-    """`_events` of every spike word that a job reads, [slice][place][word], and words per command [place][source]."""
-    counts: list[list[list[int]]] = [[] for _ in range(layer.slices)]
-    lengths: list[list[int]] = []
-    spans = [
-        (
-            [s.taps(0, y) for y in layer.rows],
-            [s.taps(1, x) for x in layer.columns],
-            ones[s.tensor.name],
-            s.dilation,
-            s.tensor.unroll.turns if s.tensor.unroll else 1,
-        )
-        for s in layer.sources
-    ]
-    (wh, ww), columns_at = layer.window, layer.columns
-    for py in range(layer.shape[1]):
-        for px in range(layer.shape[2]):
-            for dy in range(wh):
-                for dx in range(ww):
-                    parts = []
-                    for rows, columns, tensor, gap, turns in spans:
-                        _, y, tall = rows[py * wh + dy]
-                        _, x, wide = columns[px * ww + dx]
-                        here = tensor if turns == 1 else tensor[columns_at[px * ww + dx] % turns, None]
-                        words = here[:, y : y + gap * (tall - 1) + 1 : gap, x : x + wide]
-                        parts.append(words.reshape(len(here), -1))
-                    lengths.append([part.shape[1] for part in parts])
-                    joined = parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
-                    for s, row in enumerate(joined.tolist()):
-                        counts[s].append(row)
-    return counts, lengths
+def _own_times(chunks: np.ndarray) -> np.ndarray:
+    """The same of words whose chunks are for lanes of their own: a word is one chunk."""
+    counts = chunks.max(-1).astype(np.int64)
+    return np.where(counts > 0, counts | NO_CHUNK << 2 * SPIKES, 0)
 
 
-def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> LayerCycles:
+class _Words(NamedTuple):
+    """What a layer's jobs read. times: `_times` of every word, [slice][place][block or 0][word]; lengths: words per
+    command, [place][source]; shared: all blocks read the same.
+    """
+
+    times: list[list[list[list[int]]]]
+    lengths: list[list[int]]
+    shared: bool
+
+
+def _read_words(config: EngineConfig, layer: MappedLayer, chunks: Map[str, np.ndarray]) -> _Words:
+    """Every spike word that a layer's jobs read, place by place: those of equal taps at a time."""
+    places = layer.places()
+    masks = [_source_masks(config, layer, source) for source in layer.sources]
+    shared = all(mask is None for mask in masks)
+    blocks = 1 if shared else layer.blocks
+    parts: list[list[Any]] = [[None] * len(layer.sources) for _ in places]
+    for number, (source, mask) in enumerate(zip(layer.sources, masks, strict=True)):
+        tensor, times_of = chunks[source.tensor.name], _own_times if source.own else _times
+        plain = times_of(tensor) if mask is None else None
+        turns = source.tensor.unroll.turns if source.tensor.unroll else 1
+        across = {x: source.taps(1, x) for x in set(layer.columns)}
+        down = {y: source.taps(0, y) for y in set(layer.rows)}
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for index, (y, x) in enumerate(places):
+            key = (down[y][0], down[y][2], across[x][0], across[x][2], x % turns)
+            alike.setdefault(key, []).append(index)
+        for (top, tall, left, wide, turn), indices in alike.items():
+            rows = np.array([down[places[i][0]][1] for i in indices])[:, None] + source.dilation * np.arange(tall)
+            columns = np.array([across[places[i][1]][1] for i in indices])[:, None] + np.arange(wide)
+            at = (slice(None) if turns == 1 else slice(turn, turn + 1), rows[:, :, None], columns[:, None, :])
+            if plain is not None:
+                found = plain[at][:, :, None]  # [slices, places, 1, tall, wide, words]
+            else:
+                assert mask is not None
+                found = times_of(_masked(tensor[at], mask[:, :, top : top + tall, left : left + wide], layer, source))
+            for index, words in zip(indices, found.transpose(1, 0, 2, 3, 4, 5), strict=True):
+                parts[index][number] = words.reshape(*words.shape[:2], -1)
+    lengths = [[part.shape[2] for part in place] for place in parts]
+    joined = []
+    for place in parts:
+        spread = [np.broadcast_to(part, (layer.slices, blocks, part.shape[2])) for part in place]
+        joined.append(spread[0] if len(spread) == 1 else np.concatenate(spread, 2))
+    return _Words([[place[s].tolist() for place in joined] for s in range(layer.slices)], lengths, shared)
+
+
+def _source_masks(config: EngineConfig, layer: MappedLayer, source: MappedSource) -> np.ndarray | None:
+    """Masks [slices, blocks, KH, KW, span, chunks] of a source; None where blocks read all of all words."""
+    if not config.row_masks:
+        return None
+    masks = np.stack([chunk_masks(config, layer, source, s) for s in range(layer.slices)])
+    if source.span == source.tensor.words and not source.own:
+        # What holds no channel is 0 in memory, too.
+        per_word = config.word_bits // source.tensor.field
+        room = np.zeros((layer.slices, source.tensor.words * per_word), bool)
+        for s, channels in enumerate(source.tensor.slices[: layer.slices]):
+            room[s, : len(channels)] = True
+        needed = of_chunks(room.reshape(layer.slices, -1, per_word), config.word_chunks)
+        if (masks | ~needed[:, None, None, None]).all():
+            return None
+    return masks
+
+
+def _masked(words: np.ndarray, masks: np.ndarray, layer: MappedLayer, source: MappedSource) -> np.ndarray:
+    """Events of the chunks [slices, places, blocks, tall, wide, span, chunks] that have a row in each block, of words
+    [slices, places, tall, wide, words, chunks] and masks [slices, blocks, tall, wide, span, chunks].
+    """
+    begins = np.arange(layer.blocks) // layer.block_run * source.block_words
+    read = begins[:, None] + np.arange(source.span)
+    found = words[:, :, :, :, read].transpose(0, 1, 4, 2, 3, 5, 6)
+    return found * masks[:, None]
+
+
+def _layer(
+    mapping: Mapping, layer: MappedLayer, chunks: Map[str, np.ndarray], values: dict[str, np.ndarray]
+) -> LayerCycles:
     config = mapping.config
-    counts, lengths = _word_counts(layer, ones)
+    counts, lengths, shared = _read_words(config, layer, chunks)
     banks, slices = config.banks, layer.slices
     steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
     ahead = room + hops  # commands that a bank's queue holds
@@ -185,7 +248,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
     empty = waiting = starved = 0
     bank = 0
     for place in range(len(lengths)):
-        for _ in range(layer.blocks):
+        for block in range(layer.blocks):
             group = range(bank, bank + slices)
             bank = (bank + slices) % banks
             begin = [0] * slices
@@ -209,7 +272,7 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                     held = queue[b]
                     f, g, z = first[b], second[b], left[b]
                     last = at + length - 1 if final else -1
-                    words = counts[s][place]
+                    words = counts[s][place][0 if shared else block]
                     for i in range(at, at + length):
                         ones_here = words[i]
                         x += 1
@@ -250,18 +313,23 @@ def _layer(mapping: Mapping, layer: MappedLayer, ones: Map[str, np.ndarray]) -> 
                     taken[b] = start + (steps - 1) * interval + hops
                 released[b] = [*released[b][1:], start + release]
                 drained = start + steps * interval
-    spikes = sum(word & MASK for slice_ in counts for place in slice_ for word in place)
-    channels = sum(c >= 0 for c in layer.order)
+    events = np.zeros(layer.blocks, np.int64)  # of each block
+    for slice_ in counts:
+        for jobs in slice_:
+            for block, job in enumerate(jobs):
+                events[slice(None) if shared else block] += sum(word & MASK for word in job)
+    padding = int(events @ (np.array(layer.order).reshape(layer.blocks, config.lanes) < 0).sum(1))
     cycles = drained + drain_latency(config) + fire_latency(config) + 1
     # A word spends a cycle each in the command queue and in the word queue.
     starting = sum(pops[ahead] + READ_LATENCY + EXTRACT_LATENCY + 2 for pops in popped if len(pops) > ahead)
     return LayerCycles(
         name=layer.name,
         cycles=cycles,
-        event=spikes * layer.blocks,
+        event=int(events.sum()),
         empty=empty,
         waiting=waiting,
-        useful=spikes * channels,
+        useful=useful_additions(config, layer, values),
+        padding=padding,
         starting=starting,
         starved=starved - starting,
         finished=sum(max(left) - last for last in left),

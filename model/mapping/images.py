@@ -12,10 +12,13 @@ import numpy as np
 
 from ...hw.config import EngineConfig
 from ...hw.engine.drain import channel_layout
+from ...hw.engine.fetch import mask_entry
 from ...hw.engine.load import HEAD, TARGETS, target_widths
 from ...hw.engine.walk import column_entry, row_entry
 from ...hw.program import DIGITS_OF_CODE, STREAMED_HEADER, WORD, header_fields, layer_fields, pack, segment_fields
 from ..network.spec import INPUT
+from .layout import TensorLayout
+from .masks import layer_rows
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .prefetch import ExternalImage, external_image
 from .tables import count_range, table_rows
@@ -25,8 +28,8 @@ from .tables import count_range, table_rows
 class MemoryImages:
     """Rows of every memory, as non-negative integers from address 0; `weights` per bank.
 
-    Where weights are streamed, `external` holds the beats of external memory instead. `tables`: of engines that
-    have some.
+    Where weights are streamed, `external` holds the beats of external memory instead. `tables`, `masks` (per bank): of
+    engines that have some.
     """
 
     program: list[int]
@@ -36,6 +39,7 @@ class MemoryImages:
     weights: list[list[int]]
     external: list[int] = field(default_factory=list)
     tables: list[int] = field(default_factory=list)
+    masks: list[list[int]] = field(default_factory=list)
 
 
 def memory_images(mapping: Mapping) -> MemoryImages:
@@ -63,12 +67,15 @@ def memory_images(mapping: Mapping) -> MemoryImages:
             parts.append((fields, _segment_record(config, source, row, column)))
         parts += [(fields, dict.fromkeys(fields, 0))] * (config.segments - len(layer.sources))
         records.append(pack(parts))
+    banks = range(0 if streamed else config.banks)
+    masked = [_masked_rows(mapping, bank) for bank in banks if config.row_masks]
     return MemoryImages(
         program=[word for record in records for word in record],
         rows=rows,
         columns=columns,
         channels=[row for layer in mapping.layers for row in _channel_rows(config, layer)],
-        weights=[] if streamed else [_bank_rows(mapping, bank) for bank in range(config.banks)],
+        weights=[rows for _, rows in masked] or [_bank_rows(mapping, bank) for bank in banks],
+        masks=[masks for masks, _ in masked],
         external=[] if external is None else external.data,
         tables=table_rows(config, mapping.tables) if config.tables else [],
     )
@@ -92,12 +99,14 @@ def _header(mapping: Mapping, external: ExternalImage | None) -> list[int]:
 
 def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
     config, output = mapping.config, layer.output
-    _, height, width = layer.shape
+    height, width = layer.walk_shape
     pool = layer.layer.pool
     low, top = count_range(layer.layer)
     options = _part_fields(config, layer) if config.streams_weights else {}
     options |= {"low": -low} if config.signed_codes else {}
     options |= {"tabled": layer.table is not None, "table": layer.table or 0} if config.tables else {}
+    options |= {"block_run": layer.block_run - 1} if config.row_masks else {}
+    options |= _side_by_side(config, layer) if config.depthwise else {}
     return options | {
         "final": not layer.layer.fires,
         "pool_sum": pool is not None and pool.kind == "sum",
@@ -117,10 +126,25 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
         "dest_words": output.words if output else 0,
         "dest_field": output.field.bit_length() - 1 if output else 0,
         "dest_slices": len(output.slices) - 1 if output else 0,
-        "dest_slice_groups": output.channels_per_slice // config.fire_lanes - 1 if output else 0,
+        "dest_slice_groups": _slice_groups(config, layer, output) - 1 if output else 0,
         "dest_word_groups": max(1, config.word_bits // (output.field * config.fire_lanes)) - 1 if output else 0,
         "dest_group_words": layer.group_words(config) - 1,
     }
+
+
+def _slice_groups(config: EngineConfig, layer: MappedLayer, output: TensorLayout) -> int:
+    """Groups of F channels of one slice, for all columns that a job has."""
+    if layer.columns_at_once == 1:
+        return output.channels_per_slice // config.fire_lanes
+    return output.words * config.word_chunks * layer.columns_at_once // config.fire_lanes
+
+
+def _side_by_side(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
+    """How the output pixels of one job, and of the next one, lie in memory."""
+    count, words = layer.columns_at_once, layer.output.words if layer.output else 0
+    step = layer.columns[1] - (count - 1) if count > 1 and len(layer.columns) > 1 else 1
+    back = (count - 1) * words
+    return {"places": count - 1, "dest_back": back, "dest_second": step * words % (1 << config.spike_addr_bits)}
 
 
 def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
@@ -139,7 +163,11 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
     """Addresses wrap around at the end of a memory; a stride as long as the memory is one that is never taken."""
     tensor = source.tensor
     options = {"table": tensor.table} if config.tables else {}
-    spikes, weights = 1 << config.spike_addr_bits, 1 << config.weight_addr_bits
+    spikes, weights = 1 << config.spike_addr_bits, 1 << config.row_addr_bits
+    if config.row_masks:
+        step = tensor.words - source.span + 1
+        options |= {"span": source.span - 1, "tap_step": step % spikes, "block_words": source.block_words}
+    options |= {"own": int(source.own)} if config.depthwise else {}
     return {
         "image": tensor.name == INPUT,
         "field": tensor.field.bit_length() - 1,
@@ -182,6 +210,24 @@ def _bank_rows(mapping: Mapping, bank: int) -> list[int]:
     return rows
 
 
+def _masked_rows(mapping: Mapping, bank: int) -> tuple[list[int], list[int]]:
+    """All masks of one bank, with where their rows are, and all these weight rows, layer after layer."""
+    entry = mask_entry(mapping.config)
+    masks: list[int] = []
+    rows: list[int] = []
+    for layer in mapping.layers:
+        assert len(masks) == layer.sources[0].weight_base
+        found = layer_rows(mapping.config, layer, bank)
+        places = len(rows) + np.cumsum(found.counts) - found.counts
+        places[found.counts == 0] = 0
+        masks += [
+            int(mask) | int(place) << entry["weight"].offset
+            for mask, place in zip(found.masks, places, strict=True)
+        ]
+        rows += _pack_rows(found.rows, mapping.config.weight_bits)
+    return masks, rows
+
+
 def weight_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> list[int]:
     """Rows of one layer in one bank: per source, own block, tap row, tap and place in the spike words."""
     rows: list[int] = []
@@ -209,8 +255,8 @@ def _pack_rows(values: np.ndarray, bits: int) -> list[int]:
 def load_words(images: MemoryImages, config: EngineConfig) -> list[int]:
     """The load stream (32-bit words) that writes `images` into a loadable engine."""
     words: list[int] = []
-    memories = [(name, 0, getattr(images, name)) for name in target_widths(config) if name != "weights"]
-    memories += [("weights", bank, rows) for bank, rows in enumerate(images.weights)]
+    memories = [(name, 0, getattr(images, name)) for name in target_widths(config) if name not in ("weights", "masks")]
+    memories += [(name, b, rows) for name in ("weights", "masks") for b, rows in enumerate(getattr(images, name))]
     for name, bank, rows in memories:
         count = -(-target_widths(config)[name] // WORD)
         for start in range(0, len(rows), 1 << 16):
@@ -250,4 +296,10 @@ def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int)
         begin = begin + np.arange(per_pixel) * (mapping.config.word_bits // output.field)
         own = np.broadcast_to((begin >= layer.first) & (begin < layer.first + len(layer.order)), address.shape)
         columns = (address, words.transpose(1, 0, 2), number)
+        if layer.columns_at_once > 1:
+            pixel = np.array(layer.columns)[:, None] + np.arange(layer.columns_at_once)
+            place = (np.arange(layer.shape[1])[:, None, None] * output.width + pixel).reshape(-1, layer.columns_at_once)
+            # [jobs, columns at once, slices, words] -> [jobs, slices, words, columns at once]
+            yield np.stack([c[place].transpose(0, 2, 3, 1).reshape(-1).astype(np.int64) for c in columns], 1)
+            continue
         yield np.stack([c[own].astype(np.int64) for c in columns], 1)

@@ -24,8 +24,10 @@ from ..network.spec import INPUT, Layer, Source, SpikeNet
 from ..network.storage import Storage, held
 from . import parts
 from .checks import check
+from .depthwise import is_depthwise, own_columns, own_kernel, own_lanes, own_order, takes_own
 from .image_codes import border_is_stored, image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
+from .masks import Reading, layer_rows, needed_words, readings
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
 from .tables import count_range, engine_tables
 from .unroll import unrolled, walked
@@ -146,7 +148,7 @@ def _plan(
     for index, layer in enumerate(net.layers):
         mapped = _layer(net, config, layer, index, chosen[layer.name], tensors, weight_base, channel_base)
         mapped = dataclasses.replace(mapped, table=numbers.get(layer.name))
-        weight_base += sum(s.block_stride * (mapped.blocks // mapped.period) for s in mapped.sources)
+        weight_base += mapped.walked_rows
         channel_base += mapped.blocks * config.drain_steps
         layers.append(mapped)
         for source in mapped.sources:
@@ -154,6 +156,8 @@ def _plan(
             tables["column"].add(column_table(mapped, source))
     class_depth = layers[-1].blocks * config.drain_steps
     weight_depth = weight_base
+    if config.row_masks:
+        weight_depth = max(sum(x.stored_rows[b % x.copies] for x in layers) for b in range(config.banks))
     if config.streams_weights:
         if weight_base > config.weight_depth:
             limit = config.weight_depth // parts.SHARE
@@ -193,6 +197,8 @@ def _plan(
         "pool_depth": max([x.blocks * config.drain_steps for x in layers if x.window != (1, 1)], default=1),
         "class_depth": class_depth,
     }
+    if config.row_masks:
+        needs["mask_depth"] = weight_base
     if any(low < 0 for low, _ in ends):
         needs["signed_codes"] = True
     if made:
@@ -218,6 +224,8 @@ def _tensors(
         for source in layer.sources:
             users.setdefault(source.tensor, []).append(index)
     pooled = {layer.name for layer in net.layers if layer.pool is not None}
+    # The channels of a depthwise layer's lanes are those of the words that it reads.
+    in_order = {layer.name for layer in net.layers if config.depthwise and is_depthwise(net, layer)}
     tensors: dict[str, TensorLayout] = {}
     for name, indices in sorted(users.items(), key=lambda item: item[0] == INPUT):  # the image depends on the others
         image = name == INPUT
@@ -245,7 +253,7 @@ def _tensors(
             slices=slices,
             granule=1 if image else config.fire_lanes,
             word_bits=config.word_bits,
-            rates=None if image else rates.get(name),
+            rates=None if image or name in in_order else rates.get(name),
             flat=flat,
             offset=offset,
             unroll=unroll,
@@ -278,16 +286,26 @@ def _layer(
     output = tensors.get(layer.name)
     if output is None and layer.fires:
         raise OneSpikeError(f"No layer reads {layer.name!r}; remove it from the network.")
-    order = output.order if output is not None else list(range(layer.channels))
-    blocks = _blocks(layer, config, tensors)
-    order += [-1] * (blocks * config.lanes - len(order))
+    own = takes_own(net, layer, config, tensors)
+    if own:
+        order = own_lanes(own_order(tensors[layer.sources[0].tensor], config), config)
+    else:
+        order = output.order if output is not None else list(range(layer.channels))
+        order += [-1] * (_blocks(layer, config, tensors) * config.lanes - len(order))
+    blocks = len(order) // config.lanes
     groups = config.banks // slices
     period = math.gcd(groups, blocks)
     _, height, width = net.conv_shapes[layer.name]
     rows, columns, window = walked(layer, height, width)
+    if own:
+        columns = own_columns(width, config.own_places)
+    kernels = [_kernel(source, tensors[source.tensor], own) for source in layer.sources]
+    block_run, read = _readings(config, layer, kernels, order, tensors, own)
     sources = []
-    for source in layer.sources:
-        mapped = _source(source, tensors[source.tensor], config, weight_base)
+    for source, kernel, reading in zip(layer.sources, kernels, read, strict=True):
+        if own:
+            kernel = own_kernel(kernel, order, source.stride[1], config)
+        mapped = _source(source, kernel, tensors[source.tensor], config, weight_base, reading, own)
         if mapped.weights.shape[2] > 256:
             raise OneSpikeError(
                 f"Layer {layer.name!r}: a kernel of {mapped.weights.shape[2]} rows is taller than the 256 that a "
@@ -302,7 +320,7 @@ def _layer(
                         f"Layer {layer.name!r}: output {name} {position} lies wholly in the padding; "
                         f"use a padding smaller than the kernel."
                     )
-    return MappedLayer(
+    made = MappedLayer(
         layer=layer,
         index=index,
         slices=slices,
@@ -317,11 +335,41 @@ def _layer(
         shape=net.shapes[layer.name],
         channel_base=channel_base,
         output=output,
+        block_run=block_run,
+        columns_at_once=config.own_places if own else 1,
+    )
+    if not config.row_masks:
+        return made
+    stored = tuple(int(layer_rows(config, made, bank).counts.sum()) for bank in range(made.copies))
+    return dataclasses.replace(made, stored_rows=stored)
+
+
+def _readings(
+    config: EngineConfig,
+    layer: Layer,
+    kernels: list[np.ndarray],
+    order: list[int],
+    tensors: dict[str, TensorLayout],
+    own: bool,
+) -> tuple[int, list[Reading]]:
+    """Blocks that read the same words of a pixel, and the words that each source's are."""
+    layouts = [tensors[source.tensor] for source in layer.sources]
+    lanes = np.array(order).reshape(-1, config.lanes)
+    if not config.row_masks:
+        return len(lanes), [Reading(tensor.words, 0) for tensor in layouts]
+    if own:
+        return 1, [Reading(1, 1)]
+    return readings(
+        [
+            needed_words(lanes, kernel, tensor.slices, config.word_bits // tensor.field, tensor.words)
+            for kernel, tensor in zip(kernels, layouts, strict=True)
+        ]
     )
 
 
-def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_base: int) -> MappedSource:
-    weights = source.dense.astype(np.int64)
+def _kernel(source: Source, tensor: TensorLayout, own: bool) -> np.ndarray:
+    """Weights [out, in, KH, KW] on the tensor as it is stored; where lanes take values of their own, [out, 1, KH, KW]."""
+    weights = (source.weights if own else source.dense).astype(np.int64)
     if tensor.flat:
         weights = weights.reshape(len(weights), -1, 1, 1)
     if tensor.unroll is not None:
@@ -331,6 +379,18 @@ def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_b
         filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
         filled[..., :: source.dilation[1]] = weights
         weights = filled
+    return weights
+
+
+def _source(
+    source: Source,
+    weights: np.ndarray,
+    tensor: TensorLayout,
+    config: EngineConfig,
+    weight_base: int,
+    reading: Reading,
+    own: bool,
+) -> MappedSource:
     return MappedSource(
         tensor=tensor,
         weights=weights,
@@ -339,5 +399,8 @@ def _source(source: Source, tensor: TensorLayout, config: EngineConfig, weight_b
         shift=(tensor.pad[0] - source.padding[0], 0 if tensor.unroll else tensor.pad[2] - source.padding[2]),
         spike_shift=source.shift,
         weight_base=weight_base,
-        tap_stride=tensor.words * (config.word_bits // tensor.field),
+        tap_stride=reading.span * (1 if config.row_masks else config.word_bits // tensor.field),
+        span=reading.span,
+        block_words=reading.step,
+        own=own,
     )

@@ -23,7 +23,9 @@ class MappedSource:
     """A source ready for the walk: kernel, where its taps begin, and its place in the weight memories.
 
     weights: int [out, in, KH, KW]; tap (ky, kx) of output (y, x) reads stored row y * stride_y + ky * dilation +
-    shift_y and column x * stride_x + kx + shift_x.
+    shift_y and column x * stride_x + kx + shift_x. span: words of a pixel that a block reads; those of block b begin at
+    word b // block_run * block_words. own: lanes take values of their own, and weights are [lanes of all blocks, 1, KH,
+    KW]. Where the engine has masks, the weight rows that are counted here are rows of masks, one for each word.
     """
 
     tensor: TensorLayout
@@ -34,6 +36,9 @@ class MappedSource:
     spike_shift: int  # added to the shift of every spike
     weight_base: int
     tap_stride: int  # weight rows of one tap: the places of its spike words
+    span: int
+    block_words: int = 0
+    own: bool = False
 
     @property
     def row_stride(self) -> int:
@@ -66,6 +71,8 @@ class MappedLayer:
     order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
     walk, window by window. first: the part's first output place; hold: parts before it that may be unfinished when its
     weights are written; resident: its weights are fetched once and stay. table: the table that it fires by, if any.
+    block_run: blocks that read the same words of a pixel. columns_at_once: output columns of one job. stored_rows:
+    weight rows of bank 0, 1 .. `copies`, where the engine has masks.
     """
 
     layer: Layer
@@ -88,6 +95,9 @@ class MappedLayer:
     hold: int = 0
     resident: bool = False
     table: int | None = None
+    block_run: int = 1
+    columns_at_once: int = 1
+    stored_rows: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,13 +111,20 @@ class MappedLayer:
         Places in the padding count too: they hold the pad code, less the offset.
         """
         return self.layer.bias + sum(
-            source.tensor.offset * (source.weights.sum((1, 2, 3)) << source.spike_shift) for source in self.sources
+            source.tensor.offset * (source.weights.sum((1, 2, 3)) << source.spike_shift)
+            for source in self.sources
+            if source.tensor.offset
         )
 
     @property
-    def weight_rows(self) -> int:
-        """Weight rows in each bank."""
+    def walked_rows(self) -> int:
+        """Weight rows, or rows of masks, that the walk counts in each bank."""
         return sum(source.block_stride for source in self.sources) * (self.blocks // self.period)
+
+    @property
+    def weight_rows(self) -> int:
+        """Weight rows in each bank: of masks' rows, the most that a bank stores."""
+        return max(self.stored_rows, default=self.walked_rows)
 
     @property
     def copies(self) -> int:
@@ -124,16 +141,22 @@ class MappedLayer:
         return 1 if self.output is None else max(1, self.output.field * config.fire_lanes // config.word_bits)
 
     @property
+    def walk_shape(self) -> tuple[int, int]:
+        """Rows and columns of jobs, each a window's."""
+        return len(self.rows) // self.window[0], len(self.columns) // self.window[1]
+
+    @property
     def jobs(self) -> int:
-        return self.pixels * self.window[0] * self.window[1] * self.blocks
+        return len(self.rows) * len(self.columns) * self.blocks
 
     def places(self) -> list[tuple[int, int]]:
-        """Output coordinates (y, x) before the pool, in the order of the walk."""
+        """Output coordinates (y, x) before the pool, in the order of the walk; of jobs of several columns, the first."""
         wh, ww = self.window
+        tall, wide = self.walk_shape
         return [
             (self.rows[py * wh + dy], self.columns[px * ww + dx])
-            for py in range(self.shape[1])
-            for px in range(self.shape[2])
+            for py in range(tall)
+            for px in range(wide)
             for dy in range(wh)
             for dx in range(ww)
         ]
@@ -205,5 +228,5 @@ def column_table(layer: MappedLayer, source: MappedSource) -> tuple[tuple[int, i
     result = []
     for x in layer.columns:
         tap, at, count = source.taps(1, x)
-        result.append((at * source.tensor.words, tap * source.tap_stride, count * source.tensor.words - 1))
+        result.append((at * source.tensor.words, tap * source.tap_stride, count * source.span - 1))
     return tuple(result)
