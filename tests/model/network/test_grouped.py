@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from networks import grouped_network
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import golden
 from onespike.model.network.grouped import compact, spread
@@ -85,28 +86,9 @@ def test_sums_equal_those_of_the_dense_kernel(groups, own):
             assert found.dtype == dtype and np.array_equal(found, wanted)
 
 
-def network(*, grouped: bool) -> SpikeNet:
-    """A depthwise layer with two outputs a channel, one of three groups, and a shortcut, in groups or as dense."""
-    rng = np.random.default_rng(7)
-
-    def source(tensor: str, groups: int, *shape: int, **geometry: object) -> Source:
-        found = Source(tensor=tensor, weights=rng.integers(1, 99, shape), groups=groups, **geometry)  # type: ignore[arg-type]
-        return found if grouped else dataclasses.replace(found, weights=found.dense, groups=1)
-
-    one = (1, 1, 1, 1)
-    layers = [
-        Layer(name="a", sources=(source(INPUT, 3, 6, 1, 3, 3, padding=one),), bias=rng.integers(-99, 99, 6),
-              shift=np.full(6, 13), groups=9),
-        Layer(name="b", sources=(source("a", 3, 6, 2, 2, 2, padding=(1, 0, 0, 1)), source("a", 6, 6, 1, 1, 1)),
-              bias=rng.integers(-99, 99, 6), shift=np.full(6, 8), groups=7),
-        Layer(name="c", sources=(source("b", 1, 4, 6, 6, 5),), bias=np.zeros(4, int), shift=np.zeros(4, int), groups=0),
-    ]  # fmt: skip
-    return SpikeNet(image=Image(shape=(3, 6, 5), pad_code=(0, 9, 1)), layers=tuple(layers))
-
-
 def test_a_network_means_the_same_but_costs_less():
     """Logits, bounds and spikes are those of the dense kernels; MACs and additions only those of the groups."""
-    net, dense = network(grouped=True), network(grouped=False)
+    net, dense = grouped_network(grouped=True), grouped_network(grouped=False)
     codes = RNG.integers(0, 256, (5, 3, 6, 5)).astype(np.uint8)
     found, wanted = net.golden(codes, layers=True, operations=True), dense.golden(codes, layers=True, operations=True)
     assert np.array_equal(found.logits, wanted.logits)
@@ -125,7 +107,7 @@ def test_a_network_means_the_same_but_costs_less():
 
 def test_hash_and_file(tmp_path):
     """A dense network's geometry does not name groups, so that its hash stays; a grouped one's comes back."""
-    net, dense = network(grouped=True), network(grouped=False)
+    net, dense = grouped_network(grouped=True), grouped_network(grouped=False)
     assert net.hash != dense.hash
     assert "groups" not in contents(dense)[0]["layers"][0]["sources"][0]
     assert [s["groups"] for s in contents(net)[0]["layers"][1]["sources"]] == [3, 6]
