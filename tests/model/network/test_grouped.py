@@ -2,17 +2,20 @@
 """Kernels in groups: the groups that zeros allow, the dense kernel of them, and sums that equal those of it."""
 
 import dataclasses
+import json
+import zipfile
 
 import numpy as np
 import pytest
 
 from networks import grouped_network
 from onespike.model.errors import OneSpikeError
-from onespike.model.network import golden
+from onespike.model.network import golden, stepped
 from onespike.model.network.grouped import compact, spread
-from onespike.model.network.operations import count, dense_macs, is_copy
+from onespike.model.network.operations import count, dense_macs, is_copy, reads
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.network.spike_file import contents
+from onespike.model.network.spikes import count_spikes
 
 RNG = np.random.default_rng(5)
 
@@ -111,11 +114,34 @@ def test_hash_and_file(tmp_path):
     assert net.hash != dense.hash
     assert "groups" not in contents(dense)[0]["layers"][0]["sources"][0]
     assert [s["groups"] for s in contents(net)[0]["layers"][1]["sources"]] == [3, 6]
-    net.save(tmp_path / "net.spike")
-    again = SpikeNet.load(tmp_path / "net.spike")
-    assert again.hash == net.hash
-    assert [s.groups for layer in again.layers for s in layer.sources] == [3, 3, 6, 1]
-    assert (tmp_path / "net.spike").stat().st_size > 0
+    for one, version in ((net, 4), (dense, 1)):
+        one.save(tmp_path / "net.spike")
+        with zipfile.ZipFile(tmp_path / "net.spike") as archive:
+            assert json.loads(archive.read("manifest.json"))["version"] == version
+        again = SpikeNet.load(tmp_path / "net.spike")
+        assert again.hash == one.hash
+        for mine, other in zip(again.layers, one.layers, strict=True):
+            for loaded, source in zip(mine.sources, other.sources, strict=True):
+                assert loaded.groups == source.groups and np.array_equal(loaded.weights, source.weights)
+
+
+def test_over_steps():
+    """The T-step network computes the same sums, and counts the spikes that reach an output of their group."""
+    nets = []
+    for grouped in (True, False):
+        net = grouped_network(grouped=grouped)
+        layers = (dataclasses.replace(layer, groups=8 if layer.fires else 0) for layer in net.layers)
+        nets.append(dataclasses.replace(net, layers=tuple(layers)))
+    codes = RNG.integers(0, 256, (5, 3, 6, 5)).astype(np.uint8)
+    found, wanted = (stepped.run(net, codes, totals=True) for net in nets)
+    assert np.array_equal(found.logits, wanted.logits) and found.fired == wanted.fired
+    assert 0 < found.totals["b"].mean() < 8
+    one = nets[0].layers[1].sources
+    for net, factors in zip(nets, ((1 / 3, 1 / 6), (1, 1)), strict=True):
+        counts = net.golden(codes, layers=True).codes["a"]
+        passed = [reads(counts, source, range(6), range(5)) for source in one]
+        additions = sum(6 * factor * number for factor, number in zip(factors, passed, strict=True))
+        assert count_spikes(net, codes).layers[1].additions == pytest.approx(additions)
 
 
 @pytest.mark.parametrize(
