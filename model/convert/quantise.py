@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node
+from ..frontend.graph import Graph, Node, Term
+from ..network.grouped import compact
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
 from .exact import MAX_LIFT, Span, common_factor, exact_shifts, whole
@@ -114,14 +115,10 @@ def quantise_node(
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
         source, term = scales[node.terms[0].tensor], node.terms[0]
-        copy = Source(
-            tensor=term.tensor, weights=term.weights.astype(np.int16), stride=term.stride, padding=term.padding,
-            dilation=term.dilation,
-        )  # fmt: skip
         worth = float(source.step.mean())
         return Layer(
-            name=node.name, sources=(copy,), bias=zero.astype(np.int64), shift=zero,
-            groups=source.top * summed(node), low=source.low * summed(node), pool=node.pool, step=worth,
+            name=node.name, sources=(_source(term, term.weights.astype(np.int16)),), bias=zero.astype(np.int64),
+            shift=zero, groups=source.top * summed(node), low=source.low * summed(node), pool=node.pool, step=worth,
         )  # fmt: skip
     for term in node.terms:
         if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():
@@ -311,13 +308,15 @@ def _shifts(
 
 def _sources(node: Node, real: list[np.ndarray], factor: np.ndarray, lifts: list[int]) -> tuple[Source, ...]:
     return tuple(
-        Source(
-            tensor=term.tensor,
-            weights=np.rint(weights * np.ldexp(factor, -lift)[:, None, None, None]).astype(np.int64),
-            stride=term.stride,
-            padding=term.padding,
-            dilation=term.dilation,
-            shift=lift,
-        )
+        _source(term, np.rint(weights * np.ldexp(factor, -lift)[:, None, None, None]).astype(np.int64), lift)
         for term, weights, lift in zip(node.terms, real, lifts, strict=True)
     )
+
+
+def _source(term: Term, weights: np.ndarray, shift: int = 0) -> Source:
+    """The source of a term with these whole weights [out, in, KH, KW], in as many groups as its zeros allow."""
+    groups, own = compact(weights)
+    return Source(
+        tensor=term.tensor, weights=own, groups=groups, stride=term.stride, padding=term.padding,
+        dilation=term.dilation, shift=shift,
+    )  # fmt: skip

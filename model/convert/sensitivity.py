@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node, Term, activate
 from ..network.codes import MULTIPLES, spikes
+from ..network.grouped import compact
 from ..system import parallel
 from . import quantise
 from .calibrate import Clipping, clip_levels
@@ -114,9 +115,9 @@ def _events(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> float:
 
 
 def _fan_out(term: Term, size: tuple[int, int]) -> float:
-    """Mean events of one under a kernel; weights of zero count, because the engine adds them."""
+    """Mean events of one under a kernel; weights of zero count, but for those between groups."""
     out, _, *kernel = term.weights.shape
-    pairs = out
+    pairs = out // compact(term.weights)[0]
     for axis in (0, 1):  # taps of all output places that fall on the map, along one side of it
         starts = np.arange(term.output_shape(*size)[axis]) * term.stride[axis] - term.padding[2 * axis]
         places = starts[:, None] + np.arange(kernel[axis]) * term.dilation[axis]

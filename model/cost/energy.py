@@ -8,8 +8,10 @@ Both rest on M. Horowitz, "Computing's energy problem (and what we can do about 
 * MEMORY: arithmetic at its real widths, and every bit read or written by the size of its memory.
 
 The rivals run on an array with as many lanes and the same walk as the engine (each weight row serves L lanes, each
-activation L lanes), so that only the coding differs. An event machine reads a weight row once for every value that is
-not 0, however many events it has. An event of 3 or 5 times a weight is two additions, the first as wide as the product.
+activation L lanes), so that only the coding differs. Of a kernel in groups they read and multiply no zeros between
+groups, in full rows all the same, and read an activation once for every L of the outputs that need it. An event machine
+reads a weight row once for every value that is not 0, however many events it has. An event of 3 or 5 times a weight is
+two additions, the first as wide as the product.
 Event machines read and write whole spike words, with their empty places and with values that an unrolled image holds
 several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not stored.
 Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
@@ -285,6 +287,7 @@ def _layer(
                 dilation=(source.dilation[0], 1),
             )
         name, image = source.tensor, source.tensor == INPUT
+        needing = layer.blocks if source.groups == 1 else -(-source.fan_out // config.lanes)
 
         def found(kind: str, source: Source, name: str = name, image: bool = image) -> int:
             return reads(maps[name][kind], source, layer.rows, layer.columns, pads[kind] if image else None)
@@ -296,17 +299,21 @@ def _layer(
         places = len(maps[name]["dense"]) * layer.slices * down * across
         for system, work in works.items():
             rival = system in RIVALS
-            bits = values * value_bits(mapping, system, name) if rival else places * place_bits(mapping, system, name)
-            work.bits["activations_read"] += bits * layer.blocks
+            if rival:
+                bits = values * value_bits(mapping, system, name) * needing
+            else:
+                bits = places * place_bits(mapping, system, name) * layer.blocks
+            work.bits["activations_read"] += bits
         for system, kind in kinds.items():
             work, values = works[system], found(kind, source)
+            row_lanes, made = (values * n // source.groups for n in (layer.blocks * config.lanes, useful))
             weight_bits = 8 if system == "dense" else net.weight_bits
-            work.bits["weights_read"] += values * layer.blocks * config.lanes * weight_bits
-            work.bits["registers"] += values * layer.blocks * config.lanes * config.acc_bits
-            work.additions += values * useful
+            work.bits["weights_read"] += row_lanes * weight_bits
+            work.bits["registers"] += row_lanes * config.acc_bits
+            work.additions += made
             if not is_copy(source):
                 bits = 8 if system == "dense" or image else net.value_bits(name)
-                work.multiplies += values * useful * multiply(weight_bits, bits)
+                work.multiplies += made * multiply(weight_bits, bits)
         rows = found("read", walked) * layer.blocks
         for system, code in spikes.items():
             work, events = works[system], found(f"events_{code}", walked)

@@ -3,7 +3,8 @@
 
 A count clip(sum >> k, 0, g) is the sum of g neurons that fire where the sum exceeds i * 2**k - 1/2, i = 1..g; edges
 that meet in a node add up. The maximum of counts is, neuron by neuron, whether any of a window fired. So networks are
-exact in NIR's own primitives: Conv2d, Affine, Threshold, SumPool2d and Flatten.
+exact in NIR's own primitives: Conv2d, Affine, Threshold, SumPool2d and Flatten. Groups become zeros of a dense kernel:
+nir 1.0 takes the channels of one group for all of a Conv2d's input, and reads no graph that has more.
 """
 
 from __future__ import annotations

@@ -71,20 +71,24 @@ class _Writer:
         for index, source in enumerate(layer.sources):
             name = f"{layer.name}.{index}" if index else layer.name
             tensor = source.tensor
-            weights = source.dense.astype(np.int64) << source.shift
+            weights = source.weights.astype(np.int64) << source.shift
             pad = np.array(net.image.pad_code)
             if tensor == INPUT and any(source.padding) and pad.any():  # zeros then stand for the pad code
-                tensor, bias = self._centred(pad), bias + weights.sum((2, 3)) @ pad
+                tensor, bias = self._centred(pad), bias + (source.dense.sum((2, 3)) @ pad << source.shift)
             if dense:
                 matrix = self._constant(f"{name}.weight", weights.reshape(layer.channels, -1).T)
                 parts.append(self._node("MatMul", [self._flattened(tensor), matrix], f"{name}.sum", size))
                 continue
             kernel = self._constant(f"{name}.weight", weights)
             top, bottom, left, right = source.padding
-            window = {"strides": source.stride, "dilations": source.dilation, "pads": (top, left, bottom, right)}
-            kernel_shape = source.weights.shape[2:]
+            window: dict[str, Any] = {
+                "strides": source.stride, "dilations": source.dilation, "pads": (top, left, bottom, right),
+                "kernel_shape": source.weights.shape[2:],
+            }  # fmt: skip
+            if source.groups > 1:
+                window["group"] = source.groups
             inputs = [self._map(tensor), kernel]
-            parts.append(self._node("Conv", inputs, f"{name}.sum", size, kernel_shape=kernel_shape, **window))
+            parts.append(self._node("Conv", inputs, f"{name}.sum", size, **window))
         total = parts[0]
         for index, part in enumerate(parts[1:], 1):
             total = self._node("Add", [total, part], f"{layer.name}.total{index}", size)
@@ -136,7 +140,8 @@ class _Writer:
 
     def _covers(self, source: Source) -> bool:
         """Whether the kernel lies on the whole map once: a matrix product."""
-        return source.dense.shape[1:] == self.net.shapes[source.tensor] and not any(source.padding)
+        whole = source.groups == 1 and source.weights.shape[1:] == self.net.shapes[source.tensor]
+        return whole and not any(source.padding)
 
     def _centred(self, pad: np.ndarray) -> str:
         name = f"{INPUT}.centred"

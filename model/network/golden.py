@@ -10,6 +10,7 @@ cache holds run on as many threads as there are cores (`parallel`), with the sam
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, overload
@@ -19,6 +20,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..neurons.psg import psg
 from ..system import parallel
+from . import grouped
 from .membranes import require_one_step
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
 
@@ -148,7 +150,7 @@ class _Plan:
 
     dtype: type
     chunk: int
-    matrices: dict[tuple[str, int], np.ndarray]  # [(layer, source)] -> [taps * in channels, out channels]
+    matrices: dict[tuple[str, int], np.ndarray]  # [(layer, source)] -> what `matrix_of` gives
     bias: dict[str, np.ndarray]
     pad: dict[str, np.ndarray]
     dead_after: dict[str, list[str]]
@@ -166,12 +168,10 @@ def _plan(net: SpikeNet) -> _Plan:
         scale = np.ldexp(1.0, -layer.shift.astype(int))
         bias[layer.name] = (layer.bias * scale).astype(dtype)
         for index, source in enumerate(layer.sources):
-            columns = source.dense.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * (scale * 2.0**source.shift)
-            matrices[layer.name, index] = columns.astype(dtype)
+            matrices[layer.name, index] = matrix_of(source, dtype, scale)
             last_use[source.tensor] = layer.name
             _, height, width = net.conv_shapes[layer.name]
-            tall = source.weights.shape[2] if _by_rows(source, height) else 1
-            most = max(most, height * width * columns.shape[0] // tall)
+            most = max(most, height * width * _gathered(source, height))
     dead: dict[str, list[str]] = {layer.name: [] for layer in net.layers}
     for tensor, user in last_use.items():
         dead[user].append(tensor)
@@ -234,18 +234,54 @@ def _by_rows(source: Source, out_h: int) -> bool:
     return source.stride[0] == 1 and kernel_h > 1 and out_h > 1 and kernel_w * channels >= 32
 
 
+def _gathered(source: Source, out_h: int) -> int:
+    """Values that `accumulate` holds for an output place at a time."""
+    _, share, kernel_h, kernel_w = source.weights.shape
+    if source.groups > 1 and share == 1:
+        return source.in_channels
+    return share * kernel_w * (1 if _by_rows(source, out_h) else kernel_h)
+
+
+def matrix_of(source: Source, dtype: type, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    """The weights times 2**shift * scale [out] for `accumulate`: [taps * in, out], one for each of several groups."""
+    outputs, share, *kernel = source.weights.shape
+    columns = source.weights.reshape(source.groups, -1, share, *kernel).transpose(0, 3, 4, 2, 1)
+    scaled = np.broadcast_to(scale * 2.0**source.shift, outputs).reshape(source.groups, 1, -1)
+    matrix = (columns.reshape(source.groups, math.prod(kernel) * share, -1) * scaled).astype(dtype)
+    return matrix if source.groups > 1 else matrix[0]
+
+
 def accumulate(codes: np.ndarray, source: Source, matrix: np.ndarray, pad: np.ndarray | None = None) -> np.ndarray:
-    """Sums [n, H', W', out] of codes [n, H, W, in] under one source's kernel, as matrix products."""
+    """Sums [n, H', W', out] of codes [n, H, W, in] under one source's kernel, as matrix products.
+
+    matrix: as `matrix_of` gives it. pad: the value of each channel in the padding, 0 without.
+    """
     top, bottom, left, right = source.padding
     n, height, width, channels = codes.shape
+    out_h, out_w = source.output_shape(height, width)
     if any(source.padding):
         padded = np.zeros((n, height + top + bottom, width + left + right, channels), codes.dtype)
         if pad is not None and pad.any():
             padded[:] = pad
         padded[:, top : top + height, left : left + width] = codes
         codes = padded
+    if matrix.ndim == 2:
+        return _products(codes, source, matrix, (out_h, out_w))
+    groups, share, own = len(matrix), channels // len(matrix), matrix.shape[2]
+    if share == 1:
+        return grouped.depthwise(codes, source, matrix, (out_h, out_w))
+    total = np.empty((n, out_h, out_w, groups * own), matrix.dtype)
+    for group in range(groups):
+        inputs = codes[..., group * share : (group + 1) * share]
+        total[..., group * own : (group + 1) * own] = _products(inputs, source, matrix[group], (out_h, out_w))
+    return total
+
+
+def _products(codes: np.ndarray, source: Source, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`accumulate` of padded codes that every output reads."""
+    n, _, _, channels = codes.shape
     _, _, kernel_h, kernel_w = source.weights.shape
-    out_h, out_w = source.output_shape(height, width)
+    out_h, out_w = size
     (step_y, step_x), (gap_y, gap_x) = source.stride, source.dilation
     sn, sy, sx, sc = codes.strides
     if _by_rows(source, out_h):
@@ -285,9 +321,8 @@ def sums(layer: Layer, tensors: Mapping[str, np.ndarray], pad_code: tuple[int, .
     for source in layer.sources:
         if source.tensor in tensors:
             values = tensors[source.tensor]
-            matrix = source.dense.transpose(2, 3, 1, 0).reshape(-1, layer.channels) * 2.0**source.shift
             pad = np.array(pad_code, values.dtype) if source.tensor == INPUT else None
-            total = total + accumulate(values, source, matrix.astype(values.dtype), pad)
+            total = total + accumulate(values, source, matrix_of(source, values.dtype.type), pad)
     return total
 
 

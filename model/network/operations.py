@@ -4,11 +4,12 @@
 Every number is counted, none is estimated. Conventions:
 
 * A dense MAC is counted for every tap of every output place, padding included, as the literature does; maps before
-  the pool. A source that only copies (a shortcut: 1x1, at most one weight per channel; a pool: a kernel of ones per
+  the pool. A depthwise kernel has K * K * C a place: zeros between the groups of a source are no weights, and count
+  nowhere. A source that only copies (a shortcut: 1x1, at most one weight per channel; a pool: a kernel of ones per
   channel) multiplies in no dense network and counts no MAC.
 * An event is a multiple of one weight added into one output channel: a lane's work in one cycle. It is one addition,
   or two, if the multiple is 3 or 5. Padding costs none, except a stored border: the image's pad code has events like
-  any pixel. Weights of zero count, because the engine adds them.
+  any pixel. Weights of zero inside a group count: lanes add them beside others.
 * The image is binary in every row: its pixels come as direct 8-bit values, whatever the hidden layers' code is.
 * The equivalent quantised network does the dense MACs on ceil(log2(top + 1))-bit activations. One that skips zero
   activations does `macs_nonzero`: the honest rival of any event-driven machine.
@@ -234,7 +235,7 @@ def _count(
                     continue
                 pad = border[kind] if source.tensor == INPUT else None
                 found = reads(maps[source.tensor][kind], source, range(height), range(width), pad)
-                totals[kind] += layer.channels * found
+                totals[kind] += source.fan_out * found
         fired = tensors.get(layer.name)
         result.append(
             {

@@ -101,6 +101,11 @@ class Source:
         """Channels of the tensor that the source reads."""
         return self.weights.shape[1] * self.groups
 
+    @property
+    def fan_out(self) -> int:
+        """Outputs that read each channel."""
+        return self.weights.shape[0] // self.groups
+
     @functools.cached_property
     def dense(self) -> np.ndarray:
         """The kernel int16 [out, in, KH, KW] with the zeros between the groups written out."""

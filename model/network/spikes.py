@@ -70,7 +70,7 @@ def count_spikes(net: SpikeNet, images: np.ndarray) -> Spikes:
     for layer in net.layers:
         _, height, width = net.conv_shapes[layer.name]
         additions = sum(
-            layer.channels * reads(totals[source.tensor], source, range(height), range(width))
+            source.fan_out * reads(totals[source.tensor], source, range(height), range(width))
             for source in layer.sources
             if source.tensor != INPUT
         )

@@ -138,9 +138,7 @@ class Plan:
         self.pad: np.ndarray = np.array(net.image.pad_code, self.current)
         for layer in net.layers:
             for index, source in enumerate(layer.sources):
-                matrix = source.dense.transpose(2, 3, 1, 0).reshape(-1, layer.channels)
-                scale = worth[source.tensor] * 2.0**source.shift
-                self.matrices[layer.name, index] = (matrix * scale).astype(self.current)
+                self.matrices[layer.name, index] = golden.matrix_of(source, self.current, worth[source.tensor])
             self.bias[layer.name] = layer.bias.astype(self.current)
             if layer.fires:
                 theta, start = known.theta[layer.name], known.start[layer.name]

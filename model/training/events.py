@@ -68,7 +68,7 @@ def prices(net: SpikeNet, multiples: tuple[int, ...] = coding.MULTIPLES[-1]) -> 
             (_, _, *kernel), (rows, columns) = source.weights.shape, shares[source.tensor].shape
             tall = cover(rows, kernel[0], [y * source.stride[0] - top for y in range(height)], source.dilation[0])
             wide = cover(columns, kernel[1], [x * source.stride[1] - left for x in range(width)], source.dilation[1])
-            shares[source.tensor] += layer.channels * np.outer(tall, wide)
+            shares[source.tensor] += source.fan_out * np.outer(tall, wide)
     read = [name for name, share in shares.items() if name != INPUT and share.any()]
     found = {}
     for name in read:

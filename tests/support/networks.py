@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random integer networks: every geometry that the engine accepts, with thresholds in the middle of the sums."""
 
+import dataclasses
+
 import numpy as np
 
 from onespike.model.frontend.graph import Graph, Node, Term
@@ -99,6 +101,25 @@ def _pool(rng: np.random.Generator, rows: int, columns: int, room: int) -> Pool 
     stride = (2, 2) if rng.random() < 0.7 else (1, 2)
     padding = (1, 0, 0, 1) if kind == "max" and rng.random() < 0.4 else (0, 0, 0, 0)
     return Pool(kind=kind, kernel=kernel, stride=stride, padding=padding)
+
+
+def grouped_network(*, grouped: bool) -> SpikeNet:
+    """A depthwise layer with two outputs a channel, one of three groups, and a shortcut, in groups or as dense."""
+    rng = np.random.default_rng(7)
+
+    def source(tensor: str, groups: int, *shape: int, **geometry: object) -> Source:
+        found = Source(tensor=tensor, weights=rng.integers(1, 99, shape), groups=groups, **geometry)  # type: ignore[arg-type]
+        return found if grouped else dataclasses.replace(found, weights=found.dense, groups=1)
+
+    one = (1, 1, 1, 1)
+    layers = [
+        Layer(name="a", sources=(source(INPUT, 3, 6, 1, 3, 3, padding=one),), bias=rng.integers(-99, 99, 6),
+              shift=np.full(6, 13), groups=9),
+        Layer(name="b", sources=(source("a", 3, 6, 2, 2, 2, padding=(1, 0, 0, 1)), source("a", 6, 6, 1, 1, 1)),
+              bias=rng.integers(-99, 99, 6), shift=np.full(6, 8), groups=7),
+        Layer(name="c", sources=(source("b", 1, 4, 6, 6, 5),), bias=np.zeros(4, int), shift=np.zeros(4, int), groups=0),
+    ]  # fmt: skip
+    return SpikeNet(image=Image(shape=(3, 6, 5), pad_code=(0, 9, 1)), layers=tuple(layers))
 
 
 def random_codes(rng: np.random.Generator, net: SpikeNet, images: int) -> np.ndarray:

@@ -174,7 +174,7 @@ def test_shortcuts_keep_the_kernel_precise():
     kernel, identity = layer.sources
     assert kernel.shift == 0 and np.abs(kernel.weights).max() > 63
     assert identity.shift > 0
-    worth = identity.weights.astype(int) << identity.shift
+    worth = identity.dense.astype(int) << identity.shift
     np.testing.assert_array_equal(worth[:, :, 0, 0], np.diag(2 ** layer.shift.astype(int)))
 
 

@@ -50,7 +50,7 @@ def test_so_may_the_largest_of_a_shifted_shortcut():
     node = Node(name="n", terms=terms, bias=np.zeros(2))
     layer = quantise_node(node, {"a": scale, "b": scale}, np.ones(2), 8, Arithmetic())
     assert layer.shift.tolist() == [12, 12] and layer.sources[1].shift == 7
-    assert np.diag(layer.sources[1].weights[:, :, 0, 0]).tolist() == [32, 127]
+    assert np.diag(layer.sources[1].dense[:, :, 0, 0]).tolist() == [32, 127]
 
 
 @pytest.mark.parametrize(("spare", "k"), [(100, 4), (-100, 3)])

@@ -176,3 +176,25 @@ def test_a_flat_image_has_all_its_values():
     assert ours["activations_read"] == ours["activations_written"] == 3 * 32
     assert rival["activations_read"] == rival["activations_written"] == 12 * 8
     assert ours["weights_read"] == rival["weights_read"] == 2 * 2 * net.weight_bits
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_rivals_do_not_multiply_between_groups(grouped):
+    """Four channels of two places, one output each: 8 MACs, of 8 weights and 8 activations, and not 32."""
+    own = Source(tensor="a", weights=np.arange(1, 9).reshape(4, 1, 1, 2), groups=4)
+    own = own if grouped else Source(tensor="a", weights=own.dense)
+    layers = []
+    for name, source, groups in (
+        ("a", Source(tensor=INPUT, weights=np.ones((4, 1, 1, 1), int)), 3),
+        ("b", own, 3),
+        ("c", Source(tensor="b", weights=np.ones((2, 4, 1, 1), int)), 0),
+    ):
+        zero = np.zeros(len(source.weights), int)
+        layers.append(Layer(name=name, sources=(source,), bias=zero, shift=zero, groups=groups))
+    net = SpikeNet(image=Image(shape=(1, 1, 2)), layers=tuple(layers))
+    mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=2, fire_lanes=1)))
+    rival = estimate(mapping, np.full((1, 1, 1, 2), 9, np.uint8))["dense"]
+    assert rival.operations == 8 + (8 if grouped else 32) + 8
+    assert rival.bits["weights_read"] == 8 * (8 + (8 if grouped else 32) + 8)
+    # Two blocks of lanes read each pixel, and each channel, where all outputs need it.
+    assert rival.bits["activations_read"] == 8 * (2 * 2 + 8 * (1 if grouped else 2) + 4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from networks import random_codes, random_network
+from networks import grouped_network, random_codes, random_network
 from onespike.cli import main
 from onespike.model.errors import OneSpikeError
 from onespike.model.export.nir_export import export_nir, to_nir
@@ -100,6 +100,14 @@ def test_uneven_padding_and_pad_codes(padding, pad_code, tmp_path):
     kernel = (3, 3 if sum(padding) % 2 == 0 else 2)
     net = one_layer(5, kernel, padding, pad_code)
     codes = np.random.default_rng(1).integers(0, 256, (9, 1, 6, 5)).astype(np.uint8)
+    export_nir(net, tmp_path / "net.nir")
+    assert np.array_equal(run(nir.read(tmp_path / "net.nir"), codes), golden.run(net, codes))
+
+
+def test_groups_are_zeros(tmp_path):
+    """The package reads no Conv2d of more channels than one group has."""
+    net = grouped_network(grouped=True)
+    codes = random_codes(np.random.default_rng(0), net, 5)
     export_nir(net, tmp_path / "net.nir")
     assert np.array_equal(run(nir.read(tmp_path / "net.nir"), codes), golden.run(net, codes))
 

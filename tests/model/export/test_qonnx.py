@@ -10,7 +10,7 @@ import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
-from networks import random_codes, random_network
+from networks import grouped_network, random_codes, random_network
 from onespike.cli import main
 from onespike.model.convert.converter import convert
 from onespike.model.errors import OneSpikeError
@@ -44,6 +44,23 @@ def test_random_networks(seed, tmp_path):
     back = convert(path, weight_bits=16)
     assert back.image.scale == net.image.scale and back.image.offset == net.image.offset
     assert np.array_equal(back.golden(in_scale(net, codes)), wanted)
+
+
+def test_groups_stay_groups(tmp_path):
+    """A Conv has them as its attribute; two sources on one tensor, in fewer groups and in more, come back as one."""
+    net = grouped_network(grouped=True)
+    codes = random_codes(np.random.default_rng(0), net, 5)
+    model = to_qonnx(net, batch=5)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert [[a.i for a in node.attribute if a.name == "group"] for node in convolutions] == [[3], [3], [6]]
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    assert [weights[node.input[1]] for node in convolutions] == [(6, 1, 3, 3), (6, 2, 2, 2), (6, 1, 1, 1)]
+    found = execute_onnx(ModelWrapper(model), {INPUT: codes.astype(np.float32)})["logits"]
+    assert np.array_equal(found, golden.run(net, codes))
+    export_qonnx(net, tmp_path / "net.onnx")
+    back = convert(tmp_path / "net.onnx", weight_bits=16)
+    assert [[source.groups for source in layer.sources] for layer in back.layers] == [[3], [3], [1]]
+    assert np.array_equal(golden.run(back, codes), golden.run(net, codes))
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4, 6, 7, 8, 9, 10, 11])

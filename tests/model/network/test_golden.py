@@ -27,7 +27,7 @@ def naive(net: SpikeNet, image: np.ndarray) -> dict[str, np.ndarray]:
                     acc = int(layer.bias[channel])
                     for source in layer.sources:
                         tensor = tensors[source.tensor]
-                        _, inputs, kernel_h, kernel_w = source.weights.shape
+                        _, inputs, kernel_h, kernel_w = source.dense.shape
                         for c in range(inputs):
                             for i in range(kernel_h):
                                 for j in range(kernel_w):
@@ -37,7 +37,7 @@ def naive(net: SpikeNet, image: np.ndarray) -> dict[str, np.ndarray]:
                                         code = tensor[c, row, column]
                                     else:
                                         code = net.image.pad_code[c] if source.tensor == INPUT else 0
-                                    acc += (int(source.weights[channel, c, i, j]) << source.shift) * int(code)
+                                    acc += (int(source.dense[channel, c, i, j]) << source.shift) * int(code)
                     if layer.levels is not None:
                         at = acc >> int(layer.shift[channel])
                         acc = layer.levels.levels[sum(threshold <= at for threshold in layer.levels.thresholds)]
@@ -56,7 +56,7 @@ def naive(net: SpikeNet, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def random_net(rng: np.random.Generator) -> SpikeNet:
     """A small network with every feature of the file format: strides, dilation, asymmetric padding, pad codes, several
-    sources, shifted sources, clipped and overlapping pools, g not a power of two.
+    sources, groups, shifted sources, clipped and overlapping pools, g not a power of two.
     """
 
     def integer(low: int, high: int) -> int:
@@ -75,13 +75,16 @@ def random_net(rng: np.random.Generator) -> SpikeNet:
         inputs, height, width = shapes[tensor]
         for _ in range(20):
             sides = pairs(1, 3)
+            groups = int(rng.choice([n for n in range(1, 5) if inputs % n == channels % n == 0]))
+            shape = (channels, inputs // groups, *sides)
             source = Source(
                 tensor=tensor,
-                weights=rng.integers(-(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1), (channels, inputs, *sides)),
+                weights=rng.integers(-(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1), shape),
                 stride=pairs(1, 3),
                 padding=pairs(0, 2, 4),
                 dilation=pairs(1, 2),
                 shift=integer(0, 3),
+                groups=groups,
             )
             out = source.output_shape(height, width)
             if min(out) >= 1 and (size is None or out == size):
