@@ -36,8 +36,8 @@ ENGINES = {
         ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32
     ),
     "4x16, sparse": dataclasses.replace(ROOMY, row_masks=True, mask_depth=2048, depthwise=True),
-    "8x16, sparse, 16-bit words": dataclasses.replace(
-        ROOMY, banks=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2
+    "8x8, sparse, 16-bit words": dataclasses.replace(
+        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
