@@ -31,12 +31,12 @@ def value_events(words: np.ndarray, chunks: np.ndarray, tensor: TensorLayout, co
 def useful_additions(config: EngineConfig, layer: MappedLayer, values: dict[str, np.ndarray]) -> int:
     """Useful additions of a layer, of the events of its tensors' values [slices, H, W, values of a pixel]."""
     return sum(
-        int((_reads(layer, source, values[source.tensor.name]) * _connected(config, layer, source)).sum())
+        int((tap_reads(layer, source, values[source.tensor.name]) * _connected(config, layer, source)).sum())
         for source in layer.sources
     )
 
 
-def _reads(layer: MappedLayer, source: MappedSource, events: np.ndarray) -> np.ndarray:
+def tap_reads(layer: MappedLayer, source: MappedSource, events: np.ndarray) -> np.ndarray:
     """Events that each tap reads in all jobs of a block, [slices, KH, KW, values]."""
     slices, height, width, _ = events.shape
     turns = source.tensor.unroll.turns if source.tensor.unroll else 1
