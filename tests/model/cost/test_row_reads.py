@@ -74,7 +74,7 @@ def depthwise() -> SpikeNet:
 
 
 def test_lanes_with_values_of_their_own():
-    """Two words of eight channels a place, two output columns a job: a filled word reads a row, its values two lanes."""
+    """Two words a place, two output columns a job: a filled word reads one row, and two lanes add each value."""
     net = depthwise()
     options = {"banks": 1, "lanes": 16, "fire_lanes": 8, "row_masks": True, "depthwise": True}
     mapping = map_network(net, fit_config(net, EngineConfig(**options)))
