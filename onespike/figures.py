@@ -31,6 +31,7 @@ def network(net: SpikeNet) -> dict[str, Any]:
                 "name": layer.name,
                 "sources": [source.tensor for source in layer.sources],
                 "kernel": kernel,
+                "kernel_groups": [source.groups for source in layer.sources],
                 "pool": pool,
                 "shape": list(net.shapes[layer.name]),
                 "weights": sum(source.weights.size for source in layer.sources),

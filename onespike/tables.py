@@ -69,18 +69,26 @@ def values(layer: Map[str, Any]) -> str:
     return f"{layer['low']}..{layer['groups']}" if layer["low"] else str(layer["groups"] or "-")
 
 
+def kernel(layer: Map[str, Any]) -> str:
+    """The sides of the first source's kernel, and its groups where it has several."""
+    groups = layer["kernel_groups"][0]
+    return layer["kernel"] if groups == 1 else f"{layer['kernel']} / {groups}"
+
+
 def network(figures: Map[str, Any]) -> Table:
     """One row per layer."""
+    several = any(max(layer["kernel_groups"]) > 1 for layer in figures["layers"])
+    grouped = " Kernel 3x3 / 8: in 8 groups; the zeros between them are no weights." if several else ""
     table = titled(
         f"Network {figures['hash'][:12]}: values up to g = {figures['groups']}, {figures['weight_bits']}-bit weights",
         "layer, kernel, pool, shape, weights, zero, g, shift",
-        f"Accumulators: {figures['accumulator_bits']} bits, proven from the weights.",
+        f"Accumulators: {figures['accumulator_bits']} bits, proven from the weights.{grouped}",
     )
     for layer in figures["layers"]:
         low, high = layer["shift"]
         table.add_row(
             layer["name"],
-            layer["kernel"],
+            kernel(layer),
             layer["pool"],
             "x".join(map(str, layer["shape"])),
             big(layer["weights"]),

@@ -10,10 +10,11 @@ Both rest on M. Horowitz, "Computing's energy problem (and what we can do about 
 The rivals run on an array with as many lanes and the same walk as the engine (each weight row serves L lanes, each
 activation L lanes), so that only the coding differs. Of a kernel in groups they read and multiply no zeros between
 groups, in full rows all the same, and read an activation once for every L of the outputs that need it. An event machine
-reads a weight row once for every value that is not 0, however many events it has. An event of 3 or 5 times a weight is
-two additions, the first as wide as the product.
-Event machines read and write whole spike words, with their empty places and with values that an unrolled image holds
-several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not stored.
+reads a weight row once for every value that is not 0, however many events it has; one with row masks reads a mask with
+every spike word, and no rows of zeros. An event of 3 or 5 times a weight is two additions, the first as wide as the
+product. Event machines read and write whole spike words, with their empty places and with values that an unrolled image
+holds several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not
+stored.
 Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
 counted but for which Horowitz has no figure. Everything lies on chip, so no DRAM is charged.
 """
@@ -27,11 +28,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...hw.config import EngineConfig
 from ..mapping.image_codes import border_is_stored
 from ..mapping.mapping import MappedLayer, Mapping
+from ..mapping.unroll import walked
 from ..network import golden
 from ..network.operations import Operations, count, is_copy, reads, work_maps
-from ..network.spec import INPUT, Source
+from ..network.spec import INPUT
+from .row_reads import RowReads
 
 HOROWITZ = "M. Horowitz, Computing's energy problem, ISSCC 2014, 45 nm"
 OPERATIONS_TABLE = f"operations only ({HOROWITZ}: FP32 MAC 4.6, add 0.9; INT8 MAC 0.23, add 0.03 pJ)"
@@ -121,6 +125,11 @@ PROSE = {
 }
 
 
+PURPOSES = (
+    "weights_read", "masks_read", "activations_read", "activations_written", "parameters_read", "pool", "registers",
+)  # fmt: skip
+
+
 @dataclass(kw_only=True)
 class _Work:
     """What one system does for all images, summed over the layers."""
@@ -129,11 +138,7 @@ class _Work:
     shifts: int = 0
     products: int = 0  # multiples of 3 and 5 that are made
     multiplies: float = 0.0  # pJ, because their widths differ from layer to layer
-    bits: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("weights_read", "activations_read", "activations_written", "parameters_read", "pool", "registers"), 0
-        )
-    )
+    bits: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0))
 
 
 NAMES = ("dense", "quantised", "quantised_skip", "unary", "onespike")
@@ -252,6 +257,11 @@ def place_bits(mapping: Mapping, system: str, tensor: str) -> int:
     return words * mapping.config.word_bits
 
 
+def mask_bits(config: EngineConfig) -> int:
+    """Bits of one row of masks, which is read with each spike word; 0 where the engine has none."""
+    return config.word_chunks + config.weight_addr_bits if config.row_masks else 0
+
+
 def stored_bits(mapping: Mapping, system: str, tensor: str) -> int:
     """Bits of a whole tensor in memory, once."""
     layout, (channels, height, width) = mapping.tensors[tensor], mapping.net.shapes[tensor]
@@ -275,38 +285,30 @@ def _layer(
     own = "radix" if config.code == "radix" else "unary"
     spikes = {"unary": "unary", "onespike": own}
     kinds = dict(zip(NAMES[:3], ("dense", "dense", "nonzero"), strict=True))
-    useful = sum(channel >= 0 for channel in layer.order)
+    channels = len(set(layer.order) - {-1})
+    blocks = layer.blocks if layer.columns_at_once == 1 else -(-channels // config.lanes)
+    rows, columns, _ = walked(layer.layer, *net.conv_shapes[layer.layer.name][1:])
     for source, mapped in zip(layer.layer.sources, layer.sources, strict=True):
-        walked = source
-        if mapped.tensor.unroll is None and not mapped.tensor.flat:  # a tap row is a run of places, gaps included
-            walked = Source(
-                tensor=source.tensor,
-                weights=mapped.weights,
-                stride=source.stride,
-                padding=source.padding,
-                dilation=(source.dilation[0], 1),
-            )
         name, image = source.tensor, source.tensor == INPUT
-        needing = layer.blocks if source.groups == 1 else -(-source.fan_out // config.lanes)
-
-        def found(kind: str, source: Source, name: str = name, image: bool = image) -> int:
-            return reads(maps[name][kind], source, layer.rows, layer.columns, pads[kind] if image else None)
-
+        needing = blocks if source.groups == 1 else -(-source.fan_out // config.lanes)
+        walk = RowReads(mapping, layer, mapped)
         # Every value that the walk passes is read, whether it has spikes or not.
         border = pads["dense"] if image and border_is_stored(mapping.net, mapping.tensors[INPUT].offset) else None
-        values = reads(maps[name]["dense"], source, layer.rows, layer.columns, border)
+        values = reads(maps[name]["dense"], source, rows, columns, border)
         down, across = (sum(mapped.taps(0, y)[2] for y in layer.rows), sum(mapped.taps(1, x)[2] for x in layer.columns))
-        places = len(maps[name]["dense"]) * layer.slices * down * across
+        places = len(maps[name]["dense"]) * layer.slices * down * across * layer.blocks
         for system, work in works.items():
             rival = system in RIVALS
             if rival:
                 bits = values * value_bits(mapping, system, name) * needing
             else:
-                bits = places * place_bits(mapping, system, name) * layer.blocks
+                bits = places * place_bits(mapping, system, name) * mapped.span // mapped.tensor.words
+                work.bits["masks_read"] += bits // config.word_bits * mask_bits(config)
             work.bits["activations_read"] += bits
         for system, kind in kinds.items():
-            work, values = works[system], found(kind, source)
-            row_lanes, made = (values * n // source.groups for n in (layer.blocks * config.lanes, useful))
+            work = works[system]
+            values = reads(maps[name][kind], source, rows, columns, pads[kind] if image else None)
+            row_lanes, made = (values * n // source.groups for n in (blocks * config.lanes, channels))
             weight_bits = 8 if system == "dense" else net.weight_bits
             work.bits["weights_read"] += row_lanes * weight_bits
             work.bits["registers"] += row_lanes * config.acc_bits
@@ -314,14 +316,16 @@ def _layer(
             if not is_copy(source):
                 bits = 8 if system == "dense" or image else net.value_bits(name)
                 work.multiplies += made * multiply(weight_bits, bits)
-        rows = found("read", walked) * layer.blocks
+        weight_rows, _ = walk(maps[name]["read"], pads["read"])
         for system, code in spikes.items():
-            work, events = works[system], found(f"events_{code}", walked)
-            work.bits["weights_read"] += rows * config.lanes * net.weight_bits
-            work.bits["registers"] += events * layer.blocks * config.lanes * config.acc_bits
-            work.additions += events * useful
-            work.products += (found(f"additions_{code}", walked) - events) * useful
-            work.shifts += events * useful if image or code == "radix" else 0
+            work, kind = works[system], f"events_{code}"
+            events, added = walk(maps[name][kind], pads[kind])
+            kind = f"additions_{code}"
+            work.bits["weights_read"] += weight_rows * config.lanes * net.weight_bits
+            work.bits["registers"] += events * config.lanes * config.acc_bits
+            work.additions += added
+            work.products += walk(maps[name][kind], pads[kind])[1] - added
+            work.shifts += added if image or code == "radix" else 0
     _fired(mapping, layer, len(maps[INPUT]["dense"]), works)
 
 
@@ -352,6 +356,7 @@ def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], i
     net, config = mapping.net, mapping.config
     weight_bits = 8 if system == "dense" else net.weight_bits
     weights = access(config.weight_depth * config.lanes * weight_bits)
+    masks = access(config.mask_depth * mask_bits(config))
     largest = max(mapping.tensors, key=lambda n: mapping.tensors[n].size)
     ratio = stored_bits(mapping, system, largest) / stored_bits(mapping, "onespike", largest)
     activations = access(int(config.spike_depth * config.word_bits * ratio))
@@ -361,7 +366,7 @@ def _memory(mapping: Mapping, system: str, work: _Work, bits: Map[str, float], i
     sums += work.products / images * add(net.weight_bits + 3)
     energy = {
         "arithmetic": sums + work.multiplies / images,
-        "weights": bits["weights_read"] * weights,
+        "weights": bits["weights_read"] * weights + bits["masks_read"] * masks,
         "activations": (bits["activations_read"] + bits["activations_written"]) * activations,
         "parameters": (bits["parameters_read"] + bits["pool"]) * small,
     }

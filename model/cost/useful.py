@@ -39,9 +39,9 @@ def useful_additions(config: EngineConfig, layer: MappedLayer, values: dict[str,
             plain = _own_channels(config, layer, source)
             # A row of a channel alone would have a weight of that one.
             connected = (plain.weights[:, 0] != 0).transpose(1, 2, 0)[None]
-            total += int((_reads(layer, plain, events, range(layer.shape[2])) * connected).sum())
+            total += int((tap_reads(layer, plain, events, range(layer.shape[2])) * connected).sum())
         else:
-            total += int((_reads(layer, source, events, layer.columns) * _connected(config, layer, source)).sum())
+            total += int((tap_reads(layer, source, events) * _connected(config, layer, source)).sum())
     return total
 
 
@@ -53,8 +53,11 @@ def _own_channels(config: EngineConfig, layer: MappedLayer, source: MappedSource
     return dataclasses.replace(source, own=False, weights=kernels[..., :alone].reshape(-1, 1, tall, alone))
 
 
-def _reads(layer: MappedLayer, source: MappedSource, events: np.ndarray, columns: Iterable[int]) -> np.ndarray:
-    """Events that each tap reads in all jobs of a block, at these output columns, [slices, KH, KW, values]."""
+def tap_reads(
+    layer: MappedLayer, source: MappedSource, events: np.ndarray, columns: Iterable[int] | None = None
+) -> np.ndarray:
+    """Events that each tap reads in all jobs of a block, [slices, KH, KW, values]; columns: of the output, if not all
+    that the layer walks."""
     slices, height, width, _ = events.shape
     turns = source.tensor.unroll.turns if source.tensor.unroll else 1
     down = np.zeros((source.weights.shape[2], height), np.int64)
@@ -62,7 +65,7 @@ def _reads(layer: MappedLayer, source: MappedSource, events: np.ndarray, columns
     for y in layer.rows:
         tap, at, count = source.taps(0, y)
         down[np.arange(tap, tap + count), at + source.dilation * np.arange(count)] += 1
-    for x in columns:
+    for x in layer.columns if columns is None else columns:
         tap, at, count = source.taps(1, x)
         which = slice(None) if turns == 1 else x % turns
         across[which, np.arange(tap, tap + count), np.arange(at, at + count)] += 1

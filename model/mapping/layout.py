@@ -67,15 +67,21 @@ class TensorLayout:
         Where columns are dealt in turn, W of the fields is that of all slices together.
         """
         per_word = word_bits // self.field
-        fields = fields.reshape(-1, 1, 1) if self.flat else fields
-        turns = 1 if self.unroll is None else self.unroll.turns
-        out = np.zeros((len(self.slices), self.height, self.width, self.words * per_word), np.uint64)
-        for s, channels in enumerate(self.slices):
-            own = fields[list(channels), :, s % turns :: turns].transpose(1, 2, 0)
-            out[s, :, : own.shape[1], : len(channels)] = own
+        out = self.spread(fields, word_bits).astype(np.uint64)
         out = out.reshape(len(self.slices), -1, self.words, per_word)
         shifts = (np.arange(per_word) * self.field).astype(np.uint64)
         return np.bitwise_or.reduce(out << shifts, axis=3)
+
+    def spread(self, fields: np.ndarray, word_bits: int) -> np.ndarray:
+        """The same fields one by one [slices, H, W, fields of a pixel's words], 0 where there is no channel."""
+        fields = fields.reshape(-1, 1, 1) if self.flat else fields
+        turns = 1 if self.unroll is None else self.unroll.turns
+        room = self.words * (word_bits // self.field)
+        out = np.zeros((len(self.slices), self.height, self.width, room), fields.dtype)
+        for s, channels in enumerate(self.slices):
+            own = fields[list(channels), :, s % turns :: turns].transpose(1, 2, 0)
+            out[s, :, : own.shape[1], : len(channels)] = own
+        return out
 
 
 def deal(channels: int, slices: int, rates: Sequence[float] | np.ndarray | None = None) -> tuple[tuple[int, ...], ...]:

@@ -201,15 +201,20 @@ class Mapping:
                 f"Image codes of {image.bits} bits must lie in 0..{self.net.top_code[INPUT]}, not {values.min()}.."
                 f"{values.max()}; make them from real images with `net.image.quantise`."
             )
+        stored = self.bordered(values, np.array(image.pad_code))
+        return codes.encode(stored - layout.offset, layout.code, layout.top)
+
+    def bordered(self, values: np.ndarray, edge: np.ndarray) -> np.ndarray:
+        """An image's values [N, C, H, W] as it is stored, unrolled or not, with `edge` [C] in its border."""
+        layout = self.tensors[INPUT]
         top, bottom, left, right = layout.pad
         if layout.unroll is not None:
             left, right = layout.unroll.left, layout.unroll.right
         number, channels, height, width = np.shape(values)
         padded = np.empty((number, channels, height + top + bottom, width + left + right), np.int64)
-        padded[:] = np.array(self.net.image.pad_code).reshape(1, -1, 1, 1)
+        padded[:] = edge.reshape(1, -1, 1, 1)
         padded[:, :, top : top + height, left : left + width] = values
-        stored = padded if layout.unroll is None else layout.unroll.values(padded)
-        return codes.encode(stored - layout.offset, layout.code, layout.top)
+        return padded if layout.unroll is None else layout.unroll.values(padded)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -34,7 +34,7 @@ from .fired import count_fired
 
 BATCH = 4  # images whose spikes of all steps are held at a time
 MOVED = {
-    "weights": ("weights_read",),
+    "weights": ("weights_read", "masks_read"),
     "activations": ("activations_read", "activations_written"),
     "parameters": ("parameters_read", "pool"),
     "state": ("state",),
