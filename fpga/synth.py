@@ -118,10 +118,10 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     files["channels.hex"] = (widths["channels"], config.channel_depth)
     if config.tables:
         files["tables.hex"] = (widths["tables"], config.table_rows)
-    for memory, depths in bank_memories(config).items():
+    for memory, pages in bank_memories(config).items():
         for bank in range(config.banks):
-            pages = zip(bank_files(config, memory, bank), depths, strict=True)
-            files |= {name: (widths[memory], depth) for name, depth in pages}
+            named = zip(bank_files(config, memory, bank), pages, strict=True)
+            files |= {name: (widths[memory], rows) for name, rows in named}
     for seed, (name, (bits, depth)) in enumerate(files.items()):
         random = Random(seed)
         write_atomically(directory / name, hex_lines([random.getrandbits(bits) for _ in range(depth)], bits))

@@ -158,6 +158,7 @@ def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[st
     return {
         "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
         "utilisation": utilisation(every, config.banks, config.lanes),
+        "utilisation_with_zeros": utilisation(every, config.banks, config.lanes, zeros=True),
         "lane_cycles": {cause: sum(layer["lane_cycles"][cause] for layer in layers) for cause in CAUSES},
         "layers": layers,
     }

@@ -151,7 +151,7 @@ def cycles(figures: Map[str, Any], banks: int, lanes: int) -> Table:
         f"Cycles per image, {banks} banks x {lanes} lanes",
         "layer, slices, predicted, simulated, events, waiting, use",
         "Slices: banks that share a pixel. Waiting: bank cycles spent on the drain. Use: useful additions per "
-        "lane and cycle; 1 is the physical limit.",
+        "lane and cycle; 1 is the physical limit." + _with_zeros(figures),
     )
     for layer in figures["layers"]:
         table.add_row(
@@ -194,6 +194,14 @@ def streamed(figures: Map[str, Any]) -> Table:
     return table
 
 
+def _with_zeros(figures: Map[str, Any]) -> str:
+    """What the utilisation would be if additions of zeros between a kernel's groups, or of pruned rows, counted."""
+    before = figures.get("utilisation_with_zeros", figures["utilisation"])
+    if abs(before - figures["utilisation"]) < 0.0005:
+        return ""
+    return f" Not useful: weight rows of zeros, and other groups' channels; with these it would be {before:.3f}."
+
+
 LANE_CYCLES = (
     "Use: an addition. Spare: lanes beyond the layer's channels. Empty: a job without a spike ends. Drain: the sums "
     "before are not read yet. Start: the program and the pipeline fill. Starve: no word with a spike is there. Early: "
@@ -204,17 +212,23 @@ LANE_CYCLES = (
 def lane_cycles(figures: Map[str, Any]) -> Table:
     """Where the cycles of all lanes go, in percent, by layer or network; their sum where the figures hold one."""
     heads, caption = "layer, use, spare, empty, drain, start, starve, early, end", LANE_CYCLES
-    stalls = any(layer["lane_cycles"]["stalled"] for layer in figures["layers"])
+    stalls, others = (
+        any(layer["lane_cycles"][cause] for layer in figures["layers"]) for cause in ("stalled", "no_weight")
+    )
+    if others:
+        heads = heads.replace("spare, ", "spare, other, ")
+        caption += " Other: lanes whose channel has no weight in the row: of another group, or all zero."
     if stalls:
         heads += ", stall"
         caption += " Stall: the layer's weights have not come."
     table = titled("Lane-cycles by cause, %", heads, caption)
-    if stalls:
+    if stalls or others:
         table.padding = (0, 0)  # or it would not fit into 80 columns
+    hidden = {name for name, shown in (("stalled", stalls), ("no_weight", others)) if not shown}
 
     def row(name: str, causes: Map[str, float], style: str = "") -> None:
         whole = sum(causes.values())
-        shown = [value for cause, value in causes.items() if stalls or cause != "stalled"]
+        shown = [value for cause, value in causes.items() if cause not in hidden]
         table.add_row(name, *(f"{100 * value / whole:.1f}" for value in shown), style=style)
 
     for layer in figures["layers"]:

@@ -333,8 +333,8 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
     holds = {
         "weights": f"{config.lanes} output channels a row, {order}, input channel"
         + (", those rows that a mask names" if config.row_masks else ""),
-        "masks": f"a row for each spike word that a job reads, {order}, word: which chunks of four bits have weight rows, "
-        "and the first of these",
+        "masks": f"a row for each spike word that a job reads, {order}, word: which chunks of four bits have weight "
+        "rows, and the first of these",
     }
     bank_fields = {
         "weights": [[f"lane{lane}", config.weight_bits] for lane in range(config.lanes)],

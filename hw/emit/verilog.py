@@ -118,8 +118,8 @@ def to_verilog(config: EngineConfig) -> str:
     text += f"// OneSpike accelerator: {config.banks} banks x {config.lanes} lanes.\n"
     text += "// Generated; change the generator instead. Parameters:\n"
     for name, value in vars(config).items():
-        left_out = () if config.signed_values else LEVELS_PARAMETERS
-        left_out += () if config.row_masks else MASK_PARAMETERS
+        left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
+        left_out += [] if config.row_masks else MASK_PARAMETERS
         if name not in left_out:
             text += f"//   {name} = {value}\n"
     return text + engine + bank_verilog(config)

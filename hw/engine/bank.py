@@ -72,9 +72,10 @@ class Bank(wiring.Component):
     """Finds the events of the words that its commands name and adds a multiple of one weight row per event.
 
     For every event at place p of a word with fields of 2**field bits: channel = p >> field, weight row = the word's row
-    + channel (with masks, the number of rows that the word has below that channel); it adds its term (see EventExtractor) times 2**(p mod 2**field), or times 1 in unary fields, times
-    2**shift of the source. In a word whose digits are for lanes of their own there is one row, and an event adds a term
-    of every digit, see Lanes. The weight memory is read for the first event of a value only.
+    + channel (with masks, the number of rows that the word has below that channel); it adds its term (see
+    EventExtractor) times 2**(p mod 2**field), or times 1 in unary fields, times 2**shift of the source. In a word whose
+    digits are for lanes of their own there is one row, and an event adds a term of every digit, see Lanes. The weight
+    memory is read for the first event of a value only.
 
     Latency: `capture_latency` from a job's last event to `full`. Throughput: one event a cycle. Back-pressure: commands
     are a stream; the last event of a job waits until there is a free shadow set when its sums come (`release`).
@@ -288,7 +289,6 @@ class Bank(wiring.Component):
             # `full` rises with the capture and falls when the drain begins.
             m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
         return m
-
 
     def _own(self, m: Module, extract: Any, lanes: Any, stages: int) -> list[Any]:
         """What lanes with values of their own are told, as many stages behind the extractor as everything else."""

@@ -56,7 +56,12 @@ def mask_entry(config: EngineConfig) -> data.StructLayout:
 
 def masks_signature(config: EngineConfig) -> wiring.Signature:
     """A read of a bank's masks: `entry` comes two cycles after `address`, if both steps are taken."""
-    members = {"address": Out(config.mask_addr_bits), "first": Out(1), "second": Out(1), "entry": In(mask_entry(config))}
+    members = {
+        "address": Out(config.mask_addr_bits),
+        "first": Out(1),
+        "second": Out(1),
+        "entry": In(mask_entry(config)),
+    }
     return wiring.Signature(members)
 
 
@@ -166,7 +171,6 @@ class Fetch(wiring.Component):
 
         # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
         # one in front of it is free; only a word that is worth something waits at the end.
-        meta = meta_layout(config)
         where = {} if config.row_masks else {"weight": config.weight_addr_bits}
         tag = data.StructLayout({"last": 1, "segment": segment_bits(config), **where})
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
@@ -199,7 +203,9 @@ class Fetch(wiring.Component):
             arrived = arrived & Cat(bit.replicate(CHUNK) for bit in mask.mask)
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
         tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
-        form = data.StructLayout({"digits": 1, "pairs": 1, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})})
+        form = data.StructLayout(
+            {"digits": 1, "pairs": 1, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})}
+        )
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         for source, stride in zip(forms, self.strides, strict=True):
             wide = stride.field >= CHUNK.bit_length() - 1

@@ -215,7 +215,10 @@ class Walk(wiring.Component):
             Value.cast(row_data).eq(row_found),
             Value.cast(column_data).eq(column_found),
             offset.eq(row_data.offset + column_data.offset),
-            base.eq((tags[4].base if config.row_masks else source5.base) + Mux(source5.image & buffer, self.header.image_stride, 0)),
+            base.eq(
+                (tags[4].base if config.row_masks else source5.base)
+                + Mux(source5.image & buffer, self.header.image_stride, 0)
+            ),
             weight.eq(row_data.weight + column_data.weight),
             tap_rows.eq(row_data.rows),
             run.eq(column_data.run),

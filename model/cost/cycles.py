@@ -28,9 +28,20 @@ from ..network import golden
 from ..network.codes import CHUNK, takes_digits, terms
 from .useful import useful_additions, value_events
 
-CAUSES = ("useful", "no_channel", "no_weight", "empty", "waiting", "starting", "starved", "finished", "closing", "stalled")
-"""What a lane does in a cycle: adds usefully, belongs to no output channel, or to one that the event's value has no weight
-for (another group's, or a row of zeros), or is idle for one of seven reasons."""
+CAUSES = (
+    "useful",
+    "no_channel",
+    "no_weight",
+    "empty",
+    "waiting",
+    "starting",
+    "starved",
+    "finished",
+    "closing",
+    "stalled",
+)
+"""What a lane does in a cycle: adds usefully, belongs to no output channel, or to one that the event's value has no
+weight for (another group's, or a row of zeros), or is idle for one of seven reasons."""
 
 SPIKES = 6  # bits of a number of events of one word
 MASK = (1 << SPIKES) - 1
@@ -41,13 +52,13 @@ NO_CHUNK = MASK  # in place of the events before the last chunk but one, if ther
 class LayerCycles:
     """Counters of one layer, as the hardware shows them, and what follows from them.
 
-    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: additions into
-    channels that a value is connected with, see `useful.py`; padding: lanes of events that belong to no channel.
+    cycles: from the layer's first cycle to its last result; event, empty, waiting: over all banks. useful: additions
+    into channels that a value is connected with, see `useful.py`; padding: lanes of events that belong to no channel.
     The cycles of a bank without an event, over all banks: starting, until its first word can have passed the pipeline;
     starved, no word with a spike is there yet; finished, it has no job left while others have; closing, from the last
-    event of all banks to the last result.
-    Where weights are streamed, stalled: cycles before the layer's first, in which it waits for its weights only; fetch:
-    cycles in which the memory delivers them (`onespike.model.cost.external`).
+    event of all banks to the last result. Where weights are streamed, stalled: cycles before the layer's first, in
+    which it waits for its weights only; fetch: cycles in which the memory delivers them
+    (`onespike.model.cost.external`).
     """
 
     name: str
@@ -77,9 +88,13 @@ class LayerCycles:
         return added | {"no_weight": lanes * self.event - sum(added.values())} | idle | {"stalled": stalled}
 
 
-def utilisation(layers: list[LayerCycles], banks: int, lanes: int) -> float:
-    """Useful additions per lane and cycle: the physical limit is 1. An addition of 3 or 5 times a weight is one."""
-    return sum(layer.useful for layer in layers) / (banks * lanes * sum(layer.total for layer in layers))
+def utilisation(layers: list[LayerCycles], banks: int, lanes: int, *, zeros: bool = False) -> float:
+    """Useful additions per lane and cycle: the physical limit is 1. An addition of 3 or 5 times a weight is one.
+
+    zeros: count all lanes that have a channel, whatever row is added: what "useful" meant before there were masks.
+    """
+    added = sum(lanes * layer.event - layer.padding if zeros else layer.useful for layer in layers)
+    return added / (banks * lanes * sum(layer.total for layer in layers))
 
 
 def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
@@ -104,7 +119,9 @@ def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) 
     """Events of every chunk of spike words, int8 [.., chunks]."""
     digits = takes_digits(tensor.code, tensor.field)
     of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)], np.int8)
-    of_field = np.array([len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [], np.int8)
+    of_field = np.array(
+        [len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [], np.int8
+    )
     chunks = []
     for at in range(0, config.word_bits, CHUNK):
         here = (words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)

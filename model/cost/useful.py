@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Useful additions: events into output channels that their value is connected with, by a weight row that is not all zero.
+"""Useful additions: events into output channels that their value is connected with, by a weight row that is not zero.
 
 A channel is connected with those of its group; a depthwise layer does kernel height x kernel width additions of each
 value, not as many for each of its channels. Zeros inside a row that is not all zero are additions like others.
@@ -20,7 +20,7 @@ from ..network.codes import CHUNK, takes_digits
 
 
 def value_events(words: np.ndarray, chunks: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
-    """Events of every value int64 [.., values], of spike words [.., words] and the events of their chunks [.., chunks]."""
+    """Events of every value int64 [.., values], of spike words [.., words] and the events of chunks [.., chunks]."""
     field = tensor.field
     if takes_digits(tensor.code, field):
         found = chunks.reshape(*words.shape, config.word_bits // field, field // CHUNK).sum(-1, dtype=np.int64)

@@ -32,9 +32,9 @@ def bank(
 ) -> list[Job]:
     """The jobs of `commands`: every event adds the weight row of its channel, times what it is worth.
 
-    memory: spike words; weights: rows of L weights; tables: the terms of each table; masks: rows of masks. Golden function of
-    :class:`onespike.hw.engine.bank.Bank`, which shows the running sums of :func:`onespike.model.machine.lanes.lanes`:
-    their differences are these sums, modulo 2**acc_bits.
+    memory: spike words; weights: rows of L weights; tables: the terms of each table; masks: rows of masks. Golden
+    function of :class:`onespike.hw.engine.bank.Bank`, which shows the running sums of
+    :func:`onespike.model.machine.lanes.lanes`: their differences are these sums, modulo 2**acc_bits.
     """
     half = 1 << (config.acc_bits - 1)
     jobs: list[Job] = []
@@ -57,7 +57,9 @@ def bank(
                 assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
                 own = (term._replace(shift=shift),) * config.word_chunks
             worth = [0 if own_term is None else own_term.worth for own_term in own]
-            sums = [s + worth[lane % len(worth)] * w for lane, (s, w) in enumerate(zip(sums, weights[row], strict=True))]
+            sums = [
+                s + worth[lane % len(worth)] * w for lane, (s, w) in enumerate(zip(sums, weights[row], strict=True))
+            ]
             events += 1
             reads += row != before
             before = row

@@ -31,8 +31,8 @@ class Word(NamedTuple):
 class Event(NamedTuple):
     """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job.
 
-    row: of the weights, in the same units as place, which it is without masks. own: of a word whose digits are for lanes
-    of their own: the term of each, if it has so many; `term` is then that of none.
+    row: of the weights, in the same units as place, which it is without masks. own: of a word whose digits are for
+    lanes of their own: the term of each, if it has so many; `term` is then that of none.
     """
 
     place: int | None

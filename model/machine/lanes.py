@@ -23,9 +23,9 @@ def lanes(
 ) -> list[list[int]]:
     """The shadow set after each `end`: L sums modulo 2**acc_bits, running on from job to job.
 
-    One element of each argument per cycle; multiple: numbers in `factors(config.multiples)`, all 0 if not given; own: the
-    cycles in which lane l takes its own digit, number l modulo the chunks of the spike word `digits`, and adds that one's
-    term `number`, if it has so many; acc: where the sums start, 0 after a reset. Golden function of
+    One element of each argument per cycle; multiple: numbers in `factors(config.multiples)`, all 0 if not given; own:
+    the cycles in which lane l takes its own digit, number l modulo the chunks of the spike word `digits`, and adds that
+    one's term `number`, if it has so many; acc: where the sums start, 0 after a reset. Golden function of
     :class:`onespike.hw.engine.lanes.Lanes`.
     """
     acc = list(acc) if acc is not None else [0] * config.lanes

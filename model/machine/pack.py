@@ -22,7 +22,8 @@ def pack(config: EngineConfig, layer: Mapping[str, int], codes: Sequence[Sequenc
     A code may be negative where the engine's values are: its field holds it in two's complement.
 
     layer: the record's fields. Places after the last slice are padding and dropped. The last layer writes nothing.
-    Where it has jobs of several pixels, codes has as many times the places for each of these jobs. Golden function of :class:`onespike.hw.engine.pack.Pack`.
+    Where it has jobs of several pixels, codes has as many times the places for each of these jobs. Golden function of
+    :class:`onespike.hw.engine.pack.Pack`.
     """
     if layer["final"]:
         return []

@@ -62,7 +62,7 @@ def own_columns(width: int, places: int) -> list[int]:
 
 
 def own_kernel(weights: np.ndarray, lanes: list[int], stride: int, config: EngineConfig) -> np.ndarray:
-    """Kernels [blocks * L, 1, KH, KW + (places - 1) * stride] of every lane, of depthwise ones [channels, 1, KH, KW]."""
+    """Kernels [blocks * L, 1, KH, KW + (places - 1) * stride] of every lane, of those [channels, 1, KH, KW]."""
     _, _, tall, wide = weights.shape
     out = np.zeros((len(lanes), 1, tall, wide + (config.own_places - 1) * stride), np.int64)
     for lane, channel in enumerate(lanes):

@@ -18,8 +18,8 @@ from ...hw.engine.walk import column_entry, row_entry
 from ...hw.program import DIGITS_OF_CODE, STREAMED_HEADER, WORD, header_fields, layer_fields, pack, segment_fields
 from ..network.spec import INPUT
 from .layout import TensorLayout
-from .masks import layer_rows
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .masks import layer_rows
 from .prefetch import ExternalImage, external_image
 from .tables import count_range, table_rows
 
@@ -221,8 +221,7 @@ def _masked_rows(mapping: Mapping, bank: int) -> tuple[list[int], list[int]]:
         places = len(rows) + np.cumsum(found.counts) - found.counts
         places[found.counts == 0] = 0
         masks += [
-            int(mask) | int(place) << entry["weight"].offset
-            for mask, place in zip(found.masks, places, strict=True)
+            int(mask) | int(place) << entry["weight"].offset for mask, place in zip(found.masks, places, strict=True)
         ]
         rows += _pack_rows(found.rows, mapping.config.weight_bits)
     return masks, rows

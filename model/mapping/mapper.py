@@ -20,15 +20,16 @@ from ...hw.config import TABLE_CODES, TABLES, EngineConfig
 from ...hw.program import MAX_LAYERS, program_words
 from ..errors import OneSpikeError
 from ..network import codes
-from ..network.spec import INPUT, Layer, Source, SpikeNet
+from ..network.spec import INPUT, Layer, SpikeNet
 from ..network.storage import Storage, held
 from . import parts
 from .checks import check
 from .depthwise import is_depthwise, own_columns, own_kernel, own_lanes, own_order, takes_own
 from .image_codes import border_is_stored, image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
-from .masks import Reading, layer_rows, needed_words, readings
-from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .mapping import MappedLayer, Mapping, column_table, row_table
+from .masks import layer_rows
+from .sources import layer_readings, mapped_source, stored_kernel
 from .sparse import for_sparse
 from .tables import count_range, engine_tables
 from .unroll import unrolled, walked
@@ -302,13 +303,13 @@ def _layer(
     rows, columns, window = walked(layer, height, width)
     if own:
         columns = own_columns(width, config.own_places)
-    kernels = [_kernel(source, tensors[source.tensor], own) for source in layer.sources]
-    block_run, read = _readings(config, layer, kernels, order, tensors, own)
+    kernels = [stored_kernel(source, tensors[source.tensor], own) for source in layer.sources]
+    block_run, read = layer_readings(config, layer, kernels, order, tensors, own)
     sources = []
     for source, kernel, reading in zip(layer.sources, kernels, read, strict=True):
         if own:
             kernel = own_kernel(kernel, order, source.stride[1], config)
-        mapped = _source(source, kernel, tensors[source.tensor], config, weight_base, reading, own)
+        mapped = mapped_source(source, kernel, tensors[source.tensor], config, weight_base, reading, own)
         if mapped.weights.shape[2] > 256:
             raise OneSpikeError(
                 f"Layer {layer.name!r}: a kernel of {mapped.weights.shape[2]} rows is taller than the 256 that a "
@@ -345,65 +346,3 @@ def _layer(
         return made
     stored = tuple(int(layer_rows(config, made, bank).counts.sum()) for bank in range(made.copies))
     return dataclasses.replace(made, stored_rows=stored)
-
-
-def _readings(
-    config: EngineConfig,
-    layer: Layer,
-    kernels: list[np.ndarray],
-    order: list[int],
-    tensors: dict[str, TensorLayout],
-    own: bool,
-) -> tuple[int, list[Reading]]:
-    """Blocks that read the same words of a pixel, and the words that each source's are."""
-    layouts = [tensors[source.tensor] for source in layer.sources]
-    lanes = np.array(order).reshape(-1, config.lanes)
-    if not config.row_masks:
-        return len(lanes), [Reading(tensor.words, 0) for tensor in layouts]
-    if own:
-        return 1, [Reading(1, 1)]
-    return readings(
-        [
-            needed_words(lanes, kernel, tensor.slices, config.word_bits // tensor.field, tensor.words)
-            for kernel, tensor in zip(kernels, layouts, strict=True)
-        ]
-    )
-
-
-def _kernel(source: Source, tensor: TensorLayout, own: bool) -> np.ndarray:
-    """Weights [out, in, KH, KW] on the tensor as it is stored; where lanes take values of their own, [out, 1, KH, KW]."""
-    weights = (source.weights if own else source.dense).astype(np.int64)
-    if tensor.flat:
-        weights = weights.reshape(len(weights), -1, 1, 1)
-    if tensor.unroll is not None:
-        weights = tensor.unroll.weights(weights)
-    elif source.dilation[1] > 1 and weights.shape[3] > 1:
-        # A tap row must be one run of words: fill the gaps with zero taps.
-        filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
-        filled[..., :: source.dilation[1]] = weights
-        weights = filled
-    return weights
-
-
-def _source(
-    source: Source,
-    weights: np.ndarray,
-    tensor: TensorLayout,
-    config: EngineConfig,
-    weight_base: int,
-    reading: Reading,
-    own: bool,
-) -> MappedSource:
-    return MappedSource(
-        tensor=tensor,
-        weights=weights,
-        stride=source.stride,
-        dilation=source.dilation[0],
-        shift=(tensor.pad[0] - source.padding[0], 0 if tensor.unroll else tensor.pad[2] - source.padding[2]),
-        spike_shift=source.shift,
-        weight_base=weight_base,
-        tap_stride=reading.span * (1 if config.row_masks else config.word_bits // tensor.field),
-        span=reading.span,
-        block_words=reading.step,
-        own=own,
-    )

@@ -150,7 +150,7 @@ class MappedLayer:
         return len(self.rows) * len(self.columns) * self.blocks
 
     def places(self) -> list[tuple[int, int]]:
-        """Output coordinates (y, x) before the pool, in the order of the walk; of jobs of several columns, the first."""
+        """Output coordinates (y, x) before the pool, in the order of the walk; of jobs of several columns the first."""
         wh, ww = self.window
         tall, wide = self.walk_shape
         return [

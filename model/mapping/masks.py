@@ -88,7 +88,7 @@ def channel_rows(config: EngineConfig, layer: MappedLayer, source: MappedSource,
 
 def chunk_masks(config: EngineConfig, layer: MappedLayer, source: MappedSource, slice_: int) -> np.ndarray:
     """Masks bool [blocks, KH, KW, span, chunks] of the words that each block reads."""
-    used = channel_rows(config, layer, source, slice_).any(-1)
+    used = np.any(channel_rows(config, layer, source, slice_), -1)
     return of_chunks(_read(used, layer, source), config.word_chunks)
 
 
@@ -99,7 +99,7 @@ def layer_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> Rows:
     masks, counts, rows = [], [], []
     for source in layer.sources:
         read = _read(channel_rows(config, layer, source, slice_), layer, source)[own]
-        chunks = of_chunks(read.any(-1), config.word_chunks).reshape(-1, config.word_chunks)
+        chunks = of_chunks(np.any(read, -1), config.word_chunks).reshape(-1, config.word_chunks)
         stored = of_values(chunks, read.shape[4])
         masks.append(chunks @ (1 << np.arange(config.word_chunks)))
         counts.append(stored.sum(1))
@@ -119,7 +119,7 @@ def of_chunks(used: np.ndarray, chunks: int) -> np.ndarray:
     """Which chunks of a word have a row, of [.., values]; several values share a chunk, or several chunks a value."""
     values = used.shape[-1]
     if values > chunks:
-        return used.reshape(*used.shape[:-1], chunks, -1).any(-1)
+        return np.any(used.reshape(*used.shape[:-1], chunks, -1), -1)
     return used.repeat(chunks // values, -1)
 
 
@@ -139,7 +139,7 @@ def needed_words(
     order: channel of each place [blocks, L], -1 for none; weights: [out, in, KH, KW]; slices: channels of each.
     """
     blocks = len(order)
-    connected = weights.any((2, 3))  # [out, in]
+    connected = np.any(weights, (2, 3))  # [out, in]
     used = (connected[order] & (order >= 0)[:, :, None]).any(1)  # [blocks, in]
     needed = np.zeros((blocks, words), bool)
     for channels in slices:
@@ -147,5 +147,3 @@ def needed_words(
         places[:, : len(channels)] = used[:, list(channels)]
         needed |= places.reshape(blocks, words, per_word).any(2)
     return needed
-
-

@@ -31,7 +31,7 @@ def for_sparse(config: EngineConfig, *nets: SpikeNet, fixed: Container[str] = ()
 
 
 def zero_rows(net: SpikeNet, lanes: int) -> float:
-    """Share of the weight rows of `lanes` outputs that are all zero, each as often as it is read for an image's values."""
+    """Share of the weight rows of `lanes` outputs that are all zero, each as often as an image's values read it."""
     zero = total = 0
     for layer in net.layers:
         _, height, width = net.conv_shapes[layer.name]
@@ -62,5 +62,3 @@ def _has_depthwise(net: SpikeNet, config: EngineConfig) -> bool:
 
 def _is_chunk(kept: Storage, code: str = "") -> bool:
     return kept.field == CHUNK and code in ("", kept.code)
-
-

@@ -25,8 +25,8 @@ from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.cycles import predict_all, utilisation
 from ..model.frontend.graph import Graph
 from ..model.mapping.mapper import map_network, round_depth
-from ..model.mapping.sparse import for_sparse
 from ..model.mapping.mapping import Mapping as Mapped
+from ..model.mapping.sparse import for_sparse
 from ..model.network import golden, stepped
 from ..model.network.operations import count, dense_macs
 from ..model.network.spec import INPUT, Image, Layer, SpikeNet, signed_bits

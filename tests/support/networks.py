@@ -10,9 +10,7 @@ from onespike.model.network.levels import Levels
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
-def random_network(
-    rng: np.random.Generator, groups: tuple[int, ...], max_code: int, tables: bool = False
-) -> SpikeNet:
+def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: int, tables: bool = False) -> SpikeNet:
     """One to three firing layers and a last one; g is drawn from `groups`, no sum pool exceeds `max_code`.
 
     tables: half of the layers fire signed counts, or by a table.

@@ -79,7 +79,9 @@ class Harness(wiring.Component):
         return m
 
 
-def rtl(words, word_bits, multiples=(1, 3, 5), *, end_ready=(), tables=(), sparse=False, **options) -> tuple[list[int], Extracted]:
+def rtl(
+    words, word_bits, multiples=(1, 3, 5), *, end_ready=(), tables=(), sparse=False, **options
+) -> tuple[list[int], Extracted]:
     """When each word was taken, and what came out."""
     count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
     left_out = {"table"} if sparse else {"table", "mask", "own"}
@@ -220,9 +222,8 @@ def test_golden_own_digits():
 
 def test_golden_masks():
     """The rows of a word with a mask lie side by side: chunk 2 has the first one, chunk 3 the second."""
-    assert [e.row for e in extract([Word(0xB200, True, 0, True, mask=0b1100)], word_bits=16, multiples=(1,)).events] == [
-        0, 4, 4, 4
-    ]  # fmt: skip
+    found = extract([Word(0xB200, True, 0, True, mask=0b1100)], word_bits=16, multiples=(1,))
+    assert [event.row for event in found.events] == [0, 4, 4, 4]
 
 
 def test_every_field_of_a_table():
