@@ -297,7 +297,8 @@ def _attempt(
     failure: OneSpikeError | None = None
     over = False
     try:
-        over = any(used > have for used, have in packed_cells(command, folder).values())
+        if packed_cells(command, folder):
+            over = any(used > have for used, have in _resources(folder, part).values())
         if not over:
             run_tool([*command, *formats], folder, "nextpnr.log")
     except OneSpikeError as error:

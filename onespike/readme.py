@@ -72,7 +72,8 @@ def bench_lines(bench: dict[str, Any]) -> list[str]:
             + " | ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
             + " |"
         )
-    lines += ["", f"The dense array has as many lanes, all of them busy in every cycle; g = T = {bench['groups']}, or as the row says."]
+    lines += ["", "The dense array has as many lanes, all of them busy in every cycle; g = T = "]
+    lines[-1] += f"{bench['groups']} where the row says no other."
     lines += [""]
     lines += [_other_cycles(found) for found in bench["workloads"] if found["name"] == DEMO]
     lines += [f"* {sentence}" for sentence in sentences(bench)]

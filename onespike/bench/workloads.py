@@ -180,5 +180,5 @@ WORKLOADS: dict[str, tuple[str, Callable[[Sources], _Made], EngineConfig]] = {
     "resnet20-15": ("ResNet-20, g = 15", lambda s: _resnet20(s, 15), engine(4, 16)),
     "resnet20-short": ("ResNet-20, short levels", lambda s: _resnet20(s, s.groups, "short"), engine(4, 16)),
     "wide": ("256 -> 256 channels, 3x3 on 8x8", _wide, engine(4, 16)),
-    KEYWORDS: ("FINN's keyword MLP, 3 bits", _keywords, engine(8, 32)),
+    KEYWORDS: ("FINN's keyword MLP, g = 7", _keywords, engine(8, 32)),
 }
