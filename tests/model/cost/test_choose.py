@@ -69,7 +69,7 @@ def test_as_fast_as_the_part_allows(net: SpikeNet, codes: np.ndarray) -> None:
     for limit in sorted({bits(config) for config in [*equal.values(), free.config]}, reverse=True):
         for most in (limit, limit - 1):
             fits = [s for s in SLICES if bits(equal[s]) <= most]
-            mapping = choose_mapping(net, ENGINE, codes, fits=lambda config: bits(config) <= most)
+            mapping = choose_mapping(net, ENGINE, codes, fits=lambda config, most=most: bits(config) <= most)
             found.append(count_cycles(mapping, codes)[0])
             if fits:
                 assert bits(mapping.config) <= most and found[-1] <= min(cycles[s] for s in fits)
