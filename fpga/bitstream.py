@@ -45,6 +45,7 @@ from .retune import RETUNE
 from .synth import (
     count_flip_flops,
     find_tool,
+    packed_cells,
     recipe,
     routing,
     run_tool,
@@ -292,16 +293,20 @@ def _attempt(
         "ice40": ["--pcf", pins, "--asc"],
         "gowin": ["--vopt", f"cst={pins}", "--write"],
     }[family.name] + [ROUTED[family.name]]
-    command = [*routing(part, folder, float(clock.mhz), seed), *formats]
+    command = routing(part, folder, float(clock.mhz), seed)
     failure: OneSpikeError | None = None
+    over = False
     try:
-        run_tool(command, folder, "nextpnr.log")
+        if packed_cells(command, folder):
+            over = any(used > have for used, have in _resources(folder, part).values())
+        if not over:
+            run_tool([*command, *formats], folder, "nextpnr.log")
     except OneSpikeError as error:
         failure = error
     resources = _resources(folder, part)
     if failure is not None and all(used <= have for used, have in resources.values()):
         raise failure
-    reached, critical = (0.0, ()) if failure is not None else timing(folder / "report.json")
+    reached, critical = (0.0, ()) if over or failure is not None else timing(folder / "report.json")
     found = Attempt(clock_mhz=float(clock.mhz), reached_mhz=reached, resources=resources, critical_path=critical,
                     directory=str(folder))  # fmt: skip
     write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")

@@ -27,7 +27,7 @@ from ..model.system import bounded
 from ..model.system.files import require_room, write_atomically
 from ..model.system.locks import in_turn
 from ..model.system.processes import run
-from ..model.targets import Family, Target, find_target
+from ..model.targets import STATIC, Family, Target, find_target
 from .repack import STEPS, repack
 
 NETLIST = "top.json"
@@ -196,6 +196,12 @@ def _synthesise(
         constraints = "".join(f'IO_LOC "{n}" {pin};\n' for n, pin in zip(names, part.pins, strict=True))
         write_atomically(directory / "top.cst", constraints)
         command += ["--vopt", "cst=top.cst"]
+    for name, (used_cells, available) in packed_cells(command, directory).items():
+        if used_cells > available:
+            raise OneSpikeError(
+                f"The engine needs {used_cells:,} {name}, {used_cells - available:,} more than the {available:,} of "
+                f"{part.name}; take fewer banks or lanes, shallower memories, or a larger part."
+            )
     run_tool([*command, *([] if place else ["--pack-only"])], directory, "nextpnr.log")
     used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
@@ -260,6 +266,17 @@ def routing(
     command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
     command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
     return command
+
+
+def packed_cells(command: list[str], directory: Path) -> dict[str, tuple[int, int]]:
+    """Cells in use and cells there are, where a router's command would place with its static algorithm; else nothing.
+
+    That one does not look whether a part has enough of a cell: it would move them about for hours.
+    """
+    if STATIC not in command:
+        return {}
+    run_tool([*command, "--pack-only"], directory, "nextpnr.log")
+    return utilisation((directory / "nextpnr.log").read_text())
 
 
 def utilisation(log: str) -> dict[str, tuple[int, int]]:

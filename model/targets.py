@@ -101,13 +101,15 @@ APART = ("*onespike_bank", "*onespike_bank.lanes.group*")
 # take deep trees of LUTs for fast ones. Paths shorter than the clock's period may become longer where that saves LUTs.
 WIRE_DELAY, PERIOD = 1000, 7500
 
+STATIC = "static"  # nextpnr's placer for crowded parts
+
 ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5 -cmp2softlogic",
     map_luts=f"abc9 -W {WIRE_DELAY} -D {PERIOD}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
-    crowded=("--placer", "static", "--router", "router2"),
+    crowded=("--placer", STATIC, "--router", "router2"),
     # 4 x 16 lanes on a 25k: higher with each of five seeds, 128.9 for 122.7 MHz on the median (docs/fpga.md).
     usual=("--placer-heap-timingweight", "30"),
     repacked=True,

@@ -72,7 +72,9 @@ def bench_lines(bench: dict[str, Any]) -> list[str]:
             + " | ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
             + " |"
         )
-    lines += ["", f"The dense array has as many lanes, all of them busy in every cycle; g = T = {bench['groups']}.", ""]
+    lines += ["", "The dense array has as many lanes, all of them busy in every cycle; g = T = "]
+    lines[-1] += f"{bench['groups']} where the row says no other."
+    lines += [""]
     lines += [_other_cycles(found) for found in bench["workloads"] if found["name"] == DEMO]
     lines += [f"* {sentence}" for sentence in sentences(bench)]
     lines += ["", "Speed of the tools, images per second (one thread, all cores) and simulated cycles per second:", ""]
@@ -81,7 +83,7 @@ def bench_lines(bench: dict[str, Any]) -> list[str]:
     lines += ["|---" + "|--:" * len(columns) + "|"]
     for found in bench["workloads"]:
         rtl = found["rtl"] or {}
-        rates = [found["speed"][f"{name}_images_per_second"] for name in RATES]
+        rates = [found["speed"].get(f"{name}_images_per_second") for name in RATES]
         rates.append(rtl.get("cycles_per_second") if rtl.get("simulated_cycles", 0) >= LONG else None)
         rates.append(rtl.get("stock_cycles_per_second"))
         shown = " | ".join("-" if rate is None else f"{rate:,.0f}" for rate in rates)

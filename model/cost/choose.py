@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight ro
 
 
 Images = list[list[LayerCycles]]
+Fits = Callable[[EngineConfig], bool]  # whether a part takes an engine with these memories
 
 
 def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> dict[str, np.ndarray]:
@@ -46,10 +49,11 @@ def choose_mapping(
     fit: bool = True,
     image_code: str = "auto",
     memory: ExternalMemory | None = None,
+    fits: Fits | None = None,
 ) -> Mapping:
     """The mapping with the fewest cycles on images, as `pixels.py` says (one or two suffice)."""
     result = golden.run(net, net.image.quantise(codes), layers=True, trains=config.code == "psg")
-    return choose_for(net, config, result, fit=fit, image_code=image_code, memory=memory)
+    return choose_for(net, config, result, fit=fit, image_code=image_code, memory=memory, fits=fits)
 
 
 def choose_for(
@@ -61,13 +65,15 @@ def choose_for(
     image_code: str = "auto",
     memory: ExternalMemory | None = None,
     more_shadows: bool = True,
+    fits: Fits | None = None,
 ) -> Mapping:
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
     tensor) takes its best. With `fit` the configuration's memories are sized for the result, and where `more_shadows`
     allows it, banks get as many shadow sets as save cycles; without, weight rows have a price, as low as possible for
-    all of them to fit. memory: delivers the weights, where they are streamed; waiting for it counts.
+    all of them to fit. memory: delivers the weights, where they are streamed; waiting for it counts. fits: with `fit`,
+    slices are taken whose memories a part takes; where none do, those that need the least.
     """
     memory = memory or ExternalMemory()
     if image_code == "auto":
@@ -75,7 +81,7 @@ def choose_for(
         for code in image_codes_by_cost(net, config, result.codes[INPUT]):
             with contextlib.suppress(OneSpikeError):
                 return choose_for(
-                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows
+                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows, fits=fits
                 )
         image_code = image_codes(net)[0]
     options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
@@ -96,10 +102,14 @@ def choose_for(
             uniform[slices] = mapping if fit else map_network(net, config, slices=slices, **options)
         except OneSpikeError as error:
             refused = refused or str(error)
+    if fit and fits is not None:
+        uniform = {s: mapping for s, mapping in uniform.items() if fits(mapping.config)}
     best = min(uniform, key=lambda s: (cost[s].sum(), s), default=None)
     tried: list[dict[str, int]] = []
     for price in PRICES[: 1 if fit or config.streams_weights else None]:
         chosen = _choice(net, {s: cost[s] + price * rows[s] for s in cost})
+        if fit and fits is not None and chosen:
+            chosen = _that_fits(net, config, cost, chosen, fits, options)
         if chosen in tried:
             continue
         tried.append(chosen)
@@ -159,6 +169,54 @@ def _choice(net: SpikeNet, cost: dict[int, np.ndarray]) -> dict[str, int]:
         best = min(cost, key=lambda s: (cost[s][members].sum(), s))
         chosen |= {net.layers[i].name: best for i in members}
     return chosen
+
+
+def _that_fits(
+    net: SpikeNet, config: EngineConfig, cost: dict[int, np.ndarray], chosen: dict[str, int], fits: Fits, options: Any
+) -> dict[str, int]:
+    """Slices whose memories fit, from the fastest ones on: the change that frees most memory for a cycle, again and
+    again; then changes that are faster and still fit. Where none fit, the smallest."""
+    members = [[i for i, layer in enumerate(net.layers) if layer.name in group] for group in _readers(net)]
+    sized: dict[tuple[int, ...], tuple[bool, int]] = {}
+
+    def named(choice: tuple[int, ...]) -> dict[str, int]:
+        return {net.layers[i].name: s for s, group in zip(choice, members, strict=True) for i in group}
+
+    def cycles(choice: tuple[int, ...]) -> int:
+        return sum(int(cost[s][group].sum()) for s, group in zip(choice, members, strict=True))
+
+    def size(choice: tuple[int, ...]) -> tuple[bool, int]:
+        if choice not in sized:
+            try:
+                mapping = _mapping(net, config, named(choice), True, options)
+            except OneSpikeError:
+                sized[choice] = (False, 1 << 62)
+            else:
+                words, rows = (mapping.needs[name] for name in ("spike_depth", "weight_depth"))
+                bits = words * config.word_bits + rows * config.lanes * mapping.config.weight_bits
+                sized[choice] = (fits(mapping.config), bits)
+        return sized[choice]
+
+    def others(choice: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
+        found = {choice}
+        for places in itertools.combinations(range(len(choice)), min(most, len(choice))):
+            for slices in itertools.product(cost, repeat=len(places)):
+                changed = dict(zip(places, slices, strict=True))
+                found.add(tuple(changed.get(i, s) for i, s in enumerate(choice)))
+        return sorted(found - {choice}, key=lambda other: (cycles(other), other))
+
+    now = tuple(chosen[net.layers[group[0]].name] for group in members)
+    while not size(now)[0]:
+        before, bits = cycles(now), size(now)[1]
+        smaller: list[tuple[int, ...]] = []
+        for most in (1, 2):
+            smaller = smaller or [other for other in others(now, most) if size(other)[1] < bits]
+        if not smaller:
+            return named(now)
+        now = max(smaller, key=lambda o: (bits - size(o)[1]) / max(1, cycles(o) - before))
+    while faster := next((o for o in others(now, 1) if cycles(o) < cycles(now) and size(o)[0]), None):
+        now = faster
+    return named(now)
 
 
 def _mapping(

@@ -28,9 +28,9 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def golden_and_torch(net: SpikeNet, module: torch.nn.Module, images: np.ndarray) -> dict[str, float]:
-    """Images per second of the golden model and of the float network in PyTorch, in turns: on one thread each, and
-    (`_all`) on `threads` each, as many as `parallel.count` says.
+def golden_and_torch(net: SpikeNet, module: torch.nn.Module | None, images: np.ndarray) -> dict[str, float]:
+    """Images per second of the golden model and of the float network in PyTorch, if it is there, in turns: on one
+    thread each, and (`_all`) on `threads` each, as many as `parallel.count` says.
     """
     codes, tensor, threads = net.image.quantise(images), torch.from_numpy(images), parallel.count()
 
@@ -38,21 +38,20 @@ def golden_and_torch(net: SpikeNet, module: torch.nn.Module, images: np.ndarray)
         return seconds(lambda: golden.run(net, codes, threads=number))
 
     def theirs(number: int) -> float:
+        if module is None:
+            return 0.0
         with torch_threads(number):
             return seconds(lambda: module(tensor))
 
     with torch.inference_mode():
         times = [(ours(1), theirs(1), ours(threads), theirs(threads)) for _ in range(REPEATS)]
     least = [min(column) for column in zip(*times, strict=True)]
-    return {
-        "golden_images_per_second": len(images) / least[0],
-        "torch_images_per_second": len(images) / least[1],
-        "ratio": least[1] / least[0],
-        "threads": threads,
-        "golden_all_images_per_second": len(images) / least[2],
-        "torch_all_images_per_second": len(images) / least[3],
-        "ratio_all": least[3] / least[2],
-    }
+    found: dict[str, float] = {"threads": threads}
+    for cores, own, other in (("", least[0], least[1]), ("_all", least[2], least[3])):
+        found[f"golden{cores}_images_per_second"] = len(images) / own
+        if module is not None:
+            found |= {f"torch{cores}_images_per_second": len(images) / other, f"ratio{cores}": other / own}
+    return found
 
 
 def verilog_seconds(mapping: Mapping) -> float:

@@ -40,7 +40,8 @@ def rivals(measured: Iterable[Map[str, Any]], groups: int) -> Table:
         f"Cycles: counted in RTL and as predicted, or (m) the cycle model's alone. Use: useful additions per lane and "
         f"cycle. Below 1 ours are fewer than those of: a dense MAC array of as many lanes, every one busy in every "
         f"cycle; the same engine with unary spikes; g = {groups} arrays side by side, one a group, with {groups} times "
-        f"the adders and weight memories; the integrate-and-fire network with T = {groups} steps.",
+        f"the adders and weight memories; the integrate-and-fire network with T = {groups} steps. Of a workload that "
+        f"says another g, so many; levels that are no counts have none of these three.",
     )
     for w in measured:
         table.add_row(
@@ -62,14 +63,13 @@ def stepped(measured: Iterable[Map[str, Any]]) -> Table:
         "500, where weights are trained; biases and thresholds are ours, not tuned for T steps.",
     )
     for w in measured:
-        right = w["accuracy"]
+        right, rival = w["accuracy"] or {}, w["if"]
+        costs = ("-",) * 3 if rival is None else map(
+            tables.big, (rival["cycles"], rival["neurons"], rival["state_bits"] / 1000)
+        )  # fmt: skip
+        shares = (right.get(key) for key in ("if", "golden"))
         table.add_row(
-            w["name"],
-            w["weights"],
-            tables.big(w["if"]["cycles"]),
-            tables.big(w["if"]["neurons"]),
-            tables.big(w["if"]["state_bits"] / 1000),
-            *(tables.percent(right[key]) if right else "-" for key in ("if", "golden")),
+            w["name"], w["weights"], *costs, *("-" if share is None else tables.percent(share) for share in shares)
         )
     return table
 

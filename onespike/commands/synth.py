@@ -27,7 +27,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     else:
         net = SpikeNet.load(args.net)
         guide = None if args.data is None else net.image.quantise(load_data(args, net).images)
-        config = make_mapping(args, net, guide).config
+        config = make_mapping(args, net, guide, part).config
     if part is None:
         return estimate_xilinx(args, config, console, progress)
     with progress.stage("synth", f"yosys and nextpnr for {part.name}"):

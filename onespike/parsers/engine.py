@@ -10,7 +10,10 @@ from . import options
 from .options import Command, add_net
 
 # The names that `workloads.py` builds; it needs torch, this does not.
-WORKLOADS = ("digits", "mlp", "mlp-4bit", "mlp64", "mlp64-4bit", "resnet20", "resnet20-16x16", "wide")
+WORKLOADS = (
+    "digits", "mlp", "mlp-4bit", "mlp64", "mlp64-4bit", "resnet20", "resnet20-16x16", "resnet20-15", "resnet20-short",
+    "wide", "kws",
+)  # fmt: skip
 
 
 def add_verilog(command: Command) -> None:
@@ -94,7 +97,7 @@ def add_bench(command: Command) -> None:
         nargs="+",
         choices=WORKLOADS,
         metavar="NAME",
-        help=f"what to run (default: all of {', '.join(WORKLOADS)})",
+        help=f"what to run (default: all of {', '.join(WORKLOADS)}; kws only with its files)",
     )
     bench.add_argument(
         "--images", type=options.number(1, 100), default=2, metavar="N", help="images of each (default: 2)"
@@ -108,6 +111,8 @@ def add_bench(command: Command) -> None:
     group.add_argument(
         "--resnet20", type=Path, metavar="FILE.npz", help="weights of ResNet-20 by PyTorch name (default: random)"
     )
+    group.add_argument("--kws", type=Path, metavar="FILE.onnx", help="FINN's keyword MLP, as QONNX")
+    group.add_argument("--kws-images", type=Path, metavar="FILE.npy", help="its features, one or many")
     group = bench.add_argument_group("measurements")
     group.add_argument(
         "--rtl",

@@ -15,6 +15,7 @@ from .. import outputs
 from ..hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.convert.methods import METHODS, Setting
+from ..model.cost.area import block_rams
 from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
@@ -23,6 +24,7 @@ from ..model.network import golden
 from ..model.network.codes import MULTIPLES
 from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
+from ..model.targets import Target
 
 CHOOSING = 2  # images that guide the choice of slices
 Command = Callable[..., argparse.ArgumentParser]  # of a name, what it does, and more about it: the command's parser
@@ -322,8 +324,11 @@ def own(setting: Setting) -> Callable[[str], Any]:
     return parse
 
 
-def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None) -> Mapping:
-    """The network on the engine that the options describe; codes: images that guide the choice of slices."""
+def make_mapping(
+    args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | None = None, part: Target | None = None
+) -> Mapping:
+    """The network on the engine that the options describe; codes: images that guide the choice of slices, among those
+    whose memories the block RAMs of the part hold, if one is named."""
     fixed = dict(args.fixed)
     config = engine_config(args)
     if args.code == "psg" and "max_groups" not in fixed:
@@ -333,7 +338,8 @@ def make_mapping(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray | No
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
     else:
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
-        found = choose_for(net, config, seen, memory=memory_of(args))
+        fits = None if part is None else lambda sized: block_rams(sized, part.family) <= part.block_rams
+        found = choose_for(net, config, seen, memory=memory_of(args), fits=fits)
         config = dataclasses.replace(config, shadows=fixed.get("shadows", found.config.shadows))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         code = found.tensors[INPUT].code

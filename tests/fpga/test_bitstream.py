@@ -61,26 +61,28 @@ word: CLKI_DIV 0000000
 class Tools:
     """Yosys, router and packer that write what the real ones would; `reached`: the clocks of the runs to come."""
 
-    def __init__(self, reached: list[float], luts: list[int] | None = None):
-        self.reached, self.luts, self.commands = list(reached), list(luts or []), []
+    def __init__(self, reached: list[float], luts: list[int] | None = None, rams: int = 5):
+        self.reached, self.luts, self.rams, self.commands = list(reached), list(luts or []), rams, []
 
     def run(self, command: list[str], folder: Path, log: str) -> str:
         name = Path(command[0]).name
         self.commands.append([name, *command[1:]])
         if "yosys" in name:
             (folder / "stat.json").write_text(
-                json.dumps({"design": {"num_cells_by_type": {"SB_DFF": 70, "SB_DFFE": 8}}})
+                json.dumps({"design": {"num_cells_by_type": {"SB_DFF": 70, "SB_DFFE": 8, "DP16KD": self.rams}}})
             )
             (folder / "top.json").write_text('{"modules": {}}')
         elif "nextpnr" in name:
             family = {"ecp5": "ecp5", "ice40": "ice40"}.get(name.split("-")[-1], "gowin")
             luts, registers, rams = NAMES[family]
             used = self.luts.pop(0) if self.luts else 900
-            table = [(luts, used, 1000), (rams, 5, 30)] + ([(registers, 80, 1000)] if registers else [])
+            table = [(luts, used, 1000), (rams, self.rams, 30)] + ([(registers, 80, 1000)] if registers else [])
             lines = [f"Info: \t{cell:>20}: {number:7d}/{have:7d}    9%" for cell, number, have in table]
             (folder / log).write_text("\n".join(["Info: Device utilisation:", *lines, ""]))
             if used > 24288:
                 raise OneSpikeError("the placer found no place")
+            if "--pack-only" in command:
+                return ""
             clocks = {"reference": {"achieved": 300.0, "constraint": 25.0}}
             aim = float(command[command.index("--freq") + 1])
             clocks["clk"] = {"achieved": self.reached.pop(0), "constraint": aim}
@@ -95,8 +97,8 @@ class Tools:
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def pretend(*reached: float, luts: list[int] | None = None) -> Tools:
-        found = Tools(list(reached), luts)
+    def pretend(*reached: float, luts: list[int] | None = None, rams: int = 5) -> Tools:
+        found = Tools(list(reached), luts, rams)
         monkeypatch.setattr(bitstream, "run_tool", found.run)
         monkeypatch.setattr(synth, "run_tool", found.run)
         return found
@@ -207,6 +209,19 @@ def test_what_does_not_fit(mapping: Mapping, tools: Any, tmp_path: Path) -> None
     tools()
     with pytest.raises(DoesNotFit):  # also from the cache
         build(mapping, find_board("ulx3s-25f"), tmp_path)
+
+
+def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
+    """The placer for crowded parts does not end where a cell has no place left: the packed design is counted before."""
+    pretended = tools(60.0, rams=57)
+    with pytest.raises(DoesNotFit, match=r"they need 57 block RAMs, 1 more than the 56 of ecp5-25k; use --fit"):
+        build(mapping, find_board("ulx3s-25f"), tmp_path / "over")
+    routed = [command for command in pretended.commands if "nextpnr" in command[0]]
+    assert len(routed) == 1 and "--pack-only" in routed[0] and "static" in routed[0]
+    pretended = tools(60.0, rams=56)
+    assert build(mapping, find_board("ulx3s-25f"), tmp_path / "full").resources["block RAMs"] == (56, 56)
+    routed = [command for command in pretended.commands if "nextpnr" in command[0]]
+    assert ["--pack-only" in command for command in routed] == [True, False]
 
 
 def test_ice40_counts_logic_cells(mapping: Mapping, tools: Any, tmp_path: Path) -> None:

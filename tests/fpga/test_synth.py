@@ -62,6 +62,30 @@ def test_missing_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         synth.find_tool("nextpnr-himbaechel-gowin")
 
 
+def test_an_overfull_part_is_not_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The placer for crowded parts does not end where a cell has no place left: the packed design is counted before."""
+    commands = []
+
+    def run_tool(command: list[str], folder: Path, log: str) -> str:
+        commands.append(command)
+        if "yosys" in command[0]:
+            (folder / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"DP16KD": 57}}}))
+            (folder / "top.json").write_text('{"modules": {}}')
+        else:
+            assert "--pack-only" in command and "static" in command
+            (folder / log).write_text("Info: Device utilisation:\nInfo: \tDP16KD:   57/   56  101%\n")
+        return ""
+
+    monkeypatch.setattr(synth, "run_tool", run_tool)
+    wanted = (
+        "The engine needs 57 DP16KD, 1 more than the 56 of ecp5-25k; take fewer banks or lanes, shallower memories, or "
+        "a larger part."
+    )
+    with pytest.raises(OneSpikeError) as caught:
+        synth.synthesise(SMALL, "ecp5", tmp_path)
+    assert str(caught.value) == wanted and len(commands) == 2
+
+
 def test_targets_by_name() -> None:
     assert find_target("ecp5").name == "ecp5-25k" and find_target("tangnano20k").name == "gw2ar-18"
     assert all(find_target(name).name == name for name in TARGETS)

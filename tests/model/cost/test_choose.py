@@ -56,6 +56,28 @@ def test_as_fast_as_the_weight_memory_allows(net: SpikeNet, codes: np.ndarray) -
         choose_mapping(net, dataclasses.replace(largest, weight_depth=9), codes, fit=False)
 
 
+def test_as_fast_as_the_part_allows(net: SpikeNet, codes: np.ndarray) -> None:
+    """Slices differ by layer where that is what fits, and are never slower than equal ones that fit."""
+
+    def bits(config: EngineConfig) -> int:
+        return config.spike_depth * config.word_bits + config.weight_depth * config.lanes * config.weight_bits
+
+    equal = {s: fit_config(net, ENGINE, slices=s) for s in SLICES}
+    cycles = {s: count_cycles(map_network(net, equal[s], slices=s), codes)[0] for s in SLICES}
+    free = choose_mapping(net, ENGINE, codes)
+    found = []
+    for limit in sorted({bits(config) for config in [*equal.values(), free.config]}, reverse=True):
+        for most in (limit, limit - 1):
+            fits = [s for s in SLICES if bits(equal[s]) <= most]
+            mapping = choose_mapping(net, ENGINE, codes, fits=lambda config, most=most: bits(config) <= most)
+            found.append(count_cycles(mapping, codes)[0])
+            if fits:
+                assert bits(mapping.config) <= most and found[-1] <= min(cycles[s] for s in fits)
+    assert found[0] == count_cycles(free, codes)[0] and found == sorted(found) and len(set(found)) > 2
+    smallest = choose_mapping(net, ENGINE, codes, fits=lambda config: False)
+    assert bits(smallest.config) <= min(map(bits, equal.values()))
+
+
 def test_fewest_slices_that_fit(net: SpikeNet) -> None:
     for slices in SLICES:
         config = fit_config(net, ENGINE, slices=slices)

@@ -12,10 +12,13 @@ from onespike import versions
 from onespike.bench import peers, unrolled, workloads
 from onespike.bench.tables import sentences
 from onespike.cli import main
+from onespike.model.convert.converter import prepare
 from onespike.model.network import golden
 from onespike.model.training import data as datasets
+from onespike.model.training import networks
 from onespike.model.training.data import Dataset
 from onespike.parsers import engine as parser_engine
+from onespike.parsers.options import engine
 from onespike.readme import bench_lines
 from paths import ROOT
 
@@ -63,11 +66,46 @@ def test_bench(capsys, tmp_path, few_digits, monkeypatch):
         assert expected in out
 
 
+def test_network_from_a_file(tmp_path):
+    """FINN's keyword MLP stands in its own file; the float network is no module, so PyTorch is not timed."""
+    pytest.importorskip("qonnx")
+    from onnx_networks import quantised
+
+    np.save(tmp_path / "heard.npy", np.random.default_rng(1).uniform(0, 2, (2, 2, 8, 8)).astype(np.float32))
+    files = ["--kws", str(quantised("qonnx", tmp_path / "kws.onnx")), "--kws-images", str(tmp_path / "heard.npy")]
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--workloads", "kws", "--no-rtl", *files, "-o", str(tmp_path), "--json", str(file)]) == 0
+    (found,) = json.loads(file.read_text())["workloads"]
+    assert (found["weights"], found["data"], found["accuracy"]) == ("kws.onnx", "heard.npy", None)
+    assert found["engine"]["banks"] * found["engine"]["lanes"] == 256 and found["if"]["steps"] == 7
+    assert found["dense_cycles"] == (6 * 6 * 5 * 2 * 9 + 5 * 36 * 3) / 256
+    assert "golden_images_per_second" in found["speed"] and "torch_images_per_second" not in found["speed"]
+
+
+def test_levels_that_are_no_counts_have_fewer_rivals(tmp_path, monkeypatch):
+    images = workloads.synthetic((1, 8, 8), 20, 1).images
+    module = networks.build("mlp64", 0).eval()
+    made = workloads._Made(
+        weights="random", labelled=True, data=Dataset(name="synthetic", images=images, labels=np.zeros(20, int)),
+        module=module, net=prepare(module, calibration=images, levels="short").net,
+    )  # fmt: skip
+    monkeypatch.setitem(workloads.WORKLOADS, "mlp64", ("64-32-10, short levels", lambda sources: made, engine(2, 4)))
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--workloads", "mlp64", "--no-rtl", "-o", str(tmp_path), "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    (found,) = result["workloads"]
+    assert found["if"] is found["parallel_ratio"] is found["unary_ratio"] is found["accuracy"]["if"] is None
+    assert found["dense_ratio"] > 0
+    assert any(line.endswith("| - | - |") and "short levels" in line for line in bench_lines(result))
+
+
 def test_names_are_those_of_the_parser():
     assert tuple(workloads.WORKLOADS) == parser_engine.WORKLOADS
 
 
 def test_bad_options(capsys, tmp_path):
+    assert main(["bench", "--workloads", "kws", "--no-rtl", "--kws", str(tmp_path)]) == 2
+    assert "The workload 'kws' needs its network and what it hears: --kws and --kws-images." in capsys.readouterr().err
     assert main(["bench", "--workloads", "vgg"]) == 2
     assert "invalid choice: 'vgg'" in capsys.readouterr().err
     assert main(["bench", "--workloads", "resnet20", "--no-rtl", "--cifar10", str(tmp_path / "none")]) == 2
