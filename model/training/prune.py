@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Row pruning: weight rows that matter least become zero while the network is fine-tuned, and cost no cycle then.
 
-Of every layer the same share of rows goes. The first to go are those whose absence changes the layer's sums least for
-each cycle that it saves: sum of (W / step)**2 over the row's channels, times the mean square of the values that it
-meets, divided by its events. Pruning is gradual (Zhu and Gupta, arXiv 1710.01878): after a share t of the steps in
-which rows go, 1 - (1 - t)**3 of them are gone. A row that is gone stays so.
+Of every layer rows go that take the same share of its cycles. The first to go are those whose absence changes the
+layer's sums least for each cycle that it saves: sum of (W / step)**2 over the row's channels, times the mean square of
+the values that it meets, divided by its events. Pruning is gradual (Zhu and Gupta, arXiv 1710.01878): after a share t
+of the steps in which rows go, 1 - (1 - t)**3 of them are gone. A row that is gone stays so.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class RowPruning(nn.Module):
     Whole stay: the last layer, which takes few cycles; a convolution of the image, whose few rows carry everything
     behind them; terms of one weight a channel, as in shortcuts. Every block of output channels keeps a row at least.
 
-    share: of the rows of every other layer that are to go, below 1. lanes: output channels of a row. images: training
-    images [N, C, H, W] that events are counted on. Raises OneSpikeError for a share that leaves a layer without rows.
+    share: of the rows of every other layer, weighed by their events, that goes at most; below 1. lanes: output channels
+    of a row. images: training images [N, C, H, W] that events are counted on, once, before any row goes. Raises
+    OneSpikeError for a share that leaves a layer without rows.
     """
 
     def __init__(self, conversion: Conversion, images: np.ndarray, share: float, lanes: int = 16) -> None:
@@ -43,6 +44,7 @@ class RowPruning(nn.Module):
         self.share, self.lanes = share, lanes
         self.of_node: dict[int, list[int]] = {}
         self.importance: dict[tuple[int, int], Tensor] = {}  # of a squared weight, per event [out, in, kh, kw]
+        self.events: dict[tuple[int, int], Tensor] = {}  # of an image, of every row [blocks, in, kh, kw]
         found = statistics(conversion, images)
         places = {name: shape[1] * shape[2] for name, shape in conversion.one_step.conv_shapes.items()}
         for index, number, node, term in terms(conversion):
@@ -52,11 +54,12 @@ class RowPruning(nn.Module):
             self.importance[index, number] = _importance(found[index, number], conversion.steps.get(node.name))
             live = rows_of(term.weights != 0, lanes).any(1)
             self.register_buffer(_name(index, number), torch.from_numpy(live))
+            self.events[index, number] = torch.from_numpy(found[index, number].events).expand(live.shape)
         if not self.of_node:
             raise OneSpikeError(
                 "No layer has rows to prune: the last layer, a convolution of the image and shortcuts stay whole."
             )
-        self.total = {index: int(self._joined(index).sum()) for index in self.of_node}
+        self.total = {index: float(self._costs(index).sum()) for index in self.of_node}
         self._check(conversion.graph.nodes)
 
     @property
@@ -84,24 +87,22 @@ class RowPruning(nn.Module):
             return
         part = 1 - max(0, 1 - done / last) ** 3
         for index in self.of_node:
-            kept = self._joined(index)
-            more = self._wanted(index, part) - (self.total[index] - int(kept.sum()))
+            costs = self._costs(index)
+            more = (part * self.share * (1 + 1e-9) - 1) * self.total[index] + float(costs.sum())
             if more > 0:
-                self._prune(index, kernels(index), kept, more)
+                self._prune(index, kernels(index), costs, more)
 
-    def _wanted(self, index: int, part: float = 1.0) -> int:
-        """How many rows of a node are to be gone after a part of the pruning."""
-        return math.floor(part * self.share * self.total[index] + 1e-9)
-
-    def _prune(self, index: int, weights: list[Tensor], kept: Tensor, number: int) -> None:
-        """Takes the `number` least important rows of a node away, of those that are `kept`."""
+    def _prune(self, index: int, weights: list[Tensor], costs: Tensor, events: float) -> None:
+        """Takes the least important rows of a node away, as many as cost so many events together."""
         squares = [weights[term] ** 2 * self.importance[index, term] for term in self.of_node[index]]
         rows = [torch.from_numpy(rows_of(found.numpy(), self.lanes).sum(1)) for found in squares]
-        score = torch.cat([found.flatten(1) for found in rows], 1)
+        score, kept = torch.cat([found.flatten(1) for found in rows], 1), self._joined(index)
         score[~kept] = torch.inf
         last = score.where(kept, -torch.inf).argmax(1)  # the best of a block stays
         score[torch.arange(len(score)), last] = torch.inf
-        kept.view(-1)[score.flatten().argsort(stable=True)[:number]] = False
+        order = score.flatten().argsort(stable=True)
+        gone = (costs.flatten()[order].cumsum(0) <= events) & score.flatten()[order].isfinite()
+        kept.view(-1)[order[gone]] = False
         at = 0
         for term in self.of_node[index]:
             part = getattr(self, _name(index, term))
@@ -112,17 +113,21 @@ class RowPruning(nn.Module):
         """Which rows of a node are kept [blocks, rows of a block]."""
         return torch.cat([getattr(self, _name(index, term)).flatten(1) for term in self.of_node[index]], 1)
 
+    def _costs(self, index: int) -> Tensor:
+        """Events of an image of a node's rows that are kept, 0 of the others [blocks, rows of a block]."""
+        return torch.cat([self.events[index, term].flatten(1) for term in self.of_node[index]], 1) * self._joined(index)
+
     def _check(self, nodes: tuple[Node, ...]) -> None:
-        """OneSpikeError where a block of any node would have no row left."""
-        blocks = {index: int(self._joined(index).any(1).sum()) for index in self.of_node}
-        if all(self._wanted(index) <= self.total[index] - blocks[index] for index in self.of_node):
-            return
-        most, index = min((1 - blocks[index] / self.total[index], index) for index in self.of_node)
-        raise OneSpikeError(
-            f"Pruning {self.share:g} of the rows leaves too few in layer {nodes[index].name!r}, which has "
-            f"{self.total[index]}: {blocks[index]} must stay, one for each {self.lanes} output channels; prune at most "
-            f"{math.floor(100 * most) / 100:g}."
-        )
+        """OneSpikeError where a block of any node might have no row left."""
+        last = {index: float(self._costs(index).amax(1).sum()) for index in self.of_node}
+        shares = [(1 - last[index] / self.total[index], index) for index in self.of_node if self.total[index]]
+        most, index = min(shares, default=(1.0, 0))
+        if self.share > most:
+            raise OneSpikeError(
+                f"Pruning {self.share:g} of the rows leaves too few in layer {nodes[index].name!r}, where one must "
+                f"stay for each {self.lanes} output channels; prune at most "
+                f"{max(0, math.floor(100 * most)) / 100:g}."
+            )
 
 
 def check(share: float, lanes: int) -> None:
