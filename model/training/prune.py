@@ -45,6 +45,8 @@ class RowPruning(nn.Module):
         self.of_node: dict[int, list[int]] = {}
         self.importance: dict[tuple[int, int], Tensor] = {}  # of a squared weight, per event [out, in, kh, kw]
         self.events: dict[tuple[int, int], Tensor] = {}  # of an image, of every row [blocks, in, kh, kw]
+        self.rounds: Tensor
+        self.register_buffer("rounds", torch.tensor(0))  # of pruning that are done
         found = statistics(conversion, images)
         places = {name: shape[1] * shape[2] for name, shape in conversion.one_step.conv_shapes.items()}
         for index, number, node, term in terms(conversion):
@@ -82,10 +84,11 @@ class RowPruning(nn.Module):
 
         kernels: gives the weights of all terms of a node, by its index, in the scale of the float network.
         """
-        last = math.ceil(PART * steps)
-        if done < last and done % max(1, last // ROUNDS):
+        now = min(ROUNDS, int(done * ROUNDS / (PART * steps)))
+        if now <= int(self.rounds):
             return
-        part = 1 - max(0, 1 - done / last) ** 3
+        self.rounds.fill_(now)
+        part = 1 - (1 - now / ROUNDS) ** 3
         for index in self.of_node:
             costs = self._costs(index)
             more = (part * self.share * (1 + 1e-9) - 1) * self.total[index] + float(costs.sum())

@@ -121,9 +121,8 @@ def fit(
         torch.manual_seed(settings.seed)  # dropout draws from the global generator
         state = _restore(checkpoint, module, optimiser, schedule, generator)
         task = bar.add_task(title, total=settings.epochs * steps, completed=state * steps, note="")
-        done = state * steps
         for epoch in range(state, settings.epochs):
-            right = 0
+            right, done = 0, epoch * steps
             for images, labels in batches(data, settings, generator):
                 logits = module(images)
                 optimiser.zero_grad()
