@@ -40,7 +40,8 @@ class Conversion:
 
     graph: the float network (biases corrected); original: as imported; steps: the real value of one count per firing
     node [channels]; groups: g of every firing node. method, settings: a row of `METHODS`, and what it was given.
-    time: of a network that runs over T steps.
+    time: of a network that runs over T steps. facts: what else the network is to say of itself, such as how it was
+    pruned.
     """
 
     original: Graph
@@ -53,6 +54,7 @@ class Conversion:
     method: str = "psg"
     settings: Mapping[str, Any] = field(default_factory=dict)
     time: Time | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def one_step(self) -> SpikeNet:
@@ -61,11 +63,12 @@ class Conversion:
 
     @functools.cached_property
     def net(self) -> SpikeNet:
-        """The integer network; its facts name the method, where it is not psg."""
+        """The integer network; its `meta` names the method, where it is not psg, and has the facts."""
         net = self.one_step
         if self.time is not None:
             net = self.time.apply(net, self.graph, self.arithmetic)
-        return net if self.method == "psg" else dataclasses.replace(net, meta={"method": self.method, **self.settings})
+        meta = {} if self.method == "psg" else {"method": self.method, **self.settings}
+        return dataclasses.replace(net, meta={**meta, **self.facts})
 
     @property
     def notes(self) -> tuple[str, ...]:

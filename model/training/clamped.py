@@ -25,6 +25,7 @@ from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
 from .events import Price, pay
 from .firing import activated, fire_node
+from .prune import RowPruning
 
 
 class ClampQuantised(nn.Module):
@@ -36,11 +37,14 @@ class ClampQuantised(nn.Module):
     shortcuts are mostly such, and the engine will skip them.
 
     prices: of tensors, by name; `cost` is then what the last images cost, in events per MAC, those of the image left
-    out.
+    out. pruning: what rows of weights are zero, too.
     """
 
-    def __init__(self, conversion: Conversion, prices: Mapping[str, Price] | None = None) -> None:
+    def __init__(
+        self, conversion: Conversion, prices: Mapping[str, Price] | None = None, pruning: RowPruning | None = None
+    ) -> None:
         super().__init__()
+        self.pruning = pruning
         self.prices = dict(prices or {})
         self.cost = torch.zeros(())
         self.conversion = conversion
@@ -96,7 +100,10 @@ class ClampQuantised(nn.Module):
         """The weights of a node's terms, in the scale of the float network."""
         parameters = cast(nn.ParameterList, self.weights[index])
         norms = [norm.view(-1, 1, 1, 1) for norm in self.norms[index]]
-        return [w * norm * live for w, norm, live in zip(parameters, norms, self.live[index], strict=True)]
+        live = self.live[index]
+        if (pruning := self.pruning) is not None:
+            live = [pruning.masked(index, number, one) for number, one in enumerate(live)]
+        return [w * norm * one for w, norm, one in zip(parameters, norms, live, strict=True)]
 
     def bias(self, index: int) -> Tensor:
         """The bias of a node, in the scale of the float network."""
@@ -189,7 +196,8 @@ class ClampQuantised(nn.Module):
             if str(index) in self.steps:
                 steps[node.name] = self.step(index).detach().numpy().copy()
         graph = dataclasses.replace(self.conversion.graph, nodes=tuple(nodes))
-        return dataclasses.replace(self.conversion, graph=graph, steps=steps)
+        facts = dict(self.conversion.facts) | ({} if self.pruning is None else self.pruning.facts)
+        return dataclasses.replace(self.conversion, graph=graph, steps=steps, facts=facts)
 
 
 class FloatGraph(nn.Module):

@@ -22,6 +22,7 @@ from ..convert.converter import Conversion, prepare
 from ..convert.image_tensor import check_images
 from ..errors import OneSpikeError
 from ..network.judge import judge
+from . import prune
 from .clamped import ClampQuantised, FloatGraph
 from .data import Dataset
 from .events import prices
@@ -41,6 +42,8 @@ def finetune(
     temperature: float = 1.0,
     mix: float = 0.0,
     events: float = 0.0,
+    prune_rows: float = 0.0,
+    prune_lanes: int = 16,
     seed: int = 0,
     checkpoints: str | Path | None = None,
     progress: bool = True,
@@ -54,8 +57,10 @@ def finetune(
     to this share (Zhang et al., arXiv 1710.09412); only the float network can answer for such images, so that distil
     must be 1. They show more of the float network's function than the images that it has learned by heart.
     events: weight in the loss of the events that the engine makes per dense MAC, as `operations.count` counts them
-    with all multiples: fewer cycles for some accuracy. checkpoints: a folder that keeps the state after every epoch, so
-    that the same call goes on after a break. Equal seeds give equal networks on the same machine and number of threads.
+    with all multiples: fewer cycles for some accuracy. prune_rows: share of the weight rows that become zero on the
+    way, for an engine of `prune_lanes` lanes (prune.py). checkpoints: a folder that keeps the state after every epoch,
+    so that the same call goes on after a break. Equal seeds give equal networks on the same machine and number of
+    threads.
     Raises OneSpikeError as `prepare` does.
     """
     if not len(data):
@@ -73,6 +78,7 @@ def finetune(
         raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
     if not events >= 0 or events == float("inf"):
         raise OneSpikeError(f"events must be a finite weight of at least 0, not {events}.")
+    prune.check(prune_rows, prune_lanes)
     check_images(data.images, network.image)
     judge(network.net.output, data.labels, repr(data.name))
     if (places := math.prod(network.net.output[1:])) > 1:
@@ -80,7 +86,8 @@ def finetune(
             f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "
             f"it without, with more groups or weight bits."
         )
-    model, teacher = ClampQuantised(network, prices(network.net) if events else None), FloatGraph(network)
+    pruning = prune.RowPruning(network, data.images, prune_rows, prune_lanes) if prune_rows else None
+    model, teacher = ClampQuantised(network, prices(network.net) if events else None, pruning), FloatGraph(network)
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         one = logits.shape[1] == 1
@@ -100,12 +107,18 @@ def finetune(
     )
     checkpoint = None
     if checkpoints is not None:
-        digest = hashlib.sha256(json.dumps([network.net.hash, asdict(plan), distil, temperature, events]).encode())
+        chosen = [network.net.hash, asdict(plan), distil, temperature, events]
+        chosen += [prune_rows, prune_lanes] if pruning else []
+        digest = hashlib.sha256(json.dumps(chosen).encode())
         digest.update(data.images.tobytes() + data.labels.tobytes())
         checkpoint = Path(checkpoints) / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
 
     def note() -> str:
         return f", {float(model.cost.detach()):.3f} hidden events per MAC" if events else ""
 
-    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress, note=note)
+    def after(done: int, steps: int) -> None:
+        if pruning is not None:
+            pruning.after(done, steps, model.kernels)
+
+    fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress, note=note, after=after)
     return model.result()

@@ -93,10 +93,12 @@ def fit(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     note: Callable[[], str] = str,
+    after: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
 
-    note: what the progress says beside the share of right answers, asked after every epoch.
+    note: what the progress says beside the share of right answers, asked after every epoch. after: gets the number of
+    steps that are done, and that of all, after every step; what it changes in the module, checkpoints keep.
     checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
     weights as without a break; its name must tell settings and data apart. It is removed at the end.
     """
@@ -120,13 +122,16 @@ def fit(
         state = _restore(checkpoint, module, optimiser, schedule, generator)
         task = bar.add_task(title, total=settings.epochs * steps, completed=state * steps, note="")
         for epoch in range(state, settings.epochs):
-            right = 0
+            right, done = 0, epoch * steps
             for images, labels in batches(data, settings, generator):
                 logits = module(images)
                 optimiser.zero_grad()
                 loss(logits, images, labels).backward()
                 optimiser.step()
                 schedule.step()
+                done += 1
+                if after is not None:
+                    after(done, settings.epochs * steps)
                 right += int((decided(logits) == labels).sum())
                 bar.advance(task)
             bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right{note()}")

@@ -15,6 +15,7 @@ from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations
 from ..model.training.data import Dataset, in_scale, load, load_images
+from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
 from .graphs import convert, read_graph
 
@@ -24,6 +25,11 @@ COUNTED = 64  # calibration images that events are counted on
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     if args.events and not args.finetune:
         raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
+    if args.prune_rows and not args.finetune:
+        raise OneSpikeError("--prune-rows needs fine-tuning to make up for the rows; give --finetune EPOCHS as well.")
+    if args.prune_lanes and not args.prune_rows:
+        raise OneSpikeError("--prune-lanes says what a row of --prune-rows is; give --prune-rows SHARE as well.")
+    lanes = args.prune_lanes or 16
     graph, data, images = read_source(args)
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
@@ -31,11 +37,13 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     if data is not None and args.finetune:
         from ..model.training.finetune import finetune
 
+        whole = conversion
         with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
             conversion = finetune(
                 conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
                 flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
-                events=args.events, checkpoints=args.output.parent / ".onespike-cache",
+                events=args.events, prune_rows=args.prune_rows, prune_lanes=lanes,
+                checkpoints=args.output.parent / ".onespike-cache",
             )  # fmt: skip
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
@@ -47,10 +55,20 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(
             f"{result['events_per_mac']:.3f} events per dense MAC, those of pixels included ({counted.images} images)."
         )
+    if args.prune_rows and images is not None:
+        result["rows"] = _rows(console, row_work(whole, images, lanes), row_work(conversion, images, lanes), lanes)
     console.print(f"Written to {args.output}.", soft_wrap=True)
     for note in conversion.notes:
         console.print(f"Note: {note}", soft_wrap=True)
     return result
+
+
+def _rows(console: Console, before: RowWork, after: RowWork, lanes: int) -> dict[str, Any]:
+    """How many rows of weights, and events of them, fine-tuning has left."""
+    rows, events = after.rows / before.rows, after.events / before.events
+    left = f"{after.rows} of {before.rows} rows of {lanes} weights are left ({100 * rows:.1f} %)"
+    console.print(f"{left}, with {100 * events:.1f} % of the events.")
+    return {"lanes": lanes, "all": before.rows, "left": after.rows, "share_left": rows, "events_left": events}
 
 
 def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.ndarray | None]:

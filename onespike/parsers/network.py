@@ -147,6 +147,20 @@ def add_convert(command: Command) -> None:
         metavar="WEIGHT",
         help="of the events per dense MAC in the loss: fewer cycles for some accuracy (default: 0; try 10)",
     )
+    tune.add_argument(
+        "--prune-rows",
+        type=options.number(0, 0.99, float),
+        default=0.0,
+        metavar="SHARE",
+        help="of the weight rows of every layer that become zero on the way and take no cycle then; the last layer, a "
+        "convolution of the image and shortcuts stay whole (default: 0)",
+    )
+    tune.add_argument(
+        "--prune-lanes",
+        type=options.number(1, 256),
+        metavar="N",
+        help="lanes of the engine that it is for: so many weights are a row (default: 16)",
+    )
     options.add_quantiser(convert, auto=True)
     options.add_methods(convert)
     add_signed(convert)

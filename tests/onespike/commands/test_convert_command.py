@@ -71,6 +71,22 @@ def test_fine_tuning(made):
     assert 0 < json.loads((made / "priced.json").read_text())["events_per_mac"] < 3
 
 
+def test_row_pruning(capsys, made):
+    """Half of the rows of the hidden layer, which reads the image as a whole; the engine's lanes stay in the file."""
+    options = ("--network", "mlp", "--input-range", "0", "255", "--finetune", "1", "--shift", "0")
+    pruning = ("--prune-rows", "0.5", "--prune-lanes", "32", "--json", str(made / "pruned.json"))
+    assert main(command(made, *options, *pruning)) == 0
+    net = SpikeNet.load(made / "net.spike")
+    assert net.meta == {"prune_rows": 0.5, "prune_lanes": 32}
+    hidden = net.layers[0].sources[0].weights
+    rows = int(hidden.reshape(4, 32, -1).any(1).sum())
+    found = json.loads((made / "pruned.json").read_text())["rows"]
+    assert found["lanes"] == 32 and found["all"] == 4 * 784 + 128 and rows <= found["left"] - 128
+    assert 0.3 < found["share_left"] < 0.7 and 0.3 < found["events_left"] < 0.7
+    printed = f"{found['left']} of {found['all']} rows of 32 weights are left ({100 * found['share_left']:.1f} %), with"
+    assert printed in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_mistakes(capsys, made):
     weights = made / "weights.npz"
     fails(
@@ -80,6 +96,10 @@ def test_mistakes(capsys, made):
     )
     alone = "--events prices the events of fine-tuning; give --finetune EPOCHS as well."
     fails(capsys, alone, *command(made), "--events", "1")
+    alone = "--prune-rows needs fine-tuning to make up for the rows; give --finetune EPOCHS as well."
+    fails(capsys, alone, *command(made), "--prune-rows", "0.5")
+    alone = "--prune-lanes says what a row of --prune-rows is; give --prune-rows SHARE as well."
+    fails(capsys, alone, *command(made), "--finetune", "1", "--prune-lanes", "32")
     np.save(made / "plain.npy", np.zeros((4, 1, 28, 28), np.float32))
     fails(
         capsys,
