@@ -44,8 +44,8 @@ from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family
 SAMPLES = {  # of them, how many of each block are synthesised: more for those with more quantities
-    "onespike": 6, "bank": 5, "lanes": 10, "fetch": 5, "extract": 6, "command_fifo": 4, "word_fifo": 5, "sequencer": 9,
-    "loader": 4, "drain": 10, "fire": 9, "pack": 8, "logits": 4, "counters": 3, "load": 4,
+    "onespike": 6, "bank": 8, "lanes": 11, "fetch": 8, "extract": 8, "command_fifo": 4, "word_fifo": 6, "sequencer": 10,
+    "loader": 4, "drain": 10, "fire": 9, "pack": 9, "logits": 4, "counters": 3, "load": 4,
     "tables": 4,
 }  # fmt: skip
 WHOLE = {"ecp5": (2, 4), "ice40": (5, 3), "gowin": (2, 3)}  # engines for the factor, and held out
@@ -61,12 +61,14 @@ def sample(random: Random, *, small: bool, whole: bool) -> EngineConfig:
     fire = random.choice([f for f in (1, 2, 4, 8) if f <= lanes])
     code = "radix" if random.random() < 0.8 else "unary" if whole else random.choice(("unary", "psg"))
     groups = random.choice((1, 3, 4, 8, 8, 15, 31)) if code == "radix" else random.choice((4, 8))
+    word = random.choice((16, 32))
+    masks = random.random() < 0.4
     return EngineConfig(
         banks=random.choice((1, 1, 2) if small else (1, 2, 4)),
         lanes=lanes,
         fire_lanes=fire,
         code=code,
-        word_bits=random.choice((16, 32)),
+        word_bits=word,
         weight_bits=random.choice((3, 4, 6, 8, 8)),
         acc_bits=random.randint(13, 24),
         max_shift=random.choice((0, 1, 3, 4, 7, 8, 8)),
@@ -87,6 +89,9 @@ def sample(random: Random, *, small: bool, whole: bool) -> EngineConfig:
         signed_codes=code == "radix" and random.random() < 0.3,
         tables=random.choice((0, 0, 1, 2)) if code == "radix" else 0,
         table_codes=random.choice((16, 16, 32)),
+        row_masks=masks,
+        mask_depth=random.choice((64, 512, 1024)),
+        depthwise=masks and code == "radix" and fire % (word // 4) == 0 and random.random() < 0.8,
     )
 
 

@@ -176,8 +176,14 @@ class PortsOnlyVerilator(Verilator):
                 write_atomically(make_folder(shared) / f"{name}.o", (self.build_dir / f"{name}.o").read_bytes())
 
     def _shared_headers(self, shared: Path) -> list[str]:
-        """The same for its headers, 90 MB: worth it where many designs share them."""
-        timing = re.findall(r"(?m)^VM_TIMING = (.*)", (self.build_dir / "Vtop_classes.mk").read_text())
+        """The same for its headers, 90 MB: worth it where many designs share them.
+
+        A design that is compiled in parts has a compiled header of its own, and a compiler takes one only.
+        """
+        makefile = (self.build_dir / "Vtop_classes.mk").read_text()
+        if "VM_PARALLEL_BUILDS = 1" in makefile:
+            return []
+        timing = re.findall(r"(?m)^VM_TIMING = (.*)", makefile)
         header = make_folder(shared) / f"headers{timing[0]}.h"
         compiled = header.with_suffix(".h.gch")
         if not compiled.exists():

@@ -22,8 +22,8 @@ from amaranth.hdl import Shape
 from ...hw.config import EngineConfig
 from ...hw.engine.counters import COUNTER_BITS, COUNTERS, layer_depth
 from ...hw.engine.drain import MOST_REGISTERS
-from ...hw.engine.extract import FIELDS, terms_write_layout, word_layout
-from ...hw.engine.fetch import command_layout, meta_layout, segment_bits
+from ...hw.engine.extract import FIELDS, terms_write_layout
+from ...hw.engine.fetch import command_layout, engine_word, mask_entry, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
 from ...hw.engine.levels import SHARED, rows_at_once, search_stages
 from ...hw.engine.load import target_widths
@@ -80,7 +80,7 @@ def memories(config: EngineConfig) -> list[Memory]:
     widths, loaded = target_widths(config), config.loadable
     sums = config.acc_bits * config.fire_lanes
     command = command_layout(config).size
-    word = word_layout(config.word_bits, meta_layout(config), config.tables).size
+    word = engine_word(config).size
     banks = config.banks
     counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
     counters = counters if config.counters else []
@@ -90,6 +90,8 @@ def memories(config: EngineConfig) -> list[Memory]:
           for depth in config.spike_pages),
         *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded)
           for depth in config.weight_pages),
+        *(Memory(name="bank.mask_memory", width=mask_entry(config).size, depth=depth, number=banks, written=loaded)
+          for depth in (config.mask_pages if config.row_masks else ())),
         Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
         Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
         Memory(name="sequencer.program_memory", width=WORD, depth=config.program_depth, written=loaded),
@@ -176,6 +178,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
     doubles = int(more_multiples > 0 and c.max_shift > 3)
     wide = min(c.acc_bits, product + c.max_shift)
     sums, spike, weight = c.acc_bits * c.fire_lanes, c.spike_addr_bits, c.weight_addr_bits
+    masks, own = int(c.row_masks), int(c.depthwise)
     more = c.segments - 1  # sources to choose from
     stride = spike + weight + 9
     count = sum(c.count_bits + (1 << j) for j in range(c.shift_bits))
@@ -187,18 +190,22 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                   "shift choices": c.lanes * wide * c.max_shift.bit_length(),
                   "product bits": c.lanes * product * min(1, more_multiples),
                   "product choices": c.lanes * product * (more_multiples + doubles), "drained bits": sums,
-                  "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes},
+                  "drain choices": sums * (c.drain_steps - 1), "lanes": c.lanes,
+                  "own groups": own * c.fire_lanes},
         "fetch": {"word bits": c.word_bits, "spike address": spike, "weight address": weight,
-                  "source choices": more * stride},
+                  "source choices": more * stride, "masked bits": masks * (c.word_bits + mask_entry(c).size),
+                  "tap address": masks * spike, "own": own},
         "extract": {"word bits": c.word_bits, "meta bits": meta_layout(c).size, "multiples": more_multiples,
-                    "tables": int(c.tables > 0)},
+                    "tables": int(c.tables > 0), "mask bits": masks * c.word_chunks, "own bits": own * c.word_bits},
         "command_fifo": {"word bits": queue, "pointer bits": math.log2(c.command_fifo)},
-        "word_fifo": {"word bits": c.word_bits + meta_layout(c).size, "pointer bits": math.log2(c.word_fifo)},
+        "word_fifo": {"word bits": engine_word(c).size if masks else c.word_bits + meta_layout(c).size, "pointer bits": math.log2(c.word_fifo)},
         "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
-                 "source choices": more * 9, "multiples": more_multiples, "tables": int(c.tables > 0)},
+                 "source choices": more * 9, "multiples": more_multiples, "tables": int(c.tables > 0),
+                 "masks": masks, "own bits": own * c.word_bits},
         "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
                       "record bits": WORD * layer_words(c), "banks": c.banks,
-                      "table address": c.walk_addr_bits, "source bits": segment_bits(c)},
+                      "table address": c.walk_addr_bits, "source bits": segment_bits(c),
+                      "block addresses": masks * c.segments * spike},
         "loader": {"spike address": spike, "word bits": c.word_bits},
         "drain": {"summed bits": sums, "bank choices": sums * (c.banks - 1),
                   "channel bits": c.fire_lanes * c.channel_bits,
@@ -209,7 +216,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                  "thermometer bits": codes if c.code != "radix" else 0,
                  "pattern bits": sums * c.max_groups if c.code == "psg" else 0},
         "pack": {"word bits": c.word_bits, "code bits": codes, "placed bits": c.word_bits * math.log2(c.fire_lanes + 1),
-                 "spike address": spike},
+                 "spike address": spike, "side by side": own * spike},
         "logits": {"summed bits": sums, "accumulator bits": c.acc_bits},
         "counters": {"banks": c.banks},
         "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike,
@@ -265,9 +272,10 @@ def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
     for block, width, pages in (
         ("fetch", config.word_bits, config.spike_pages),
         ("bank", config.lanes * config.weight_bits, config.weight_pages),
+        ("fetch", mask_entry(config).size, config.mask_pages if config.row_masks else ()),
     ):
         more = (len(pages) - 1) * width
-        if more:
+        if more > 0:
             behind = 0 if family.repacked else more
             found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=more)))
     return found

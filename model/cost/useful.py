@@ -7,10 +7,12 @@ value, not as many for each of its channels. Zeros inside a row that is not all 
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 import numpy as np
 
 from ...hw.config import EngineConfig
-from ..mapping.depthwise import own_kernel
 from ..mapping.layout import TensorLayout
 from ..mapping.mapping import MappedLayer, MappedSource
 from ..mapping.masks import channel_rows
@@ -30,14 +32,32 @@ def value_events(words: np.ndarray, chunks: np.ndarray, tensor: TensorLayout, co
 
 def useful_additions(config: EngineConfig, layer: MappedLayer, values: dict[str, np.ndarray]) -> int:
     """Useful additions of a layer, of the events of its tensors' values [slices, H, W, values of a pixel]."""
-    return sum(
-        int((tap_reads(layer, source, values[source.tensor.name]) * _connected(config, layer, source)).sum())
-        for source in layer.sources
-    )
+    total = 0
+    for source in layer.sources:
+        events = values[source.tensor.name]
+        if source.own:
+            plain = _own_channels(config, layer, source)
+            # A row of a channel alone would have a weight of that one.
+            connected = (plain.weights[:, 0] != 0).transpose(1, 2, 0)[None]
+            total += int((tap_reads(layer, plain, events, range(layer.shape[2])) * connected).sum())
+        else:
+            total += int((tap_reads(layer, source, events) * _connected(config, layer, source)).sum())
+    return total
 
 
-def tap_reads(layer: MappedLayer, source: MappedSource, events: np.ndarray) -> np.ndarray:
-    """Events that each tap reads in all jobs of a block, [slices, KH, KW, values]."""
+def _own_channels(config: EngineConfig, layer: MappedLayer, source: MappedSource) -> MappedSource:
+    """A source whose lanes take values of their own, with the kernels of its channels, for one column at a time."""
+    *_, tall, wide = source.weights.shape
+    kernels = source.weights.reshape(layer.blocks, config.own_places, config.word_chunks, tall, wide)[:, 0]
+    alone = wide - (config.own_places - 1) * source.stride[1]
+    return dataclasses.replace(source, own=False, weights=kernels[..., :alone].reshape(-1, 1, tall, alone))
+
+
+def tap_reads(
+    layer: MappedLayer, source: MappedSource, events: np.ndarray, columns: Iterable[int] | None = None
+) -> np.ndarray:
+    """Events that each tap reads in all jobs of a block, [slices, KH, KW, values]; columns: of the output, if not all
+    that the layer walks."""
     slices, height, width, _ = events.shape
     turns = source.tensor.unroll.turns if source.tensor.unroll else 1
     down = np.zeros((source.weights.shape[2], height), np.int64)
@@ -45,7 +65,7 @@ def tap_reads(layer: MappedLayer, source: MappedSource, events: np.ndarray) -> n
     for y in layer.rows:
         tap, at, count = source.taps(0, y)
         down[np.arange(tap, tap + count), at + source.dilation * np.arange(count)] += 1
-    for x in layer.columns:
+    for x in layer.columns if columns is None else columns:
         tap, at, count = source.taps(1, x)
         which = slice(None) if turns == 1 else x % turns
         across[which, np.arange(tap, tap + count), np.arange(at, at + count)] += 1
@@ -56,13 +76,6 @@ def tap_reads(layer: MappedLayer, source: MappedSource, events: np.ndarray) -> n
 def _connected(config: EngineConfig, layer: MappedLayer, source: MappedSource) -> np.ndarray:
     """Lanes of all blocks that a value's row is useful to, [slices, KH, KW, values]."""
     (of,) = (s for s, mapped in zip(layer.layer.sources, layer.sources, strict=True) if mapped is source)
-    if source.own:
-        taps = _spread(of.weights.shape, of.dilation[1])
-        real = own_kernel(taps, list(layer.order), source.stride[1], config)
-        real = real.reshape(layer.blocks, config.own_places, config.word_chunks, *source.weights.shape[2:])
-        used = channel_rows(config, layer, source, 0).any((3, 4, 5))  # [blocks, KH, KW]
-        found = real.sum(1) * used[:, None]  # [blocks, values, KH, KW]
-        return found.transpose(2, 3, 0, 1).reshape(1, *source.weights.shape[2:], -1)
     order = np.array(layer.order).reshape(layer.blocks, config.lanes)
     group = np.where(order >= 0, order * of.groups // layer.layer.channels, -1)
     inputs = source.weights.shape[1]
@@ -75,10 +88,3 @@ def _connected(config: EngineConfig, layer: MappedLayer, source: MappedSource) -
         lanes[:, : len(channels)] = (group[:, :, None] == own).sum(1)
         slices.append((used * lanes[:, None, None]).sum(0))
     return np.stack(slices)
-
-
-def _spread(shape: tuple[int, ...], gap: int) -> np.ndarray:
-    """Ones at the taps of a kernel whose columns are `gap` apart."""
-    out = np.zeros((*shape[:3], gap * (shape[3] - 1) + 1), np.int64)
-    out[..., ::gap] = 1
-    return out

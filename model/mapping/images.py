@@ -247,7 +247,8 @@ def weight_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> list[int
 
 def _pack_rows(values: np.ndarray, bits: int) -> list[int]:
     """As `_join`, for many rows of small signed values."""
-    places = (values[:, :, None] >> np.arange(bits) & 1).astype(np.uint8).reshape(len(values), -1)
+    places = (values[:, :, None] >> np.arange(bits) & 1).astype(np.uint8)
+    places = places.reshape(len(values), values.shape[1] * bits)
     packed = np.packbits(places, axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 

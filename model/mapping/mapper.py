@@ -29,6 +29,7 @@ from .image_codes import border_is_stored, image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .masks import Reading, layer_rows, needed_words, readings
 from .mapping import MappedLayer, MappedSource, Mapping, column_table, row_table
+from .sparse import for_sparse
 from .tables import count_range, engine_tables
 from .unroll import unrolled, walked
 
@@ -74,7 +75,8 @@ def map_network(
 def fit_config(
     net: SpikeNet, config: EngineConfig, *, fixed: Map[str, Any] | None = None, **options: Any
 ) -> EngineConfig:
-    """The configuration with every memory and width sized for the network (options as in `map_network`).
+    """The configuration with every memory and width sized for the network (options as in `map_network`), and with masks
+    and lanes for depthwise layers where it gains by them (`for_sparse`).
 
     fixed: parameters that keep these values. Where weights are streamed, weight_depth is a choice: it is only raised,
     to what the largest part needs.
@@ -83,6 +85,7 @@ def fit_config(
     options = {"slices": 1, "rates": None, "image_code": "auto"} | options
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
+    config = for_sparse(config, net, fixed=fixed)
     plan = _plan(net, config, **options)
     needs = dict(plan.needs)
     if config.streams_weights:

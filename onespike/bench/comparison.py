@@ -25,6 +25,7 @@ from ..model.cost.choose import choose_for, spike_rates
 from ..model.cost.cycles import predict_all, utilisation
 from ..model.frontend.graph import Graph
 from ..model.mapping.mapper import map_network, round_depth
+from ..model.mapping.sparse import for_sparse
 from ..model.mapping.mapping import Mapping as Mapped
 from ..model.network import golden, stepped
 from ..model.network.operations import count, dense_macs
@@ -99,7 +100,7 @@ def on_one_engine(nets: Sequence[SpikeNet], config: EngineConfig, codes: np.ndar
 
     codes: images that guide the choice of slices, made for each as if it was alone.
     """
-    alone = []
+    config, alone = for_sparse(config, *nets), []
     for net in nets:
         result = golden.run(net, codes, layers=True)
         alone.append((choose_for(net, config, result), spike_rates(net, result, config)))

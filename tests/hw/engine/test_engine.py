@@ -17,6 +17,7 @@ from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
 from paths import BUILD
+from sparse_networks import sparse_network
 
 # Memories that hold every random network: one build per entry serves all its examples.
 ROOMY = EngineConfig(
@@ -33,6 +34,10 @@ ENGINES = {
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(
         ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32
+    ),
+    "4x16, sparse": dataclasses.replace(ROOMY, row_masks=True, mask_depth=2048, depthwise=True),
+    "8x8, sparse, 16-bit words": dataclasses.replace(
+        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
@@ -52,8 +57,12 @@ def test_random_networks(engine: str) -> None:
         rng = np.random.default_rng(seed)
         groups = (8,) if config.code == "psg" else (1, 3, 8, 15, 20)
         most = config.max_code if config.word_bits == 32 else 16
-        net = random_network(rng, groups, most, tables=config.tables > 0)
+        if config.row_masks and rng.random() < 0.8:
+            net = sparse_network(rng)
+        else:
+            net = random_network(rng, groups, most, tables=config.tables > 0)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
+        slices = 1 if config.depthwise and rng.random() < 0.6 else slices
         try:
             mapping = map_network(net, config, slices=slices)
         except OneSpikeError as error:
