@@ -50,7 +50,7 @@ def test_events_are_those_of_the_cycle_model(seed, masks):
     banks, lanes = int(rng.choice([1, 2, 4])), int(rng.choice([2, 8]))
     config = EngineConfig(banks=banks, lanes=lanes, fire_lanes=2, row_masks=masks)
     slices = int(rng.choice([1, config.banks]))
-    mapping = map_network(net, fit_config(net, config, slices=slices), slices=slices)
+    mapping = map_network(net, fit_config(net, config, fixed={"row_masks": masks}, slices=slices), slices=slices)
     codes = random_codes(rng, net, 2)
     found = counted(mapping, codes, "events_radix")
     for layers in zip(*predict_all(mapping, net.golden(codes, layers=True)), strict=True):
@@ -93,7 +93,8 @@ def test_masks_are_read_and_save_rows():
     net = depthwise()
     found = {}
     for masks in (False, True):
-        mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=16, fire_lanes=8, row_masks=masks)))
+        fixed = {"row_masks": masks, "depthwise": False}
+        mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=16, fire_lanes=8, **fixed), fixed=fixed))
         found[masks] = estimate(mapping, np.full((1, 1, 3, 5), 9, np.uint8))
     plain, masked = found[False]["onespike"].bits, found[True]["onespike"].bits
     assert plain["weights_read"] == masked["weights_read"] > 0  # one block has a row of every channel
