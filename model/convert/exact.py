@@ -35,17 +35,19 @@ class Span(NamedTuple):
 
 
 def exact_shifts(
-    real: list[np.ndarray], bias: np.ndarray, spans: list[Span], arithmetic: Arithmetic
+    real: list[np.ndarray], bias: np.ndarray, spans: list[Span], arithmetic: Arithmetic, half: bool = False
 ) -> tuple[np.ndarray, list[int]] | None:
     """The least k [channels] at which weights, and biases where there is room, are whole; the shift of every source.
 
-    None where the weights are not whole at any k, or need more bits than there are.
+    None where the weights are not whole at any k, or need more bits than there are. half: biases get half a count more.
     """
     least = np.max([places(weights).max((1, 2, 3)) for weights in real], axis=0)
     if least.max() > PLACES:
         return None
     whole = [np.rint(np.ldexp(weights, least[:, None, None, None])) for weights in real]
-    room = (2.0 ** (arithmetic.accumulator_bits - 1) - 1) / reach_of(whole, np.ldexp(bias, least), spans)
+    most = 2.0 ** (arithmetic.accumulator_bits - 1) - 1
+    room, wider = (most / reach_of(whole, np.ldexp(each, least), spans) for each in (bias, bias + 0.5 * half))
+    room = np.where(least > 0, np.minimum(room, wider), room)  # k = 0 has no half
     lifts = []
     for weights in whole:
         lift = 0
@@ -58,7 +60,7 @@ def exact_shifts(
         room = np.minimum(room, (arithmetic.limit + 1) / np.maximum(-weights.min((1, 2, 3)), 1e-9))
     if room.min() < 1:
         return None
-    more = np.minimum(places(bias) - least, np.floor(np.log2(room)))
+    more = np.minimum(places(bias) - least, np.floor(np.log2(np.minimum(room, wider))))
     return (least + np.maximum(more, 0)).astype(int), lifts
 
 

@@ -224,7 +224,7 @@ def thresholds(
     often several times larger than the kernel beside it. Its source is shifted, as far as the weight keeps a precision
     of 1 in 32, so that the kernel keeps its bits.
     """
-    if (found := exact_shifts(real, bias, spans, arithmetic)) is not None:
+    if (found := exact_shifts(real, bias, spans, arithmetic, arithmetic.nearest)) is not None:
         return found
     shift, lifts = _shifts(real, spans, groups, arithmetic)
     if shift.min() < 0:
@@ -248,7 +248,7 @@ def coarser(
     `thresholds`, which refuses them.
     """
     real, bias, spans = per_count(node, scales, step)
-    if exact_shifts(real, bias / step, spans, arithmetic) is not None:
+    if exact_shifts(real, bias / step, spans, arithmetic, arithmetic.nearest) is not None:
         return step
     tight = (_shifts(real, spans, groups, arithmetic)[0] < 0) & (silent | (_peak(real) > groups))
     if not tight.any():

@@ -35,11 +35,12 @@ Key = TypeVar("Key", bound=Hashable)
 class Reader:
     """What a value is read for: `outputs` channels (0: as many as it has) at `share` of its places.
 
-    taps, dilation: of its kernel; an activation has a kernel of one place. features: of a linear layer, how many
-    numbers it takes at each place; 0 for others.
+    inputs: channels of a convolution's group. taps, dilation: of its kernel; an activation has a kernel of one place.
+    features: of a linear layer, how many numbers it takes at each place; 0 for others.
     """
 
     outputs: int = 0
+    inputs: int = 0
     share: float = 1.0
     taps: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
@@ -116,21 +117,26 @@ class Storing(Nodes):
     def _rate(self, tensor: str) -> float:
         return IMAGE if tensor == INPUT else SIGNED if tensor in self.signed else COUNT
 
-    def _cost(self, term: Term, outputs: int, places: float, taps: int) -> float:
-        weights = outputs * term.weights.shape[1] * taps
+    def _cost(self, term: Term, outputs: int, places: float, taps: int, inputs: int) -> float:
+        """Of `outputs` channels, each of `inputs` of the term's, which has no more."""
+        weights = outputs * min(inputs, term.weights.shape[1]) * taps
         return weights * (places * self._rate(term.tensor) + 1)
 
     def _price(self, value: Value) -> float:
         """Of computing the value once."""
         places = math.prod(value.shape[1:])
-        return sum(self._cost(t, value.shape[0], places, math.prod(t.weights.shape[2:])) for t in value.terms)
+        return sum(
+            self._cost(t, value.shape[0], places, math.prod(t.weights.shape[2:]), _inputs(t)) for t in value.terms
+        )
 
     def _composed(self, value: Value, reader: Reader) -> float:
         """Of a reader that computes the value for itself."""
         outputs, places = reader.outputs or value.shape[0], reader.places(value)
         if reader.features == math.prod(value.shape):
             maps = [math.prod(self.shapes[term.tensor][1:]) for term in value.terms]
-            return sum(self._cost(t, outputs, places, m) for t, m in zip(value.terms, maps, strict=True))
+            return sum(
+                self._cost(t, outputs, places, m, t.weights.shape[1]) for t, m in zip(value.terms, maps, strict=True)
+            )
         total = 0.0
         for term in value.terms:
             sides = zip(
@@ -138,7 +144,8 @@ class Storing(Nodes):
             )
             # The places of both kernels together; a single place leaves no gaps.
             taps = math.prod(joint if min(own, outer) > 1 else max(own, outer) for own, outer, joint in sides)
-            total += self._cost(term, outputs, places, taps)
+            inputs = value.shape[0] if reader.features else max(1, reader.inputs)
+            total += self._cost(term, outputs, places, taps, inputs * _inputs(term))
         return total
 
     def _read(self, value: Value, reader: Reader) -> float:
@@ -147,7 +154,8 @@ class Storing(Nodes):
         if reader.features == math.prod(value.shape):
             taps = math.prod(value.shape[1:])
         rate = COUNT if self.unsigned(value) else SIGNED
-        return (reader.outputs or value.shape[0]) * value.shape[0] * taps * (reader.places(value) * rate + 1)
+        inputs = min(reader.inputs or value.shape[0], value.shape[0])
+        return (reader.outputs or value.shape[0]) * inputs * taps * (reader.places(value) * rate + 1)
 
     def told(self) -> list[str]:
         """What to tell the user of the sums that are stored."""
@@ -157,6 +165,16 @@ class Storing(Nodes):
         what = "sum without a ReLU is" if len(self.kept) == 1 else "sums without a ReLU are"
         saved = f", which saves about {self.saved:,.0f} events an image" if self.saved >= 1 else ""
         return [f"{len(self.kept)} {what} stored with a sign ({names}){saved}; signed=False computes them anew."]
+
+
+def _inputs(term: Term) -> int:
+    """The most channels that an output of the term reads: one in a depthwise kernel. For a shortcut, a selection or an
+    average all, as if it was dense: to be stored it would be rounded, and its readers take it in for little.
+    """
+    known = term.weights[term.weights != 0]
+    if term.weights.shape[2:] == (1, 1) or (known == known[:1]).all():
+        return term.weights.shape[1]
+    return max(1, int(np.count_nonzero(term.weights.any((2, 3)), axis=1).max()))
 
 
 def _plain_read(value: Value) -> bool:

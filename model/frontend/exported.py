@@ -112,6 +112,7 @@ def _reader(node: torch.fx.Node) -> Reader | None:
             taps = shape[2:] if rank == 4 else (1, shape[2])
             return Reader(
                 outputs=shape[0],
+                inputs=shape[1],
                 share=1 / math.prod(spatial(stride, rank, 1)),
                 taps=(taps[0], taps[1]),
                 dilation=spatial(gaps, rank, 1),

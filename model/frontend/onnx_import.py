@@ -146,7 +146,9 @@ class _Front:
             return Reader(outputs=out, features=features)
         strides, gaps = (attributes.get(name, (1, 1)) for name in ("strides", "dilations"))
         taps, gaps = (1, *shape[2:])[-2:], (1, *gaps)[-2:]
-        return Reader(outputs=shape[0], share=1 / math.prod(strides), taps=taps, dilation=gaps)
+        return Reader(
+            outputs=shape[0], inputs=shape[1], share=1 / math.prod(strides), taps=taps, dilation=gaps
+        )
 
     def _declared_image(self, shape: tuple[int, int, int]) -> Image | None:
         """The codes that the file says it takes: in our metadata, or as QONNX's integer type of the input."""

@@ -35,7 +35,7 @@ from .membranes import Membranes
 from .pool import Pool as Pool
 
 MAX_WEIGHT_BITS = 16
-MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels
+MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels; of a kernel written out
 INPUT = "input"  # the name of the image tensor
 HASHED = 1 << 20  # integers that are hashed at a time
 
@@ -108,8 +108,15 @@ class Source:
 
     @functools.cached_property
     def dense(self) -> np.ndarray:
-        """The kernel int16 [out, in, KH, KW] with the zeros between the groups written out."""
-        return self.weights if self.groups == 1 else grouped.spread(self.weights, self.groups)
+        """The kernel int16 [out, in, KH, KW] with the zeros between groups written out; OneSpikeError if it is huge."""
+        if self.groups == 1:
+            return self.weights
+        if (size := self.weights.size * self.groups) > MAX_VALUES:
+            raise OneSpikeError(
+                f"The kernel on {self.tensor!r}, in {self.groups} groups, has {size:,} weights with the zeros between "
+                f"them, more than {MAX_VALUES:,}; use fewer channels."
+            )
+        return grouped.spread(self.weights, self.groups)
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a source map of `height` x `width`."""

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -93,6 +93,8 @@ def test_example_c_of_semantics():
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
+@example(52)  # biases whose half a count was not reckoned with, with weights that lie on a grid
+@example(166)
 def test_accumulators_stay_inside_their_bound(seed):
     rng = np.random.default_rng(seed)
     channels, inputs = int(rng.integers(1, 5)), int(rng.integers(1, 5))

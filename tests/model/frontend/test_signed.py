@@ -61,6 +61,9 @@ STORED = {
             },
         ), 3,
     ),
+    "depthwise, no ReLU, 1x1, as in ShuffleNetV2": (
+        lambda: around(nn.ReLU(), conv(4, 4, padding=1, groups=4), conv(4, 4, 1), nn.ReLU()), 1,
+    ),
     "sums of sums": (
         lambda: two(
             sums, b=nn.ModuleList(conv(4, 4, padding=1) for _ in range(4)),

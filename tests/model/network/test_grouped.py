@@ -108,6 +108,15 @@ def test_a_network_means_the_same_but_costs_less():
     assert is_copy(net.layers[1].sources[1]) and not is_copy(net.layers[1].sources[0])
 
 
+def test_a_kernel_too_large_to_write_out():
+    """Its sums are computed all the same; whoever needs its zeros says so in a sentence."""
+    source = Source(tensor=INPUT, weights=np.ones((20_000, 1, 1, 1), int), groups=20_000)
+    found = golden.accumulate(np.ones((1, 1, 1, 20_000)), source, golden.matrix_of(source, np.float64))
+    assert np.array_equal(found, np.ones((1, 1, 1, 20_000)))
+    with pytest.raises(OneSpikeError, match=r"^The kernel on 'input', in 20000 groups, has 400,000,000 weights with"):
+        _ = source.dense
+
+
 def test_hash_and_file(tmp_path):
     """A dense network's geometry does not name groups, so that its hash stays; a grouped one's comes back."""
     net, dense = grouped_network(grouped=True), grouped_network(grouped=False)

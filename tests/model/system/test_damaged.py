@@ -18,6 +18,7 @@ from PIL import Image as Picture
 from described import network
 from forged import forged
 from idx_files import idx
+from networks import grouped_network
 from onespike.fpga.project import write_project
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit
@@ -156,7 +157,8 @@ def places(value) -> list[tuple]:
 
 def test_swapped_values_in_a_network(tmp_path):
     """With a hash that fits them: what is loaded runs, and whatever has the wrong type is refused at once."""
-    network().save(tmp_path / "net.spike")
+    network().save(tmp_path / "0.spike")
+    grouped_network(grouped=True).save(tmp_path / "1.spike")
     rng = np.random.default_rng(7)
     loaded = 0
     for trial in range(250):
@@ -169,7 +171,7 @@ def test_swapped_values_in_a_network(tmp_path):
             (contents if key in contents else container)[key] = new
             seen += [key, old, new]
 
-        forged(tmp_path / "net.spike", tmp_path / "changed.spike", swap)
+        forged(tmp_path / f"{trial % 2}.spike", tmp_path / "changed.spike", swap)
         key, old, new = seen
         net = outcome(SpikeNet.load, tmp_path / "changed.spike", f"trial {trial}: {key}: {old!r} became {new!r}")
         if net is None:
