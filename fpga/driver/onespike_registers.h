@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 6u
+#define ONESPIKE_VERSION_VALUE 7u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 6 (r) */
+/* of this register map: 7 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -163,6 +163,15 @@
 
 /* engine parameter `shadows` (r) */
 #define ONESPIKE_CONFIG_SHADOWS 0xB4u
+
+/* engine parameter `row_masks` (r) */
+#define ONESPIKE_CONFIG_ROW_MASKS 0xB8u
+
+/* engine parameter `mask_depth` (r) */
+#define ONESPIKE_CONFIG_MASK_DEPTH 0xBCu
+
+/* engine parameter `depthwise` (r) */
+#define ONESPIKE_CONFIG_DEPTHWISE 0xC0u
 
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u

@@ -22,7 +22,7 @@ from ..config import ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 6
+VERSION = 7
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
 
 
@@ -175,7 +175,7 @@ def config_of(words: list[int]) -> EngineConfig:
     multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), None)
     if multiples is None:
         raise OneSpikeError(f"There is no engine with multiples up to {values['multiples']}.")
-    switches = {name: bool(values[name]) for name in ("loadable", "counters", "signed_codes")}
+    switches = {field.name: bool(values[field.name]) for field in dataclasses.fields(EngineConfig) if field.type == "bool"}
     return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]], "multiples": multiples}))
 
 
