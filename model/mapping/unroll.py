@@ -65,7 +65,7 @@ def walked(layer: Layer, height: int, width: int) -> tuple[list[int], list[int],
 def unrolled(
     net: SpikeNet, config: EngineConfig, slices: int, field: int, blocks: dict[str, int], border: bool
 ) -> Unroll | None:
-    """How the image is best stored unrolled; None where that takes no fewer reads, or more words.
+    """How the image is best stored unrolled; None where that takes more reads or more words, or as many of both.
 
     field: bits of a pixel; blocks: output blocks of the layers that read the image; border: it is stored, too.
     """
@@ -87,8 +87,9 @@ def unrolled(
     unroll = Unroll(**{**vars(unroll), "turns": turns})
     side_by_side, plain = words(channels * unroll.taps), words(channels)
     bordered = width + (unroll.left + unroll.right if border else 0)
-    fewer_reads = side_by_side < span * plain
-    return unroll if fewer_reads and -(-unroll.columns(width) // turns) * side_by_side <= bordered * plain else None
+    stored, before = -(-unroll.columns(width) // turns) * side_by_side, bordered * plain
+    reads, read_before = side_by_side, span * plain
+    return unroll if (reads < read_before and stored <= before) or (reads == read_before and stored < before) else None
 
 
 def _geometry(source: Source) -> Unroll:
