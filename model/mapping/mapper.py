@@ -30,7 +30,7 @@ from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, Mapping, column_table, row_table
 from .masks import layer_rows
 from .sources import layer_readings, mapped_source, stored_kernel
-from .sparse import for_sparse
+from .sparse import for_sparse, has_zero_rows
 from .tables import count_range, engine_tables
 from .unroll import unrolled, walked
 
@@ -228,8 +228,9 @@ def _tensors(
         for source in layer.sources:
             users.setdefault(source.tensor, []).append(index)
     pooled = {layer.name for layer in net.layers if layer.pool is not None}
-    # The channels of a depthwise layer's lanes are those of the words that it reads.
+    # The channels of a depthwise layer's lanes are those of the words that it reads; rows of zeros stay together.
     in_order = {layer.name for layer in net.layers if config.depthwise and is_depthwise(net, layer)}
+    in_order |= {layer.name for layer in net.layers if config.row_masks and has_zero_rows(layer, config.lanes)}
     tensors: dict[str, TensorLayout] = {}
     for name, indices in sorted(users.items(), key=lambda item: item[0] == INPUT):  # the image depends on the others
         image = name == INPUT

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Container
 
 import numpy as np
 
 from ...hw.config import EngineConfig
 from ..network.codes import CHUNK
-from ..network.spec import SpikeNet
+from ..network.spec import Layer, SpikeNet
 from ..network.storage import Storage, held
 from .depthwise import is_depthwise
 
@@ -35,18 +36,33 @@ def zero_rows(net: SpikeNet, lanes: int) -> float:
     zero = total = 0
     for layer in net.layers:
         _, height, width = net.conv_shapes[layer.name]
-        for source in layer.sources:
-            if source.groups == 1 and (source.weights != 0).mean() > 1 - WORTH / lanes:
-                blocks = -(-layer.channels // lanes)
-                total += height * width * blocks * source.weights[0].size
-                continue
-            dense = source.dense
-            rows = -len(dense) % lanes
-            used = np.concatenate([dense, np.zeros((rows, *dense.shape[1:]), dense.dtype)]) != 0
-            used = used.reshape(-1, lanes, *dense.shape[1:]).any(1)
-            zero += height * width * int((~used).sum())
-            total += height * width * used.size
+        of_layer, all_rows = _rows(layer, lanes)
+        zero += height * width * of_layer
+        total += height * width * all_rows
     return zero / total
+
+
+def has_zero_rows(layer: Layer, lanes: int) -> bool:
+    """Whether so many rows of `lanes` outputs, one after the other, are zero that their order should stay."""
+    zero, total = _rows(layer, lanes)
+    return zero >= WORTH * total
+
+
+@functools.lru_cache(maxsize=4096)
+def _rows(layer: Layer, lanes: int) -> tuple[int, int]:
+    """Weight rows of `lanes` outputs that are all zero, and all weight rows."""
+    zero = total = 0
+    for source in layer.sources:
+        blocks = -(-layer.channels // lanes)
+        if source.groups == 1 and np.count_nonzero(source.weights) > (1 - WORTH / lanes) * source.weights.size:
+            total += blocks * source.weights[0].size
+            continue
+        dense = source.dense
+        missing = np.zeros((blocks * lanes - len(dense), *dense.shape[1:]), dense.dtype)
+        used = np.any(np.concatenate([dense, missing]).reshape(blocks, lanes, -1), 1)
+        zero += int((~used).sum())
+        total += used.size
+    return zero, total
 
 
 def _has_depthwise(net: SpikeNet, config: EngineConfig) -> bool:
