@@ -221,19 +221,29 @@ def _synthesise(
     )
 
 
+CONFLICT = "multiple conflicting drivers"
+
+
 def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATISTICS) -> None:
     """Run the commands `read`, `synthesis` and `after` in the directory; the log is yosys.log.
 
-    The pinned Yosys stops at an assertion over the names of wires in some designs: then once more without them.
+    The pinned Yosys stops at an assertion over the names of wires in some designs, and takes two registers' outputs for
+    one in others (its own check then says so): then once more without names.
     """
     for names in ("", "proc; rename -hide w:*; "):
         command = [find_tool("yosys"), "-q", "-l", "yosys.log", "-p", f"{read}; {names}{synthesis}; {after}"]
         try:
             run_tool(command, directory, "yosys.log")
-            return
         except OneSpikeError:
             if names:
                 raise
+            continue
+        if CONFLICT not in (directory / "yosys.log").read_text():
+            return
+    raise OneSpikeError(
+        f"yosys gave one wire two drivers (log: {directory / 'yosys.log'}); take another size, say a wider accumulator "
+        f"with --set acc_bits=N."
+    )
 
 
 def recipe(family: Family, top: str) -> str:
