@@ -175,7 +175,8 @@ def config_of(words: list[int]) -> EngineConfig:
     multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), None)
     if multiples is None:
         raise OneSpikeError(f"There is no engine with multiples up to {values['multiples']}.")
-    switches = {field.name: bool(values[field.name]) for field in dataclasses.fields(EngineConfig) if field.type == "bool"}
+    fields = dataclasses.fields(EngineConfig)
+    switches = {field.name: bool(values[field.name]) for field in fields if field.type == "bool"}
     return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]], "multiples": multiples}))
 
 

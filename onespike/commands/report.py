@@ -19,7 +19,7 @@ from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
 from .counting import counted
 from .labelled import accuracy_or_why, load_data
-from .verilog import _streamed_rows
+from .verilog import _sparse_rows, _streamed_rows
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
@@ -70,4 +70,5 @@ def _engine_rows(mapping: Mapping) -> list[tuple[str, str]]:
         ("weight memory", f"{config.banks} x {config.weight_depth} rows of {config.lanes} x {config.weight_bits} bits"),
         ("accumulators", f"{config.acc_bits} bits"),
         *_streamed_rows(mapping),
+        *_sparse_rows(mapping),
     ]

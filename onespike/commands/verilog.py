@@ -12,6 +12,7 @@ from .. import figures, tables
 from ..hw.emit.emit import emit
 from ..model.mapping.mapping import Mapping
 from ..model.mapping.prefetch import block_beats, blocks
+from ..model.mapping.sparse import zero_rows
 from ..model.network.spec import SpikeNet
 from ..parsers.options import make_front, make_mapping
 from ..progress import Progress
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             f"{(sum(bits.values()) + config.banks * config.spike_depth * config.word_bits) / 8192:,.1f} KB in all",
         ),
     ]
+    rows += _sparse_rows(mapping)
     if front is not None:
         rows.insert(1, ("front", f"{front.kind}, module {front.top}"))
     tables.facts(console, f"Network {net.hash[:12]} as hardware", rows)
@@ -52,6 +54,34 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         "files": manifest.contents["files"],
         "seconds": progress.seconds["verilog"],
     }
+
+
+def _sparse_rows(mapping: Mapping) -> list[tuple[str, str]]:
+    """What is said of weight rows of zeros: how much is stored, and whether rows were pruned for another engine."""
+    config, net, found = mapping.config, mapping.net, []
+    if config.row_masks:
+        stored = sum(layer.stored_rows[b % layer.copies] for layer in mapping.layers for b in range(config.banks))
+        weights = sum(source.weights.size for layer in net.layers for source in layer.sources)
+        kib = [bits / 8192 for bits in (stored * config.lanes * config.weight_bits, weights * config.weight_bits)]
+        own = sum(layer.sources[0].own for layer in mapping.layers)
+        found.append(
+            (
+                "row masks",
+                f"{kib[0]:,.1f} KB in weight rows that are not all zero, of a network of {kib[1]:,.1f} KB"
+                + (f"; {own} depthwise layers whose lanes take values of their own" if own else ""),
+            )
+        )
+    pruned = net.meta.get("prune_lanes")
+    if net.meta.get("prune_rows") and pruned != config.lanes:
+        found.append(
+            (
+                "pruned",
+                f"in rows of {pruned} output channels, but a row of this engine has {config.lanes}: "
+                f"{zero_rows(net, config.lanes):.0%} of its rows are zero, with --lanes {pruned} "
+                f"{zero_rows(net, pruned):.0%}" if type(pruned) is int and 0 < pruned <= 256 else "for no known engine",
+            )
+        )
+    return found
 
 
 def _streamed_rows(mapping: Mapping) -> list[tuple[str, str]]:
