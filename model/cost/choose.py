@@ -118,7 +118,8 @@ def choose_for(
         except OneSpikeError:
             continue  # each layer's best does not fit together
         images = _images(mixed, result, memory)
-        if best is None or _cycles(mixed, images).sum() <= cost[best].sum():
+        taken = not fit or fits is None or fits(mixed.config)
+        if best is None or (taken and _cycles(mixed, images).sum() <= cost[best].sum()):
             return _with_shadows(mixed, images, result, memory) if fit and more_shadows else mixed
         break
     if best is None:

@@ -3,20 +3,27 @@
 
 import dataclasses
 import json
+import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from blocks import head, weights
 from onespike.fpga import synth, xilinx
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.emit import ports
 from onespike.hw.emit.verilog import to_verilog
 from onespike.model.cost.area import block_rams
+from onespike.model.cost.explore import count_cycles
 from onespike.model.errors import OneSpikeError
+from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.targets import ECP5, TARGETS, find_target
+from onespike.parsers.options import make_mapping
+from onespike.parsers.parser import build_parser
 
 SMALL = EngineConfig(
     banks=1, lanes=2, fire_lanes=2, word_bits=16, spike_depth=64, weight_depth=64, channel_depth=16, walk_depth=32,
@@ -106,6 +113,27 @@ def test_cells_of_xilinx() -> None:
     cells = {"LUT6": 10, "LUT2": 3, "INV": 1, "RAM32M": 2, "SRL16E": 1, "MUXF7": 9, "CARRY4": 9, "FDRE": 5, "FDSE": 1,
              "RAMB36E1": 2, "RAMB18E1": 3, "DSP48E1": 1}  # fmt: skip
     assert xilinx.count(cells) == {"luts": 23, "flip_flops": 6, "block_rams": 3.5, "multipliers": 1}
+
+
+def test_slices_are_those_that_the_part_holds() -> None:
+    """Where the fastest slices need more block RAMs than a part has, others are taken; without a part, the fastest."""
+    rng = random.Random(8)
+    first = Source(tensor=INPUT, weights=weights(rng, 64, 8, 3, 3), padding=(1, 1, 1, 1))
+    last = Source(tensor="a", weights=weights(rng, 32, 64, 3, 3), padding=(1, 1, 1, 1))
+    layers = [
+        Layer(name=name, sources=(source,), bias=np.zeros(len(source.weights), int), groups=8,
+              shift=np.full(len(source.weights), 9))
+        for name, source in (("a", first), ("b", last))
+    ]  # fmt: skip
+    net = SpikeNet(image=Image(shape=(8, 8, 8)), layers=(*layers, head(rng, "b", (32, 8, 8), 4)))
+    codes = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 8), np.uint8)
+    args = build_parser().parse_args(["synth", "--banks", "4", "--lanes", "16"])
+    part = find_target("ecp5")
+    free = make_mapping(args, net, codes)
+    need = block_rams(free.config, ECP5)
+    assert make_mapping(args, net, codes, dataclasses.replace(part, block_rams=need)).config == free.config
+    fewer = make_mapping(args, net, codes, dataclasses.replace(part, block_rams=need - 1))
+    assert block_rams(fewer.config, ECP5) < need and count_cycles(fewer, codes)[0] > count_cycles(free, codes)[0]
 
 
 @pytest.mark.slow
