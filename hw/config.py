@@ -169,10 +169,6 @@ class EngineConfig:
             f"depthwise needs a fire lane for each of the {self.word_chunks} values of a spike word; fire_lanes = "
             f"{self.fire_lanes} is no multiple of it.",
         )
-        check(
-            not (self.row_masks and self.external_weights),
-            "Row masks need the weights on the chip: build the engine without row_masks, or without external_weights.",
-        )
         check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")

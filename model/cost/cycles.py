@@ -231,7 +231,7 @@ def _masked(words: np.ndarray, masks: np.ndarray, layer: MappedLayer, source: Ma
     """Events of the chunks [slices, places, blocks, tall, wide, span, chunks] that have a row in each block, of words
     [slices, places, tall, wide, words, chunks] and masks [slices, blocks, tall, wide, span, chunks].
     """
-    begins = np.arange(layer.blocks) // layer.block_run * source.block_words
+    begins = source.word_base + np.arange(layer.blocks) // layer.block_run * source.block_words
     read = begins[:, None] + np.arange(source.span)
     found = words[:, :, :, :, read].transpose(0, 1, 4, 2, 3, 5, 6)
     return found * masks[:, None]

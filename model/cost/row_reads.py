@@ -65,6 +65,7 @@ class RowReads:
         placed = np.zeros((number, height, width, tensor.words * chunks), np.int64)
         placed[..., : len(tensor.slices[0])] = values[:, list(tensor.slices[0])].transpose(0, 2, 3, 1)
         words = placed.reshape(number, height, width, tensor.words, chunks)
+        words = words[:, :, :, self.source.word_base : self.source.word_base + self.layer.blocks]
         filled, total = np.count_nonzero(words.any(-1), axis=0), words.sum((0, 4))
         rows, lanes = (tap_reads(self.layer, self.source, found[None]) for found in (filled, total))
         return int((rows * self.rows).sum()), int((lanes * self.lanes).sum())

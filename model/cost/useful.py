@@ -39,6 +39,8 @@ def useful_additions(config: EngineConfig, layer: MappedLayer, values: dict[str,
             plain = _own_channels(config, layer, source)
             # A row of a channel alone would have a weight of that one.
             connected = (plain.weights[:, 0] != 0).transpose(1, 2, 0)[None]
+            first = source.word_base * config.word_chunks
+            events = events[..., first : first + connected.shape[-1]]
             total += int((tap_reads(layer, plain, events, range(layer.shape[2])) * connected).sum())
         else:
             total += int((tap_reads(layer, source, events) * _connected(config, layer, source)).sum())

@@ -57,7 +57,8 @@ def memory_images(mapping: Mapping) -> MemoryImages:
         return bases[table]
 
     streamed = config.streams_weights
-    external = external_image(config, mapping.layers, partial(weight_rows, config)) if streamed else None
+    rows_of = partial(stored_rows if config.row_masks else weight_rows, config)
+    external = external_image(config, mapping.layers, rows_of) if streamed else None
     records, fields = [_header(mapping, external)], segment_fields(config)
     for layer in mapping.layers:
         parts = [(layer_fields(config), _layer_record(mapping, layer))]
@@ -67,14 +68,15 @@ def memory_images(mapping: Mapping) -> MemoryImages:
             parts.append((fields, _segment_record(config, source, row, column)))
         parts += [(fields, dict.fromkeys(fields, 0))] * (config.segments - len(layer.sources))
         records.append(pack(parts))
-    banks = range(0 if streamed else config.banks)
-    masked = [_masked_rows(mapping, bank) for bank in banks if config.row_masks]
+    masked = [_masked_rows(mapping, bank) for bank in range(config.banks) if config.row_masks]
     return MemoryImages(
         program=[word for record in records for word in record],
         rows=rows,
         columns=columns,
         channels=[row for layer in mapping.layers for row in _channel_rows(config, layer)],
-        weights=[rows for _, rows in masked] or [_bank_rows(mapping, bank) for bank in banks],
+        weights=[]
+        if streamed
+        else [rows for _, rows in masked] or [_bank_rows(mapping, bank) for bank in range(config.banks)],
         masks=[masks for masks, _ in masked],
         external=[] if external is None else external.data,
         tables=table_rows(config, mapping.tables) if config.tables else [],
@@ -132,11 +134,9 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
     }
 
 
-def _slice_groups(config: EngineConfig, layer: MappedLayer, output: TensorLayout) -> int:
-    """Groups of F channels of one slice, for all columns that a job has."""
-    if layer.columns_at_once == 1:
-        return output.channels_per_slice // config.fire_lanes
-    return output.words * config.word_chunks * layer.columns_at_once // config.fire_lanes
+def _slice_groups(config: EngineConfig, layer: MappedLayer, output: TensorLayout, first: int = 0) -> int:
+    """Groups of F channels of one slice from a place on, for all columns that a job has."""
+    return (output.channels_per_slice - first) * layer.columns_at_once // config.fire_lanes
 
 
 def _side_by_side(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
@@ -154,7 +154,7 @@ def _part_fields(config: EngineConfig, layer: MappedLayer) -> dict[str, int]:
     return {
         "more": layer.part < layer.parts - 1,
         "first_slice": slice_,
-        "first_slice_groups": (output.channels_per_slice - place) // config.fire_lanes - 1 if output else 0,
+        "first_slice_groups": _slice_groups(config, layer, output, place) - 1 if output else 0,
         "first_word": place // (config.word_bits // output.field) if output else 0,
     }
 
@@ -173,7 +173,7 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
         "field": tensor.field.bit_length() - 1,
         "code": DIGITS_OF_CODE[tensor.code],
         "shift": source.spike_shift,
-        "base": tensor.base,
+        "base": tensor.base + source.word_base,
         "row_base": row_base,
         "column_base": column_base,
         "row_stride": source.dilation * tensor.width * tensor.words % spikes,
@@ -211,20 +211,29 @@ def _bank_rows(mapping: Mapping, bank: int) -> list[int]:
 
 
 def _masked_rows(mapping: Mapping, bank: int) -> tuple[list[int], list[int]]:
-    """All masks of one bank, with where their rows are, and all these weight rows, layer after layer."""
+    """All masks of one bank, with where their rows are, and all these weight rows, layer after layer.
+
+    Streamed rows lie where the part has its place.
+    """
     entry = mask_entry(mapping.config)
     masks: list[int] = []
     rows: list[int] = []
     for layer in mapping.layers:
         assert len(masks) == layer.sources[0].weight_base
         found = layer_rows(mapping.config, layer, bank)
-        places = len(rows) + np.cumsum(found.counts) - found.counts
+        base = layer.row_base if mapping.config.streams_weights else len(rows)
+        places = base + np.cumsum(found.counts) - found.counts
         places[found.counts == 0] = 0
         masks += [
             int(mask) | int(place) << entry["weight"].offset for mask, place in zip(found.masks, places, strict=True)
         ]
         rows += _pack_rows(found.rows, mapping.config.weight_bits)
     return masks, rows
+
+
+def stored_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> list[int]:
+    """Rows of one layer in one bank that its masks name."""
+    return _pack_rows(layer_rows(config, layer, bank).rows, config.weight_bits)
 
 
 def weight_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> list[int]:
@@ -299,7 +308,9 @@ def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int)
         if layer.columns_at_once > 1:
             pixel = np.array(layer.columns)[:, None] + np.arange(layer.columns_at_once)
             place = (np.arange(layer.shape[1])[:, None, None] * output.width + pixel).reshape(-1, layer.columns_at_once)
-            # [jobs, columns at once, slices, words] -> [jobs, slices, words, columns at once]
-            yield np.stack([c[place].transpose(0, 2, 3, 1).reshape(-1).astype(np.int64) for c in columns], 1)
+            # [jobs, columns at once, slices, words] -> [jobs, slices x words, columns at once]
+            first = layer.first // mapping.config.word_chunks
+            ordered = (c[place].transpose(0, 2, 3, 1).reshape(len(place), -1, layer.columns_at_once) for c in columns)
+            yield np.stack([c[:, first : first + layer.blocks].reshape(-1).astype(np.int64) for c in ordered], 1)
             continue
         yield np.stack([c[own].astype(np.int64) for c in columns], 1)

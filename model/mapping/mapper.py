@@ -28,7 +28,7 @@ from .depthwise import is_depthwise, own_columns, own_kernel, own_lanes, own_ord
 from .image_codes import border_is_stored, image_bits, image_codes, image_offset
 from .layout import TensorLayout, allocate, tensor_layout
 from .mapping import MappedLayer, Mapping, column_table, row_table
-from .masks import layer_rows
+from .masks import block_rows, copy_rows
 from .sources import layer_readings, mapped_source, stored_kernel
 from .sparse import for_sparse, has_zero_rows
 from .tables import count_range, engine_tables
@@ -163,7 +163,7 @@ def _plan(
     if config.row_masks:
         weight_depth = max(sum(x.stored_rows[b % x.copies] for x in layers) for b in range(config.banks))
     if config.streams_weights:
-        if weight_base > config.weight_depth:
+        if sum(layer.weight_rows for layer in layers) > config.weight_depth:
             limit = config.weight_depth // parts.SHARE
             layers = [part for layer in layers for part in parts.split(layer, config, limit)]
             weight_depth = max(part.weight_rows for part in layers)
@@ -202,7 +202,7 @@ def _plan(
         "class_depth": class_depth,
     }
     if config.row_masks:
-        needs["mask_depth"] = weight_base
+        needs["mask_depth"] = sum(layer.walked_rows for layer in layers)
     if any(low < 0 for low, _ in ends):
         needs["signed_codes"] = True
     if made:
@@ -345,5 +345,4 @@ def _layer(
     )
     if not config.row_masks:
         return made
-    stored = tuple(int(layer_rows(config, made, bank).counts.sum()) for bank in range(made.copies))
-    return dataclasses.replace(made, stored_rows=stored)
+    return dataclasses.replace(made, stored_rows=copy_rows(block_rows(config, made), period))

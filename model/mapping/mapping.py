@@ -24,8 +24,9 @@ class MappedSource:
 
     weights: int [out, in, KH, KW]; tap (ky, kx) of output (y, x) reads stored row y * stride_y + ky * dilation +
     shift_y and column x * stride_x + kx + shift_x. span: words of a pixel that a block reads; those of block b begin at
-    word b // block_run * block_words. own: lanes take values of their own, and weights are [lanes of all blocks, 1, KH,
-    KW]. Where the engine has masks, the weight rows that are counted here are rows of masks, one for each word.
+    word word_base + b // block_run * block_words. own: lanes take values of their own, and weights are [lanes of all
+    blocks, 1, KH, KW]. Where the engine has masks, the weight rows that are counted here are rows of masks, one for
+    each word.
     """
 
     tensor: TensorLayout
@@ -38,6 +39,7 @@ class MappedSource:
     tap_stride: int  # weight rows of one tap: the places of its spike words
     span: int
     block_words: int = 0
+    word_base: int = 0
     own: bool = False
 
     @property
@@ -71,8 +73,8 @@ class MappedLayer:
     order: channel at each physical output place, -1 for none; rows, columns: output coordinates in the order of the
     walk, window by window. first: the part's first output place; hold: parts before it that may be unfinished when its
     weights are written; resident: its weights are fetched once and stay. table: the table that it fires by, if any.
-    block_run: blocks that read the same words of a pixel. columns_at_once: output columns of one job. stored_rows:
-    weight rows of bank 0, 1 .. `copies`, where the engine has masks.
+    block_run: blocks that read the same words of a pixel. columns_at_once: output columns of one job. Where the engine
+    has masks, stored_rows: weight rows of bank 0, 1 .. `copies`; row_base: where they begin, if they are streamed.
     """
 
     layer: Layer
@@ -98,6 +100,7 @@ class MappedLayer:
     block_run: int = 1
     columns_at_once: int = 1
     stored_rows: tuple[int, ...] = ()
+    row_base: int = 0
 
     @property
     def name(self) -> str:

@@ -107,11 +107,27 @@ def layer_rows(config: EngineConfig, layer: MappedLayer, bank: int) -> Rows:
     return Rows(np.concatenate(masks), np.concatenate(counts), np.concatenate(rows))
 
 
+def block_rows(config: EngineConfig, layer: MappedLayer) -> np.ndarray:
+    """Weight rows that each block stores in each slice, [slices, blocks]."""
+    found = np.zeros((layer.slices, layer.blocks), np.int64)
+    for source in layer.sources:
+        for s in range(layer.slices):
+            read = np.any(_read(channel_rows(config, layer, source, s), layer, source), -1)
+            stored = of_values(of_chunks(read, config.word_chunks), read.shape[-1])
+            found[s] += stored.reshape(layer.blocks, -1).sum(1)
+    return found
+
+
+def copy_rows(rows: np.ndarray, period: int) -> tuple[int, ...]:
+    """Weight rows of bank 0, 1 .. of those that hold different ones, of what each block stores [slices, blocks]."""
+    return tuple(int(rows[s, group::period].sum()) for group in range(period) for s in range(len(rows)))
+
+
 def _read(words: np.ndarray, layer: MappedLayer, source: MappedSource) -> np.ndarray:
     """Of [blocks, KH, KW, words, ..] those words that each block reads."""
     if source.own:
         return words
-    begins = np.arange(len(words)) // layer.block_run * source.block_words
+    begins = source.word_base + np.arange(len(words)) // layer.block_run * source.block_words
     return np.stack([block[:, :, at : at + source.span] for block, at in zip(words, begins, strict=True)])
 
 

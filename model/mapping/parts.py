@@ -13,7 +13,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...hw.config import EngineConfig
+from .masks import block_rows, copy_rows
 
 if TYPE_CHECKING:
     from .mapping import MappedLayer
@@ -24,58 +27,82 @@ BEAM = 16  # placements that are pursued at a time
 
 def split(layer: MappedLayer, config: EngineConfig, limit: int) -> list[MappedLayer]:
     """The layer's parts with at most `limit` weight rows in a bank, or, where no part is so small, the smallest."""
-    ends = [b for b in range(1, layer.blocks) if _begins_word(layer, config, b * config.lanes)] + [layer.blocks]
+    ends = [b for b in range(1, layer.blocks) if _may_begin(layer, config, b)] + [layer.blocks]
+    stored = block_rows(config, layer) if config.row_masks else None
     parts: list[MappedLayer] = []
     begin = 0
     while begin < layer.blocks:
         later = [end for end in ends if end > begin]
-        rows = {end: part_rows(layer, end - begin) for end in later}
+        rows = {end: part_rows(layer, begin, end, stored) for end in later}
         fitting = [end for end in later if rows[end] <= limit]
         end = max(fitting) if fitting else min(later, key=lambda end: (rows[end], -end))
-        parts.append(_part(layer, config, begin, end))
+        parts.append(_part(layer, config, begin, end, stored))
         begin = end
     return [dataclasses.replace(part, part=i, parts=len(parts)) for i, part in enumerate(parts)]
 
 
-def part_rows(layer: MappedLayer, blocks: int) -> int:
-    """Weight rows in each bank of a part of so many blocks."""
-    return sum(source.block_stride for source in layer.sources) * blocks // math.gcd(layer.groups, blocks)
+def part_rows(layer: MappedLayer, begin: int, end: int, stored: np.ndarray | None = None) -> int:
+    """The most weight rows in a bank of a part of these blocks; stored: what each block stores, see `block_rows`."""
+    blocks = end - begin
+    period = math.gcd(layer.groups, blocks)
+    if stored is not None:
+        return max(copy_rows(stored[:, begin:end], period))
+    return sum(source.block_stride for source in layer.sources) * blocks // period
 
 
-def _begins_word(layer: MappedLayer, config: EngineConfig, place: int) -> bool:
-    """Whether the channel at a physical place is the first of a spike word."""
-    output = layer.output
-    return output is None or place % output.channels_per_slice % (config.word_bits // output.field) == 0
+def _may_begin(layer: MappedLayer, config: EngineConfig, block: int) -> bool:
+    """Whether a part may begin with a block: with a spike word, and with the first block that reads its words."""
+    place, output = _place(layer, config, block), layer.output
+    own_words = any(source.block_words for source in layer.sources)
+    return (output is None or place % output.channels_per_slice % (config.word_bits // output.field) == 0) and (
+        not own_words or block % layer.block_run == 0
+    )
 
 
-def _part(layer: MappedLayer, config: EngineConfig, begin: int, end: int) -> MappedLayer:
-    lanes = config.lanes
+def _place(layer: MappedLayer, config: EngineConfig, block: int) -> int:
+    """The first output place of a block."""
+    return block * config.lanes // layer.columns_at_once
+
+
+def _part(layer: MappedLayer, config: EngineConfig, begin: int, end: int, stored: np.ndarray | None) -> MappedLayer:
+    lanes, period = config.lanes, math.gcd(layer.groups, end - begin)
+    sources = [
+        dataclasses.replace(
+            source,
+            word_base=begin // layer.block_run * source.block_words,
+            weights=source.weights[begin * lanes : end * lanes] if source.own else source.weights,
+        )
+        for source in layer.sources
+    ]
     return dataclasses.replace(
         layer,
-        first=begin * lanes,
+        sources=tuple(sources),
+        first=_place(layer, config, begin),
         blocks=end - begin,
-        period=math.gcd(layer.groups, end - begin),
+        period=period,
         order=layer.order[begin * lanes : end * lanes],
         channel_base=layer.channel_base + begin * config.drain_steps,
+        stored_rows=() if stored is None else copy_rows(stored[:, begin:end], period),
     )
 
 
 def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
     """The parts with their places in weight memories of `depth` rows, those that stay there, and `hold`.
 
-    If all fit, all stay.
+    If all fit, all stay. Masks, where there are some, lie one after the other, and stay.
     """
     rows = [part.weight_rows for part in parts]
     stay = sum(rows) <= depth
     bases = [sum(rows[:index]) for index in range(len(rows))] if stay else _bases(rows, depth)
-    placed = []
+    placed, walked = [], 0
     for index, (part, base) in enumerate(zip(parts, bases, strict=True)):
         hold = len(parts) - 1 if stay else _hold(bases, rows, index, len(parts) - 1)
-        sources = []
+        sources, at = [], walked if part.stored_rows else base
         for source in part.sources:
-            sources.append(dataclasses.replace(source, weight_base=base))
-            base += source.block_stride * (part.blocks // part.period)
-        placed.append(dataclasses.replace(part, sources=tuple(sources), resident=stay, hold=hold))
+            sources.append(dataclasses.replace(source, weight_base=at))
+            at += source.block_stride * (part.blocks // part.period)
+        walked += part.walked_rows
+        placed.append(dataclasses.replace(part, sources=tuple(sources), resident=stay, hold=hold, row_base=base))
     return placed
 
 

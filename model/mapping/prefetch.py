@@ -48,11 +48,12 @@ class ExternalImage(NamedTuple):
 
 def blocks(layer: MappedLayer, *, again: bool = False) -> list[Block]:
     """The blocks of one part; `again`: as every image reads them, without those that stay on the chip."""
-    last, base = layer.copies - 1, layer.sources[0].weight_base
+    last = layer.copies - 1
     if again and layer.resident:
         return [Block(0, 0, 0, 1, layer.hold, True)]
+    rows = layer.stored_rows or (layer.weight_rows,) * layer.copies
     return [
-        Block(layer.weight_rows, base, copy, layer.copies, layer.hold, copy == last and not layer.resident)
+        Block(rows[copy], layer.row_base, copy, layer.copies, layer.hold, copy == last and not layer.resident)
         for copy in range(layer.copies)
     ]
 

@@ -23,7 +23,7 @@ def for_sparse(config: EngineConfig, *nets: SpikeNet, fixed: Container[str] = ()
 
     fixed: parameters that stay as they are.
     """
-    if config.streams_weights or "row_masks" in fixed:
+    if "row_masks" in fixed:
         return config
     able = config.code == "radix" and config.fire_lanes % config.word_chunks == 0 and "depthwise" not in fixed
     own = config.depthwise or (able and any(_has_depthwise(net, config) for net in nets))

@@ -8,7 +8,6 @@ import pytest
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.program import DIGITS_RADIX
-from onespike.model.errors import OneSpikeError
 from onespike.model.machine.bank import bank
 from onespike.model.machine.fetch import Command, Mask, Stride
 from onespike.model.mapping.depthwise import own_columns
@@ -167,7 +166,7 @@ def test_engines_for_sparse_networks():
     own = for_sparse(config, network(depthwise(16), 16))
     assert own.row_masks and own.depthwise
     assert not for_sparse(dataclasses.replace(config, fire_lanes=4), network(depthwise(16), 16)).depthwise
-    assert not for_sparse(dataclasses.replace(config, external_weights=64), net).row_masks
+    assert for_sparse(dataclasses.replace(config, external_weights=64), net).row_masks
     assert for_sparse(config, net, fixed={"row_masks": 0}) == config
 
 
@@ -181,8 +180,3 @@ def test_rows_of_zeros_stay_together():
     assert mapping.layers[1].order == tuple(range(32))
     assert mapping.layers[0].order != tuple(range(32))
     assert sum(mapping.layers[1].stored_rows) == 32  # half of 2 blocks x 32
-
-
-def test_masks_need_the_weights_on_the_chip():
-    with pytest.raises(OneSpikeError, match="Row masks need the weights on the chip: build the engine without"):
-        dataclasses.replace(SPARSE, external_weights=64)

@@ -10,24 +10,31 @@ from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.machine.walk import records
 from onespike.model.mapping import mapper
-from onespike.model.mapping.images import memory_images, weight_rows
+from onespike.model.mapping.images import memory_images, stored_rows, weight_rows
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.mapping.parts import part_rows, split
 from onespike.model.mapping.prefetch import prefetch
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
+from sparse_networks import sparse_network
 
 
-def random_parts(rng: random.Random) -> Mapping:
+def random_parts(rng: random.Random, *, sparse: bool = False) -> Mapping:
     """A random network on an engine whose weight memory holds a fraction of it."""
     while True:
-        lanes, fire_lanes = rng.choice([(2, 1), (2, 2), (4, 2), (4, 4)])
+        lanes, fire_lanes = rng.choice([(4, 4), (8, 8), (8, 4)] if sparse else [(2, 1), (2, 2), (4, 2), (4, 4)])
         config = EngineConfig(
             banks=rng.choice([1, 2, 4]), lanes=lanes, fire_lanes=fire_lanes, word_bits=rng.choice([16, 32]),
-            weight_bits=4, weight_depth=1, external_weights=rng.choice([32, 64, 128]),
+            weight_bits=8 if sparse else 4, weight_depth=1, external_weights=rng.choice([32, 64, 128]),
         )  # fmt: skip
-        net, slices = random_net(rng), rng.choice([s for s in (1, 2, 4) if s <= config.banks])
+        slices = rng.choice([s for s in (1, 1, 2, 4) if s <= config.banks])
         try:
+            if sparse:
+                net = sparse_network(np.random.default_rng(rng.randrange(1 << 32)))
+                own = fire_lanes % config.word_chunks == 0
+                config = dataclasses.replace(config, row_masks=True, depthwise=own)
+            else:
+                net = random_net(rng)
             config = fit_config(net, config, slices=slices)
             config = dataclasses.replace(config, weight_depth=config.weight_depth * rng.choice([1, 1, 2]))
             return map_network(net, fit_config(net, config, slices=slices), slices=slices)
@@ -35,10 +42,11 @@ def random_parts(rng: random.Random) -> Mapping:
             continue
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_parts_make_up_their_layers(seed):
+def test_parts_make_up_their_layers(seed, sparse):
     """The parts' channels, parameters and weights are the layer's, each once, and begin with a spike word."""
-    mapping = random_parts(random.Random(seed))
+    mapping = random_parts(random.Random(seed), sparse=sparse)
     slices = {layer.layer.name: layer.slices for layer in mapping.layers}
     on_chip = dataclasses.replace(mapping.config, external_weights=0)
     whole = map_network(mapping.net, fit_config(mapping.net, on_chip, slices=slices), slices=slices)
@@ -49,16 +57,18 @@ def test_parts_make_up_their_layers(seed):
         }
         assert sum((part.order for part in parts), ()) == layer.order
         for part in parts:
-            assert part.channel_base == layer.channel_base + part.first // mapping.config.fire_lanes
+            done = part.first * layer.columns_at_once
+            assert part.channel_base == layer.channel_base + done // mapping.config.fire_lanes
             if part.first and layer.output is not None:
                 in_slice = part.first % layer.output.channels_per_slice
                 assert in_slice % (mapping.config.word_bits // layer.output.field) == 0
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_no_weights_in_use_are_overwritten(seed):
+def test_no_weights_in_use_are_overwritten(seed, sparse):
     """Reading the image over and over: a layer finds its weights in every bank, however far ahead the prefetch is."""
-    mapping = random_parts(random.Random(seed))
+    mapping = random_parts(random.Random(seed), sparse=sparse)
     config, images = mapping.config, memory_images(mapping)
     layers = mapping.layers
     header, _ = records(config, images.program)
@@ -83,9 +93,10 @@ def test_no_weights_in_use_are_overwritten(seed):
             write(writes[complete[number - 1] if number else 0 : complete[number]])
             fetched += 1
         layer = layers[step % len(layers)]
-        base = layer.sources[0].weight_base
+        base = layer.row_base
         for b in range(config.banks):
-            assert memory[b][base : base + layer.weight_rows] == weight_rows(config, layer, b)
+            rows = (stored_rows if sparse else weight_rows)(config, layer, b)
+            assert memory[b][base : base + len(rows)] == rows and len(rows) <= layer.weight_rows
 
 
 def big(outputs: int, inputs: int = 64) -> SpikeNet:
@@ -143,7 +154,7 @@ def test_slices_that_are_no_whole_words():
     whole = dataclasses.replace(parts[0], first=0, blocks=6, order=sum((part.order for part in parts), ()))
     smallest = split(whole, config, 1)
     assert [(part.first, part.blocks) for part in smallest] == [(0, 2), (8, 1), (12, 2), (20, 1)]
-    assert [part.first for part in split(whole, config, part_rows(whole, 3))] == [0, 12]
+    assert [part.first for part in split(whole, config, part_rows(whole, 0, 3))] == [0, 12]
 
     _, found = records(config, memory_images(mapping).program)
     seen = [record.layer for record, layer in zip(found, mapping.layers, strict=True) if layer.index == 1]

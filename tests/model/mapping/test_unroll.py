@@ -62,7 +62,7 @@ HALVES = Pool(kind="max", kernel=(2, 2), stride=(2, 2))
         ({"kernel": (1, 4), "padding": (0, 0, 2, 2), "pad": 128, "code": "twos"}, 1, None),  # around zero none would
         ({"kernel": (1, 4), "padding": (0, 0, 2, 2), "pad": 0, "code": "twos"}, 1, 6 * 9),
         ({"shape": (4, 6, 8)}, 1, None),  # a word holds a pixel: nothing to gain
-        ({"kernel": (3, 1)}, 1, None),
+        ({"kernel": (3, 1)}, 4, 6 * 2),  # as many reads, but a bank keeps its own columns only
         ({"kernel": (6, 8)}, 1, None),  # a linear layer: the image is flat
     ],
 )
