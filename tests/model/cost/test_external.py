@@ -21,6 +21,7 @@ from onespike.model.mapping.prefetch import block_beats, blocks
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.sim.engine import simulate
 from paths import BUILD
+from sparse_networks import sparse_network
 
 # Weight memories far smaller than the networks: each is cut into many parts.
 SMALL = EngineConfig(
@@ -31,6 +32,7 @@ SMALL = EngineConfig(
 ENGINES = {
     "2x4, 64 bits": SMALL,
     "1x4, 32 bits": dataclasses.replace(SMALL, banks=1, external_weights=32, burst=4, bursts=2, word_bits=16),
+    "2x4, masks": dataclasses.replace(SMALL, word_bits=16, row_masks=True, depthwise=True, mask_depth=8192),
 }
 LARGE = {
     "4x16, 64 bits": dataclasses.replace(SMALL, banks=4, lanes=16, fire_lanes=8, weight_depth=64),
@@ -44,7 +46,10 @@ def drawn(config: EngineConfig, count: int, first: int = 0) -> Iterator[tuple[in
     """Random networks that are cut into parts, each with a random number of slices."""
     for seed in range(first, first + 400):
         rng = np.random.default_rng(seed)
-        net = random_network(rng, (1, 3, 8, 15), config.max_code if config.word_bits == 32 else 16)
+        if config.row_masks:
+            net = sparse_network(rng)
+        else:
+            net = random_network(rng, (1, 3, 8, 15), config.max_code if config.word_bits == 32 else 16)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         try:
             mapping = map_network(net, config, slices=slices)
