@@ -93,8 +93,8 @@ def test_masks_are_read_and_save_rows():
     net = depthwise()
     found = {}
     for masks in (False, True):
-        fixed = {"row_masks": masks, "depthwise": False}
-        mapping = map_network(net, fit_config(net, EngineConfig(banks=1, lanes=16, fire_lanes=8, **fixed), fixed=fixed))
+        config = EngineConfig(banks=1, lanes=16, fire_lanes=8, row_masks=masks)
+        mapping = map_network(net, fit_config(net, config, fixed={"row_masks": masks}))
         found[masks] = estimate(mapping, np.full((1, 1, 3, 5), 9, np.uint8))
     plain, masked = found[False]["onespike"].bits, found[True]["onespike"].bits
     assert plain["weights_read"] == masked["weights_read"] > 0  # one block has a row of every channel
