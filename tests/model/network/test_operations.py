@@ -79,7 +79,7 @@ def test_counts_equal_a_loop(seed):
 
 
 def plain_net(pad_code: int, pool: Pool | None) -> SpikeNet:
-    """Two layers over 8x8 images: no overlap, no unused rows, no zeros, so that the engine adds what the network says."""
+    """Two layers over 8x8 images: no overlap, unused rows or zeros, so that the engine adds what the network says."""
     rng = np.random.default_rng(3)
 
     def layer(name: str, tensor: str, shape: tuple[int, ...], groups: int, **options) -> Layer:
