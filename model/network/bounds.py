@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .spec import Source
+    from .source import Source
 
 
 def signed_bits(low: int, high: int) -> int:

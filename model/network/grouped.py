@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .spec import Source
+    from .source import Source
 
 
 def spread(weights: np.ndarray, groups: int) -> np.ndarray:

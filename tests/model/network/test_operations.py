@@ -79,11 +79,12 @@ def test_counts_equal_a_loop(seed):
 
 
 def plain_net(pad_code: int, pool: Pool | None) -> SpikeNet:
-    """Two layers over 8x8 images: no overlap, no unused rows, so that the engine adds what the network says."""
+    """Two layers over 8x8 images: no overlap, unused rows or zeros, so that the engine adds what the network says."""
     rng = np.random.default_rng(3)
 
     def layer(name: str, tensor: str, shape: tuple[int, ...], groups: int, **options) -> Layer:
-        source = Source(tensor=tensor, weights=rng.integers(-90, 90, shape), **options)
+        weights = rng.integers(-90, 90, shape)
+        source = Source(tensor=tensor, weights=np.where(weights == 0, 1, weights), **options)
         shift = np.full(shape[0], 7 if groups else 0)
         bias, used = rng.integers(0, 900, shape[0]), pool if groups else None
         return Layer(name=name, sources=(source,), bias=bias, shift=shift, groups=groups, pool=used)
