@@ -136,7 +136,7 @@ def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray)
             for values in (np.asarray(pixels), np.array(net.image.pad_code))
         )
         cost[code] = sum(
-            layer.channels * reads(events, source, range(height), range(width), border)
+            source.fan_out * reads(events, source, range(height), range(width), border)
             for layer in net.layers
             for _, height, width in [net.conv_shapes[layer.name]]
             for source in layer.sources
