@@ -14,6 +14,7 @@ from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations
+from ..model.network.judge import judge
 from ..model.training.data import Dataset, check, in_scale, load
 from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         from ..model.training.finetune import finetune
 
         whole = conversion
-        with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
+        with progress.stage("finetune", f"Fine-tuning on {len(data)} images (epochs: {args.finetune})", spinner=False):
             conversion = finetune(
                 conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
                 flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             )  # fmt: skip
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
-    result |= {"finetune_seconds": progress.seconds["finetune"]} if "finetune" in progress.seconds else {}
+    if data is not None and args.finetune:
+        result |= {"finetune_seconds": progress.seconds["finetune"], "finetune_images": len(data)}
     console.print(tables.network(result))
     if args.events and images is not None:
         counted = operations.count(conversion.net, images[:COUNTED])
@@ -99,6 +101,7 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
     if tuned:
         if not data.labelled:
             raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
+        judge(graph.shapes()[graph.nodes[-1].name], data.labels, repr(data.name))
         data = trainable(data, args.limit)
     data = in_scale(data, image)
     return graph, data, data.images[: args.calibration_images]
