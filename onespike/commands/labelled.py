@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 import numpy as np
 
@@ -21,17 +22,33 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
 
 def load_for(args: argparse.Namespace, image: Image) -> Dataset:
     """`load_data` of a network that takes this image tensor."""
-    data = load(args.data, args.split)
+    data = load(args.data, args.split, image.shape, args.images)
     if data.images.shape[1:] != image.shape:
         raise OneSpikeError(
             f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "
-            f"{image.shape}; give it the data that it was trained on."
+            f"{image.shape}; give it the data that it was trained on{why_not(data, image)}."
         )
     if args.images is not None and args.images > len(data):
         raise OneSpikeError(
-            f"{data.name!r} has {len(data)} images in its {args.split} split, fewer than {args.images}."
+            f"{data.name!r} has {len(data)} images{f' in its {args.split} split' * data.parted}, fewer than "
+            f"{args.images}."
         )
     return in_scale(data[: args.images], image)
+
+
+def trainable(data: Dataset, limit: int | None) -> Dataset:
+    """data, the first `limit` images of which there were more; OneSpikeError where they show one class only."""
+    if limit and len(data) > 1 and data.labelled and (data.labels == data.labels[0]).all():
+        raise OneSpikeError(
+            f"The first {len(data)} images of {data.name!r} are all of one class: shuffle the data, or raise --limit."
+        )
+    return data
+
+
+def why_not(data: Dataset, image: Image) -> str:
+    """What may be the matter with images of another shape, as the end of a sentence."""
+    one_more = data.images[0].size == 1 + math.prod(image.shape) and data.images.shape[2:] == (1, 1)
+    return ", with a header in which the column of the labels is called 'label'" if one_more else ""
 
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from .. import tables
 from ..model.errors import OneSpikeError
+from ..model.network.judge import judge
 from ..model.system.files import write_atomically
-from ..model.training.data import load
+from ..model.training.data import Dataset, load
 from ..model.training.graphs import is_graph, load_graph
 from ..progress import Progress
+from .labelled import trainable
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +38,14 @@ def training_settings(args: argparse.Namespace) -> Training:
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    from ..model.training.networks import NETWORKS
+    from ..model.training.networks import IMAGES, NETWORKS
     from ..model.training.train import accuracy, train_or_load
 
     if args.network == GCN:
         return _run_gcn(args, console, progress)
     if args.network not in NETWORKS:
         raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}, {GCN}.")
-    data, held_out = load(args.data, "train"), load(args.data, "test")
+    data, held_out = _data(args, IMAGES[args.network])
     settings = training_settings(args)
     cache = args.output.parent / ".onespike-cache"
     with progress.stage("train", f"Training {args.network} on {len(data)} images", spinner=False) as stage:
@@ -56,14 +58,35 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         stage.note = "reused, as it was trained before with these settings" if reused else ""
     right = accuracy(module, held_out)
     write_atomically(args.output, exported(module, data.images[:1]))
-    _facts(args, console, f"{tables.percent(right, 2)} of {len(held_out)} images that it has not seen")
+    seen = held_out is data
+    what = "images that it was trained on, as there are no others: give --test DATA" if seen else (
+        "images that it has not seen"
+    )
+    _facts(args, console, f"{tables.percent(right, 2)} of {len(held_out)} {what}")
     return {
         "network": args.network,
-        "accuracy": {"float": right, "images": len(held_out)},
+        "accuracy": {"float": right, "images": len(held_out)} | ({"seen": True} if seen else {}),
         "output": str(args.output),
         "reused": reused,
         "seconds": progress.seconds["train"],
     }
+
+
+def _data(args: argparse.Namespace, shape: tuple[int, int, int]) -> tuple[Dataset, Dataset]:
+    """What is trained on and, of the same shape, what is judged on: --test, the test split, or what was trained on."""
+    from ..model.training.networks import outputs
+
+    data = trainable(load(args.data, "train", shape, args.limit), args.limit)
+    held_out = load(args.test or args.data, "test", shape) if args.test or data.parted else data
+    classes = outputs(args.network)
+    for part in (data, held_out):
+        judge((classes, 1, 1), part.labels, repr(part.name))
+        if part.images.shape[1:] != data.images.shape[1:]:
+            raise OneSpikeError(
+                f"The images of {part.name!r} have the shape {part.images.shape[1:]}, but those that are trained on "
+                f"{data.images.shape[1:]}; give --test images of the same shape."
+            )
+    return data, held_out
 
 
 def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
@@ -75,6 +98,8 @@ def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> 
             f"The network {GCN!r} takes a graph, which {args.data!r} is not; give 'graph' or a folder of a citation "
             f"network's files."
         )
+    if args.limit or args.test:
+        raise OneSpikeError(f"--limit and --test are for images; leave them out for {GCN!r}: nodes are one graph.")
     if args.flip or args.shift:
         raise OneSpikeError(f"--shift and --flip move pictures; leave them out for {GCN!r}.")
     data, held_out = load_graph(args.data, "train"), load_graph(args.data, "test")

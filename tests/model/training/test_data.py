@@ -65,7 +65,7 @@ BROKEN = {
     "empty": (lambda folder: None, r"^The data folder .* is empty\.$"),
     "unknown": (
         lambda folder: (folder / "a.txt").write_text("x"),
-        r"^The data folder .* holds neither IDX files \(MNIST\) nor CIFAR-10 binary files\.$",
+        r"^The data folder .* holds neither IDX files \(MNIST\) nor CIFAR-10 binary files, nor pictures in a sub-f",
     ),
     "no labels": (
         lambda folder: (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((2, 3, 3)))),
@@ -107,10 +107,10 @@ def test_arrays_for_calibration(tmp_path):
     images = np.random.default_rng(0).random((2, 1, 3, 3))
     np.save(tmp_path / "a.npy", images)
     np.savez(tmp_path / "b.npz", images=images, labels=np.zeros(2))
-    np.savez(tmp_path / "c.npz", x=images, y=images)
+    np.savez(tmp_path / "c.npz", p=images, q=images)
     np.testing.assert_array_equal(load_images(tmp_path / "a.npy"), images)
     np.testing.assert_array_equal(load_images(tmp_path / "b.npz"), images)
-    with pytest.raises(OneSpikeError, match=r"c\.npz must hold one array, or one called 'images', not x, y\.$"):
+    with pytest.raises(OneSpikeError, match=r"c\.npz must hold one array, or one called 'images', not p, q\.$"):
         load_images(tmp_path / "c.npz")
     (tmp_path / "d.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
     with pytest.raises(OneSpikeError, match=r"^Cannot read the images in .*d\.npy: its header is no header of"):
