@@ -133,7 +133,7 @@ class EventExtractor(wiring.Component):
     spike : Out(1) it adds something; low if the word was empty.
     index : Out its place in the word: of its bit, or of its digit's lowest one.
     term : Out(term_layout) what it adds, times what its place is worth.
-    row : Out which of the word's weight rows it adds, in units as `index`, which it is without masks.
+    row : Out which of the word's weight rows it adds, in units as `index`; without masks it is that (only with masks).
     own, digits, number : Out the event adds term `number` of each digit of the word `digits` (only with depthwise).
     meta : Out(meta) of the event's word.
     end : Out(1) this event ends a job.
@@ -165,13 +165,13 @@ class EventExtractor(wiring.Component):
                 "valid": Out(1),
                 "spike": Out(1),
                 "index": Out(range(word_bits)),
-                "row": Out(range(word_bits)),
                 "term": Out(self.term_layout),
                 "meta": Out(meta),
                 "end": Out(1),
                 "end_ready": In(1),
                 "waiting": Out(1),
                 **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
+                **({"row": Out(range(word_bits))} if masks else {}),
                 **(own if depthwise else {}),
             }
         )
@@ -227,11 +227,12 @@ class EventExtractor(wiring.Component):
             self.valid.eq(valid & (~ends | self.end_ready)),
             self.spike.eq(current.events.any()),
             self.index.eq(Cat(Mux(current.digits, 0, first), current.number)),
-            self.row.eq(Cat(self.index[: CHUNK.bit_length() - 1], current.rank) if self.masks else self.index),
             Value.cast(self.meta).eq(current.meta),
             self.end.eq(ends),
             self.waiting.eq(ends & ~self.end_ready),
         ]
+        if self.masks:
+            m.d.comb += self.row.eq(Cat(self.index[: CHUNK.bit_length() - 1], current.rank))
         if self.depthwise:
             m.d.comb += [self.own.eq(current.own), self.digits.eq(current.word), self.number.eq(first)]
         self._term(m, current, first)

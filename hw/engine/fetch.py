@@ -145,7 +145,6 @@ class Fetch(wiring.Component):
         with m.If(~active | issue_ready):
             # The choice lies in front of the adders, whose cells have inputs for it.
             new = fresh | row_ends
-            m.d.sync += words_left.eq(Mux(new, begins.run, words_left) - 1)
             if config.row_masks:
                 span_left = Signal(config.spike_addr_bits + 1, reset_less=True)
                 step = Mux(new, 0, Mux(span_left[-1], strides.tap_step, 1))
@@ -159,6 +158,7 @@ class Fetch(wiring.Component):
                     address.eq(Mux(new, begins.address, address) + ~new),
                     weight.eq(Mux(new, begins.weight, weight) + Mux(new, 0, codes_per_word)),
                 ]
+            m.d.sync += words_left.eq(Mux(new, begins.run, words_left) - 1)
             with m.If(new):
                 m.d.sync += [
                     rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1),
@@ -171,8 +171,8 @@ class Fetch(wiring.Component):
 
         # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
         # one in front of it is free; only a word that is worth something waits at the end.
-        where = {} if config.row_masks else {"weight": config.weight_addr_bits}
-        tag = data.StructLayout({"last": 1, "segment": segment_bits(config), **where})
+        meta = meta_layout(config)  # with masks, the weight comes with them
+        tag = data.StructLayout({"last": 1, "meta": meta})
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
         valid = [Signal(name=f"valid{i}") for i in range(2)]
         offered = Signal()
@@ -191,8 +191,8 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 valid[0].eq(active),
                 tags[0].last.eq(ends & command.last),
-                tags[0].segment.eq(command.segment),
-                *(tags[0][name].eq(weight) for name in where),
+                *([] if config.row_masks else [tags[0].meta.weight.eq(weight)]),
+                tags[0].meta.segment.eq(command.segment),
             ]
         with m.If(moves[1]):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
@@ -221,7 +221,7 @@ class Fetch(wiring.Component):
                 m.d.sync += source.own.eq(stride.own)
         form_of_word = Signal(form, reset_less=True)
         with m.If(moves[2]):
-            source = forms[tags[1].segment]
+            source = forms[tags[1].meta.segment]
             found = word_chunks(arrived, source.pairs, source.twos)
             if config.depthwise:  # the word is taken as one
                 found = Mux(source.own, arrived.any(), found)
@@ -239,9 +239,8 @@ class Fetch(wiring.Component):
             self.words.payload.single.eq(at_most_one(chunks)),
             *(self.words.payload[name].eq(form_of_word[name]) for name in form.members),
             self.words.payload.last.eq(tags[2].last),
-            self.words.payload.meta.segment.eq(tags[2].segment),
-            self.words.payload.meta.weight.eq(kept.weight if config.row_masks else tags[2].weight),
+            self.words.payload.meta.eq(tags[2].meta),
         ]
         if config.row_masks:
-            m.d.comb += self.words.payload.mask.eq(kept.mask)
+            m.d.comb += [self.words.payload.meta.weight.eq(kept.weight), self.words.payload.mask.eq(kept.mask)]
         return m

@@ -164,7 +164,7 @@ class LaneGroup(wiring.Component):
         far = Signal(range(config.max_shift // 4 + 1), reset_less=True)
         clear = Signal(reset_less=True)
         step = Signal.like(self.step, reset_less=True)
-        told = self._told(m)
+        told: Any = self._told(m) if config.depthwise else self
         m.d.sync += [add.eq(Cat(told.add, add)), end.eq(Cat(self.end, end)), negative.eq(Cat(told.negative, negative))]
         m.d.sync += [far.eq(shift >> 2), clear.eq(self.clear), step.eq(self.step)]
         products = [Value.cast(weight).as_signed() for weight in self.weights]
@@ -219,20 +219,18 @@ class LaneGroup(wiring.Component):
         config = self.config
         names = ("add", "shift", "negative", *(["multiple"] if product_latency(config) else []))
         told = Signal(data.StructLayout({name: getattr(self, name).shape() for name in names}))
-        m.d.comb += [told[name].eq(getattr(self, name)) for name in names]
-        if config.depthwise:
-            rows = []
-            for number, digit in itertools.product(range(most_terms(config.multiples)), range(1 << CHUNK)):
-                found = terms(digit, config.multiples)
-                term = found[number] if number < len(found) else Term(1, 0, False)
-                row = {"add": number < len(found), "shift": term.shift, "negative": term.negative}
-                if product_latency(config):
-                    row["multiple"] = factors(config.multiples).index(term.multiple)
-                rows.append(told.shape().const(row).as_value())
-            own = Signal(told.shape())
-            m.d.comb += Value.cast(own).eq(Array(rows)[Cat(self.digit, self.number)])
-            with m.If(self.own):
-                m.d.comb += [told.eq(own), told.add.eq(self.add & own.add)]
+        own = Signal.like(told)
+        rows = []
+        for number, digit in itertools.product(range(most_terms(config.multiples)), range(1 << CHUNK)):
+            found = terms(digit, config.multiples)
+            term = found[number] if number < len(found) else Term(1, 0, False)
+            row = {"add": number < len(found), "shift": term.shift, "negative": term.negative}
+            if product_latency(config):
+                row["multiple"] = factors(config.multiples).index(term.multiple)
+            rows.append(told.shape().const(row).as_value())
+        m.d.comb += Value.cast(own).eq(Array(rows)[Cat(self.digit, self.number)])
+        m.d.comb += [told[name].eq(Mux(self.own, own[name], getattr(self, name))) for name in names if name != "add"]
+        m.d.comb += told.add.eq(self.add & (own.add | ~self.own))
         return told
 
     def _product(self, m: Module, lane: int, multiple: Value, bits: int) -> Value:

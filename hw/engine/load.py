@@ -57,7 +57,7 @@ class Load(wiring.Component):
     Members
     -------
     words : In(stream(32)) blocks.
-    target : Out one bit for each of TARGETS: write it now.
+    target : Out one bit for each of TARGETS, up to the last that the engine has: write it now.
     bank : Out which bank's weights or masks.
     address : Out of the row.
     data : Out the last words of the stream, as many as the longest row has; see `row`.
@@ -70,7 +70,7 @@ class Load(wiring.Component):
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
-                "target": Out(len(TARGETS)),
+                "target": Out(1 + max(map(TARGETS.index, self.widths))),
                 "bank": Out(8),
                 "address": Out(24),
                 "data": Out(self.longest * WORD),

@@ -70,7 +70,7 @@ class Harness(wiring.Component):
             self.events.valid.eq(dut.valid),
             event.spike.eq(dut.spike),
             event.index.eq(dut.index),
-            event.row.eq(dut.row),
+            event.row.eq(dut.row if self.sparse else dut.index),
             *(event[name].eq(getattr(dut, name)) for name in ("own", "digits", "number") if self.sparse),
             event.term.eq(dut.term),
             event.meta.eq(dut.meta),

@@ -20,7 +20,7 @@ class Harness(wiring.Component):
     def __init__(self, config: EngineConfig):
         self.load = Load(config)
         width = self.load.longest * WORD
-        write = {"target": len(TARGETS), "bank": 8, "address": 24, "data": width}
+        write = {"target": len(Load(config).target), "bank": 8, "address": 24, "data": width}
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
