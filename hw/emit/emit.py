@@ -187,7 +187,8 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
                 "order": list(layer.order),
                 "program": {"address": at, "words": per_layer, "layer": record, "segments": segments},
                 "channels": {"base": layer.channel_base, "rows": layer.blocks * config.drain_steps},
-                "weights": [
+                # The walk counts rows of masks where there are some, and these say where the weights are.
+                "masks" if config.row_masks else "weights": [
                     {"tensor": s.tensor.name, "base": s.weight_base, "rows": s.block_stride * own_blocks}
                     for s in layer.sources
                 ],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The emitted files: deterministic, whole, described truly by their manifest, read by Verilator and Yosys."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -213,3 +214,22 @@ def test_unknown_front():
         Front(kind="pcie")
     with pytest.raises(OneSpikeError, match=r"^A UART needs 4 to 65,535 clock cycles per bit, not 3; change the baud"):
         Front(kind="uart", divisor=3).component(EngineConfig())
+
+
+def test_masks_are_files_of_their_own(tmp_path):
+    """Every bank's masks in pages, in the manifest and in the Verilog, and layers that say which are theirs."""
+    rng = random.Random(2)
+    mapping = random_mapping(rng, row_masks=True)
+    mapping = dataclasses.replace(mapping, config=dataclasses.replace(mapping.config, mask_depth=1500))
+    config, images = mapping.config, memory_images(mapping)
+    contents = emit(mapping, tmp_path).contents
+    assert len(config.mask_pages) > 1
+    for bank in range(config.banks):
+        pages = [m for m in contents["memories"] if m["memory"].startswith(f"bank{bank}.mask_memory")]
+        assert [m["depth"] for m in pages] == list(config.mask_pages)
+        lines = [line for m in pages for line in (tmp_path / m["file"]).read_text().split()]
+        assert [int(line, 16) for line in lines][: len(images.masks[bank])] == images.masks[bank]
+        assert pages[0]["fields"] == [["mask", config.word_chunks], ["weight", config.weight_addr_bits]]
+    assert "MASKS0" in (tmp_path / "onespike.v").read_text()
+    ends = [m["base"] + m["rows"] for layer in contents["layers"] for m in layer["masks"]]
+    assert ends[-1] == len(images.masks[0])
