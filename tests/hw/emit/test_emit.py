@@ -220,7 +220,7 @@ def test_masks_are_files_of_their_own(tmp_path):
     """Every bank's masks in pages, in the manifest and in the Verilog, and layers that say which are theirs."""
     rng = random.Random(2)
     mapping = random_mapping(rng, row_masks=True)
-    mapping = dataclasses.replace(mapping, config=dataclasses.replace(mapping.config, mask_depth=1500))
+    mapping = dataclasses.replace(mapping, config=dataclasses.replace(mapping.config, mask_depth=2560))
     config, images = mapping.config, memory_images(mapping)
     contents = emit(mapping, tmp_path).contents
     assert len(config.mask_pages) > 1
