@@ -89,7 +89,9 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
         if tuned:
             raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
         return read_graph(args), None, None
-    unlabelled = f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder or a .npz file with labels."
+    unlabelled = (
+        f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder or a .npz file with labels."
+    )
     check(args.calibration)  # before the network is read, which may take minutes
     if tuned and args.calibration.lower().endswith(".npy"):
         raise OneSpikeError(unlabelled)
