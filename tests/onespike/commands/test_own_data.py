@@ -109,6 +109,16 @@ def test_training(made, capsys):
     assert "seen" not in figures(made, *words, made / "last.npz")["accuracy"]
 
 
+def test_pictures_are_not_overwritten(made, capsys):
+    picture = next((made / "pictures").rglob("*.png"))
+    before = picture.read_bytes()
+    sentence = f"--json {picture} would overwrite {picture}, which is read; name another file."
+    fails(capsys, sentence, "eval", made / "a.spike", "--data", made / "pictures", "--json", picture)
+    sentence = f"--output {picture} would overwrite {picture}, which is read; name another file."
+    fails(capsys, sentence, "train", "--data", "digits", "--test", made / "pictures", "-o", picture)
+    assert picture.read_bytes() == before
+
+
 def test_mistakes(made, capsys):
     source = ("convert", made / "weights.npz", "--network", "mlp64", "-o", made / "x.spike", "--calibration")
     fails(capsys, f"Cannot read {made / 'no.npz'}: No such file or directory.", *source, made / "no.npz")
