@@ -14,7 +14,6 @@ from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations
-from ..model.network.judge import judge
 from ..model.training.data import Dataset, check, in_scale, load
 from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
@@ -106,7 +105,6 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
     if tuned:
         if not data.labelled:
             raise OneSpikeError(unlabelled)
-        judge(graph.shapes()[graph.nodes[-1].name], data.labels, repr(data.name))
-        data = trainable(data, args.limit)
+        data = trainable(data, graph.shapes()[graph.nodes[-1].name], args.limit)
     data = in_scale(data, image)
     return graph, data, data.images[: args.calibration_images]
