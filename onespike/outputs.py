@@ -15,12 +15,14 @@ from rich.console import Console
 
 from .model.errors import OneSpikeError
 from .model.system.files import descriptor, is_stdout, makeable, writable, write_atomically
+from .model.training.pictures import SUFFIXES
 
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = ("net", "nets", "model", "calibration", "data", "test", "images", "liberty", "resnet20", "mnist", "cifar10")
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = dict.fromkeys(("train", "convert", "export"), "the network")
 FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot")
+DATA = ("calibration", "data", "test", "mnist", "cifar10")  # those that may be folders
 MANIFEST = "manifest.json"
 # Command -> a file that it writes into its folder, where --json would be in its way.
 OWN = {"verilog": MANIFEST, "demo": "digits.spike"}
@@ -41,7 +43,7 @@ def check(args: argparse.Namespace) -> None:
         written.append(("--output", output))
     for option, path in written:
         if descriptor(path) is None:
-            for read in _read(args):
+            for read in (*_read(args), *_pictures(args, path)):
                 if _same(path, read):
                     raise OneSpikeError(f"{option} {path} would overwrite {read}, which is read; name another file.")
         writable(path, "figures" if option == "--json" else FILES[args.command])
@@ -61,10 +63,19 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, (str, Path)):
                 yield Path(item)
-                if name in ("calibration", "data", "test", "mnist", "cifar10"):
+                if name in DATA:
                     yield from (path for path in _listed(Path(item)) if "-ubyte" in path.name or path.suffix == ".bin")
     if args.command == "project":
         yield from (path for path in _listed(args.directory) if path.suffix in (".v", ".hex") or path.name == MANIFEST)
+
+
+def _pictures(args: argparse.Namespace, path: Path) -> Iterator[Path]:
+    """path, if it is a picture that is there already, somewhere in a folder of data."""
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        for name in DATA:
+            value = getattr(args, name, None)
+            if value is not None and path.resolve().is_relative_to(Path(value).resolve()):
+                yield path
 
 
 def _listed(folder: Path) -> list[Path]:

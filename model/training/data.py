@@ -157,6 +157,7 @@ def _own_file(path: Path, split: str, shape: tuple[int, int, int] | None, most: 
     if labels is not None and (not labels.ndim or len(labels) != len(images)):
         raise OneSpikeError(f"{path} has {len(images)} images but {len(labels) if labels.ndim else 'no'} labels.")
     images = images[:most]
+    picture_folders.check_size(path.name, images.shape)
     top = TOPS.get(images.dtype.newbyteorder("="))
     with np.errstate(over="ignore"):  # told below
         values = np.array(images, np.float32, order="C")

@@ -12,6 +12,7 @@ Files of other kinds and those whose names begin with a dot are passed over; onl
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -45,17 +46,22 @@ class PictureFolder:
         if shape is None or shape[1:] == (1, 1) or shape[0] not in (1, 3):
             heads = [pictures.header(path) for path in paths]
             shape, by = (max(head[0] for head in heads), *heads[0][1:]), f"{paths[0].name} is one of"
-        size = 4 * len(paths) * shape[0] * shape[1] * shape[2]
-        if size > MOST_BYTES:
-            raise OneSpikeError(
-                f"The {len(paths)} pictures of {self.name} take {size / 2**30:.1f} GiB of memory, more than "
-                f"{MOST_BYTES / 2**30:g}; take fewer, with --images, --calibration-images or --limit."
-            )
+        check_size(self.name, (len(paths), *shape))
         found = np.empty((len(paths), *shape), np.float32)
         for place, path in enumerate(paths):
             values = pictures.read_picture(path, shape, by)[0]
             found[place] = values / np.float32(pictures.TOPS[values.dtype])
         return found
+
+
+def check_size(name: str, shape: tuple[int, ...]) -> None:
+    """OneSpikeError where images (N, ...) are more than are held in memory."""
+    size = 4 * math.prod(shape)
+    if size > MOST_BYTES:
+        raise OneSpikeError(
+            f"The {shape[0]} images of {name} take {size / 2**30:.1f} GiB of memory, more than {MOST_BYTES / 2**30:g}; "
+            f"take fewer, with --images, --calibration-images or --limit."
+        )
 
 
 def is_picture_folder(folder: Path) -> bool:

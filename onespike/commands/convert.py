@@ -14,7 +14,6 @@ from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
 from ..model.network import operations
-from ..model.network.judge import judge
 from ..model.training.data import Dataset, check, in_scale, load
 from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
@@ -89,7 +88,12 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
         if tuned:
             raise OneSpikeError("Fine-tuning needs training data; give --calibration.")
         return read_graph(args), None, None
+    unlabelled = (
+        f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder or a .npz file with labels."
+    )
     check(args.calibration)  # before the network is read, which may take minutes
+    if tuned and args.calibration.lower().endswith(".npy"):
+        raise OneSpikeError(unlabelled)
     graph = read_graph(args)
     image = image_of(graph, 8, args.mean, args.std, args.input_range)
     data = load(args.calibration, "train", image.shape, args.limit if tuned else args.calibration_images)
@@ -100,8 +104,7 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
         )
     if tuned:
         if not data.labelled:
-            raise OneSpikeError(f"Fine-tuning needs labels, which {args.calibration} has not; give a data folder.")
-        judge(graph.shapes()[graph.nodes[-1].name], data.labels, repr(data.name))
-        data = trainable(data, args.limit)
+            raise OneSpikeError(unlabelled)
+        data = trainable(data, graph.shapes()[graph.nodes[-1].name], args.limit)
     data = in_scale(data, image)
     return graph, data, data.images[: args.calibration_images]

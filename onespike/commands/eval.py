@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         occupied = occupancy(net, net.image.quantise(part.images))
         losses = None if graph is None else layer_losses(graph, net, part.images, part.labels)
     result["layers"] = figures.layers(occupied, losses) | {"images": len(part)}
-    what = f"of {len(data)} images ({data.name}, {args.split})"
+    what = f"of {len(data)} images ({data.name}{f', {args.split}' * data.parted})"
     if net.output == (1, 1, 1):
         what += "; one output: class 1 where it is at least 0 (a sigmoid's 0.5)"
     rows = []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 
 import numpy as np
@@ -36,13 +37,19 @@ def load_for(args: argparse.Namespace, image: Image) -> Dataset:
     return in_scale(data[: args.images], image)
 
 
-def trainable(data: Dataset, limit: int | None) -> Dataset:
-    """data, the first `limit` images of which there were more; OneSpikeError where they show one class only."""
-    if limit and len(data) > 1 and data.labelled and (data.labels == data.labels[0]).all():
+def trainable(data: Dataset, outputs: tuple[int, int, int], limit: int | None = None) -> Dataset:
+    """data with labels as training takes them, where `outputs` (C, H, W) can learn them; one-hot ones become classes.
+
+    Raises OneSpikeError where they cannot, and where the first `limit` images, which these are, show one class only.
+    """
+    labels = judge(outputs, data.labels, repr(data.name)).labels
+    if labels.ndim == 2:
+        raise OneSpikeError(f"{data.name!r} has several labels of an image; training takes one class for each.")
+    if limit and len(labels) > 1 and (labels == labels[0]).all():
         raise OneSpikeError(
             f"The first {len(data)} images of {data.name!r} are all of one class: shuffle the data, or raise --limit."
         )
-    return data
+    return dataclasses.replace(data, labels=labels)
 
 
 def why_not(data: Dataset, image: Image) -> str:

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from .. import tables
 from ..model.errors import OneSpikeError
-from ..model.network.judge import judge
 from ..model.system.files import write_atomically
 from ..model.training.data import Dataset, load
 from ..model.training.graphs import is_graph, load_graph
@@ -76,16 +75,16 @@ def _data(args: argparse.Namespace, shape: tuple[int, int, int]) -> tuple[Datase
     """What is trained on and, of the same shape, what is judged on: --test, the test split, or what was trained on."""
     from ..model.training.networks import outputs
 
-    data = trainable(load(args.data, "train", shape, args.limit), args.limit)
-    held_out = load(args.test or args.data, "test", shape) if args.test or data.parted else data
-    classes = outputs(args.network)
-    for part in (data, held_out):
-        judge((classes, 1, 1), part.labels, repr(part.name))
-        if part.images.shape[1:] != data.images.shape[1:]:
-            raise OneSpikeError(
-                f"The images of {part.name!r} have the shape {part.images.shape[1:]}, but those that are trained on "
-                f"{data.images.shape[1:]}; give --test images of the same shape."
-            )
+    classes = (outputs(args.network), 1, 1)
+    data = trainable(load(args.data, "train", shape, args.limit), classes, args.limit)
+    if not args.test and not data.parted:
+        return data, data
+    held_out = trainable(load(args.test or args.data, "test", shape), classes)
+    if held_out.images.shape[1:] != data.images.shape[1:]:
+        raise OneSpikeError(
+            f"The images of {held_out.name!r} have the shape {held_out.images.shape[1:]}, but those that are trained "
+            f"on {data.images.shape[1:]}; give --test images of the same shape."
+        )
     return data, held_out
 
 

@@ -83,7 +83,7 @@ def test_more_images_than_held_out(capsys, tmp_path, few_digits):
 
 def test_train_then_convert(capsys, tmp_path, monkeypatch):
     few = {split: datasets.load("digits", split)[:300] for split in datasets.SPLITS}
-    monkeypatch.setattr("onespike.commands.train.load", lambda source, split: few[split])
+    monkeypatch.setattr("onespike.commands.train.load", lambda source, split, *_: few[split])
     model, net = tmp_path / "out" / "model.pt2", tmp_path / "net.spike"
     figures = tmp_path / "figures.json"
     assert main(["train", "--data", "digits", "--network", "mlp", "--epochs", "2", "-o", str(model)]) == 0

@@ -71,12 +71,31 @@ def picture(array: np.ndarray):
     return lambda path: Picture.fromarray(array).save(path)
 
 
+def table(path: Path) -> None:
+    text = b"a,b,class\n1,2.5,cat\n-3,4,dog\n5e2,6,cat\n"
+    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+
+def in_classes(folder: Path) -> Path:
+    for name in ("dog", "cat"):
+        (folder / name).mkdir()
+        Picture.fromarray(PIXELS[0]).save(folder / name / "1.jpg")
+    return folder / "cat" / "1.jpg"
+
+
 # Format -> the file, what reads it, and whether it carries a checksum, so that damage is noticed or does not matter.
 FORMATS = {
     "spike": (saved("net.spike", network().save), lambda path: SpikeNet.load(path).hash, True),
     "npy": (saved("a.npy", lambda path: np.save(path, PIXELS)), load_images, False),
     "npz": (saved("a.npz", lambda path: np.savez(path, images=PIXELS)), load_images, True),
     "deflated npz": (saved("b.npz", lambda path: np.savez_compressed(path, PIXELS)), load_images, True),
+    "labelled npz": (
+        saved("c.npz", lambda path: np.savez(path, x_test=PIXELS, y_test=np.arange(2))),
+        lambda path: load(path, "test", (1, 6, 6)).images, True,
+    ),
+    "csv": (saved("a.csv", table), lambda path: load(path).images, False),
+    "csv.gz": (saved("a.csv.gz", table), lambda path: load(path).images, True),
+    "jpeg": (in_classes, lambda path: load(path.parent.parent).images, False),
     "idx": (idx_folder, lambda path: load(path.parent, "test").images, False),
     "idx.gz": (lambda folder: idx_folder(folder, ".gz"), lambda path: load(path.parent, "test").images, True),
     "cifar": (cifar, lambda path: load(path.parent, "test").images, False),

@@ -192,6 +192,15 @@ def test_images_move_but_keep_their_pixels():
     assert len(set(moved.flatten(1).argmax(1).tolist())) > 10
 
 
+def test_features_stay_and_sequences_move_along_their_axis():
+    """A row of features has nowhere to go, and a sequence only one way."""
+    features = torch.arange(12.0).reshape(4, 3, 1, 1) + 1
+    assert torch.equal(augment(features, Training(shift=2), torch.Generator().manual_seed(0)), features)
+    sequences = torch.arange(1.0, 7).expand(50, 2, 1, 6)
+    moved = augment(sequences, Training(shift=2), torch.Generator().manual_seed(0))
+    assert {row.tolist().index(4) for row in moved[:, 0, 0]} == {1, 2, 3, 4, 5}
+
+
 def test_mixed_images():
     """Every image keeps its share, and the other one's is as random as the share is drawn."""
     images = torch.eye(50).view(50, 1, 5, 10)

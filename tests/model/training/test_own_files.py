@@ -9,6 +9,7 @@ import pytest
 from onespike.model.errors import OneSpikeError
 from onespike.model.network.judge import judge
 from onespike.model.network.spec import Image
+from onespike.model.training import picture_folders
 from onespike.model.training.data import check, in_scale, load
 
 BYTES = np.random.default_rng(3).integers(0, 256, (6, 4, 5), np.uint8)
@@ -84,6 +85,14 @@ def test_order_of_axes(tmp_path, shape, wanted, axes, most):
     np.save(tmp_path / "a.npy", images)
     expected = (images if axes is None else images.transpose(axes)).reshape(6, *wanted)
     np.testing.assert_array_equal(load(tmp_path / "a.npy", shape=wanted, most=most).images, expected[:most])
+
+
+def test_more_than_memory_holds(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", BYTES)
+    monkeypatch.setattr(picture_folders, "MOST_BYTES", 3 * 4 * 4 * 5)
+    assert len(load(tmp_path / "a.npy", most=3)) == 3
+    with pytest.raises(OneSpikeError, match=r"^The 4 images of a\.npy take .* GiB of memory, more than .*; take fewer"):
+        load(tmp_path / "a.npy", most=4)
 
 
 def test_other_shapes_stay(tmp_path):

@@ -95,7 +95,7 @@ def test_bad_folders(folder, tmp_path, monkeypatch):
     says(r"^Cannot read the picture .*y\.png: it is damaged")
     (folder / "cow/y.png").unlink()
     monkeypatch.setattr(picture_folders, "MOST_BYTES", 479)
-    says(r"^The 6 pictures of set take .* GiB of memory, more than .*; take fewer, with --images, --cal")
+    says(r"^The 6 images of set take .* GiB of memory, more than .*; take fewer, with --images, --cal")
     assert len(load(folder, most=5)) == 5
     (folder / "dog").mkdir()
     says(r"^The class folder .*dog holds no pictures \(png, jpg, .*\); fill it or remove it\.$")

@@ -103,7 +103,8 @@ def test_mistakes(capsys, made):
     np.save(made / "plain.npy", np.zeros((4, 1, 28, 28), np.float32))
     fails(
         capsys,
-        f"Fine-tuning needs labels, which {made / 'plain.npy'} has not; give a data folder.",
+        f"Fine-tuning needs labels, which {made / 'plain.npy'} has not; give a data folder or a .npz file with "
+        "labels.",
         "convert", weights, "--calibration", made / "plain.npy", "--finetune", "1", "-o", made / "x.spike",
     )  # fmt: skip
     assert not (made / "x.spike").exists()

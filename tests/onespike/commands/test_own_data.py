@@ -70,8 +70,7 @@ def test_every_form_holds_the_same(made, form, split):
 
 def test_networks_and_figures_are_the_same(made, capsys):
     wanted = convert(made, "idx", "--calibration-images", "20", output="idx")
-    for form in ("floats.npz", "pictures"):
-        assert convert(made, form, "--calibration-images", "20").hash == wanted.hash, form
+    assert convert(made, "floats.npz", "--calibration-images", "20").hash == wanted.hash
     words = ("eval", made / "idx.spike", "--images", "25", "--data")
     right = figures(made, *words, made / "idx")["accuracy"]
     assert right["images"] == 25 and right == figures(made, *words, made / "pictures")["accuracy"]
@@ -105,9 +104,21 @@ def test_training(made, capsys):
     alone = figures(made, *words, made / "a.npz", "--limit", "20")
     assert alone["accuracy"]["seen"] and alone["accuracy"]["images"] == 20
     assert "images that it was trained on, as there are no others: give --test DATA" in capsys.readouterr().out
+    hot = figures(made, *words, made / "floats.npz", "--limit", "20")  # one-hot labels
+    assert hot["reused"] and hot["accuracy"] == alone["accuracy"]
     apart = figures(made, *words, made / "pictures", "--limit", "20", "--test", made / "a.csv")
     assert apart["reused"] and apart["accuracy"]["images"] == 30 and "seen" not in apart["accuracy"]
     assert "seen" not in figures(made, *words, made / "last.npz")["accuracy"]
+
+
+def test_pictures_are_not_overwritten(made, capsys):
+    picture = next((made / "pictures").rglob("*.png"))
+    before = picture.read_bytes()
+    sentence = f"--json {picture} would overwrite {picture}, which is read; name another file."
+    fails(capsys, sentence, "eval", made / "a.spike", "--data", made / "pictures", "--json", picture)
+    sentence = f"--output {picture} would overwrite {picture}, which is read; name another file."
+    fails(capsys, sentence, "train", "--data", "digits", "--test", made / "pictures", "-o", picture)
+    assert picture.read_bytes() == before
 
 
 def test_mistakes(made, capsys):
@@ -140,6 +151,16 @@ def test_mistakes(made, capsys):
     fails(capsys, sentence, *train, made / "far.npz")
     fails(capsys, sentence, *source, made / "far.npz", "--finetune", "1")
     fails(capsys, sentence, "eval", made / "other.spike", "--data", made / "far.npz")
+    np.savez(made / "many.npz", x=images, y=np.ones((30, 10), int))
+    sentence = "'many.npz' has several labels of an image; training takes one class for each."
+    fails(capsys, sentence, *train, made / "many.npz")
+    fails(capsys, sentence, *source, made / "many.npz", "--finetune", "1")
+    small, sides = made / "small.npz", "(1, 7, 7), but those that are trained on (1, 8, 8)"
+    np.savez(small, x=images[:, 1:, 1:], y=CLASSES)
+    sentence = f"The images of 'small.npz' have the shape {sides}; give --test images of the same shape."
+    fails(capsys, sentence, *train, made / "a.npz", "--test", small)
+    sentence = "--limit and --test are for images; leave them out for 'gcn': nodes are one graph."
+    fails(capsys, sentence, "train", "--network", "gcn", "--data", "graph", "-o", made / "x.pt2", "--limit", "5")
     np.save(made / "bytes.npy", images.astype(np.float32))
     sentence = (
         "The calibration data ranges from 0 to 255, but the network's pixels range from 0 to 1; give input_range, mean "
