@@ -143,7 +143,7 @@ class Operations(Activations, Pools):
         last = self.rearrange(x, lambda numbers: np.moveaxis(numbers, -1, 1))
         if not isinstance(last, Value) or last.view is not None:
             refusal = OneSpikeError("a linear layer along one axis of a map is not supported; flatten the map first")
-            if of_image(x) and len(self.source_shape) < 5:
+            if self.movable and of_image(x):
                 raise Moved(np.moveaxis(view_of(x, self.source_shape[1:]), -1, 0), refusal)
             raise refusal
         result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name, where=self.where)

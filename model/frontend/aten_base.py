@@ -53,11 +53,13 @@ class Context:
     """The operation in hand.
 
     where, name: for nodes and messages. ranks: axes of its sources. source_shape, result_shape: of its first source and
-    its result, the batch included; the first may be left out.
+    its result, the batch included; the first may be left out. movable: whether a walk in which the image lies otherwise
+    may follow (`layout.py`).
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, movable: bool = False) -> None:
         self.builder = builder
+        self.movable = movable
         self.where = ""
         self.name = ""
         self.ranks: tuple[int, ...] = ()
@@ -67,7 +69,7 @@ class Context:
     def per_channel(self, constant: Any, value: Value) -> np.ndarray:
         """`per_channel` of a constant that is added to or multiplied with `value` in hand."""
         array = np.asarray(constant, np.float64)
-        if array.size > 1 and (value.view is not None or (of_image(value) and self.source_shape)):
+        if array.size > 1 and self.movable and (value.view is not None or of_image(value)):
             if (found := by_place(array, value, self.source_shape[1:])) is not None:
                 return found
             if value.view is not None:

@@ -30,7 +30,7 @@ from .builder import Builder
 from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
-from .layout import Layout, Moved, laid_out, of_image
+from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
@@ -87,7 +87,7 @@ def _walk(
     builder = Builder(shape=layout.shape, sign=signed)
     if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
         builder.notes.append(f"Images of several sizes fit; this network is for {list(layout.taken)}, as exported.")
-    operations = Operations(builder)
+    operations = Operations(builder, movable=True)
     values: dict[torch.fx.Node, Any] = {inputs[0]: layout.start(builder.read("input"))}
     finals: list[torch.fx.Node] = []
     readers = consumers(list(exported.graph.nodes), lambda node: node.users, _reader)
@@ -258,13 +258,12 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
         raise OneSpikeError(f"this operation is not supported{near}")
     moved = next((v for v in _values(args) if v.view is not None), None)
     if kind not in ELEMENTWISE | LINEAR and moved is not None:
-        reason = OneSpikeError(
+        if of_image(moved) and moved.view is not None:
+            raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
+        raise OneSpikeError(
             "a reshape, permute or upsampling before it leaves a map that is not (channels, height, width) in place; "
             "only a linear layer over the whole map can read that"
         )
-        if of_image(moved) and moved.view is not None:
-            raise Moved(moved.view, reason)
-        raise reason
     return handler(*args, **options)
 
 

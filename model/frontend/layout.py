@@ -23,13 +23,17 @@ from .affine import Value
 from .arrange import seen
 from .graph import Graph
 
+OTHER_ORDER = (
+    "it reads the image in an order that the host cannot lay out; only reshapes and transposes of the whole image that "
+    "change its shape are left to the host, so crop, mirror and turn pictures in the data instead"
+)
 PLACES = "a constant that differs from place to place is not supported; only one number per channel"
 Result = TypeVar("Result")
 MOST_WALKS = 6  # each for the order that the one before asked for
 
 
 class Moved(Exception):
-    """A layer needs the image in the order `view` of its places, a map (C, H, W) or (C, L); else `refusal` is raised."""
+    """A layer needs the image as `view` of its places, a map (C, H, W) or (C, L); `refusal` says so to the user."""
 
     def __init__(self, view: np.ndarray, refusal: OneSpikeError) -> None:
         super().__init__(str(refusal))
@@ -96,13 +100,15 @@ class Layout:
 def laid_out(taken: Sequence[int], shape: tuple[int, int, int], walk: Callable[[Layout], Result]) -> Result:
     """The result of `walk` with the layout that the network's layers need; at first that of `shape`, (C, H, W)."""
     layouts = [Layout(taken=tuple(taken), shape=shape)]
+    refusal = None
     while True:
         try:
             return walk(layouts[-1])
         except Moved as moved:
+            refusal = refusal or moved.refusal
             layout = layouts[-1].after(moved.view)
             if layout is None or len(layouts) == MOST_WALKS or any(layout.same(other) for other in layouts):
-                raise moved.refusal from None
+                raise refusal from None
             layouts.append(layout)
 
 

@@ -20,7 +20,7 @@ from .builder import Builder
 from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
-from .layout import Layout, Moved, laid_out, of_image
+from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .onnx_base import Levels, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
@@ -206,13 +206,12 @@ class _Front:
                 raise OneSpikeError(f"this operation is not supported{near}")
             if not ordered and not _any_order(node, inputs):
                 moved = next(v.value for v in active if isinstance(v, Tensor) and v.value.view is not None)
-                refusal = OneSpikeError(
+                if of_image(moved) and moved.view is not None:
+                    raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
+                raise OneSpikeError(
                     "its input is a map whose places were moved; the nearest supported choice is an export with "
                     "(channels, height, width) in this order throughout"
                 )
-                if of_image(moved) and moved.view is not None:
-                    raise Moved(moved.view, refusal)
-                raise refusal
             values[node.output[0]] = handler(*inputs, **attributes)
         except Moved as moved:
             raise Moved(moved.view, _refusal(node, str(moved.refusal))) from None

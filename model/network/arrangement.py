@@ -70,4 +70,5 @@ def arrangement_of(taken: Sequence[int], places: np.ndarray) -> Arrangement | No
         taken=tuple(taken), split=split, axes=tuple(by_step.index(digit) for digit in outer) or (0,)
     )
     numbers = np.arange(math.prod(taken))
-    return found if np.array_equal(found.apply(numbers, numbers.shape)[0], np.asarray(places).reshape(-1)) else None
+    made = found.apply(numbers[None], numbers.shape)
+    return found if np.array_equal(made[0], np.asarray(places).reshape(-1)) else None

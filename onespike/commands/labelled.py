@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 import numpy as np
 
@@ -22,6 +23,9 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
 def load_for(args: argparse.Namespace, image: Image) -> Dataset:
     """`load_data` of a network that takes this image tensor."""
     data = load(args.data, args.split)
+    arrangement = image.arrangement
+    if arrangement is not None and data.images.shape[1:] == arrangement.taken:
+        data = dataclasses.replace(data, images=arrangement.apply(data.images, image.shape))
     if data.images.shape[1:] != image.shape:
         raise OneSpikeError(
             f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "

@@ -132,9 +132,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=5),
+            manifest(version=6),
             "manifest.json",
-            r"has format version 5, newer than the 4 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 6, newer than the 5 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),
