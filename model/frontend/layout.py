@@ -137,9 +137,9 @@ def by_place(array: np.ndarray, value: Value, shape: Sequence[int]) -> np.ndarra
     size = math.prod(value.shape)
     if view.size != size or np.unique(view).size != size:
         return None
-    table = np.empty(size)
-    table[view.reshape(-1)] = full.reshape(-1)
-    table = table.reshape(value.shape[0], -1)
+    numbers = np.empty(size)
+    numbers[view.reshape(-1)] = full.reshape(-1)
+    table = numbers.reshape(value.shape[0], -1)
     if (table == table[:, :1]).all():
         return table[:, 0].copy()
     if view.ndim in (2, 3) and of_image(value):
