@@ -114,8 +114,14 @@ def laid_out(taken: Sequence[int], shape: tuple[int, int, int], walk: Callable[[
 
 def of_image(value: Value) -> bool:
     """Whether the value is the whole image, each of its numbers once, perhaps in another order and scaled."""
-    once = value.view is None or np.array_equal(np.sort(value.view, axis=None), np.arange(math.prod(value.shape)))
-    return once and not any(value.padding) and all(term.tensor == INPUT and term.whole for term in value.terms)
+    term = value.terms[0]
+    waits = value.pool is not None or value.averages is not None or value.rounding is not None or any(value.padding)
+    if waits or len(value.terms) > 1 or term.tensor != INPUT or not term.whole:
+        return False
+    matrix = term.weights[:, :, 0, 0]
+    if matrix.shape[0] != matrix.shape[1] or not np.array_equal(matrix, np.diag(np.diag(matrix))):
+        return False  # channels are mixed, copied or left out
+    return value.view is None or np.array_equal(np.sort(value.view, axis=None), np.arange(math.prod(value.shape)))
 
 
 def view_of(value: Value, shape: Sequence[int]) -> np.ndarray:

@@ -77,10 +77,12 @@ def test_plain_networks_have_no_arrangement(tmp_path):
          r"^Node 'a' \(Conv\): it reads the image in an order that the host cannot lay out; only reshapes and "),
         ([node("Sub", "x m", "i"), MOVE], (6, 8, 3),
          r"^Node 'i' \(Sub\): a constant that differs from place to place is not supported; only one number per"),
+        ([node("Concat", "x x x", "g", axis=1), node("Transpose", "g", "t", perm=[0, 1, 3, 2])], (1, 6, 8),
+         r"^Node 'a' \(Conv\): its input is a map whose places were moved; the nearest supported choice is an export"),
         ([node("Sub", "x row", "t")], (3, 6, 8),
          r"^Node 't' \(Sub\): a constant that differs from place to place is not supported; only one number per"),
     ],
-    ids=["a turned square", "a mean image", "a mean row"],
+    ids=["a turned square", "a mean image", "copied channels", "a mean row"],
 )  # fmt: skip
 def test_onnx_refused(before, taken, sentence, tmp_path):
     constants = weights(3, m=RNG.random((6, 8, 3)), row=RNG.random(8))
