@@ -21,12 +21,15 @@ def load_codes(path: Path, image: Image) -> np.ndarray:
     """Codes uint8 [N, C, H, W] of a picture or of a `.npy` file, for a network that takes `image`."""
     if path.suffix in (".npy", ".npz"):
         values = load_images(path)
-        if values.ndim == 2:
+        arrangement = image.arrangement
+        if arrangement is not None and arrangement.taken in (values.shape, values.shape[1:]):
+            values = arrangement.apply(values.reshape(-1, *arrangement.taken), image.shape)
+        elif values.ndim == 2:
             values = values[None, None]
         elif values.ndim == 3:
             values = values[None] if values.shape == image.shape else values[:, None]
     else:
-        values = read_picture(path, image.shape)
+        values = _shown(path, image)
     if values.shape[1:] != image.shape or not len(values):
         raise other_size(path, values.shape[1:], image.shape)
     top = TOPS.get(values.dtype.newbyteorder("="))
@@ -40,3 +43,13 @@ def load_codes(path: Path, image: Image) -> np.ndarray:
         return image.quantise(values)
     except OneSpikeError as error:
         raise OneSpikeError(f"{path}: {error}") from None
+
+
+def _shown(path: Path, image: Image) -> np.ndarray:
+    """Values [1, C, H, W] of a picture; where the network cuts pictures up itself, it is of that size before."""
+    arrangement = image.arrangement
+    if arrangement is not None and image.shape[0] not in (1, 3) and len(arrangement.taken) == 3:
+        channels, height, width = arrangement.taken
+        if channels in (1, 3):
+            return arrangement.apply(read_picture(path, (channels, height, width)), image.shape)
+    return read_picture(path, image.shape)

@@ -51,6 +51,7 @@ def image_of(
         offset=tuple(map(float, offset)),
         pad_code=_pad_code(graph, scale, offset, bits),
         channels_last=graph.channels_last,
+        arrangement=graph.arrangement,
     )
 
 

@@ -18,6 +18,7 @@ from .affine import Value
 from .aten_activations import Activations
 from .aten_base import spatial
 from .aten_pools import Pools
+from .layout import Moved, of_image, view_of
 
 # Operations that do not change values: `dropout` in eval mode becomes a clone.
 TRANSPARENT = {"alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "_to_copy", "to", "type_as"}
@@ -141,7 +142,10 @@ class Operations(Activations, Pools):
         """A linear layer along the user's last axis, in which the channels must lie."""
         last = self.rearrange(x, lambda numbers: np.moveaxis(numbers, -1, 1))
         if not isinstance(last, Value) or last.view is not None:
-            raise OneSpikeError("a linear layer along one axis of a map is not supported; flatten the map first")
+            refusal = OneSpikeError("a linear layer along one axis of a map is not supported; flatten the map first")
+            if self.movable and of_image(x):
+                raise Moved(np.moveaxis(view_of(x, self.source_shape[1:]), -1, 0), refusal)
+            raise refusal
         result = self.builder.convolve(last, weights[:, :, None, None], offset, origin=self.name, where=self.where)
         shape = (len(weights), *self.source_shape[1:-1])
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1)

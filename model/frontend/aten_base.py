@@ -13,6 +13,7 @@ from ..errors import OneSpikeError
 from . import arrange
 from .affine import Value
 from .builder import Builder
+from .layout import PLACES, by_place, of_image
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -45,18 +46,20 @@ def per_channel(constant: Any, value: Value) -> np.ndarray:
             table = np.broadcast_to(full[0], value.shape).reshape(channels, -1)
             if (table == table[:, :1]).all():
                 return table[:, 0].copy()
-    raise OneSpikeError("a constant that differs from place to place is not supported; only one number per channel")
+    raise OneSpikeError(PLACES)
 
 
 class Context:
     """The operation in hand.
 
     where, name: for nodes and messages. ranks: axes of its sources. source_shape, result_shape: of its first source and
-    its result, the batch included; the first may be left out.
+    its result, the batch included; the first may be left out. movable: whether a walk in which the image lies otherwise
+    may follow (`layout.py`).
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, movable: bool = False) -> None:
         self.builder = builder
+        self.movable = movable
         self.where = ""
         self.name = ""
         self.ranks: tuple[int, ...] = ()
@@ -66,6 +69,11 @@ class Context:
     def per_channel(self, constant: Any, value: Value) -> np.ndarray:
         """`per_channel` of a constant that is added to or multiplied with `value` in hand."""
         array = np.asarray(constant, np.float64)
+        if array.size > 1 and self.movable and (value.view is not None or of_image(value)):
+            if (found := by_place(array, value, self.source_shape[1:])) is not None:
+                return found
+            if value.view is not None:
+                raise OneSpikeError(PLACES)
         if self.ranks[:1] == (3,) and array.ndim:  # (N, C, L) has no height of its own
             array = np.expand_dims(array.reshape((1,) * (3 - array.ndim) + array.shape), 2)
         return per_channel(array, value)

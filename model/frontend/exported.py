@@ -30,6 +30,7 @@ from .builder import Builder
 from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
+from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
@@ -71,12 +72,23 @@ def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") ->
     constants = _constants(exported)
     if mixes_nodes(exported):
         return walk_nodes(exported, constants, shape, signed)
+    return laid_out(shape[1:], as_maps(shape), lambda layout: _walk(exported, constants, layout, sizes, signed))
+
+
+def _walk(
+    exported: torch.export.ExportedProgram,
+    constants: dict[str, torch.Tensor],
+    layout: Layout,
+    sizes: torch.Size,
+    signed: bool | str,
+) -> tuple[Graph, Ending]:
+    """The same of a decomposed program, with the image laid out so."""
     inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
-    builder = Builder(shape=as_maps(shape), sign=signed)
+    builder = Builder(shape=layout.shape, sign=signed)
     if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
-        builder.notes.append(f"Images of several sizes fit; this network is for {list(shape[1:])}, as exported.")
-    operations = Operations(builder)
-    values: dict[torch.fx.Node, Any] = {inputs[0]: builder.read("input")}
+        builder.notes.append(f"Images of several sizes fit; this network is for {list(layout.taken)}, as exported.")
+    operations = Operations(builder, movable=True)
+    values: dict[torch.fx.Node, Any] = {inputs[0]: layout.start(builder.read("input"))}
     finals: list[torch.fx.Node] = []
     readers = consumers(list(exported.graph.nodes), lambda node: node.users, _reader)
     for node in exported.graph.nodes:
@@ -85,7 +97,7 @@ def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") ->
         elif node.op == "output":
             result, last = returned(node, values, Value, finals)
             try:
-                return builder.finish(result, user_line(last)), _ending(finals, values)
+                return layout.finish(builder.finish(result, user_line(last))), _ending(finals, values)
             except OneSpikeError as error:
                 raise refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
@@ -205,6 +217,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
     operations.result_shape = tuple(int(size) for size in result.shape)  # type: ignore[union-attr]
     try:
         value = _operate(node, kind.rstrip("_"), args, options, operations)
+    except Moved as moved:
+        raise Moved(moved.view, refusal(node, str(moved.refusal))) from None
     except OneSpikeError as error:
         raise refusal(node, str(error)) from None
     except (TypeError, ValueError, IndexError, RuntimeError):
@@ -242,7 +256,10 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
     if handler is None:
         near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
         raise OneSpikeError(f"this operation is not supported{near}")
-    if kind not in ELEMENTWISE | LINEAR and any(v.view is not None for v in _values(args)):
+    moved = next((v for v in _values(args) if v.view is not None), None)
+    if kind not in ELEMENTWISE | LINEAR and moved is not None:
+        if of_image(moved) and moved.view is not None:
+            raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
         raise OneSpikeError(
             "a reshape, permute or upsampling before it leaves a map that is not (channels, height, width) in place; "
             "only a linear layer over the whole map can read that"

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..network import golden
+from ..network.arrangement import Arrangement
 from ..network.spec import INPUT, Image, Pool, Source
 from ..system import parallel
 from .curve import Curve
@@ -148,6 +149,7 @@ class Graph:
     shape: (C, H, W) of the image. pad: per image channel, the x (in the module's own scale) that padding of the image
     stands for: 0, or the mean where the module normalises its input. image: the codes of the pixels, where the network
     itself quantises its input. channels_last: the module takes [N, W, C], as nodes of a graph with their features.
+    arrangement: how the host lays out images of another shape that the module takes.
     places: where the last node gives all places of its map as channels, how many there are. notes: for the user.
     """
 
@@ -156,6 +158,7 @@ class Graph:
     pad: tuple[float, ...] = ()
     image: Image | None = None
     channels_last: bool = False
+    arrangement: Arrangement | None = None
     places: int = 1
     notes: tuple[str, ...] = ()
 

@@ -177,11 +177,15 @@ def _check(graph: Graph, ending: Ending, reference: Module, shape: tuple[int, ..
     if graph.image is not None:  # pixels that its own quantisation leaves as they are
         scale, offset = (np.reshape(v, (1, -1, 1, 1)) for v in (graph.image.scale, graph.image.offset))
         codes = nearest_codes(graph.image, as_maps(graph.image, images.numpy()))
-        images = torch.from_numpy(codes * scale + offset).reshape(images.shape)
+        laid = codes * scale + offset
+        given = laid if graph.arrangement is None else graph.arrangement.undo(laid)
+        images = torch.from_numpy(given).reshape(images.shape)
     stairs = any(node.staircase is not None for node in graph.nodes)
     maps = images.numpy()
     if graph.channels_last:
         maps = np.swapaxes(maps, -1, -2)
+    if graph.arrangement is not None:
+        maps = graph.arrangement.apply(maps, graph.shape)
     found = torch.from_numpy(graph.run(maps.reshape(-1, *graph.shape)))
     found = ending(found).double()
     try:

@@ -16,6 +16,7 @@ from . import aten
 from .affine import Value
 from .aten_base import per_channel
 from .builder import Builder
+from .layout import PLACES, by_place, of_image
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class OnnxContext:
     def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
         """A constant that ONNX broadcasts over `x` as one number per channel."""
         array = np.asarray(values, np.float64)
+        if (x.value.view is not None or of_image(x.value)) and array.size > 1:
+            if (found := by_place(array, x.value, x.shape[1:])) is not None:
+                return found
+            if x.value.view is not None:
+                raise OneSpikeError(PLACES)
         if x.rank == 3 and array.ndim:  # the map has no height of its own
             array = np.expand_dims(array.reshape((1,) * (3 - array.ndim) + array.shape), 2)
         return per_channel(array, x.value)

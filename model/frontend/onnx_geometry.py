@@ -17,6 +17,14 @@ from .onnx_base import OnnxContext, Tensor, activation, constant
 from .onnx_reference import FLOATS
 
 
+def _map_of(x: Any) -> Tensor:
+    """`x`, which must have four axes."""
+    x = activation(x)
+    if x.rank != 4:
+        raise OneSpikeError(f"its input has {x.rank} axes; it must be (batch, channels, height, width)")
+    return x
+
+
 class Geometry(OnnxContext):
     """The operations that leave every number as it is."""
 
@@ -72,6 +80,34 @@ class Geometry(OnnxContext):
     def op_Transpose(self, x: Any, *, perm: Any = None) -> Tensor:
         order = None if perm is None else [int(axis) for axis in perm]
         return self._moved(activation(x), lambda numbers: np.transpose(numbers, order))
+
+    def op_SpaceToDepth(self, x: Any, *, blocksize: int) -> Tensor:
+        x, size = _map_of(x), blocksize
+        _, channels, height, width = x.shape
+        if height % size or width % size:
+            raise OneSpikeError(f"a map of {height} x {width} has no whole blocks of {size} x {size}")
+
+        def deep(numbers: np.ndarray) -> np.ndarray:
+            blocks = numbers.reshape(-1, channels, height // size, size, width // size, size)
+            moved = blocks.transpose(0, 3, 5, 1, 2, 4)
+            return moved.reshape(-1, channels * size * size, height // size, width // size)
+
+        return self._moved(x, deep)
+
+    def op_DepthToSpace(self, x: Any, *, blocksize: int, mode: str = "DCR") -> Tensor:
+        x, size = _map_of(x), blocksize
+        _, channels, height, width = x.shape
+        if channels % size**2 or mode not in ("DCR", "CRD"):
+            raise OneSpikeError(f"{channels} channels do not make blocks of {size} x {size} in the mode {mode!r}")
+        inner = channels // size**2
+
+        def wide(numbers: np.ndarray) -> np.ndarray:
+            sizes = (size, size, inner) if mode == "DCR" else (inner, size, size)
+            blocks = numbers.reshape(-1, *sizes, height, width)
+            moved = blocks.transpose((0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3))
+            return moved.reshape(-1, inner, height * size, width * size)
+
+        return self._moved(x, wide)
 
     def op_Pad(
         self,

@@ -20,8 +20,9 @@ from .builder import Builder
 from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
+from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .onnx_base import Levels, Tensor
-from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SUMS, OnnxOperations
+from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
 IMAGE_KEY = "onespike.image"  # metadata of the files that `onnx_export` writes: what the codes of the pixels mean
@@ -95,7 +96,12 @@ class _Front:
         """The graph of the whole model, checked."""
         rest = self.sizes[1:]
         shape = {1: (*rest, 1, 1), 2: (rest[0], 1, rest[-1]), 3: rest}[len(rest)]
-        builder = Builder(shape=shape, sign=signed)  # type: ignore[arg-type]
+        return laid_out(rest, shape, lambda layout: self._walk(layout, signed))  # type: ignore[arg-type]
+
+    def _walk(self, layout: Layout, signed: bool | str) -> Graph:
+        """The graph with the image laid out so."""
+        self.skipped = []
+        builder = Builder(shape=layout.shape, sign=signed)
         operations = OnnxOperations(builder, self.sizes[0])
         values: dict[str, Any] = dict(self.constants)
         start = builder.read(INPUT)
@@ -103,7 +109,7 @@ class _Front:
         if declared is not None:  # the file takes codes
             builder.image = declared
             start = scale(start, 1 / np.array(declared.scale), -np.array(declared.offset) / np.array(declared.scale))
-        values[self.input] = Tensor(start, len(self.sizes))
+        values[self.input] = Tensor(layout.start(start), len(self.sizes))
         numbers = {id(node): index for index, node in enumerate(self.nodes)}
         users = [
             [numbers[id(user)] for name in node.output for user in self.users.get(name, []) if user.op_type != "Shape"]
@@ -124,7 +130,7 @@ class _Front:
         while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
             final = producer[final].input[0]
         try:
-            graph = builder.finish(values[output].value, final)
+            graph = layout.finish(builder.finish(values[output].value, final))
         except OneSpikeError as error:
             if final in producer:
                 raise _refusal(producer[final], str(error)) from None
@@ -198,12 +204,17 @@ class _Front:
             if handler is None:
                 near = f"; the nearest supported choice is {NEAREST[node.op_type]}" if node.op_type in NEAREST else ""
                 raise OneSpikeError(f"this operation is not supported{near}")
-            if not ordered and node.op_type not in ANY_ORDER:
+            if not ordered and not _any_order(node, inputs):
+                moved = next(v.value for v in active if isinstance(v, Tensor) and v.value.view is not None)
+                if of_image(moved) and moved.view is not None:
+                    raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
                 raise OneSpikeError(
                     "its input is a map whose places were moved; the nearest supported choice is an export with "
                     "(channels, height, width) in this order throughout"
                 )
             values[node.output[0]] = handler(*inputs, **attributes)
+        except Moved as moved:
+            raise Moved(moved.view, _refusal(node, str(moved.refusal))) from None
         except OneSpikeError as error:
             raise _refusal(node, str(error)) from None
         except TypeError:
@@ -244,6 +255,8 @@ class _Front:
             images = codes * np.reshape(graph.image.scale, column) + np.reshape(graph.image.offset, column)
             fed = images if declared is None else codes.astype(np.float64)
         found = graph.run(images)
+        if graph.arrangement is not None:
+            fed = graph.arrangement.undo(fed)
         model = self.model
         if self.skipped:
             model = onnx.ModelProto.FromString(model.SerializeToString())
@@ -284,6 +297,13 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
             wanted.update(node.input)
             nodes.append(node)
     return nodes[::-1]
+
+
+def _any_order(node: onnx.NodeProto, inputs: list[Any]) -> bool:
+    """Whether an operation does not mind in which order the places of a map are."""
+    if node.op_type in SCALED:
+        return all(np.size(value) == 1 for value in inputs[1:] if value is not None)
+    return node.op_type in ANY_ORDER
 
 
 def _first_line(error: Exception) -> str:

@@ -29,13 +29,17 @@ SUMS = {
     "Add", "Sub", "Sum", "Neg", "Mul", "Div", "BatchNormalization", "AveragePool", "GlobalAveragePool", "ReduceMean",
     "Identity", "Dropout", "Cast",
 }  # fmt: skip
-MOVES = {"Concat", "Pad", "Slice", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"}
+MOVES = {
+    "Concat", "Pad", "Slice", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "SpaceToDepth", "DepthToSpace",
+}  # fmt: skip
 # Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
 ANY_ORDER = {
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Abs", "Identity", "Dropout",
     "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
-    "Gemm", "MatMul",
+    "SpaceToDepth", "DepthToSpace", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Neg",
 }  # fmt: skip
+# The same where their parameters are single numbers.
+SCALED = {"QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Clip", "Max", "Min"}
 NEAREST = {
     "Gelu": "Relu", "HardSwish": "Relu", "Swish": "Relu", "Softplus": "Relu", "ThresholdedRelu": "Relu",
     "Softmax": "Softmax only as the last operation", "LogSoftmax": "LogSoftmax only as the last operation",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from . import fields
+from .arrangement import Arrangement
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +22,7 @@ class Image:
     (a module that normalises its input itself pads with its mean).
     first: the least code that real numbers are rounded to: 1 where a narrow quantiser, -127..127, leaves code 0 unused.
     channels_last: the module takes [N, W, C], as nodes of a graph with their features; the height is 1.
+    arrangement: how the host lays out images of another shape that the module takes; None where it takes this one.
     """
 
     shape: tuple[int, int, int]
@@ -30,6 +32,7 @@ class Image:
     pad_code: tuple[int, ...] = field(default=())
     first: int = 0
     channels_last: bool = False
+    arrangement: Arrangement | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", fields.wholes(self.shape, "the image shape"))
@@ -38,6 +41,10 @@ class Image:
             raise OneSpikeError(f"The image shape must be (channels, height, width), not {self.shape}.")
         if not isinstance(self.channels_last, bool) or (self.channels_last and self.shape[1] != 1):
             raise OneSpikeError(f"channels_last is for images of height 1, not {self.shape}.")
+        if self.arrangement is not None:
+            pixels = math.prod(self.arrangement.taken)
+            if self.channels_last or pixels != math.prod(self.shape):
+                raise OneSpikeError(f"Images of {self.arrangement.taken} cannot be arranged as {self.shape}.")
         if not 1 <= self.bits <= 8:
             raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
         channels = self.shape[0]

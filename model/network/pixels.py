@@ -5,7 +5,8 @@
 * Floating-point numbers are what the module itself takes, x = code * scale + offset; they are rounded to codes.
 * Anything else is refused.
 
-The shape is (N, C, H, W), or, as `convert` takes it, (N, C, L) for maps of height 1 and (N, F) for maps of one place.
+The shape is (N, C, H, W), or, as `convert` takes it, (N, C, L) for maps of height 1 and (N, F) for maps of one place;
+or that which the module takes, where it rearranges images itself before its first layer (`arrangement.py`).
 
 A mix-up of the two scales must show. Codes outside of the range are refused; so are floats whose clipping would change
 them by more than a quarter of what they differ among themselves (MOST_LOST), such as bytes as floats for a network of
@@ -85,6 +86,9 @@ def as_maps(image: Image, array: np.ndarray, what: str = "Images") -> np.ndarray
     What has another shape than `image` is refused; what: the subject of that sentence.
     """
     channels, height, width = image.shape
+    arrangement = image.arrangement
+    if arrangement is not None and array.shape[1:] == arrangement.taken:
+        return arrangement.apply(array, image.shape)
     if image.channels_last and array.ndim < 4:
         if array.ndim < 2 or array.shape[-2:] != (width, channels):
             raise OneSpikeError(
@@ -96,6 +100,8 @@ def as_maps(image: Image, array: np.ndarray, what: str = "Images") -> np.ndarray
     if found[1:] != image.shape or len(found) != 4:
         flat = f"(N, {channels}) or " if (height, width) == (1, 1) and channels > 1 else ""
         flat = f"(N, {channels}, {width}) or " if height == 1 < width else flat
+        if arrangement is not None:
+            flat = f"(N, {', '.join(map(str, arrangement.taken))}) or "
         raise OneSpikeError(
             f"{what} must have the shape {flat}(N, {channels}, {height}, {width}), not {tuple(array.shape)}."
         )

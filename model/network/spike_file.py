@@ -15,12 +15,14 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..system import bounded
 from ..system.files import write_atomically
+from .arrangement import Arrangement
 from .levels import Levels
 from .membranes import Membranes
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 4
-STEPS_VERSION = 3  # of networks all of whose sources are dense: what wrote it reads them, too
+FORMAT_VERSION = 5
+GROUPS_VERSION = 4  # of networks whose images the host does not rearrange: what wrote it reads them, too
+STEPS_VERSION = 3  # of those all of whose sources are dense
 TABLES_VERSION = 2  # of those without membranes and nodes of a graph
 COUNTS_VERSION = 1  # of those whose layers all fire counts 0..g
 MANIFEST = "manifest.json"
@@ -50,6 +52,8 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         del image["first"]
     if not net.image.channels_last:
         del image["channels_last"]
+    if net.image.arrangement is None:
+        del image["arrangement"]
     geometry: dict[str, Any] = {"image": image, "layers": layers, "weight_bits": net.weight_bits}
     if net.places > 1:
         geometry["places"] = net.places
@@ -68,6 +72,8 @@ def save(net: SpikeNet, path: Path) -> None:
     plain = net.membranes is None and not net.image.channels_last and net.places == 1
     version = (COUNTS_VERSION if counts else TABLES_VERSION) if plain else STEPS_VERSION
     if any(source.groups > 1 for layer in net.layers for source in layer.sources):
+        version = GROUPS_VERSION
+    if net.image.arrangement is not None:
         version = FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
@@ -166,6 +172,8 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         )
         membranes = Membranes(steps=manifest["steps"], theta=theta, start=start)
     image = manifest["image"]
+    if "arrangement" in image:
+        image["arrangement"] = Arrangement(**image["arrangement"])
     return SpikeNet(
         image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
         layers=tuple(layers),

@@ -23,7 +23,7 @@ def load_data(args: argparse.Namespace, net: SpikeNet) -> Dataset:
 
 def load_for(args: argparse.Namespace, image: Image) -> Dataset:
     """`load_data` of a network that takes this image tensor."""
-    data = load(args.data, args.split, image.shape, args.images)
+    data = _arranged(args, image) or load(args.data, args.split, image.shape, args.images)
     if data.images.shape[1:] != image.shape:
         raise OneSpikeError(
             f"The images of {data.name!r} have the shape {data.images.shape[1:]}, but the network takes "
@@ -35,6 +35,20 @@ def load_for(args: argparse.Namespace, image: Image) -> Dataset:
             f"{args.images}."
         )
     return in_scale(data[: args.images], image)
+
+
+def _arranged(args: argparse.Namespace, image: Image) -> Dataset | None:
+    """The data where they have the shape that the trained module takes, laid out as its network does; else None."""
+    arrangement = image.arrangement
+    if arrangement is None:
+        return None
+    taken = arrangement.taken
+    data = load(args.data, args.split, taken if len(taken) == 3 else None, args.images)
+    sides = [tuple(side for side in shape if side > 1) for shape in (data.images.shape[1:], taken)]
+    if sides[0] != sides[1]:
+        return None
+    images = data.images.reshape(len(data), *taken)
+    return dataclasses.replace(data, images=arrangement.apply(images, image.shape))
 
 
 def trainable(data: Dataset, outputs: tuple[int, int, int], limit: int | None = None) -> Dataset:

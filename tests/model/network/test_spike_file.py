@@ -11,6 +11,7 @@ import pytest
 
 from described import network
 from onespike.model.errors import OneSpikeError
+from onespike.model.network.arrangement import Arrangement
 from onespike.model.network.levels import Levels
 from onespike.model.network.spec import Image, Layer, Source, SpikeNet
 
@@ -54,6 +55,18 @@ def test_round_trip(tmp_path):
                 assert getattr(s, key) == getattr(t, key)
     images = np.random.default_rng(0).random((3, 2, 8, 8)) * 8
     np.testing.assert_array_equal(net.golden(images), again.golden(images))
+
+
+def test_rearranged_images(tmp_path):
+    """How the host lays images out is version 5, and part of the hash."""
+    net = network()
+    arrangement = Arrangement(taken=(8, 8, 2), split=(8, 8, 2), axes=(2, 0, 1))
+    moved = dataclasses.replace(net, image=dataclasses.replace(net.image, arrangement=arrangement))
+    moved.save(tmp_path / "net.spike")
+    again, found = SpikeNet.load(tmp_path / "net.spike"), written(tmp_path / "net.spike")
+    assert found["version"] == 5 and again.image.arrangement == arrangement and again.hash == moved.hash != net.hash
+    codes = np.random.default_rng(0).integers(0, 128, (3, 8, 8, 2))
+    np.testing.assert_array_equal(again.golden(codes), net.golden(codes.transpose(0, 3, 1, 2)))
 
 
 def test_nodes_of_a_graph(tmp_path):
@@ -132,9 +145,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=5),
+            manifest(version=6),
             "manifest.json",
-            r"has format version 5, newer than the 4 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 6, newer than the 5 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures as codes: black is 0 and white the highest code, whatever the file's numbers; unclear ones are refused."""
 
+import argparse
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from onespike.commands import labelled
 from onespike.model.errors import OneSpikeError
+from onespike.model.network.arrangement import Arrangement
 from onespike.model.network.spec import Image
+from onespike.model.training.data import Dataset
 from onespike.pictures import load_codes
 
 GREY, COLOUR = Image(shape=(1, 4, 4)), Image(shape=(3, 4, 4))
@@ -55,6 +60,29 @@ def test_every_mode_that_has_black_and_white(tmp_path):
     np.testing.assert_array_equal(codes(path, colour.quantize(16), COLOUR), rgb)  # sixteen colours, one a pixel
     fractions = Picture.fromarray(RAMP / np.float32(255))
     np.testing.assert_array_equal(codes(tmp_path / "a.tif", fractions)[0], RAMP)
+
+
+LAST = Image(shape=(3, 4, 4), arrangement=Arrangement(taken=(4, 4, 3), split=(4, 4, 3), axes=(2, 0, 1)))
+BLOCKS = Image(shape=(4, 2, 2), arrangement=Arrangement(taken=(1, 4, 4), split=(2, 2, 2, 2), axes=(1, 3, 0, 2)))
+UNSHUFFLED = RAMP.reshape(2, 2, 2, 2).transpose(1, 3, 0, 2).reshape(4, 2, 2)
+
+
+def test_networks_that_rearrange_their_image(tmp_path):
+    """Arrays in the module's shape or the engine's, pictures, of which a pixel unshuffle makes channels."""
+    colour = np.stack([RAMP, RAMP.T, 255 - RAMP])
+    for array in (colour.transpose(1, 2, 0), colour.transpose(1, 2, 0)[None], colour, colour[None]):
+        np.save(tmp_path / "a.npy", array)
+        np.testing.assert_array_equal(load_codes(tmp_path / "a.npy", LAST), colour[None])
+    np.testing.assert_array_equal(codes(tmp_path / "a.png", Picture.fromarray(colour.transpose(1, 2, 0)), LAST), colour)
+    np.testing.assert_array_equal(codes(tmp_path / "a.png", Picture.fromarray(RAMP), BLOCKS), UNSHUFFLED)
+
+
+def test_data_sets_of_networks_that_rearrange_their_image(monkeypatch):
+    shares = np.stack([RAMP, 255 - RAMP])[:, None] / np.float32(255)
+    monkeypatch.setattr(labelled, "load", lambda *_: Dataset(name="two", images=shares, labels=np.arange(2)))
+    arguments = argparse.Namespace(data="two", split="test", images=None)
+    found = BLOCKS.quantise(labelled.load_for(arguments, BLOCKS).images)
+    np.testing.assert_array_equal(found[0], UNSHUFFLED)
 
 
 def seen_through() -> Picture.Image:
