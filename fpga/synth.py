@@ -238,7 +238,8 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
             if names:
                 raise
             continue
-        if CONFLICT not in (directory / "yosys.log").read_text():
+        log = directory / "yosys.log"
+        if not log.is_file() or CONFLICT not in log.read_text():
             return
     raise OneSpikeError(
         f"yosys gave one wire two drivers (log: {directory / 'yosys.log'}); take another size, say a wider accumulator "
