@@ -217,7 +217,10 @@ def lane_cycles(figures: Map[str, Any]) -> Table:
     )
     if others:
         heads = heads.replace("spare, ", "spare, other, ")
-        caption += " Other: lanes whose channel has no weight in the row: of another group, or all zero."
+        caption += (
+            " Other: lanes whose channel has no weight in the row: of another group, or all zero; where lanes take values "
+            "of their own, also those whose value is 0 or takes fewer events."
+        )
     if stalls:
         heads += ", stall"
         caption += " Stall: the layer's weights have not come."

@@ -41,7 +41,8 @@ CAUSES = (
     "stalled",
 )
 """What a lane does in a cycle: adds usefully, belongs to no output channel, or to one that the event's value has no
-weight for (another group's, or a row of zeros), or is idle for one of seven reasons."""
+weight for (another group's, a row of zeros, or, of lanes with values of their own, a value without that event), or is
+idle for one of seven reasons."""
 
 SPIKES = 6  # bits of a number of events of one word
 MASK = (1 << SPIKES) - 1
