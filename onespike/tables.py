@@ -218,8 +218,8 @@ def lane_cycles(figures: Map[str, Any]) -> Table:
     if others:
         heads = heads.replace("spare, ", "spare, other, ")
         caption += (
-            " Other: lanes whose channel has no weight in the row: of another group, or all zero; where lanes take values "
-            "of their own, also those whose value is 0 or takes fewer events."
+            " Other: lanes whose channel has no weight in the row: of another group, or all zero; where lanes take "
+            "values of their own, also those whose value is 0 or takes fewer events."
         )
     if stalls:
         heads += ", stall"
