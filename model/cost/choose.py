@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...hw.config import MOST_SHADOWS, EngineConfig
 from ..errors import OneSpikeError
 from ..mapping.mapper import fit_config, image_codes, map_network
 from ..mapping.mapping import Mapping
+from ..mapping.sparse import for_sparse
 from ..network import golden
 from ..network.codes import spikes
 from ..network.operations import reads, work_maps
@@ -66,6 +67,7 @@ def choose_for(
     memory: ExternalMemory | None = None,
     more_shadows: bool = True,
     fits: Fits | None = None,
+    fixed: Container[str] = (),
 ) -> Mapping:
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
@@ -73,16 +75,19 @@ def choose_for(
     tensor) takes its best. With `fit` the configuration's memories are sized for the result, and where `more_shadows`
     allows it, banks get as many shadow sets as save cycles; without, weight rows have a price, as low as possible for
     all of them to fit. memory: delivers the weights, where they are streamed; waiting for it counts. fits: with `fit`,
-    slices are taken whose memories a part takes; where none do, those that need the least.
+    slices are taken whose memories a part takes; where none do, those that need the least. fixed: of `row_masks` and
+    `depthwise`, what stays as it is in `config` with `fit`, too.
     """
     memory = memory or ExternalMemory()
+    config = for_sparse(config, net, fixed=fixed) if fit else config
     if image_code == "auto":
         # The cheapest one may need wider accumulators, or more memory for its border, than the engine has.
         for code in image_codes_by_cost(net, config, result.codes[INPUT]):
             with contextlib.suppress(OneSpikeError):
                 return choose_for(
-                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows, fits=fits
-                )
+                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows, fits=fits,
+                    fixed=fixed,
+                )  # fmt: skip
         image_code = image_codes(net)[0]
     options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
     uniform: dict[int, Mapping] = {}
@@ -224,7 +229,8 @@ def _mapping(
     net: SpikeNet, config: EngineConfig, slices: int | dict[str, int], fit: bool, options: dict[str, Any]
 ) -> Mapping:
     if fit:
-        config = fit_config(net, config, slices=slices, **options)
+        fixed = {"row_masks": config.row_masks, "depthwise": config.depthwise}
+        config = fit_config(net, config, slices=slices, fixed=fixed, **options)
     return map_network(net, config, slices=slices, **options)
 
 

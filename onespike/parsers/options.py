@@ -352,7 +352,7 @@ def make_mapping(
     else:
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
         fits = None if part is None else lambda sized: block_rams(sized, part.family) <= part.block_rams
-        found = choose_for(net, config, seen, memory=memory_of(args), fits=fits)
+        found = choose_for(net, config, seen, memory=memory_of(args), fits=fits, fixed=fixed)
         config = dataclasses.replace(config, shadows=fixed.get("shadows", found.config.shadows))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         code = found.tensors[INPUT].code

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from blocks import head, weights
+from networks import grouped_network
 from onespike.hw.config import EngineConfig
-from onespike.model.cost.choose import choose_mapping, fewest_slices
+from onespike.model.cost.choose import choose_for, choose_mapping, fewest_slices
 from onespike.model.cost.explore import count_cycles
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
+from onespike.model.network import golden
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 
 ENGINE = EngineConfig(banks=4, lanes=12, fire_lanes=2, word_bits=16)
@@ -121,3 +123,18 @@ def test_shadow_sets_that_do_not_pay(net: SpikeNet, codes: np.ndarray) -> None:
     """Where the drain never makes a bank wait, every layer would only end later."""
     mapping = choose_mapping(net, dataclasses.replace(ENGINE, fire_lanes=4), codes)
     assert mapping.config.shadows == 1
+
+
+def test_an_engine_without_masks_is_priced_without():
+    """Slices for an engine as it is are those of its own cycles; what is fixed stays where an engine is fitted, too."""
+    net = grouped_network(grouped=True)
+    codes = np.full((1, *net.image.shape), 9, np.uint8)
+    config = EngineConfig(banks=2, lanes=8, fire_lanes=8, spike_depth=512, weight_depth=2048, segments=2)
+    result = golden.run(net, net.image.quantise(codes), layers=True)
+    given = choose_for(net, config, result, fit=False)
+    assert not given.config.row_masks
+    fixed = choose_for(net, config, result, fixed={"row_masks": False, "depthwise": False})
+    assert not fixed.config.row_masks
+    assert [layer.slices for layer in given.layers] == [layer.slices for layer in fixed.layers]
+    masked = dataclasses.replace(config, row_masks=True, mask_depth=2048)
+    assert choose_for(net, masked, result, fit=False).config == masked
