@@ -31,7 +31,7 @@ from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
+from .program import ends, kind_of, layer_name, operands, refusal, replay, returned, settled, user_line
 
 Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
 
@@ -184,17 +184,10 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
 
 def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Operations, finals: list[Any]) -> Any:
     kind = kind_of(node)
-    args: Any
-    options: Any
-    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
-    sources = [n for n in node.all_input_nodes if _values(values[n])]
+    args, options, sources = operands(node, values, _values)
+    if known := settled(node, args, options, sources):
+        return known[0]
     found = node.meta.get("val")
-    if isinstance(found, torch.SymInt | torch.SymBool | torch.SymFloat):  # a size that follows the batch
-        return found.node.pytype(found)
-    if not sources:  # depends on parameters alone
-        return node.target(*args, **options)  # type: ignore[operator]
-    if isinstance(found, int | bool):
-        return found
     if node.target is operator.getitem:
         if args[1] >= len(args[0]):
             raise refusal(sources[0], "only its first result is supported")

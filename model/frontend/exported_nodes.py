@@ -21,7 +21,7 @@ from .aten_nodes import FEATURES, NODES, NodeOperations
 from .builder import Builder
 from .graph import Graph
 from .nodes import NodeAlgebra, NodeValue
-from .program import ends, kind_of, layer_name, refusal, replay, returned, user_line
+from .program import ends, kind_of, layer_name, operands, refusal, replay, returned, settled, user_line
 
 PRODUCTS = {"matmul": 0, "mm": 0, "_sparse_mm": 0, "addmm": 1}  # where the left factor stands
 SCATTERS = {"index_add", "index_add_", "scatter_add", "scatter_add_"}
@@ -92,17 +92,10 @@ def walk_nodes(
 
 def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], apply: NodeOperations, finals: list[Any]) -> Any:
     kind = kind_of(node)
-    args: Any
-    options: Any
-    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
-    sources = [n for n in node.all_input_nodes if _nodes(values[n])]
+    args, options, sources = operands(node, values, _nodes)
+    if known := settled(node, args, options, sources):
+        return known[0]
     found = node.meta.get("val")
-    if isinstance(found, torch.SymInt | torch.SymBool | torch.SymFloat):
-        return found.node.pytype(found)
-    if not sources:
-        return node.target(*args, **options)  # type: ignore[operator]
-    if isinstance(found, int | bool):
-        return found
     if kind == "getitem":
         return args[0][args[1]]
     if kind in SHAPES and isinstance(found, torch.Tensor):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,25 @@ def replay(
         known[node] = node.target(*args, **options)  # type: ignore[operator]
     found: torch.Tensor = known[finals[-1]] if finals else logits
     return found
+
+
+def operands(
+    node: torch.fx.Node, values: Mapping[torch.fx.Node, Any], followed: Callable[[Any], Any]
+) -> tuple[Any, Any, list[torch.fx.Node]]:
+    """Positional and named arguments of an operation, and its inputs whose values are followed."""
+    args, options = torch.fx.map_arg((node.args, node.kwargs), lambda n: values[n])  # type: ignore[misc]
+    return args, options, [n for n in node.all_input_nodes if followed(values[n])]
+
+
+def settled(node: torch.fx.Node, args: Any, options: Any, sources: Sequence[torch.fx.Node]) -> tuple[Any, ...]:
+    """The result of an operation as a tuple of one, where it does not follow the image's numbers: a size, also one
+    that follows the batch, or what depends on parameters alone. Otherwise an empty tuple."""
+    found = node.meta.get("val")
+    if isinstance(found, torch.SymInt | torch.SymBool | torch.SymFloat):
+        return (found.node.pytype(found),)
+    if not sources:
+        return (node.target(*args, **options),)  # type: ignore[operator]
+    return (found,) if isinstance(found, int | bool) else ()
 
 
 def kind_of(node: torch.fx.Node) -> str:
