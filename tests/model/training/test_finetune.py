@@ -14,7 +14,7 @@ from onespike.model.training.clamped import ClampQuantised, FloatGraph
 from onespike.model.training.data import Dataset
 from onespike.model.training.finetune import finetune
 from onespike.model.training.networks import IMAGES, NETWORKS, build, load_npz
-from onespike.model.training.train import Training, accuracy, augment, batches, train, train_or_load
+from onespike.model.training.train import Training, accuracy, augment, train, train_or_load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -151,7 +151,7 @@ def test_cache_is_keyed_by_settings_and_data(tmp_path):
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_a_run_goes_on_after_a_break(trained, tmp_path, tuned, monkeypatch):
+def test_a_run_goes_on_after_a_break(trained, tmp_path, tuned, stop_in_second_epoch):
     """Stopped in the second epoch and started again: the same weights as in one go, dropout and shifts included."""
     data = quadrants(100, 4)
     settings = Training(epochs=3, batch=50)
@@ -166,15 +166,7 @@ def test_a_run_goes_on_after_a_break(trained, tmp_path, tuned, monkeypatch):
         return module[2].weight.tolist()
 
     wanted = run(tmp_path / "whole")
-    calls = []
-
-    def stop(*arguments):
-        calls.append(0)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return batches(*arguments)
-
-    monkeypatch.setattr("onespike.model.training.train.batches", stop)
+    calls = stop_in_second_epoch()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut")
     assert len(list((tmp_path / "cut").iterdir())) == 1

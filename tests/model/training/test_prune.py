@@ -18,7 +18,6 @@ from onespike.model.training.data import Dataset
 from onespike.model.training.finetune import finetune
 from onespike.model.training.prune import ROUNDS, RowPruning
 from onespike.model.training.row_costs import row_work, rows_of, statistics, terms
-from onespike.model.training.train import batches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -177,17 +176,9 @@ def test_a_share_of_nothing_changes_nothing(conversion, share):
     assert (pruned(conversion, share).net.hash == plain.net.hash) == (share == 0)
 
 
-def test_pruning_goes_on_after_a_break(conversion, tmp_path, monkeypatch):
+def test_pruning_goes_on_after_a_break(conversion, tmp_path, stop_in_second_epoch):
     wanted = pruned(conversion, epochs=3).net.hash
-    calls = []
-
-    def stop(*arguments):
-        calls.append(0)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return batches(*arguments)
-
-    monkeypatch.setattr("onespike.model.training.train.batches", stop)
+    calls = stop_in_second_epoch()
     with pytest.raises(KeyboardInterrupt):
         pruned(conversion, epochs=3, checkpoints=tmp_path)
     other = pruned(conversion, 0.25, epochs=3, checkpoints=tmp_path)  # does not take the other's state
