@@ -8,6 +8,7 @@ value, not as many for each of its channels. Zeros inside a row that is not all 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -75,6 +76,7 @@ def tap_reads(
     return found if turns == 1 else found.sum(0, keepdims=True)
 
 
+@functools.lru_cache(maxsize=1024)
 def _connected(config: EngineConfig, layer: MappedLayer, source: MappedSource) -> np.ndarray:
     """Lanes of all blocks that a value's row is useful to, [slices, KH, KW, values]."""
     (of,) = (s for s, mapped in zip(layer.layer.sources, layer.sources, strict=True) if mapped is source)

@@ -8,6 +8,7 @@ others make no event, and are not stored.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,6 +87,7 @@ def channel_rows(config: EngineConfig, layer: MappedLayer, source: MappedSource,
     return out.reshape(blocks, tall, wide, source.tensor.words, per_word, config.lanes)
 
 
+@functools.lru_cache(maxsize=1024)
 def chunk_masks(config: EngineConfig, layer: MappedLayer, source: MappedSource, slice_: int) -> np.ndarray:
     """Masks bool [blocks, KH, KW, span, chunks] of the words that each block reads."""
     used = np.any(channel_rows(config, layer, source, slice_), -1)
