@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import random
 
+import numpy as np
 import pytest
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
-from blocks import head, pattern, preload, random_bits, random_mapping
+from blocks import head, pattern, preload, random_bits, random_mapping, weights
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.fetch import command_layout, stride_layout
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY, Sequencer
@@ -16,7 +17,7 @@ from onespike.model.machine.walk import Record, records, tables, walk
 from onespike.model.mapping.images import MemoryImages, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
-from onespike.model.network.spec import Image, SpikeNet
+from onespike.model.network.spec import Image, Layer, Source, SpikeNet
 from onespike.sim.stream import run_stream
 
 
@@ -205,3 +206,36 @@ def test_one_layer_images_and_logits_that_are_slow(logits, image):
     for taken, before, start in zip(stamps["taken"][:4], starts, starts[1:], strict=False):
         read, came = free.index(1, taken.cycle), available.index(1, before - 1)
         assert start == max(read, came) + 3
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_blocks_that_read_words_of_their_own(lanes):
+    """Two groups of several blocks each: as many blocks as a group has read its words, the next ones the other's;
+    the shortcut beside them is read whole."""
+    rng = random.Random(lanes)
+
+    def source(tensor: str, inputs: int, groups: int = 1) -> Source:
+        return Source(tensor=tensor, weights=weights(rng, 32, inputs // groups, 1, 1), groups=groups)
+
+    layers = [
+        Layer(name=name, sources=sources, bias=np.zeros(32, int), shift=np.full(32, 4), groups=7)
+        for name, sources in (("a", (source("input", 2),)), ("b", (source("a", 32, 2), source("a", 32))))
+    ]
+    net = SpikeNet(image=Image(shape=(2, 3, 3), bits=4), layers=(*layers, head(rng, "b", (32, 3, 3), 3)), weight_bits=4)
+    config = EngineConfig(banks=2, lanes=lanes, fire_lanes=4, weight_bits=4, row_masks=True)
+    mapping = map_network(net, fit_config(net, config))
+    grouped, whole = mapping.layers[1].sources
+    assert mapping.layers[1].block_run == 16 // lanes > 1
+    assert (grouped.span, grouped.block_words, whole.span, whole.block_words) == (2, 2, 4, 0)
+    check(mapping, 2, seed=lanes, stall=0.2)
+    _, program = records(mapping.config, memory_images(mapping).program)
+    layer, segments = program[1].layer, program[1].segments
+    found = walk(mapping.config, layer, segments, *tables(mapping.config, *_tables(mapping)))[: 2 * 32 // lanes]
+    offsets = [command.address - segments[command.segment]["base"] for _, command in found]
+    run = 16 // lanes
+    assert offsets == [0, 0] * run + [2, 0] * run
+
+
+def _tables(mapping: Mapping):
+    images = memory_images(mapping)
+    return images.rows, images.columns
