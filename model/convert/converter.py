@@ -29,6 +29,7 @@ from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .rounding import levels_by_layer, most_groups
 from .short_choice import network_levels
+from .single_spikes import free_units
 
 MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
@@ -168,6 +169,7 @@ def prepare(
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits)
+    graph = free_units(graph, image, arithmetic)
     clipping = Clipping(
         method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PLACES = 28  # binary places that are looked at for exact weights
 MAX_LIFT = 15  # of a source's weights, as in `spec.Source.shift`
+FLOAT32 = 2.0**-22  # of a number that was rounded to float32 twice
 NOISE = 1e-6  # of one integer step: what is nearer to a whole number counts as whole
 SAMPLES = 64  # weights that a grid is tried on first
 
@@ -118,16 +119,24 @@ def common_factor(
     return factor if factor < 1e300 else 1.0
 
 
-def _common_unit(real: list[np.ndarray], largest: float, limit: int, most: float) -> float:
+def whole_unit(real: list[np.ndarray], largest: float, limit: int) -> float:
+    """The most units per real unit at which all weights are whole and none is above `limit`; 0 where there is none.
+
+    Whole to the precision of float32, in which weights and the unit may have been stored.
+    """
+    return _common_unit(real, largest, limit, np.inf, max(NOISE, limit * FLOAT32))
+
+
+def _common_unit(real: list[np.ndarray], largest: float, limit: int, most: float, noise: float = NOISE) -> float:
     """The most units per real unit, up to `most`, at which all weights are whole and none is above `limit`; or 0."""
     if largest < 1e-290:
         return 0.0
     values = np.concatenate([w.ravel() for w in real]) / largest
-    tops = np.arange(min(limit, int(min(most * largest, limit))), 0, -1.0)
+    tops = np.arange(int(min(most * largest, limit)), 0, -1.0)
     for sample in np.array_split(values[:: -(-values.size // SAMPLES)], SAMPLES // 4):
         product = sample * tops[:, None]
-        tops = tops[(np.abs(product - np.rint(product)) < NOISE).all(1)]
+        tops = tops[(np.abs(product - np.rint(product)) < noise).all(1)]
     for top in tops:
-        if (np.abs(values * top - np.rint(values * top)) < NOISE).all():
+        if (np.abs(values * top - np.rint(values * top)) < noise).all():
             return float(top) / largest
     return 0.0

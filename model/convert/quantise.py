@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node, Term
+from ..frontend.graph import DOWN, Graph, Node, Term
 from ..network.grouped import compact
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
-from .exact import MAX_LIFT, Span, common_factor, exact_shifts, whole
+from .exact import FLOAT32, MAX_LIFT, NOISE, Span, common_factor, exact_shifts, whole
 from .rounding import ends, least, places, with_curve, with_levels
 
 MAX_SHIFT = 40
@@ -142,8 +142,8 @@ def quantise_node(
     low, high = _bounds(sources, scales)
     # Beyond these a bias changes nothing: the channel is always at its least, or at its largest value.
     first, last = ends(node, step, groups)
-    rounded = np.clip(np.rint(bias / step * factor + half), first * factor - high - 1, last * factor - low)
-    rounded = rounded.astype(np.int64)
+    rounded = whole_bias(node, bias / step * factor + half, factor)
+    rounded = np.clip(rounded, first * factor - high - 1, last * factor - low).astype(np.int64)
     layer = Layer(
         name=node.name, sources=sources, bias=rounded, shift=shift.astype(np.int8), groups=groups,
         low=least(node, step, groups), pool=node.pool, step=float(step.mean()),
@@ -175,7 +175,20 @@ def per_count(
 
 def nearest(node: Node, arithmetic: Arithmetic) -> bool:
     """Whether the node's counts are rounded to nearest rather than down: as its staircase says, where it has one."""
-    return arithmetic.nearest if node.staircase is None else node.staircase.rounding != "floor"
+    return arithmetic.nearest if node.staircase is None else node.staircase.rounding not in DOWN
+
+
+def whole_bias(node: Node, bias: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The bias [channels], in units of the accumulator, as whole numbers; count: of such units a count.
+
+    Behind a staircase that rounds down, such that every whole sum climbs as the real one does: a sum s and the bias b
+    reach a multiple of 2**k where s + floor(b) does, and exceed it where s + ceil(b) - 1 reaches it.
+    """
+    kind = None if node.staircase is None else node.staircase.rounding
+    if kind not in DOWN:
+        return np.rint(bias)
+    noise = NOISE + FLOAT32 * (np.abs(bias) + count)  # thresholds may have been stored in float32
+    return np.floor(bias + noise) if kind == "floor" else np.ceil(bias - noise) - 1
 
 
 def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.ndarray) -> bool:

@@ -24,11 +24,15 @@ MAX_GROUPS = 4095  # the most spikes of a value, as in `converter.groups_by_laye
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Whether `value` lies above (else below) `limit`; at the limit both sides of the choice are equal."""
+    """Whether `value` lies above (else below) `limit`, one number or one per channel; ends: or equals it.
+
+    As a choice between both, which is a clamp, `ends` means nothing; as a number it is a spike.
+    """
 
     value: Value
-    limit: float
+    limit: np.ndarray
     above: bool
+    ends: bool
 
 
 class Activations(Context):
@@ -151,21 +155,54 @@ class Activations(Context):
         return value, float(np.asarray(constant).reshape(-1)[0])
 
     def op_gt(self, x: Any, y: Any) -> Comparison:
-        return Comparison(*self._with_number(x, y), above=isinstance(x, Value))
+        return self._compared(x, y, isinstance(x, Value), False)
+
+    def op_ge(self, x: Any, y: Any) -> Comparison:
+        return self._compared(x, y, isinstance(x, Value), True)
 
     def op_lt(self, x: Any, y: Any) -> Comparison:
-        return Comparison(*self._with_number(x, y), above=not isinstance(x, Value))
+        return self._compared(x, y, not isinstance(x, Value), False)
 
-    op_ge, op_le = op_gt, op_lt
+    def op_le(self, x: Any, y: Any) -> Comparison:
+        return self._compared(x, y, not isinstance(x, Value), True)
+
+    def op_heaviside(self, x: Value, values: Any) -> Value:
+        """A spike where x is above 0; at 0 itself as `values` says."""
+        equal = np.unique(np.asarray(values, np.float64))
+        if equal.size != 1 or equal[0] not in (0, 1):
+            raise OneSpikeError("heaviside gives something else than 0 or 1 at 0; use x > 0 or x >= 0")
+        return self.spikes(self._compared(x, 0.0, True, bool(equal[0])))
+
+    def _compared(self, x: Any, y: Any, above: bool, ends: bool) -> Comparison:
+        value, limit = (x, y) if isinstance(x, Value) else (y, x)
+        if isinstance(limit, Value):
+            raise OneSpikeError("it compares two activations; only numbers can be the other side of a comparison")
+        if isinstance(value, Comparison):  # of a mask with a number, as in mask.ne(0)
+            raise OneSpikeError("it compares the result of a comparison; use that itself")
+        return Comparison(value, self.per_channel(limit, value), above, ends)
+
+    def spikes(self, x: Any) -> Any:
+        """A comparison that is used as a number: 1 where it holds, else 0. Anything else stays what it is."""
+        if not isinstance(x, Comparison):
+            return x
+        value = x.value if x.value.origin else dataclasses.replace(x.value, origin=self.name)
+        # x < c is 1 - (x >= c), and x <= c is 1 - (x > c).
+        fired = self.builder.spike(value, x.limit, x.ends == x.above, self.where)
+        return fired if x.above else affine.scale(fired, -1.0, 1.0)
 
     def op_where(self, condition: Any, x: Any, y: Any) -> Value:
-        """where(v > c, c, v) and the like: a clamp."""
+        """where(v > c, c, v) and the like: a clamp; where(v > c, 1, 0): spikes."""
         if isinstance(condition, Comparison):
             value, limit = condition.value, condition.limit
             high, low = (x, y) if condition.above else (y, x)
+            if not isinstance(x, Value) and not isinstance(y, Value):
+                worth, rest = (np.asarray(side, np.float64) for side in (x, y))
+                if worth.size == rest.size == 1:
+                    fired = self.spikes(condition)
+                    return affine.scale(fired, float(worth.flat[0] - rest.flat[0]), float(rest.flat[0]))
             for kept, other, bounded in ((low, high, self.op_clamp_max), (high, low, self.op_clamp_min)):
                 if kept is value and not isinstance(other, Value) and (np.asarray(other) == limit).all():
-                    return bounded(value, limit)
+                    return bounded(value, np.asarray(other).flat[0])
         raise OneSpikeError(
             "only the choice between an activation and one number is supported, as in a clamp; use clamp"
         )

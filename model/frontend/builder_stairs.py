@@ -48,6 +48,18 @@ class Stairs(Nodes):
         unpooled = term.output_shape(*self.shapes[term.tensor][1:])
         return self._node(value, value.origin, where, unpooled=unpooled, staircase=staircase, pool=value.pool)
 
+    def spike(self, value: Value, threshold: np.ndarray, ends: bool, where: str) -> Value:
+        """1 where the value exceeds the threshold [channels], or equals it and `ends`; else 0.
+
+        The step of one count is 1; where integers are made it becomes what suits the weights (`single_spikes.py`).
+        """
+        value = self.clamped(value, where)
+        if value.averages is not None:
+            plain(value, "a threshold")
+        value = dataclasses.replace(value, bias=value.bias + 1 - threshold)
+        stairs = Staircase(step=np.ones(value.shape[0]), groups=1, rounding="floor" if ends else "below")
+        return self.quantise(value, stairs, where)
+
     def quantise_image(self, value: Value, step: np.ndarray, zero: float, low: int, high: int) -> Value:
         """The pixels' codes, from a quantised image (see `shows_image`): value = step * (code + low - zero)."""
         diagonal = np.diag(value.terms[0].weights[:, :, 0, 0])

@@ -25,6 +25,7 @@ from .aten import (
     TRANSPARENT,
     Operations,
 )  # fmt: skip
+from .aten_activations import Comparison
 from .aten_base import spatial
 from .builder import Builder
 from .builder_signed import Reader, consumers
@@ -196,7 +197,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         finals.append(node)
         return args[0]
     if kind in TRANSPARENT:
-        return args[0]
+        operations.where, operations.name = user_line(node), layer_name(node)
+        return _spikes(node, args[0], operations)
     open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
     if kind in CLASSIFIERS | RISING and ends(node) and not open_ends:
         finals.append(node)
@@ -233,7 +235,16 @@ def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
     return f"The last {kind} is left out: logits are given, argmax{over} stays the same."
 
 
+def _spikes(node: torch.fx.Node, found: Any, operations: Operations) -> Any:
+    try:
+        return operations.spikes(found)
+    except OneSpikeError as error:
+        raise refusal(node, str(error)) from None
+
+
 def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations: Operations) -> Any:
+    if kind != "where":
+        args, options = torch.utils._pytree.tree_map_only(Comparison, operations.spikes, (args, options))
     if kind not in ELEMENTWISE:
         args, options = torch.utils._pytree.tree_map_only(
             Value, lambda value: operations.builder.clamped(value, operations.where), (args, options)
@@ -261,4 +272,5 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
 
 
 def _values(args: Any) -> list[Value]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value)]
+    found = [leaf.value if isinstance(leaf, Comparison) else leaf for leaf in torch.utils._pytree.tree_leaves(args)]
+    return [leaf for leaf in found if isinstance(leaf, Value)]

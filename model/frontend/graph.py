@@ -78,7 +78,7 @@ class Staircase:
     """A quantised activation that came with the network: step * clip(round(x / step), 0, groups).
 
     step: what one count is worth, float64 [channels]. rounding: as the network itself rounds, one of ROUNDINGS; our
-    counts take halves up.
+    counts take halves up. "below" is down, also of whole counts: a spike where x > step, not where both are equal.
     """
 
     step: np.ndarray
@@ -89,8 +89,8 @@ class Staircase:
         """The values of sums [..., channels], in their own float type; noise does not keep a sum from a whole count."""
         step = self.step.astype(sums.dtype)
         counts = sums / step
-        if self.rounding == "floor":
-            counts = counts + 64 * np.finfo(sums.dtype).eps * self.groups
+        noise = 64 * np.finfo(sums.dtype).eps * self.groups
+        counts = counts + {"floor": noise, "below": -noise}.get(self.rounding, 0.0)
         return step * np.clip(ROUNDINGS[self.rounding](counts), 0, self.groups)
 
     def same(self, other: Staircase | None) -> bool:
@@ -106,7 +106,9 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half even": np.rint,
     "half up": lambda x: np.floor(x + 0.5),
     "floor": np.floor,
+    "below": lambda x: np.ceil(x) - 1,
 }
+DOWN = ("floor", "below")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..convert.converter import Conversion
 from ..convert.exact import common_factor
-from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
+from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds, whole_bias
 from ..convert.rounding import shared
 from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
@@ -158,7 +158,8 @@ class ClampQuantised(nn.Module):
         bias = bias / step
         unit, lifts, half = self._units(node, [w.detach().numpy() for w in real], bias.detach().numpy())
         total: Tensor | None = None
-        bias = _pass(bias, ((bias * unit + half).round()) / unit).float()
+        whole = torch.from_numpy(whole_bias(node, (bias * unit + half).detach().numpy(), unit.numpy()))
+        bias = _pass(bias, whole / unit).float()
         for weights, term, lift in zip(real, node.terms, lifts, strict=True):
             scale = (unit / 2**lift).view(-1, 1, 1, 1)
             rounded = _pass(weights, (weights * scale).round() / scale).float()
@@ -250,7 +251,10 @@ def climbed(value: Tensor, staircase: Staircase) -> Tensor:
     """`Staircase.__call__` of [N, C, H, W]."""
     step = torch.tensor(staircase.step, dtype=value.dtype).view(1, -1, 1, 1)
     counts = value / step
-    rounded = {"half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor()}
+    rounded = {
+        "half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor(),
+        "below": counts.ceil() - 1,
+    }  # fmt: skip
     return rounded[staircase.rounding].clamp(0, staircase.groups) * step
 
 
