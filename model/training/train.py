@@ -219,14 +219,29 @@ def train_or_load(
     text = "".join(str(layer) for layer in module.modules())
     digest.update(text.encode())
     path = Path(cache) / f"{network}-{digest.hexdigest()[:16]}.npz"
+    if recall(path, module):
+        return module.eval(), True
+    train(module, data, settings, checkpoint=path.with_suffix(".checkpoint"), progress=progress)
+    remember(path, module)
+    return module, False
+
+
+def recall(path: Path, module: nn.Module) -> bool:
+    """Load what `remember` wrote; False, and the module as it was, where the file is absent, damaged or of another."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            module.load_state_dict({key: torch.from_numpy(archive[key]) for key in archive.files})
-        return module.eval(), True
-    except Exception:  # absent, damaged or of another version: train again
-        module = build(network, settings.seed)
-    train(module, data, settings, checkpoint=path.with_suffix(".checkpoint"), progress=progress)
+            found = {key: torch.from_numpy(archive[key]) for key in archive.files}
+        shapes = {key: value.shape for key, value in module.state_dict().items()}
+        if shapes != {key: value.shape for key, value in found.items()}:
+            return False
+        module.load_state_dict(found)
+    except Exception:
+        return False
+    return True
+
+
+def remember(path: Path, module: nn.Module) -> None:
+    """Write parameters and buffers to a NumPy archive."""
     buffer = io.BytesIO()
     np.savez(buffer, **{key: value.numpy() for key, value in module.state_dict().items()})  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())
-    return module, False

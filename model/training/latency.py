@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Iterative latency reduction (Chowdhury, Rathi and Roy, arXiv 2110.05929): an ANN becomes a network of one timestep.
+
+Thresholds begin at a percentile of the currents; then the network is trained at T steps, each T from the weights,
+thresholds and leaks of the one before, down to 1. Last, where asked, the smallest weights of every layer but the first
+and the last go, a few at a time, while the network goes on learning at T = 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import OneSpikeError
+from ..frontend.torch_threads import torch_threads
+from ..system import parallel
+from .data import Dataset
+from .spiking import SpikingNet
+from .train import Training, accuracy, fit, recall, remember, wrong
+
+BALANCED = 500  # training images that thresholds are set on
+RATED = 1000  # images that spikes are counted on
+PART = 0.5  # of a stage's steps in which weights are pruned
+ROUNDS = 50  # in which they are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """Settings. steps: T of every stage, falling to 1. training: of one stage (`epochs` each). percentile: of the
+    currents, where thresholds begin. prune: share of the weights that goes in a stage of its own; 0: none.
+    """
+
+    steps: tuple[int, ...] = (5, 4, 3, 2, 1)
+    training: Training = field(default_factory=lambda: Training(epochs=3, rate=1e-3, decay=0.0, warmup=0.1))
+    percentile: float = 90.0
+    prune: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.steps or any(not 1 <= t <= 100 for t in self.steps) or self.steps[-1] != 1:
+            raise OneSpikeError(f"Steps must be whole numbers in 1..100 and end with 1, not {list(self.steps)}.")
+        if any(one <= other for one, other in zip(self.steps, self.steps[1:], strict=False)):
+            raise OneSpikeError(f"Steps must fall from stage to stage, as in 5,3,1, not {list(self.steps)}.")
+        if not 0 < self.percentile < 100:
+            raise OneSpikeError(f"The percentile of thresholds must lie between 0 and 100, not {self.percentile:g}.")
+        if not 0 <= self.prune < 1:
+            raise OneSpikeError(f"The share of pruned weights must be at least 0 and below 1, not {self.prune:g}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage ends with. rates: spikes per neuron and step of every spiking layer. kept: share of all weights that
+    are not pruned. thresholds, leaks: of every spiking layer. reused: whether it was trained before.
+    """
+
+    steps: int
+    accuracy: float
+    rates: tuple[float, ...]
+    kept: float
+    thresholds: tuple[float, ...]
+    leaks: tuple[float, ...]
+    reused: bool
+
+
+def reduce_latency(
+    ann: nn.Module,
+    data: Dataset,
+    held_out: Dataset,
+    plan: Reduction,
+    cache: str | Path,
+    *,
+    progress: bool = True,
+    told: Callable[[Stage], None] | None = None,
+) -> tuple[SpikingNet, list[Stage]]:
+    """The network of one timestep, and what each stage came to, on held-out images.
+
+    ann: trained, in eval mode, as `SpikingNet` takes it. cache: a folder that keeps every stage when it ends and the
+    state after every epoch, so that the same call goes on after a break. told: is called with every stage.
+    Raises OneSpikeError where a threshold or leak becomes what it cannot be.
+    """
+    net = SpikingNet(ann, plan.steps[0])
+    if plan.prune and not _inner(net):
+        raise OneSpikeError("Nothing to prune: the first and the last layer stay whole, and there are no others.")
+    images = torch.from_numpy(data.images[:: -(-len(data) // BALANCED)])
+    with torch_threads(parallel.chosen()):
+        net.balance(images, plan.percentile)
+    digest = hashlib.sha256(json.dumps([asdict(plan.training), torch.__version__]).encode())
+    digest.update(data.images.tobytes() + data.labels.tobytes())
+    for value in net.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    stages = []
+    for steps, share in [*((steps, 0.0) for steps in plan.steps), *([(1, plan.prune)] if plan.prune else [])]:
+        digest.update(f"{steps} {share}".encode())  # a stage depends on those before it
+        path = Path(cache) / f"one-timestep-{digest.hexdigest()[:16]}.npz"
+        net.steps = steps
+        if not (reused := recall(path, net)):
+            _train(net, data, plan.training, share, path.with_suffix(".checkpoint"), progress)
+            remember(path, net)
+        stages.append(_judged(net, held_out, reused))
+        if told is not None:
+            told(stages[-1])
+    return net.eval(), stages
+
+
+def _train(net: SpikingNet, data: Dataset, training: Training, share: float, checkpoint: Path, progress: bool) -> None:
+    net.train()
+    inner = _inner(net)
+
+    def after(done: int, steps: int) -> None:
+        _check(net)
+        if share and done * ROUNDS // int(PART * steps + 1) != (done - 1) * ROUNDS // int(PART * steps + 1):
+            part = min(1.0, done / (PART * steps))
+            _prune(net, inner, share * (1 - (1 - part) ** 3))
+        with torch.no_grad():
+            for index, layer in net.weighted():
+                layer.weight.mul_(net.kept(index))
+
+    title = f"T = {net.steps}" + (f", {100 * share:g} % pruned" if share else "")
+    fit(
+        net, data, training, lambda logits, images, labels: wrong(logits, labels), title,
+        checkpoint=checkpoint, progress=progress, after=after,
+    )  # fmt: skip
+
+
+def _inner(net: SpikingNet) -> list[int]:
+    """The places of the layers that are pruned."""
+    return [index for index, _ in net.weighted()][1:-1]
+
+
+def _prune(net: SpikingNet, places: Sequence[int], share: float) -> None:
+    """Take the smallest weights of each layer at these places away; those that are gone stay so."""
+    layers = dict(net.weighted())
+    for index in places:
+        kept, size = net.kept(index), layers[index].weight.detach().abs()
+        if (gone := int(share * size.numel())) >= size.numel():
+            raise OneSpikeError(f"Pruning {share:g} of its weights leaves layer {index} without any; prune less.")
+        if gone:
+            size = torch.where(kept > 0, size, -1.0)  # first those that are gone already
+            kept.view(-1)[size.view(-1).argsort(stable=True)[:gone]] = 0.0
+
+
+def _check(net: SpikingNet) -> None:
+    """OneSpikeError unless all thresholds are positive and all leaks finite."""
+    found = torch.stack([torch.stack([fire.threshold, fire.leak]) for fire in net.fires]).detach()
+    bad = ~(found.isfinite().all(1) & (found[:, 0] > 0))
+    if bad.any():
+        layer = int(bad.nonzero()[0])
+        raise OneSpikeError(
+            f"At T = {net.steps} the threshold of spiking layer {layer + 1} became {float(found[layer, 0]):.3g} and "
+            f"its leak {float(found[layer, 1]):.3g}; train with a lower --stage-rate, or a longer stage before."
+        )
+
+
+def _judged(net: SpikingNet, held_out: Dataset, reused: bool) -> Stage:
+    net.eval()
+    right = accuracy(net, held_out)
+    with torch_threads(parallel.chosen()):
+        rates = net.rates(torch.from_numpy(held_out.images[:RATED]))
+    weights = sum(layer.weight.numel() for _, layer in net.weighted())
+    kept = sum(float(net.kept(index).sum()) for index, _ in net.weighted())
+    return Stage(
+        steps=net.steps, accuracy=right, rates=tuple(rates), kept=kept / weights, reused=reused,
+        thresholds=tuple(float(fire.threshold.detach()) for fire in net.fires),
+        leaks=tuple(float(fire.leak.detach()) for fire in net.fires),
+    )  # fmt: skip
