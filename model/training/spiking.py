@@ -137,6 +137,20 @@ class SpikingNet(nn.Module):
                 layer.clear()
 
     @torch.no_grad()
+    def sizes(self, image: Tensor) -> tuple[list[int], list[int]]:
+        """Multiplications of an image [1, C, H, W] in every layer with weights, and neurons of every spiking layer."""
+        macs, neurons = [], []
+        for layer in self.layers:
+            made = image if isinstance(layer, Fire | HeldDropout) else layer(image)
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                places = made[0, 0].numel()
+                macs.append(layer.weight.numel() * places)
+            elif isinstance(layer, Fire):
+                neurons.append(made[0].numel())
+            image = made
+        return macs, neurons
+
+    @torch.no_grad()
     def balance(self, images: Tensor, percentile: float) -> None:
         """Set every threshold to a percentile of the currents of its layer over all steps, one layer after the other,
         and let the weights behind it carry what its spikes are worth: the threshold.

@@ -18,6 +18,7 @@ from ..model.system.files import write_atomically
 from ..model.training.data import Dataset, load
 from ..model.training.graphs import is_graph, load_graph
 from ..progress import Progress
+from . import one_timestep
 from .labelled import trainable
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     from ..model.training.networks import IMAGES, NETWORKS
     from ..model.training.train import accuracy, train_or_load
 
+    one_timestep.check(args)
     if args.network == GCN:
         return _run_gcn(args, console, progress)
     if args.network not in NETWORKS:
         raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}, {GCN}.")
     data, held_out = _data(args, IMAGES[args.network])
     settings = training_settings(args)
+    plan = one_timestep.plan_of(args, settings) if args.method == one_timestep.METHOD else None
     cache = args.output.parent / ".onespike-cache"
     with progress.stage("train", f"Training {args.network} on {len(data)} images", spinner=False) as stage:
         try:
@@ -55,15 +58,22 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 f"The network {args.network!r} does not take images of {data.images.shape[1:]}: {_first_line(error)}."
             ) from None
         stage.note = "reused, as it was trained before with these settings" if reused else ""
-    right = accuracy(module, held_out)
+    right, found = accuracy(module, held_out), {}
+    if plan is not None:
+        relu = right
+        module, found = one_timestep.reduce(module, data, held_out, plan, cache, console, progress)
+        right = accuracy(module, held_out)
+        found = {"relu_accuracy": relu, **found}
     write_atomically(args.output, exported(module, data.images[:1]))
     seen = held_out is data
     what = "images that it was trained on, as there are no others: give --test DATA" if seen else (
         "images that it has not seen"
     )
-    _facts(args, console, f"{tables.percent(right, 2)} of {len(held_out)} {what}")
+    before = f"; {tables.percent(found['relu_accuracy'], 2)} before, with ReLU" if found else ""
+    _facts(args, console, f"{tables.percent(right, 2)} of {len(held_out)} {what}{before}")
     return {
         "network": args.network,
+        **({"one_timestep": found} if found else {}),
         "accuracy": {"float": right, "images": len(held_out)} | ({"seen": True} if seen else {}),
         "output": str(args.output),
         "reused": reused,
@@ -97,6 +107,8 @@ def _run_gcn(args: argparse.Namespace, console: Console, progress: Progress) -> 
             f"The network {GCN!r} takes a graph, which {args.data!r} is not; give 'graph' or a folder of a citation "
             f"network's files."
         )
+    if args.method != "relu":
+        raise OneSpikeError(f"--method {args.method} is for sequential networks of images; leave it out for {GCN!r}.")
     if args.limit or args.test:
         raise OneSpikeError(f"--limit and --test are for images; leave them out for {GCN!r}: nodes are one graph.")
     if args.flip or args.shift:

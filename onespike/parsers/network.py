@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import options
+from . import one_timestep, options
 from .options import Command, add_net
 
 
@@ -59,7 +59,7 @@ def add_train(command: Command) -> None:
         "--network",
         default="digits",
         metavar="NAME",
-        help="digits (default), digits-small, mlp, lenet5, vgg-small, vgg8, .., or gcn for graphs",
+        help="digits (default), digits-small, mlp, lenet5, vgg6, vgg8, .., or gcn for graphs",
     )
     train.add_argument("--epochs", type=options.number(1, 1000), metavar="N", help="of training (default: enough)")
     train.add_argument("--rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning (default: 0.02)")
@@ -70,6 +70,7 @@ def add_train(command: Command) -> None:
         help="images are moved by up to so many at random (default: 2)",
     )
     train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
+    one_timestep.add(train)
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)
 

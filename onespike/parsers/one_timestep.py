@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of one-timestep training, for `onespike train`."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        choices=("relu", "one-timestep"),
+        default="relu",
+        help="relu (default): train the network as it is; one-timestep: and then with spiking neurons in place of each "
+        "ReLU, over fewer and fewer steps, down to one",
+    )
+    group = parser.add_argument_group("one-timestep")
+    group.add_argument(
+        "--steps",
+        type=options.several(options.number(1, 100)),
+        metavar="T,T,..",
+        help="of the stages, falling to 1; 1 alone trains at one timestep at once (default: 5,4,3,2,1)",
+    )
+    group.add_argument("--stage-epochs", type=options.number(1, 1000), metavar="N", help="of each stage (default: 3)")
+    group.add_argument(
+        "--stage-rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning in them (default: 0.001)"
+    )
+    group.add_argument(
+        "--percentile",
+        type=options.number(0.1, 99.99, float),
+        metavar="P",
+        help="of a layer's sums, where its threshold begins (default: 90)",
+    )
+    group.add_argument(
+        "--prune",
+        type=options.number(0, 0.999, float),
+        metavar="SHARE",
+        help="of the weights of each layer but the first and the last that goes in a further stage (default: 0)",
+    )

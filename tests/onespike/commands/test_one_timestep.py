@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`onespike train --method one-timestep`: from data to a network of single spikes, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from onespike.cli import main
+from onespike.model.network.spec import SpikeNet
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Ten noisy 8x8 patterns."""
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "a.npz"
+    labels = np.arange(300) % 10
+    images = 200 * rng.random((10, 8, 8))[labels] + 55 * rng.random((300, 8, 8))
+    np.savez(path, images=images.astype(np.uint8), labels=labels)
+    return path
+
+
+def test_stages_are_shown_and_the_network_converts_to_single_spikes(data, tmp_path, capsys):
+    model, net, figures = (tmp_path / name for name in ("a.pt2", "a.spike", "a.json"))
+    words = "train --network mlp64 --epochs 20 --shift 0 --method one-timestep --steps 2,1 --stage-epochs 8".split()
+    words += ["--stage-rate", "0.01", "--data", data, "-o", model, "--json", figures]
+    assert main([str(word) for word in words]) == 0
+    shown = capsys.readouterr().out
+    assert "Stages: spiking neurons at T steps" in shown and "before, with ReLU" in shown
+    found = json.loads(figures.read_text())
+    made = found["one_timestep"]
+    assert (made["macs"], made["neurons"]) == ([2048, 320], [32])
+    two, one = made["stages"]
+    assert (two["steps"], one["steps"]) == (2, 1)
+    assert one["spikes"] == pytest.approx(one["rates"][0])
+    assert one["memory_accesses"] == 2368 and two["memory_accesses"] == 2 * (2368 + 64)
+    assert one["accuracy"] == found["accuracy"]["float"] > 0.5
+    assert main(["convert", str(model), "--calibration", str(data), "-o", str(net)]) == 0
+    assert [layer.groups for layer in SpikeNet.load(net).layers] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--steps", "3,1"], "--steps is about stages of spiking neurons; add --method one-timestep"),
+        (["--prune", "0.5"], "--prune is about stages"),
+        (["--method", "one-timestep", "--steps", "1,3"], "end with 1, not [1, 3]"),
+        (["--method", "one-timestep", "--prune", "0.5"], "Nothing to prune"),
+        (["--method", "one-timestep", "--percentile", "0.1"], "give a larger percentile"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_leaves_no_network(words, sentence, data, tmp_path, capsys):
+    model = tmp_path / "a.pt2"
+    start = ["train", "--data", data, "--network", "mlp64", "--epochs", "1", "-o", model]
+    assert main([str(word) for word in (*start, *words)]) == 2
+    shown = capsys.readouterr().err
+    assert sentence in shown and "Traceback" not in shown
+    assert not model.exists()
