@@ -16,9 +16,10 @@ from .. import tables
 from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically
 from ..model.training.data import Dataset, load
+from ..model.training.environment import is_environment
 from ..model.training.graphs import is_graph, load_graph
 from ..progress import Progress
-from . import one_timestep
+from . import one_timestep, policy
 from .labelled import trainable
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     from ..model.training.train import accuracy, train_or_load
 
     one_timestep.check(args)
+    if is_environment(args.data):
+        return policy.train(args, console, progress)
     if args.network == GCN:
         return _run_gcn(args, console, progress)
     if args.network not in NETWORKS:

@@ -47,7 +47,7 @@ def add_train(command: Command) -> None:
         required=True,
         metavar="DATA",
         help=f"{options.DATA}; `graph`, or a folder with the files of a citation network such as Cora (FOLDER@N: the N "
-        "nodes around the one with the most edges)",
+        "nodes around the one with the most edges); gym:NAME, an environment of gymnasium such as gym:CartPole-v1",
     )
     train.add_argument(
         "--test",
@@ -340,5 +340,5 @@ def add_shapes(command: Command) -> None:
 
 
 COMMANDS = (
-    add_demo, add_train, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases,
+    add_demo, add_train, one_timestep.add_play, add_convert, add_export, add_evaluate, add_steps, add_shapes, add_bases,
 )  # fmt: skip

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of one-timestep training, for `onespike train`."""
+"""Options of one-timestep training, for `onespike train`, and the command that plays with what it made."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from . import options
+from .options import Command
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,3 +41,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the weights of each layer but the first and the last that goes in a further stage (default: 0)",
     )
+
+
+def add_play(command: Command) -> None:
+    play = command(
+        "play",
+        "play episodes of an environment, decided by an integer network",
+        "The network comes from `onespike train --data gym:NAME` and `onespike convert`.",
+    )
+    play.add_argument("net", type=Path, metavar="NET.spike")
+    play.add_argument("--environment", required=True, metavar="gym:NAME", help="such as gym:CartPole-v1")
+    play.add_argument("--episodes", type=options.number(1, 1000), default=1, metavar="N", help="default: 1")
+    play.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.npz",
+        help="the states as images and the actions as labels, for onespike simulate",
+    )
+    options.add_common(play, seed=True)

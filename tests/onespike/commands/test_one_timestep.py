@@ -22,7 +22,8 @@ def data(tmp_path_factory):
 
 def test_stages_are_shown_and_the_network_converts_to_single_spikes(data, tmp_path, capsys):
     model, net, figures = (tmp_path / name for name in ("a.pt2", "a.spike", "a.json"))
-    words = "train --network mlp64 --epochs 20 --shift 0 --method one-timestep --steps 2,1 --stage-epochs 8".split()
+    words = ["train", "--network", "mlp64", "--epochs", "20", "--shift", "0", "--method", "one-timestep"]
+    words += ["--steps", "2,1", "--stage-epochs", "8"]
     words += ["--stage-rate", "0.01", "--data", data, "-o", model, "--json", figures]
     assert main([str(word) for word in words]) == 0
     shown = capsys.readouterr().out
