@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deep Q learning (Mnih et al., Nature 2015; double: van Hasselt et al., arXiv 1509.06461) of small policies, first
-with ReLU, then with spiking neurons over fewer and fewer steps (latency.py).
+with ReLU, then with spiking neurons over fewer and fewer steps (latency.py). A spiking network first learns, at every
+number of steps, what the ReLU network says on the states that it has seen, and then goes on as that did: Q learning
+alone did not get a spiking policy back to where its ReLU network was.
 
 What a policy earns is noisy and falls now and then: of the weights at each of CHECKS points, those count that do best
 in episodes of their own, and where the environment says what solves it, SOLVED checks in a row that reach it end the
@@ -24,7 +26,8 @@ from .environment import Environment
 from .spiking import SpikingNet
 
 CHECKS = 20
-CHECKED = 10  # episodes at each
+CHECKED = 10  # episodes at each, and before
+FOLLOW_RATE, FOLLOW_BATCH = 4e-3, 256
 SOLVED = 3
 CHECK_SEED, JUDGE_SEED = 1_000_000, 2_000_000  # of the first episode that chooses weights, and that is reported
 
@@ -33,7 +36,7 @@ CHECK_SEED, JUDGE_SEED = 1_000_000, 2_000_000  # of the first episode that choos
 class QLearning:
     """Settings. steps: of the environment. explore: share of them over which random actions fall from `start` to
     `least`. memory: transitions kept; first: taken at random before any training; copy: steps between copies of the
-    network that values are asked of.
+    network that values are asked of. follow: steps in which a spiking network first learns the values of the ReLU one.
     """
 
     steps: int = 30_000
@@ -46,6 +49,7 @@ class QLearning:
     explore: float = 0.3
     start: float = 1.0
     least: float = 0.02
+    follow: int = 3_000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -139,6 +143,25 @@ def judged(environment: Environment, network: nn.Module, episodes: int = 20, see
     return Returns(episodes=tuple(play(environment, decide, seed + i)[0] for i in range(episodes)))
 
 
+def follow(network: nn.Module, teacher: nn.Module, states: np.ndarray, plan: QLearning) -> None:
+    """Train `network` in place on what `teacher` says that the actions are worth in states [N, F, 1, 1]."""
+    rng, seen = np.random.default_rng(plan.seed), torch.from_numpy(states)
+    optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], FOLLOW_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, FOLLOW_RATE, total_steps=plan.follow)
+    network.train()
+    with torch_threads(1):
+        with torch.no_grad():
+            wanted = teacher(seen)
+        for _ in range(plan.follow):
+            at = torch.from_numpy(rng.integers(len(seen), size=FOLLOW_BATCH))
+            optimiser.zero_grad()
+            F.smooth_l1_loss(network(seen[at]), wanted[at]).backward()
+            optimiser.step()
+            schedule.step()
+            _check(network)
+    network.eval()
+
+
 def learn(
     environment: Environment,
     network: nn.Module,
@@ -146,14 +169,16 @@ def learn(
     memory: Memory,
     progress: Callable[[int, str], None] | None = None,
 ) -> float:
-    """Train `network` in place; the mean return of the episodes that chose its weights.
+    """Train `network` in place; the mean return of the episodes that chose its weights, which may be those it had.
 
     memory: filled on the way; it may hold what was seen before. progress: gets the steps that are done, and a note.
     """
     rng = np.random.default_rng(plan.seed)
     frozen = copy.deepcopy(network)
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], plan.rate)
-    best, kept, episode = -np.inf, copy.deepcopy(network.state_dict()), plan.seed * 10_000
+    best, kept = judged(environment, network, CHECKED, CHECK_SEED).mean, copy.deepcopy(network.state_dict())
+    episode = plan.seed * 10_000
+    network.train()
     state, solved = environment.reset(episode), 0
     with torch_threads(1):  # so small a network is fastest on one
         for step in range(1, plan.steps + 1):
@@ -202,6 +227,10 @@ def _improve(
     F.smooth_l1_loss(found, wanted).backward()
     nn.utils.clip_grad_norm_(network.parameters(), 10.0)
     optimiser.step()
+    _check(network)
+
+
+def _check(network: nn.Module) -> None:
     for fire in network.fires if isinstance(network, SpikingNet) else []:
         if not float(fire.threshold.detach()) > 0:
             raise OneSpikeError("A threshold became negative in training; train with a lower rate of the stages.")

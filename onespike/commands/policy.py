@@ -24,14 +24,15 @@ NETWORK = "dqn"
 DEFAULT = "digits"  # of --network
 RELU_STEPS = 30_000  # of the environment, unless told otherwise
 STAGE_STEPS = 20_000
-STAGE_RATE = 2e-4
+STAGE_RATE = 1e-4
+FOLLOW = 3_000  # batches on which a spiking network learns the values of the ReLU network
 STATES = 2_000  # that are kept for the calibration, spread over those that were seen last
 
 
 def train(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     import torch
 
-    from ..model.training.dqn import Memory, Policy, QLearning, judged, learn
+    from ..model.training.dqn import Memory, Policy, QLearning, follow, judged, learn
     from ..model.training.environment import Environment
     from ..model.training.latency import Reduction
     from ..model.training.spiking import SpikingNet
@@ -46,6 +47,7 @@ def train(args: argparse.Namespace, console: Console, progress: Progress) -> dic
     torch.manual_seed(seed)
     network: Any = Policy(environment.features, environment.actions)
     memory = Memory(first.memory, environment.features)
+    teacher: Any = None
     rows: list[dict[str, Any]] = []
 
     def stage(title: str, settings: QLearning, steps: int) -> None:
@@ -64,20 +66,24 @@ def train(args: argparse.Namespace, console: Console, progress: Progress) -> dic
             def told(done: int, note: str) -> None:
                 bar.update(task, completed=done, note=note)
 
+            if teacher is not None:
+                follow(network, teacher, memory.seen, settings)
             shown.note = f"{learn(environment, network, settings, memory, told):.0f} where it chose its weights"
         rows.append({"network": title, "steps": steps, **figures_of(judged(environment, network))})
 
     stage("ReLU", first, 0)
     module = network
     if spiking:
+        teacher = network
         network = SpikingNet(network, plan.steps[0])
         network.balance(torch.from_numpy(memory.seen[-first.copy * 8 :]), plan.percentile)
         for steps in plan.steps:
             network.steps = steps
-            rate = STAGE_RATE if args.stage_rate is None else args.stage_rate
-            stage(
-                f"T = {steps}", QLearning(steps=STAGE_STEPS, rate=rate, batch=128, start=0.1, seed=seed + steps), steps
-            )
+            settings = QLearning(
+                steps=STAGE_STEPS, rate=args.stage_rate or STAGE_RATE, batch=128, start=0.1, follow=FOLLOW,
+                seed=seed + steps,
+            )  # fmt: skip
+            stage(f"T = {steps}", settings, steps)
         module = network.one_step()
     states = memory.seen[:: -(-len(memory.seen) // STATES)]
     example = args.output.with_suffix(".npy")

@@ -9,7 +9,7 @@ import torch
 
 from onespike import OneSpikeError
 from onespike.model.training import dqn, environment
-from onespike.model.training.dqn import Memory, Policy, QLearning, Returns, judged, learn
+from onespike.model.training.dqn import Memory, Policy, QLearning, Returns, follow, judged, learn
 from onespike.model.training.spiking import SpikingNet
 
 pytest.importorskip("gymnasium")
@@ -45,6 +45,7 @@ def test_a_corridor_is_learned_with_relu_and_then_with_single_spikes():
     spiking.balance(torch.from_numpy(memory.seen), 75.0)
     for steps in (2, 1):
         spiking.steps = steps
+        follow(spiking, network, memory.seen, QLearning(steps=20, follow=100))
         learn(Corridor(), spiking, QLearning(steps=1000, first=1, copy=50, start=0.1, seed=steps), memory)
     returns = judged(Corridor(), spiking)
     assert returns.mean > 0.6 and returns.deviation >= 0

@@ -9,6 +9,7 @@ import pytest
 from onespike.cli import main
 from onespike.commands import policy
 from onespike.model.network.spec import SpikeNet
+from onespike.model.training import dqn
 from onespike.model.training.environment import Environment
 
 pytest.importorskip("gymnasium")
@@ -20,6 +21,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(policy, "RELU_STEPS", 1100)
         patched.setattr(policy, "STAGE_STEPS", 20)
+        patched.setattr(policy, "FOLLOW", 50)
+        patched.setattr(dqn, "CHECKED", 1)
         words = ["train", "--data", "gym:CartPole-v1", "--method", "one-timestep", "--steps", "2,1"]
         assert main([*words, "-o", str(folder / "a.pt2"), "--json", str(folder / "a.json")]) == 0
     words = ["convert", str(folder / "a.pt2"), "--calibration", str(folder / "a.npy"), "--input-range", "-1", "1"]
