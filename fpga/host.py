@@ -193,7 +193,7 @@ class Board:
         for beats in image_beats(mapping, codes):
             logits.append(self._attempt(partial(self._image, [int(beat) for beat in beats]), self._restart))
             progress()
-        values = np.array(logits, np.int64).reshape(len(codes), mapping.net.classes)
+        values = mapping.from_stream(np.array(logits, np.int64).reshape(len(codes), mapping.net.classes))
         return Answer(logits=values, classes=answers(values, mapping.net.output))
 
     def counters(self) -> np.ndarray:
