@@ -288,7 +288,8 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
     image = mapping.tensors[INPUT]
     word_bits = mapping.config.word_bits
     fields = mapping.image_fields(codes)
-    return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), -1)
+    beats = image.size * len(image.slices)
+    return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), beats)
 
 
 def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int) -> Iterable[np.ndarray]:

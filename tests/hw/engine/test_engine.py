@@ -26,7 +26,9 @@ ROOMY = EngineConfig(
 )  # fmt: skip
 ENGINES = {
     "4x16": ROOMY,
-    "1x4, one fire lane": dataclasses.replace(ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2),
+    "1x4, one fire lane, maps": dataclasses.replace(
+        ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2, maps=True, class_depth=2048
+    ),
     "8x8, short queues": dataclasses.replace(
         ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2, shadows=3
     ),
@@ -34,8 +36,9 @@ ENGINES = {
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32),
     "4x16, sparse": dataclasses.replace(ROOMY, row_masks=True, mask_depth=2048, depthwise=True),
-    "8x8, sparse, 16-bit words": dataclasses.replace(
-        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2
+    "8x8, sparse, 16-bit words, maps": dataclasses.replace(
+        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2,
+        maps=True, class_depth=1024,
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
@@ -58,7 +61,7 @@ def test_random_networks(engine: str) -> None:
         if config.row_masks and rng.random() < 0.8:
             net = sparse_network(rng)
         else:
-            net = random_network(rng, groups, most, tables=config.tables > 0)
+            net = random_network(rng, groups, most, tables=config.tables > 0, maps=config.maps)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         slices = 1 if config.depthwise and rng.random() < 0.6 else slices
         try:
@@ -81,6 +84,28 @@ def test_random_networks(engine: str) -> None:
 
     check()
     assert len(simulated) >= 4, f"only {len(simulated)} networks reached the simulation"
+
+
+def test_maps_back_to_back() -> None:
+    """Three images of a network with a head of 1 x 1 on the whole map, and one with a decoder of linear layers, while
+    logits are taken slowly. The next image's last layer waits until all outputs of the one before have left."""
+    rng = np.random.default_rng(8)
+
+    def layer(name: str, tensor: str, kernel: tuple[int, ...], pad: int, shift: int, groups: int) -> Layer:
+        source = Source(tensor=tensor, weights=rng.integers(-99, 100, kernel), padding=(pad,) * 4)
+        of_all = np.full(kernel[0], shift)
+        return Layer(name=name, sources=(source,), bias=rng.integers(-99, 99, kernel[0]), shift=of_all, groups=groups)
+
+    segments = [layer("a", INPUT, (6, 1, 3, 3), 1, 11, 8), layer("b", "a", (3, 6, 1, 1), 0, 0, 0)]
+    decoder = [layer("a", INPUT, (6, 1, 7, 8), 0, 12, 8), layer("b", "a", (3, 6, 1, 1), 0, 6, 8),
+               layer("c", "b", (56, 3, 1, 1), 0, 0, 0)]  # fmt: skip
+    for layers in (segments, decoder):
+        net = SpikeNet(image=Image(shape=(1, 7, 8)), layers=tuple(layers))
+        mapping = map_network(net, ENGINES["1x4, one fire lane, maps"])
+        codes = random_codes(rng, net, 3)
+        result = simulate(mapping, codes, BUILD, serial=False, stall=(0, 0.6), seed=3)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0
+        np.testing.assert_array_equal(result.logits, net.golden(codes))
 
 
 def test_one_engine_serves_the_methods() -> None:

@@ -59,9 +59,7 @@ def golden(logits: np.ndarray) -> list[tuple[int, int, int]]:
     ]
 
 
-def rtl(
-    config: EngineConfig, logits: np.ndarray, *, noise: int = 0, seed: int = 0, unused: int = 0, split: int = 0, **options
-):
+def rtl(config: EngineConfig, logits: np.ndarray, *, noise=0, seed=0, unused=0, split=0, **options):
     """Beats of logits [N, (places,) classes], and when everything happened.
 
     unused: rows that a place has behind its last class. split: rows of the first of two parts of the layer.
@@ -145,7 +143,8 @@ def test_layers_that_fire_leave_no_logits():
 
 
 @pytest.mark.parametrize(
-    ("fire_lanes", "places", "classes", "unused"), [(1, 3, 1, 1), (2, 2, 3, 2), (4, 7, 4, 1), (4, 5, 9, 0), (8, 1, 10, 2)]
+    ("fire_lanes", "places", "classes", "unused"),
+    [(1, 3, 1, 1), (2, 2, 3, 2), (4, 7, 4, 1), (4, 5, 9, 0), (8, 1, 10, 2)],
 )
 @pytest.mark.parametrize("stall", [0.2, 0.8])
 def test_maps(fire_lanes, places, classes, unused, stall):
