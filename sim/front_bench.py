@@ -69,6 +69,7 @@ def classify_two_networks(link: Link, store: Callable[[bytes], int] | None = Non
         mapping = board.load(case.net, store=store)
         answer = board.classify(case.codes)
         assert answer.logits.tolist() == case.logits.tolist(), f"network {name}: {answer.logits} != {case.logits}"
+        assert isinstance(answer.classes, np.ndarray)
         assert answer.classes.tolist() == answers(case.logits, case.net.output).tolist()
         assert link.read(word("class")) == [answer.classes[-1].flat[-1]]
         assert board.counters()[:, : len(COUNTERS)].tolist() == case.counters(mapping, len(case.codes) - 1)

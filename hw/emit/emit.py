@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -219,6 +220,7 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
             "image": list(net.image.shape),
             "classes": net.classes,
             "output": list(mapping.layers[-1].shape),
+            **({"outputs": [dataclasses.asdict(output) for output in net.outputs]} if net.outputs else {}),
         },
         "top": top,
         "front": None if front is None else vars(front),

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output: a named part of the last layer's channels, as the module itself gives it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OneSpikeError
+from . import fields
+from .arrangement import Arrangement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """So many channels of the last layer, those behind the outputs before it, and the `shape` (without the batch) in
+    which the module gives them. arrangement: how they are reordered for that; None where (C, H, W) is their order.
+    """
+
+    name: str
+    channels: int
+    shape: tuple[int, ...]
+    arrangement: Arrangement | None = None
+
+    def __post_init__(self) -> None:
+        fields.name(self.name, "The name of an output")
+        object.__setattr__(self, "channels", fields.whole(self.channels, f"The channels of the output {self.name!r}"))
+        object.__setattr__(self, "shape", fields.wholes(self.shape, f"the shape of the output {self.name!r}"))
+        if self.channels < 1 or min(self.shape, default=1) < 1:
+            raise OneSpikeError(f"The output {self.name!r} of {self.channels} channels and {self.shape} has no values.")
+
+    def of(self, maps: np.ndarray) -> np.ndarray:
+        """Values [N, *shape] of the output's maps [N, channels, H, W]."""
+        if self.arrangement is not None:
+            return self.arrangement.apply(maps, self.shape)
+        return maps.reshape(len(maps), *self.shape)
+
+
+def check_outputs(outputs: Sequence[Output], shape: tuple[int, int, int]) -> None:
+    """OneSpikeError unless the outputs share out the channels of a map of `shape` (C, H, W) among them."""
+    if not outputs:
+        return
+    if len({output.name for output in outputs}) < len(outputs):
+        raise OneSpikeError(f"Two outputs have one name: {', '.join(output.name for output in outputs)}.")
+    channels, *size = shape
+    if sum(output.channels for output in outputs) != channels:
+        raise OneSpikeError(
+            f"The outputs have {' + '.join(str(output.channels) for output in outputs)} channels, but the last layer "
+            f"has {channels}."
+        )
+    for output in outputs:
+        values = output.channels * math.prod(size)
+        arranged = output.arrangement
+        if math.prod(output.shape) != values or (arranged is not None and math.prod(arranged.taken) != values):
+            raise OneSpikeError(f"The output {output.name!r} of {values} values cannot have the shape {output.shape}.")
+
+
+def parts(outputs: Sequence[Output], maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Maps [N, channels, H, W] of every output by name, of those of the last layer [N, C, H, W]."""
+    ends = np.cumsum([output.channels for output in outputs])
+    return dict(zip((o.name for o in outputs), np.split(maps, ends[:-1], axis=1), strict=True))
