@@ -215,13 +215,8 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
         "format": "onespike-verilog",
         "version": MANIFEST_VERSION,
         "generator": f"onespike {__version__}",
-        "network": {
-            "hash": net.hash,
-            "image": list(net.image.shape),
-            "classes": net.classes,
-            "output": list(mapping.layers[-1].shape),
-            **({"outputs": [dataclasses.asdict(output) for output in net.outputs]} if net.outputs else {}),
-        },
+        "network": {"hash": net.hash, "image": list(net.image.shape), "classes": net.classes}
+        | {"output": list(mapping.layers[-1].shape), "outputs": [dataclasses.asdict(output) for output in net.outputs]},
         "top": top,
         "front": None if front is None else vars(front),
         "registers": [] if front is None else _registers(),
