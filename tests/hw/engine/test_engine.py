@@ -12,6 +12,7 @@ from networks import float_graph, random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
+from onespike.model.cost.cycles import interval
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
@@ -108,6 +109,17 @@ def test_maps_back_to_back() -> None:
         np.testing.assert_array_equal(result.logits, net.golden(codes))
 
 
+def test_outputs_bound_the_interval() -> None:
+    """Many outputs of a short network: an image waits until those of the one before have left."""
+    source = Source(tensor=INPUT, weights=np.ones((5, 1, 1, 1), int))
+    last = Layer(name="a", sources=(source,), bias=np.arange(5), shift=np.zeros(5, int), groups=0)
+    net = SpikeNet(image=Image(shape=(1, 7, 8)), layers=(last,))
+    mapping = map_network(net, ENGINES["1x4, one fire lane, maps"])
+    result = simulate(mapping, np.zeros((4, 1, 7, 8), np.uint8), BUILD, serial=False)
+    bound = interval(mapping, result.predicted[0])
+    assert bound > 2 * result.predicted_cycles_per_image and (np.diff(result.finished) == bound).all()
+
+
 def test_one_engine_serves_the_methods() -> None:
     """Networks of counts and of phases in 4 and 8 bits, loaded one after the other into one engine."""
     graph, images = float_graph()
@@ -156,6 +168,7 @@ def test_images_back_to_back() -> None:
     result = simulate(mapping, codes, BUILD, serial=False)
     steady = np.diff(result.finished)[1:]
     assert (steady == result.predicted_cycles_per_image).all(), steady
+    assert interval(mapping, result.predicted[0]) == steady[0]
 
 
 @pytest.mark.parametrize("slices", [1, 2, 4])
