@@ -18,6 +18,8 @@ from .affine import Value
 from .builder import Builder
 from .graph import Graph
 
+MOST_FOLDED = 1 << 20  # weights of a map that is folded
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
@@ -38,19 +40,53 @@ def finished(builder: Builder, heads: Sequence[Head]) -> Graph:
     if len(heads) == 1:
         graph = builder.finish(dataclasses.replace(heads[0].value, view=None, flat=False), heads[0].where)
         return graph if outputs[0].arrangement is None else dataclasses.replace(graph, outputs=tuple(outputs))
-    sizes = {head.name: head.value.shape[1:] for head in heads}
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items())
-        raise OneSpikeError(
-            f"the outputs have maps of several sizes ({listed}), but they become channels of one last layer; return "
-            f"those of each size from a network of their own"
-        )
+    outputs = [
+        dataclasses.replace(output, fold=fold) for output, fold in zip(outputs, _folds(heads), strict=True)
+    ]
     bare = [dataclasses.replace(head.value, view=None, flat=False) for head in heads]
     ended = [builder.ended(value, head.where) for value, head in zip(bare, heads, strict=True)]
+    ended = [_folded(builder, value, o.fold, h.where) for value, o, h in zip(ended, outputs, heads, strict=True)]
     names = ", ".join(output.name for output in outputs)
     builder.notes.append(f"The outputs {names} are channels of one last layer, in this order; net.named has each.")
     last = dataclasses.replace(affine.concatenate(ended), origin="outputs")
     return dataclasses.replace(builder.finish(last, heads[-1].where), outputs=tuple(outputs))
+
+
+def _folds(heads: Sequence[Head]) -> list[tuple[int, int]]:
+    """For each head, rows and columns of its map that share a place of the smallest one."""
+    sizes = [head.value.shape[1:] for head in heads]
+    height, width = min(rows for rows, _ in sizes), min(columns for _, columns in sizes)
+    folds = [(rows // height, columns // width) for rows, columns in sizes]
+    few = all(_weights(head.value, fold) <= MOST_FOLDED for head, fold in zip(heads, folds, strict=True))
+    if not few or any((rows % height, columns % width) != (0, 0) for rows, columns in sizes):
+        listed = ", ".join(f"{head.name} {rows}x{columns}" for head, (rows, columns) in zip(heads, sizes, strict=True))
+        raise OneSpikeError(
+            f"the outputs have maps of sizes that do not go together ({listed}): they become channels of one last "
+            f"layer, in which a place of the smallest map holds a few whole places of each; return those of each size "
+            f"from a network of their own"
+        )
+    return folds
+
+
+def _weights(value: Value, fold: tuple[int, int]) -> int:
+    """How many weights a folded map takes, or the kernel that copies it, if that is larger; 0 where nothing is folded."""
+    if fold == (1, 1):
+        return 0
+    taken = value.shape[0] * math.prod(fold)
+    kernels = [value.shape[0] * math.prod(fold)]
+    for term in value.terms:
+        tall, wide = (term.weights.shape[2 + i] + (fold[i] - 1) * term.stride[i] for i in (0, 1))
+        kernels.append(term.weights.shape[1] * tall * wide)
+    return taken * max(kernels)
+
+
+def _folded(builder: Builder, value: Value, fold: tuple[int, int], where: str) -> Value:
+    """The map with `fold` rows and columns side by side as channels (c, row, column): a kernel that copies them."""
+    if fold == (1, 1):
+        return value
+    channels, taken = value.shape[0], value.shape[0] * math.prod(fold)
+    copies = np.eye(taken).reshape(taken, channels, *fold)
+    return builder.convolve(value, copies, np.zeros(taken), stride=fold, where=where)
 
 
 def given_by(graph: Graph, heads: Sequence[Head], logits: np.ndarray) -> list[np.ndarray]:

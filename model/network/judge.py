@@ -80,9 +80,8 @@ def answers_of(net: Answering, logits: np.ndarray) -> np.ndarray | dict[str, np.
     """`answers` of a network's logits; of each output by name, where it has several."""
     if len(net.outputs) < 2:
         return answers(logits, net.output)
-    _, *size = net.output
     maps = parts(net.outputs, np.reshape(logits, (len(logits), *net.output)))
-    return {output.name: answers(maps[output.name], (output.channels, size[0], size[1])) for output in net.outputs}
+    return {name: answers(part, part.shape[1:]) for name, part in maps.items()}
 
 
 def judge_of(net: Answering, labels: Any, name: str = "the data") -> Judge:

@@ -42,6 +42,10 @@ CASES = {  # what the network returns, and what its outputs are called: by torch
         ["p", "q"],
     ),
     "a hidden map": (lambda m, y: (y, m.cls(y)), ["output0", "output1"], ["p", "q"]),
+    "two sizes": (
+        lambda m, y: (m.cls(y).permute(0, 2, 3, 1), m.box(F.max_pool2d(y, (3, 2)))), ["output0", "output1"], ["p", "q"]
+    ),
+    "a class beside a map": (lambda m, y: (m.fc(y.mean((2, 3))), m.box(y)), ["output0", "output1"], ["p", "q"]),
     "one place": (lambda m, y: (m.fc(y.mean((2, 3))), m.fc(2 * y.mean((2, 3)))), ["output0", "output1"], ["p", "q"]),
 }
 
@@ -89,9 +93,10 @@ def test_each_output_leaves_its_own_end_out():
 
 REFUSED = {
     "sizes": (
-        lambda m, y: (m.cls(y), m.fc(y.mean((2, 3)))),
-        r"the outputs have maps of several sizes \(output0 3x2, output1 1x1\), but they become channels of one last "
-        r"layer; return those of each size from a network of their own",
+        lambda m, y: (m.cls(y), m.cls(y[:, :, :2])),
+        r"the outputs have maps of sizes that do not go together \(output0 3x2, output1 2x2\): they become channels of "
+        r"one last layer, in which a place of the smallest map holds a few whole places of each; return those of each "
+        r"size from a network of their own",
     ),
     "mirrored": (
         lambda m, y: m.cls(y).flip(2),
@@ -112,9 +117,16 @@ def test_refused(case):
         import_module(heads(end), EXAMPLE)
 
 
+def test_a_large_map_is_not_folded():
+    """Three channels of 32 x 32 on one place would be 3,072 channels of whole maps."""
+    module = heads(lambda m, y: (m.fc(y.mean((2, 3))), m.cls(y)))
+    with pytest.raises(OneSpikeError, match=r"do not go together \(output0 1x1, output1 32x32\): "):
+        import_module(module, torch.zeros(1, 1, 64, 64))
+
+
 def test_the_ways_out():
     """Sizes one by one, and the mirror left to the reader."""
-    for end in (lambda m, y: m.cls(y), lambda m, y: m.fc(y.mean((2, 3)))):
+    for end in (lambda m, y: m.cls(y), lambda m, y: m.cls(y[:, :, :2])):
         assert not import_module(heads(end), EXAMPLE).outputs
 
 
@@ -123,5 +135,5 @@ def test_sizes_of_onnx(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(heads(REFUSED["sizes"][0]), (EXAMPLE[:1],), path, output_names=["p", "q"], dynamo=False)
-    with pytest.raises(OneSpikeError, match=r"^Node .*: the outputs have maps of several sizes \(p 3x2, q 1x1\), but "):
+    with pytest.raises(OneSpikeError, match=r"^Node .*: the outputs have maps of sizes that do .* \(p 3x2, q 2x2\): "):
         import_onnx(path)

@@ -16,9 +16,8 @@ from onespike.model.network.outputs import Output
 from onespike.model.network.spec import Source, SpikeNet
 
 LAST = Arrangement(taken=(2, 2, 3), split=(2, 6), axes=(1, 0))  # channels behind the places
-BOXES, MASK = Output(name="boxes", channels=2, shape=(6, 2), arrangement=LAST), Output(
-    name="mask", channels=1, shape=(1, 2, 3)
-)  # fmt: skip
+BOXES = Output(name="boxes", channels=2, shape=(6, 2), arrangement=LAST)
+MASK = Output(name="mask", channels=1, shape=(1, 2, 3))
 
 
 def two_outputs():
@@ -45,6 +44,15 @@ def test_every_output_has_its_own_channels():
     assert {name: part.shape for name, part in net.named(logits[:0]).items()} == {
         "boxes": (0, 6, 2), "mask": (0, 1, 2, 3)
     }  # fmt: skip
+
+
+def test_a_folded_map():
+    """Four places of a map lie in the channels of one place of the last layer."""
+    maps = np.arange(2 * 4 * 6).reshape(1, 2, 4, 6)
+    channels = np.stack([maps[:, c, dy::2, dx::3] for c in (0, 1) for dy in (0, 1) for dx in (0, 1, 2)], 1)
+    output = Output(name="a", channels=2, shape=(2, 4, 6), fold=(2, 3))
+    assert output.taken == 12 and channels.shape == (1, 12, 2, 2)
+    np.testing.assert_array_equal(output.unfolded(channels), maps)
 
 
 def test_the_file_holds_them(tmp_path):
@@ -86,6 +94,8 @@ def test_what_does_not_share_out_the_channels(outputs, sentence):
         ({"name": ""}, "The name of an output must be a text of printable characters, not ''."),
         ({"channels": 0}, r"The output 'boxes' of 0 channels and \(6, 2\) has no values."),
         ({"shape": (0, 2)}, r"The output 'boxes' of 2 channels and \(0, 2\) has no values."),
+        ({"fold": (0, 1)}, r"The output 'boxes' of 2 channels and \(6, 2\) has no values."),
+        ({"fold": (1,)}, r"The fold of the output 'boxes' must be 2 integers, not \(1,\)."),
         ({"channels": 1.5}, "The channels of the output 'boxes' must be an integer, not 1.5."),
     ],
 )
