@@ -25,7 +25,7 @@ from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, image_beats, load_words, memory_images
 from ..model.mapping.mapping import Mapping
-from ..model.network.judge import answers
+from ..model.network.judge import answers_of
 from ..model.network.spec import INPUT, SpikeNet
 from .link import Link, LinkError
 
@@ -35,13 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the board said: logits int64 [N, classes], and the class of each image.
+    """What the board said: logits int64 [N, classes], as the golden model gives them, and the class of each image.
 
     classes: int64 [N], as `model/network/judge.py` says: of one output, 1 where it is at least 0; [N, H, W] of a map.
+    Where the network has several outputs, those of each by its name; `SpikeNet.named` takes the logits apart.
     """
 
     logits: np.ndarray
-    classes: np.ndarray
+    classes: np.ndarray | dict[str, np.ndarray]
 
 
 class Board:
@@ -193,8 +194,8 @@ class Board:
         for beats in image_beats(mapping, codes):
             logits.append(self._attempt(partial(self._image, [int(beat) for beat in beats]), self._restart))
             progress()
-        values = np.array(logits, np.int64).reshape(len(codes), mapping.net.classes)
-        return Answer(logits=values, classes=answers(values, mapping.net.output))
+        values = mapping.from_stream(np.array(logits, np.int64).reshape(len(codes), mapping.net.classes))
+        return Answer(logits=values, classes=answers_of(mapping.net, values))
 
     def counters(self) -> np.ndarray:
         """Counters [layers, 4 or 5] of the last image, in the order of `counter_names`."""

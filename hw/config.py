@@ -56,7 +56,7 @@ class EngineConfig:
     walk_depth : entries of the row table and of the column table.
     program_depth : 32-bit words of the layer program.
     pool_depth : rows of F running pool values: blocks x L / F of the widest pooled layer.
-    class_depth : rows of F logits.
+    class_depth : rows of F logits; of a map, those of all its places.
     word_fifo : spike words that wait between fetch and set-bit extraction.
     command_fifo : commands that wait in front of each bank: how far banks may run ahead of each other.
     loadable : whether weights, thresholds and program can be written through the load stream.
@@ -73,6 +73,8 @@ class EngineConfig:
     mask_depth : rows of one bank's masks, one for each such word (only with `row_masks`).
     depthwise : whether lanes may take a value of their own, each that of its own channel: all values of a word in one
         or two events (needs `row_masks`, the radix code, and a fire lane for each chunk of four bits of a word).
+    maps : whether the last layer may give a map: its outputs leave place after place, all channels of one before the
+        next.
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
     """
@@ -110,6 +112,7 @@ class EngineConfig:
     row_masks: bool = False
     mask_depth: int = 512
     depthwise: bool = False
+    maps: bool = False
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:

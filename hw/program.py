@@ -30,8 +30,10 @@ def header_fields(config: EngineConfig) -> dict[str, int]:
         "image_words": config.spike_addr_bits,  # words per slice - 1
         "image_base": config.spike_addr_bits,
         "image_stride": config.spike_addr_bits,  # distance of the second buffer
-        "classes": _bits(config.class_depth * config.fire_lanes),  # - 1
+        "classes": _bits(config.class_depth * config.fire_lanes),  # outputs of the last layer - 1
     }
+    if config.maps:
+        fields |= {"channels": _bits(config.class_depth * config.fire_lanes)}  # outputs of a place - 1
     if config.streams_weights:
         fields |= dict.fromkeys(STREAMED_HEADER, 32)
     return fields
@@ -40,6 +42,7 @@ def header_fields(config: EngineConfig) -> dict[str, int]:
 def layer_fields(config: EngineConfig) -> dict[str, int]:
     """Field -> bits of what a layer's record says of the layer."""
     banks, spike = _bits(config.banks), config.spike_addr_bits
+    logit_rows = _bits(config.class_depth + 1) if config.maps else 0
     walk, channel = config.walk_addr_bits, config.channel_addr_bits
     fields = {
         "final": 1,  # does not fire: its accumulators are the logits
@@ -57,7 +60,7 @@ def layer_fields(config: EngineConfig) -> dict[str, int]:
         "window": 2 * walk,  # window_rows x window_columns - 1
         "channel_base": channel,  # first row of biases and shifts
         "dest_base": max(spike, _bits(config.class_depth)),  # of logits: their first row of F
-        "dest_words": spike,  # spike words per pixel and slice
+        "dest_words": max(spike, logit_rows),  # spike words per pixel and slice; of logits: rows of F, where `maps`
         "dest_field": 3,  # log2 of the field width
         "dest_slices": banks,  # - 1
         "dest_slice_groups": channel,  # groups of F channels per slice - 1

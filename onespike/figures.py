@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .model.convert.layerwise import Losses, Occupancy
-from .model.cost.cycles import CAUSES, LayerCycles, utilisation
+from .model.cost.cycles import CAUSES, LayerCycles, interval, utilisation
 from .model.cost.energy import Energy
 from .model.mapping.mapping import Mapping
 from .model.network.operations import Operations
@@ -157,6 +157,7 @@ def cycles(mapping: Mapping, images: Sequence[Sequence[LayerCycles]]) -> dict[st
     every = [layer for image in images for layer in image]
     return {
         "predicted_cycles_per_image": sum(layer["predicted_cycles"] for layer in layers),
+        "interval": float(np.mean([interval(mapping, list(image)) for image in images])),
         "utilisation": utilisation(every, config.banks, config.lanes),
         "utilisation_with_zeros": utilisation(every, config.banks, config.lanes, zeros=True),
         "lane_cycles": {cause: sum(layer["lane_cycles"][cause] for layer in layers) for cause in CAUSES},

@@ -247,7 +247,8 @@ def simulate(
         np.savez(
             expected,
             writes=np.concatenate(writes) if writes else np.zeros((0, 4), np.int64),
-            logits=result.logits,
+            logits=mapping.to_stream(result.logits),
+            channels=mapping.channels,
             counters=np.array([[[getattr(layer, c) for c in names] for layer in image] for image in predicted]),
             stride=counter_stride(config),
             exact=len(names) if serial and not (memory.varied or axi_ram) else COMPUTE_COUNTERS,
@@ -265,7 +266,7 @@ def simulate(
             mismatches=found["mismatches"],
             cycle_mismatches=found["cycle_mismatches"],
             words=found["words"],
-            logits=np.array(found["logits"]),
+            logits=mapping.from_stream(np.array(found["logits"])),
             counters=measured,
             predicted=predicted,
             finished=np.array(found["finished"]),

@@ -47,7 +47,9 @@ int onespike_weights(const struct onespike *core, uint32_t address);
 int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t count, uint32_t beats);
 
 /* Classify one image: the class, or a negative error; `logits` takes `classes` values. The class is the place of the
- * largest logit: of a network with one output it is 0, and the sign of the logit is the answer. */
+ * largest logit: of a network with one output it is 0, and the sign of the logit is the answer. The logits of a map come
+ * place after place, rows from the top, all channels of each (manifest.json: network.output [channels, height, width],
+ * `classes` of them in all); the class is then that of the last place. */
 int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32_t count, int32_t *logits,
                       uint32_t classes);
 

@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 7u
+#define ONESPIKE_VERSION_VALUE 8u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 7 (r) */
+/* of this register map: 8 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -53,7 +53,7 @@
 /* images whose result has left, modulo 65,536 (r) */
 #define ONESPIKE_IMAGES 0x20u
 
-/* class of the image whose result left last (r) */
+/* class of the image whose result left last; of a map, of its last place (r) */
 #define ONESPIKE_CLASS 0x24u
 
 /* address of the counter that count reads: 4 * layer + (0 cycles, 1 events, 2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed (rw) */
@@ -172,6 +172,9 @@
 
 /* engine parameter `depthwise` (r) */
 #define ONESPIKE_CONFIG_DEPTHWISE 0xC0u
+
+/* engine parameter `maps` (r) */
+#define ONESPIKE_CONFIG_MAPS 0xC4u
 
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -65,7 +66,9 @@ FORMATS = {
     "stands for an output column x of the kernel: its values are those of a row's columns x * step + tap * gap - left, "
     "tap after tap, all channels of each, with the pad code outside of the image; slice s holds the columns x that are "
     "s modulo turns",
-    "logits": "one class per beat, class 0 first; `best` of the beat with `last` is the class of the image",
+    "logits": "one output per beat: place after place of network.output [channels, height, width], rows from the top, "
+    "each with all its channels; `best` of a place's last beat is the place's class, and of the beat with `last` that "
+    "of an image whose output is one place",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
     "words, low word first; enable must be 0 meanwhile",
     "start": "hold rst for one cycle, fill the memories (they start from the .hex files unless ONESPIKE_BLANK is "
@@ -212,7 +215,8 @@ def _contents(mapping: Mapping, images: MemoryImages, files: Map[str, bytes], fr
         "format": "onespike-verilog",
         "version": MANIFEST_VERSION,
         "generator": f"onespike {__version__}",
-        "network": {"hash": net.hash, "image": list(net.image.shape), "classes": net.classes},
+        "network": {"hash": net.hash, "image": list(net.image.shape), "classes": net.classes}
+        | {"output": list(mapping.layers[-1].shape), "outputs": [dataclasses.asdict(output) for output in net.outputs]},
         "top": top,
         "front": None if front is None else vars(front),
         "registers": [] if front is None else _registers(),

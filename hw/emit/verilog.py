@@ -120,6 +120,7 @@ def to_verilog(config: EngineConfig) -> str:
     for name, value in vars(config).items():
         left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
         left_out += [] if config.row_masks else MASK_PARAMETERS
+        left_out += [] if config.maps else ["maps"]
         if name not in left_out:
             text += f"//   {name} = {value}\n"
     return text + engine + bank_verilog(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,12 +16,17 @@ from .drain import tag_layout
 
 
 def logit_layout(config: EngineConfig) -> data.StructLayout:
-    """One beat of the logits stream; `best` is the class with the largest logit so far (the lowest of equals)."""
+    """One beat of the logits stream; `best` is the class with the largest logit so far (the lowest of equals), of a map
+    in this place."""
     return data.StructLayout({"value": signed(config.acc_bits), "best": 16, "last": 1})
 
 
 class Logits(wiring.Component):
     """Keeps the sums of the layer that does not fire and streams them out, class 0 first; `best` of the last is argmax.
+
+    A map leaves place after place, row by row from the top, each with all its channels; `best` of a place's last beat
+    is the place's argmax (only if `config.maps`). Row r of place p is kept in row p * dest_words + r, where r is below
+    dest_words: the lanes behind the last channel leave nothing.
 
     Latency: four cycles from the layer's end to the first beat. Throughput: a class every two cycles, one cycle lost
     per row of F. Back-pressure: the next image may run meanwhile, up to its own last layer (`free`).
@@ -62,12 +67,18 @@ class Logits(wiring.Component):
         width = config.acc_bits * config.fire_lanes
         m.submodules.logit_memory = memory = plain_memory(width, config.class_depth)
         write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.en.eq(self.valid & self.layer.final),
-            # A part of the layer begins at row dest_base, and the last part completes the sums.
-            write.addr.eq(self.tag.row + self.layer.dest_base if config.streams_weights else self.tag.row),
-            write.data.eq(self.sums),
-        ]
+        # A part of the layer begins at row dest_base, and the last part completes the sums.
+        kept_row: Value = self.tag.row + self.layer.dest_base if config.streams_weights else self.tag.row
+        writes: Value = self.valid & self.layer.final
+        if config.maps:
+            place = Signal(range(max(2, config.class_depth)))  # its first row
+            writes = writes & (kept_row < self.layer.dest_words)
+            kept_row = kept_row + place
+            with m.If(self.valid & self.tag.row_last):
+                m.d.sync += place.eq(place + self.layer.dest_words)
+            with m.If(self.done):
+                m.d.sync += place.eq(0)
+        m.d.comb += [write.en.eq(writes), write.addr.eq(kept_row), write.data.eq(self.sums)]
         # A logit is compared in one cycle and offered in the next.
         row = Signal(range(max(2, config.class_depth)))
         values = Signal(width, reset_less=True)
@@ -76,6 +87,9 @@ class Logits(wiring.Component):
         best = Signal.like(index)
         best_value = Signal(signed(config.acc_bits), reset_less=True)
         payload, value = self.logits.payload, values[: config.acc_bits].as_signed()
+        # What classes are counted by: all outputs, or those of a place.
+        channel = Signal.like(index, name="channel") if config.maps else index
+        place_last = Signal() if config.maps else Const(0, 1)
         better, last = Signal(), Signal()
         reading, loading, comparing, sending = Signal(), Signal(), Signal(), Signal()  # one state each
         free = Signal(init=1)
@@ -85,11 +99,11 @@ class Logits(wiring.Component):
             self.free.eq(free),
             self.logits.valid.eq(sending),
             payload.value.eq(value),
-            payload.best.eq(Mux(better, index, best)),
+            payload.best.eq(Mux(better, channel, best)),
             payload.last.eq(last),
             begins.eq(free & self.done & ends_image(self.layer, config.streams_weights)),
             taken.eq(sending & self.logits.ready),
-            row_ends.eq(left == 0),
+            row_ends.eq((left == 0) | place_last if config.maps else left == 0),
         ]
         m.d.sync += [
             reading.eq(begins),
@@ -102,11 +116,15 @@ class Logits(wiring.Component):
         with m.If(loading):
             m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
         with m.If(comparing):
-            m.d.sync += [better.eq((index == 0) | (value > best_value)), last.eq(index == self.header.classes)]
+            m.d.sync += [better.eq((channel == 0) | (value > best_value)), last.eq(index == self.header.classes)]
+            if config.maps:
+                m.d.sync += place_last.eq(channel == self.header.channels)
         with m.If(taken):
             m.d.sync += [values.eq(values >> config.acc_bits), left.eq(left - 1), index.eq(index + 1)]
             with m.If(better):
-                m.d.sync += [best.eq(index), best_value.eq(value)]
+                m.d.sync += [best.eq(channel), best_value.eq(value)]
+            if config.maps:
+                m.d.sync += channel.eq(Mux(place_last, 0, channel + 1))
             with m.If(last):
                 m.d.sync += free.eq(1)
         return m

@@ -21,8 +21,8 @@ class Axi(wiring.Component):
     """Core on a system on chip's buses.
 
     s_axis: one image a frame, beats as the engine takes them (TLAST on the image's last). m_axis: one result a frame,
-    one logit a beat, sign-extended; TUSER is the class so far, on the last beat the image's. A frame of a wrong length
-    is made whole and noted in `events`; its result is worth nothing.
+    one logit a beat, sign-extended; TUSER is the class so far, on the last beat the image's, or on a place's last beat
+    that place's. A frame of a wrong length is made whole and noted in `events`; its result is worth nothing.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from ..config import ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 7
+VERSION = 8
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
 
 
@@ -100,7 +100,7 @@ REGISTERS = (
     Register("irq_enable", 0x18, "rw", "events that raise the interrupt line, bit by bit", EVENTS),
     Register("beats", 0x1C, "rw", "beats of an image, 24 bits; no image is taken while it is 0; written while stopped"),
     Register("images", 0x20, "r", "images whose result has left, modulo 65,536"),
-    Register("class", 0x24, "r", "class of the image whose result left last"),
+    Register("class", 0x24, "r", "class of the image whose result left last; of a map, of its last place"),
     Register("counter", 0x28, "rw", "address of the counter that count reads: 4 * layer + (0 cycles, 1 events, "
              "2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed"),
     Register("count", 0x2C, "r", "the counter, of the layer's last run; then counter goes on by one"),
@@ -218,7 +218,8 @@ def markdown() -> str:
         "To run a network: read `id` and `config_*`; write 0 to `control`; write the words of `load.hex` to `load`;",
         "write `beats`; write 1 to `control`. Then, image by image: wait for `status.room`, write the beats (the last",
         "one to `image_last`), wait for `status.result`, read the logits from `logit` and the class from `class`.",
-        "Where `features.streams` is set, AXI4-Streams carry images and logits instead.",
+        "Where `features.streams` is set, AXI4-Streams carry images and logits instead. The logits of a map (engines",
+        "with `config_maps`) come place after place, rows from the top, all channels of each.",
         "",
         "| offset | register | access | what |",
         "|---|---|---|---|",

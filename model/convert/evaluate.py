@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node
 from ..network.golden import pool
-from ..network.judge import judge
+from ..network.judge import judge_of
 from ..network.pixels import real_values
 from ..network.spec import SpikeNet
 from .converter import Conversion
@@ -39,7 +39,7 @@ def evaluate(conversion: Conversion, images: np.ndarray, labels: np.ndarray, net
             f"Evaluation needs as many labels as images, at least one: not {len(labels)}, {len(images)}."
         )
     net = conversion.net if net is None else net
-    judged = judge(net.output, labels)
+    judged = judge_of(net, labels)
     values = real_values(net.image, images)
     real, golden = conversion.original.run(values, np.float32), net.golden(images)
     return Accuracy(
@@ -76,4 +76,4 @@ def rounder(conversion: Conversion) -> Callable[[Node, np.ndarray], np.ndarray]:
 
 def float_accuracy(graph: Graph, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers of the float graph."""
-    return judge(graph.output, labels).share(graph.run(images, np.float32))
+    return judge_of(graph, labels).share(graph.run(images, np.float32))

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph, Node, activate, clipped
 from ..network import golden
-from ..network.judge import judge
+from ..network.judge import judge_of
 from ..network.levels import nearest
 from ..network.pixels import real_values
 from ..network.spec import INPUT, Layer, SpikeNet
@@ -96,7 +96,7 @@ def layer_losses(
             f"The layers of the integer network ({_names(net.layers)}) are not those of the float network "
             f"({_names(graph.nodes)}); give the model that it was converted from."
         )
-    judged, images = judge(net.output, labels), real_values(net.image, images)
+    judged, images = judge_of(net, labels), real_values(net.image, images)
     worths, errors = _fit(graph, net, images)
     right: dict[str, np.ndarray] = {}  # by node: alone, upto
     for real, counts, part in _tensors(graph, net, images):

@@ -100,7 +100,10 @@ def quantise(
         step = steps.get(node.name, np.ones(node.channels))
         layers.append(quantise_node(node, scales, step, groups.get(node.name, 0), arithmetic, levels.get(node.name)))
         scales[node.name] = output_scale(node, step, groups.get(node.name, 0), scales)
-    return SpikeNet(image=image, layers=tuple(layers), weight_bits=arithmetic.weight_bits, places=graph.places)
+    return SpikeNet(
+        image=image, layers=tuple(layers), weight_bits=arithmetic.weight_bits, places=graph.places,
+        outputs=graph.outputs,
+    )  # fmt: skip
 
 
 def quantise_node(

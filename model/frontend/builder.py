@@ -130,15 +130,19 @@ class Builder(Stairs, Pools):
             value, value.origin, where, unpooled=unpooled, floor=floor, ceiling=ceiling, curve=curve, pool=value.pool
         )
 
-    def finish(self, value: Value, where: str) -> Graph:
-        """The graph whose last node gives `value`."""
+    def ended(self, value: Value, where: str) -> Value:
+        """The value as an output of the network: a sum, with nothing still to be done."""
         if any(value.padding):
             raise OneSpikeError("the network must end with a convolution or linear layer, not with padding")
         if value.pool is not None:
             need = "the network must end with a convolution or linear layer, not with a pool of signed values"
             value = self.settled(value, where, need)
         plain(value, "the end of the network")
-        value = self.clamped(value, where)
+        return self.clamped(value, where)
+
+    def finish(self, value: Value, where: str) -> Graph:
+        """The graph whose last node gives `value`."""
+        value = self.ended(value, where)
         if value.view is not None and not np.array_equal(value.view.reshape(-1), np.arange(value.view.size)):
             raise OneSpikeError("the network ends with a reshape or permute that changes the order of its outputs")
         term = value.terms[0]

@@ -31,10 +31,25 @@ from .builder import Builder
 from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
+from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .program import ends, kind_of, layer_name, operands, refusal, replay, returned, settled, user_line
+from .program import (
+    before_end,
+    ends,
+    kind_of,
+    layer_name,
+    left_out,
+    operands,
+    refusal,
+    replay,
+    result_names,
+    results,
+    settled,
+    user_line,
+)
 
-Ending = Callable[[torch.Tensor], torch.Tensor]  # logits [N, classes] to what the program itself returns
+# Logits [N, classes] to what the program itself returns: tensors by their place among all results.
+Ending = Callable[[torch.Tensor], dict[int, torch.Tensor]]
 
 
 def as_maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -96,11 +111,14 @@ def _walk(
         if node.op == "placeholder":
             values.setdefault(node, constants.get(node.name))
         elif node.op == "output":
-            result, last = returned(node, values, Value, finals)
+            places = results(node, values, Value)
+            names = result_names(exported, len(torch.utils._pytree.tree_leaves(node.args)))
+            heads = [_head(names[place], result, values, finals) for result, place in places.items()]
             try:
-                return layout.finish(builder.finish(result, user_line(last))), _ending(finals, values)
+                graph = layout.finish(finished(builder, heads))
             except OneSpikeError as error:
-                raise refusal(last, str(error)) from None
+                raise refusal(before_end(list(places)[-1], finals), str(error)) from None
+            return graph, _ending(graph, heads, places, finals, values)
         elif node.op == "call_function" and node.users:
             values[node] = made = _apply(node, values, operations, finals)
             if isinstance(made, Value) and node not in finals and kind_of(node) not in MOVES and not _folds(node):
@@ -146,14 +164,30 @@ def _folds(node: torch.fx.Node) -> bool:
     return len(users) == 1 and kind_of(users[0]) in SUMS | TRANSPARENT - {"cat"}
 
 
-def _ending(finals: list[torch.fx.Node], values: dict[torch.fx.Node, Any]) -> Ending:
-    """What `finals`, one after the other, make of the logits."""
+def _head(name: str, result: torch.fx.Node, values: dict[torch.fx.Node, Any], finals: list[torch.fx.Node]) -> Head:
+    """One result, in the shape in which it comes to what is left out behind it."""
+    passed = left_out(result, finals)
+    seen = passed[0].all_input_nodes[0] if passed else result
+    shape = tuple(int(size) for size in seen.meta["val"].shape[1:])
+    return Head(name=name, value=values[result], shape=shape, where=user_line(before_end(result, finals)))
 
-    def ending(logits: torch.Tensor) -> torch.Tensor:
-        if not finals:
-            return logits
-        first = finals[0].all_input_nodes[0]
-        return replay(finals, values, first, logits.reshape(len(logits), *map(int, first.meta["val"].shape[1:])))
+
+def _ending(
+    graph: Graph,
+    heads: list[Head],
+    places: dict[torch.fx.Node, int],
+    finals: list[torch.fx.Node],
+    values: dict[torch.fx.Node, Any],
+) -> Ending:
+    """What the program returns, by place among its results, of the last node's numbers: behind each head comes what is
+    left out."""
+
+    def ending(logits: torch.Tensor) -> dict[int, torch.Tensor]:
+        found = {}
+        for (result, place), numbers in zip(places.items(), given_by(graph, heads, logits.numpy()), strict=True):
+            passed, given = left_out(result, finals), torch.from_numpy(np.ascontiguousarray(numbers))
+            found[place] = replay(passed, values, passed[0].all_input_nodes[0], given) if passed else given
+        return found
 
     return ending
 

@@ -26,7 +26,7 @@ from .program import ends, kind_of, layer_name, operands, refusal, replay, retur
 PRODUCTS = {"matmul": 0, "mm": 0, "_sparse_mm": 0, "addmm": 1}  # where the left factor stands
 SCATTERS = {"index_add", "index_add_", "scatter_add", "scatter_add_"}
 SHAPES = {"new_zeros", "new_ones", "zeros_like", "ones_like"}  # of no value's numbers
-Ending = Callable[[torch.Tensor], torch.Tensor]
+Ending = Callable[[torch.Tensor], dict[int, torch.Tensor]]
 
 
 def mixes_nodes(program: torch.export.ExportedProgram) -> bool:
@@ -80,9 +80,9 @@ def walk_nodes(
         if node.op == "placeholder":
             values.setdefault(node, constants.get(node.name))
         elif node.op == "output":
-            result, last = returned(node, values, NodeValue, finals)
+            result, last, place = returned(node, values, NodeValue, finals)
             try:
-                return _finish(builder, result, last, finals, values, len(shape) == 3)
+                return _finish(builder, result, last, place, finals, values, len(shape) == 3)
             except OneSpikeError as error:
                 raise refusal(last, str(error)) from None
         elif node.op == "call_function" and node.users:
@@ -131,6 +131,7 @@ def _finish(
     builder: Builder,
     value: NodeValue,
     last: torch.fx.Node,
+    place: int,
     finals: list[torch.fx.Node],
     values: dict[torch.fx.Node, Any],
     batched: bool,
@@ -149,12 +150,12 @@ def _finish(
     image = None if graph.image is None else dataclasses.replace(graph.image, channels_last=True)
     graph = dataclasses.replace(graph, image=image, channels_last=True, places=places)
 
-    def ending(logits: torch.Tensor) -> torch.Tensor:
+    def ending(logits: torch.Tensor) -> dict[int, torch.Tensor]:
         first = finals[0].all_input_nodes[0] if finals else last
         shape = [int(size) for size in first.meta["val"].shape]
         seen = logits.reshape(-1, classes, nodes).transpose(1, 2)
         seen = seen.reshape([-1, *shape[1:]] if batched else shape)
-        return replay(finals, values, first, seen)
+        return {place: replay(finals, values, first, seen)}
 
     return graph, ending
 

@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..network import golden
 from ..network.arrangement import Arrangement
+from ..network.outputs import Output
 from ..network.spec import INPUT, Image, Pool, Source
 from ..system import parallel
 from .curve import Curve
@@ -152,7 +153,8 @@ class Graph:
     stands for: 0, or the mean where the module normalises its input. image: the codes of the pixels, where the network
     itself quantises its input. channels_last: the module takes [N, W, C], as nodes of a graph with their features.
     arrangement: how the host lays out images of another shape that the module takes.
-    places: where the last node gives all places of its map as channels, how many there are. notes: for the user.
+    places: where the last node gives all places of its map as channels, how many there are. outputs: as in `SpikeNet`.
+    notes: for the user.
     """
 
     shape: tuple[int, int, int]
@@ -162,6 +164,7 @@ class Graph:
     channels_last: bool = False
     arrangement: Arrangement | None = None
     places: int = 1
+    outputs: tuple[Output, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .builder import Builder
 from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
+from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .onnx_base import Levels, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
@@ -57,9 +59,9 @@ class _Front:
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
         inputs = [info for info in model.graph.input if info.name not in self.constants]
-        if len(inputs) != 1 or len(model.graph.output) != 1:
+        if len(inputs) != 1 or not model.graph.output:
             raise OneSpikeError(
-                f"{path} must have one input and one output, not {len(inputs)} and {len(model.graph.output)}; export "
+                f"{path} must have one input and an output, not {len(inputs)} and {len(model.graph.output)}; export "
                 f"the network alone."
             )
         self.input = inputs[0].name
@@ -123,19 +125,22 @@ class _Front:
             if isinstance(made, Tensor) and node not in self.skipped and node.op_type not in MOVES and not folds:
                 stored = builder.offer(made.value, readers[index].values(), _label(node))
                 values[node.output[0]] = Tensor(stored, made.rank)
-        output = final = self.model.graph.output[0].name
-        if not isinstance(values.get(final), Tensor):
-            raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
         producer = {name: node for node in self.nodes for name in node.output}
-        while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
-            final = producer[final].input[0]
+        heads = []
+        for info in self.model.graph.output:
+            final, given = info.name, values.get(info.name)
+            if not isinstance(given, Tensor):
+                raise OneSpikeError(f"The output {final!r} does not depend on the image; export the network again.")
+            while final in producer and (producer[final] in self.skipped or producer[final].op_type in FOLLOWERS):
+                final = producer[final].input[0]
+            heads.append(Head(name=info.name, value=given.value, shape=given.shape[1:], where=final))
         try:
-            graph = layout.finish(builder.finish(values[output].value, final))
+            graph = layout.finish(finished(builder, heads))
         except OneSpikeError as error:
             if final in producer:
                 raise _refusal(producer[final], str(error)) from None
             raise OneSpikeError(f"{self.path}: {error}.") from None
-        self._check(graph, declared)
+        self._check(graph, declared, heads)
         return graph
 
     def _reader(self, index: int) -> Reader | None:
@@ -191,8 +196,9 @@ class _Front:
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}
-        if self._ends(node) and (self.skipped or node.op_type in left):
-            if not self.skipped:
+        behind = any(name in other.output for other in self.skipped for name in node.input)
+        if self._ends(node) and (behind or node.op_type in left):
+            if not behind:
                 operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
@@ -237,6 +243,13 @@ class _Front:
             user.op_type in FOLLOWERS and self._ends(user) for name in node.output for user in self.users.get(name, [])
         )
 
+    def _before(self, name: str) -> str:
+        """The tensor before what is left out on the way to an output; the output itself where nothing is."""
+        producer = {output: node for node in self.skipped for output in node.output}
+        while name in producer:
+            name = next(n for n in producer[name].input if n in producer or n not in self.constants)
+        return name
+
     def _layer_name(self, node: onnx.NodeProto) -> str:
         """`layer1.0.conv1`: the stem of the weights' name where an exporter kept it, else the node's own name."""
         weights = node.input[1] if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1 else ""
@@ -244,7 +257,7 @@ class _Front:
             return weights.removesuffix(".weight")
         return node.name.strip("/").removesuffix(f"/{node.op_type}").replace("/", ".") or node.output[0]
 
-    def _check(self, graph: Graph, declared: Image | None) -> None:
+    def _check(self, graph: Graph, declared: Image | None, heads: Sequence[Head]) -> None:
         """Run the file's operations and the graph on random numbers in float64."""
         rng = np.random.default_rng(0)
         if graph.image is None:
@@ -260,23 +273,26 @@ class _Front:
         model = self.model
         if self.skipped:
             model = onnx.ModelProto.FromString(model.SerializeToString())
-            model.graph.output[0].name = self.skipped[0].input[0]
+            for info in model.graph.output:
+                info.name = self._before(info.name)
         try:
             results: Any = reference.evaluator(model).run(None, {self.input: fed.reshape(self.sizes)})
         except Exception as error:
             raise OneSpikeError(
                 f"{self.path} cannot be run by onnx.reference ({_first_line(error)}); export it again."
             ) from None
-        wanted = np.asarray(results[0], np.float64)
-        if not np.isfinite(wanted).all():
-            raise OneSpikeError(f"{self.path} answers NaN or infinite values for random numbers; export it again.")
-        if wanted.size != found.size:
-            raise OneSpikeError(
-                f"{self.path} gives {list(wanted.shape)} for an input of {list(self.sizes)}, which mixes the images of "
-                f"a batch; export it with the batch first throughout."
-            )
-        wanted = wanted.reshape(found.shape)
-        off = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-300))
+        off = 0.0
+        for wanted, given in zip(results, given_by(graph, heads, found), strict=True):
+            exact = np.asarray(wanted, np.float64)
+            if not np.isfinite(exact).all():
+                raise OneSpikeError(f"{self.path} answers NaN or infinite values for random numbers; export it again.")
+            if exact.size != given.size:
+                raise OneSpikeError(
+                    f"{self.path} gives {list(exact.shape)} for an input of {list(self.sizes)}, which mixes the images "
+                    f"of a batch; export it with the batch first throughout."
+                )
+            exact = exact.reshape(given.shape)
+            off = max(off, float(np.abs(given - exact).max() / max(np.abs(exact).max(), 1e-300)))
         if not off < TOLERANCE:
             raise OneSpikeError(
                 f"The imported graph differs from {self.path} by {off:.1e} of its largest logit, more than "

@@ -22,18 +22,63 @@ def ends(node: torch.fx.Node) -> bool:
 
 def returned(
     output: torch.fx.Node, values: Mapping[torch.fx.Node, Any], kind: type, finals: Sequence[torch.fx.Node]
-) -> tuple[Any, torch.fx.Node]:
-    """The one value of this kind that a program returns, and the operation that makes it: behind it come `finals` and
-    reshapes alone. OneSpikeError where there is another number of results.
+) -> tuple[Any, torch.fx.Node, int]:
+    """The one value of this kind that a program returns, the operation that makes it, behind which come `finals` and
+    reshapes alone, and its place among the results. OneSpikeError where there is another number of results.
     """
-    leaves = torch.utils._pytree.tree_leaves(output.args)
-    results = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, torch.fx.Node)))
-    if len(results) != 1 or not isinstance(values[results[0]], kind):
-        raise OneSpikeError(f"The network must return one tensor of logits, not {len(results)} tensors.")
-    last: Any = results[0]
+    found = results(output, values, kind)
+    if len(found) != 1:
+        raise OneSpikeError(f"The network must return one tensor of logits, not {len(found)} tensors.")
+    ((result, place),) = found.items()
+    return values[result], before_end(result, finals), place
+
+
+def results(output: torch.fx.Node, values: Mapping[torch.fx.Node, Any], kind: type) -> dict[torch.fx.Node, int]:
+    """The tensors that a program returns, and the first place of each among all results; OneSpikeError where there is
+    none, or one that is not of this kind, as it does not depend on the image.
+    """
+    found: dict[torch.fx.Node, int] = {}
+    for place, leaf in enumerate(torch.utils._pytree.tree_leaves(output.args)):
+        if isinstance(leaf, torch.fx.Node):
+            found.setdefault(leaf, place)
+    fixed = [node for node in found if not isinstance(values[node], kind)]
+    if fixed or not found:
+        raise OneSpikeError(
+            f"The network returns {user_line(fixed[0]) or fixed[0].name}, which does not depend on the image; return "
+            f"what does." if fixed else "The network must return one tensor of logits, not 0 tensors."
+        )  # fmt: skip
+    return found
+
+
+def result_names(exported: torch.export.ExportedProgram, count: int) -> list[str]:
+    """A name for each of `count` results: keys of dictionaries and places in tuples, with points between."""
+    spec = exported.call_spec.out_spec
+    if spec is None or spec.num_leaves != count:
+        return [f"output{place}" for place in range(count)]
+    tree = torch.utils._pytree.tree_unflatten(list(range(count)), spec)
+    names = [""] * count
+    for path, place in torch.utils._pytree.tree_flatten_with_path(tree)[0]:
+        keys = (getattr(key, "key", getattr(key, "idx", getattr(key, "name", key))) for key in path)
+        name = ".".join(map(str, keys))
+        names[place] = f"output{name}" if name.isdigit() else name or "output"
+    return names
+
+
+def before_end(node: torch.fx.Node, finals: Sequence[torch.fx.Node]) -> torch.fx.Node:
+    """The operation that makes a result, behind which come `finals` and reshapes alone."""
+    last: Any = node
     while last in finals or kind_of(last) in TRANSPARENT | RESHAPES:
         last = last.args[0]
-    return values[results[0]], last
+    return last  # type: ignore[no-any-return]
+
+
+def left_out(node: torch.fx.Node, finals: Sequence[torch.fx.Node]) -> list[torch.fx.Node]:
+    """Those of `finals` that a result has passed, the first one first."""
+    found: list[torch.fx.Node] = []
+    while node in finals or (kind_of(node) in TRANSPARENT and any(n in finals for n in node.all_input_nodes)):
+        found += [node] * (node in finals)
+        node = node.all_input_nodes[0]
+    return found[::-1]
 
 
 def replay(

@@ -14,12 +14,6 @@ def check(net: SpikeNet, config: EngineConfig) -> None:
     require_one_step(net, "The engine")
     if config.code != "radix":
         net.require_counts(f"An engine with the {config.code} code", "use the radix code")
-    last = net.layers[-1]
-    if net.shapes[last.name][1:] != (1, 1):
-        raise OneSpikeError(
-            f"The last layer {last.name!r} gives a {net.shapes[last.name][1]}x{net.shapes[last.name][2]} map; the "
-            f"engine streams one logit per class, so end the network with a linear layer."
-        )
     if config.code == "psg":
         for layer in net.layers[:-1]:
             if layer.groups != config.max_groups:

@@ -94,6 +94,8 @@ def _header(mapping: Mapping, external: ExternalImage | None) -> list[int]:
         "image_stride": image.size if mapping.image_double else 0,
         "classes": mapping.net.classes - 1,
     }
+    if mapping.config.maps:
+        values |= {"channels": mapping.channels - 1}
     if external is not None:
         values |= {name: getattr(external, name) for name in STREAMED_HEADER}
     return pack([(header_fields(mapping.config), values)])
@@ -125,7 +127,7 @@ def _layer_record(mapping: Mapping, layer: MappedLayer) -> dict[str, int]:
         "window": layer.window[0] * layer.window[1] - 1,
         "channel_base": layer.channel_base,
         "dest_base": output.base if output else layer.first // config.fire_lanes,
-        "dest_words": output.words if output else 0,
+        "dest_words": output.words if output else layer.logit_rows(config) if config.maps else 0,
         "dest_field": output.field.bit_length() - 1 if output else 0,
         "dest_slices": len(output.slices) - 1 if output else 0,
         "dest_slice_groups": _slice_groups(config, layer, output) - 1 if output else 0,
@@ -286,7 +288,8 @@ def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:
     image = mapping.tensors[INPUT]
     word_bits = mapping.config.word_bits
     fields = mapping.image_fields(codes)
-    return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), -1)
+    beats = image.size * len(image.slices)
+    return np.array([image.pack(f, word_bits) for f in fields], np.uint64).reshape(len(codes), beats)
 
 
 def expected_writes(mapping: Mapping, fields: dict[str, np.ndarray], image: int) -> Iterable[np.ndarray]:

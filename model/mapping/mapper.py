@@ -65,6 +65,12 @@ def map_network(
                 f"Layer {signed!r} counts down to {low}, but the engine has no signed codes; build it with "
                 f"signed_codes, or let the configuration be fitted to the network."
             )
+        if name == "maps" and not available:
+            height, width = net.shapes[net.layers[-1].name][1:]
+            raise OneSpikeError(
+                f"The last layer {net.layers[-1].name!r} gives a {height}x{width} map, but the engine streams the "
+                f"outputs of one place; build it with maps, or let the configuration be fitted to the network."
+            )
         if needed > available:
             raise OneSpikeError(
                 f"The network needs {name} = {needed}, but the engine has {available}; "
@@ -158,7 +164,11 @@ def _plan(
         for source in mapped.sources:
             tables["row"].add(row_table(mapped, source))
             tables["column"].add(column_table(mapped, source))
-    class_depth = layers[-1].blocks * config.drain_steps
+    last = layers[-1]
+    maps = last.pixels > 1
+    class_depth = last.blocks * config.drain_steps
+    if maps or config.maps:
+        class_depth = last.pixels * last.logit_rows(config)
     weight_depth = weight_base
     if config.row_masks:
         weight_depth = max(sum(x.stored_rows[b % x.copies] for x in layers) for b in range(config.banks))
@@ -205,6 +215,8 @@ def _plan(
         needs["mask_depth"] = sum(layer.walked_rows for layer in layers)
     if any(low < 0 for low, _ in ends):
         needs["signed_codes"] = True
+    if maps:
+        needs["maps"] = True
     if made:
         needs["tables"] = next(number for number in TABLES if number >= len(made))
         needs["table_codes"] = next(codes for codes in TABLE_CODES if codes >= max(len(t.stored) for t in made))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +144,10 @@ class MappedLayer:
         """Spike words that F codes fill: the cycles that draining them takes."""
         return 1 if self.output is None else max(1, self.output.field * config.fire_lanes // config.word_bits)
 
+    def logit_rows(self, config: EngineConfig) -> int:
+        """Rows of F in which the outputs of a place of the last layer are kept, by engines that may give maps."""
+        return -(-self.layer.channels // config.fire_lanes)
+
     @property
     def walk_shape(self) -> tuple[int, int]:
         """Rows and columns of jobs, each a window's."""
@@ -176,6 +181,21 @@ class Mapping:
     image_double: bool
     tables: tuple[Table, ...]
     needs: Map[str, int]  # depth or width of each engine parameter that this network uses
+
+    @property
+    def channels(self) -> int:
+        """Outputs of one place: what the class of a place is chosen from."""
+        return self.layers[-1].layer.channels
+
+    def to_stream(self, logits: np.ndarray) -> np.ndarray:
+        """Logits [N, C * H * W] of the golden model in the engine's order: place after place, all channels of each."""
+        shape = self.channels, self.layers[-1].pixels
+        return logits.reshape(-1, *shape).swapaxes(1, 2).reshape(len(logits), math.prod(shape))
+
+    def from_stream(self, logits: np.ndarray) -> np.ndarray:
+        """The inverse of `to_stream`: logits [N, H * W * C] as the engine gives them, in the golden model's order."""
+        shape = self.layers[-1].pixels, self.channels
+        return logits.reshape(-1, *shape).swapaxes(1, 2).reshape(len(logits), math.prod(shape))
 
     def golden_fields(self, result_codes: Map[str, np.ndarray], trains: Map[str, np.ndarray] | None = None) -> Any:
         """Fields [N, C, H, W] that each tensor holds in memory, border included; `trains` for the psg code."""

@@ -18,13 +18,23 @@ output for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import OneSpikeError
+from .outputs import Output, parts
 
 Shape = tuple[int, int, int]
+
+
+class Answering(Protocol):
+    """A network of integers or real numbers, whose logits are judged."""
+
+    @property
+    def output(self) -> Shape: ...
+    @property
+    def outputs(self) -> tuple[Output, ...]: ...
 
 
 def answers(logits: np.ndarray, shape: Shape, *, several: bool = False) -> np.ndarray:
@@ -64,6 +74,24 @@ class Judge:
         """Share of answers that two networks of this shape have in common."""
         several = self.labels.ndim == 2
         return float((answers(one, self.shape, several=several) == answers(other, self.shape, several=several)).mean())
+
+
+def answers_of(net: Answering, logits: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+    """`answers` of a network's logits; of each output by name, where it has several."""
+    if len(net.outputs) < 2:
+        return answers(logits, net.output)
+    maps = parts(net.outputs, np.reshape(logits, (len(logits), *net.output)))
+    return {name: answers(part, part.shape[1:]) for name, part in maps.items()}
+
+
+def judge_of(net: Answering, labels: Any, name: str = "the data") -> Judge:
+    """`judge` for a network; OneSpikeError where it has several outputs, too."""
+    if len(net.outputs) > 1:
+        raise OneSpikeError(
+            f"The network has {len(net.outputs)} outputs ({', '.join(output.name for output in net.outputs)}), but the "
+            f"labels of {name} are about one; compare net.named(net.golden(images)) with labels for each."
+        )
+    return judge(net.output, labels, name)
 
 
 def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:

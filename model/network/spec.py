@@ -32,6 +32,7 @@ from .bounds import signed_bits as signed_bits
 from .image import Image as Image
 from .levels import Levels
 from .membranes import Membranes
+from .outputs import Output, check_outputs, parts
 from .pool import Pool as Pool
 from .source import MAX_VALUES
 from .source import Source as Source
@@ -127,6 +128,8 @@ class SpikeNet:
     """An image tensor and layers in execution order; only the last layer does not fire. Immutable and validated.
 
     places: of how many places (nodes of a graph) the last layer gives all classes, class after class, as its channels.
+    outputs: names and shapes of the parts of the last layer's channels, where the module gives several tensors, or one
+    in another order; empty where it gives one map (C, H, W).
     meta: free text facts (where the network came from, accuracies); never used in arithmetic.
     membranes: of a network that runs over T steps (`stepped.py`), as no hardware does; None: one timestep.
     """
@@ -137,9 +140,11 @@ class SpikeNet:
     places: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
     membranes: Membranes | None = None
+    outputs: tuple[Output, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "outputs", tuple(self.outputs))
         if not self.layers:
             raise OneSpikeError("A SpikeNet needs at least one layer.")
         object.__setattr__(self, "weight_bits", fields.whole(self.weight_bits, "Weight bits"))
@@ -164,6 +169,9 @@ class SpikeNet:
         object.__setattr__(self, "places", fields.whole(self.places, "The places of the outputs"))
         if self.places < 1 or channels % self.places or (self.places > 1 and size != [1, 1]):
             raise OneSpikeError(f"{self.places} places do not share out {channels} outputs at {size} places.")
+        if self.outputs and self.places > 1:
+            raise OneSpikeError(f"A network of {self.places} places has one output, not {len(self.outputs)} with names")
+        check_outputs(self.outputs, (channels, size[0], size[1]))
         if self.membranes is not None:
             self.membranes.check(self)
 
@@ -268,6 +276,16 @@ class SpikeNet:
         """Shape (C, H, W) of the outputs, of the last layer but for `places`; logits are flat, in this order."""
         channels, height, width = self.shapes[self.layers[-1].name]
         return (channels // self.places, 1, self.places) if self.places > 1 else (channels, height, width)
+
+    def named(self, logits: np.ndarray) -> dict[str, np.ndarray]:
+        """Logits [N, C * H * W], integers or times the last layer's step, as the module gives them: [N, *shape] of each
+        of `outputs` by name; of a network without, "output" alone, [N, C, H, W].
+        """
+        maps = np.reshape(logits, (len(logits), *self.output))
+        if not self.outputs:
+            return {"output": maps}
+        found = parts(self.outputs, maps)
+        return {output.name: output.of(found[output.name]) for output in self.outputs}
 
     @property
     def classes(self) -> int:

@@ -18,9 +18,11 @@ from ..system.files import write_atomically
 from .arrangement import Arrangement
 from .levels import Levels
 from .membranes import Membranes
+from .outputs import Output
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+ARRANGED_VERSION = 5  # of networks whose outputs have no names
 GROUPS_VERSION = 4  # of networks whose images the host does not rearrange: what wrote it reads them, too
 STEPS_VERSION = 3  # of those all of whose sources are dense
 TABLES_VERSION = 2  # of those without membranes and nodes of a graph
@@ -57,6 +59,8 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     geometry: dict[str, Any] = {"image": image, "layers": layers, "weight_bits": net.weight_bits}
     if net.places > 1:
         geometry["places"] = net.places
+    if net.outputs:
+        geometry["outputs"] = [dataclasses.asdict(output) for output in net.outputs]
     if net.membranes is not None:
         geometry["steps"] = net.membranes.steps
         for index, layer in enumerate(net.layers[:-1]):
@@ -74,6 +78,8 @@ def save(net: SpikeNet, path: Path) -> None:
     if any(source.groups > 1 for layer in net.layers for source in layer.sources):
         version = GROUPS_VERSION
     if net.image.arrangement is not None:
+        version = ARRANGED_VERSION
+    if net.outputs:
         version = FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
@@ -173,7 +179,7 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         membranes = Membranes(steps=manifest["steps"], theta=theta, start=start)
     image = manifest["image"]
     if "arrangement" in image:
-        image["arrangement"] = Arrangement(**image["arrangement"])
+        image["arrangement"] = _arrangement(image["arrangement"])
     return SpikeNet(
         image=Image(**(image | {key: tuple(image[key]) for key in ("shape", "scale", "offset", "pad_code")})),
         layers=tuple(layers),
@@ -181,4 +187,12 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
         places=manifest.get("places", 1),
         meta=manifest["meta"],
         membranes=membranes,
+        outputs=tuple(
+            Output(**(entry | {"arrangement": _arrangement(entry["arrangement"])}))
+            for entry in manifest.get("outputs", [])
+        ),
     )
+
+
+def _arrangement(entry: dict[str, Any] | None) -> Arrangement | None:
+    return None if entry is None else Arrangement(**entry)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..convert.converter import Conversion, prepare
 from ..convert.image_tensor import check_images
 from ..errors import OneSpikeError
-from ..network.judge import judge
+from ..network.judge import judge_of
 from . import prune
 from .clamped import ClampQuantised, FloatGraph
 from .data import Dataset
@@ -80,7 +80,7 @@ def finetune(
         raise OneSpikeError(f"events must be a finite weight of at least 0, not {events}.")
     prune.check(prune_rows, prune_lanes)
     check_images(data.images, network.image)
-    judge(network.net.output, data.labels, repr(data.name))
+    judge_of(network.net, data.labels, repr(data.name))
     if (places := math.prod(network.net.output[1:])) > 1:
         raise OneSpikeError(
             f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "

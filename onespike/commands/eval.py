@@ -14,7 +14,7 @@ from rich.console import Console
 from .. import figures, tables
 from ..model.convert.layerwise import layer_losses, occupancy, rounder
 from ..model.frontend.graph import activate
-from ..model.network.judge import judge
+from ..model.network.judge import judge_of
 from ..model.network.spec import SpikeNet
 from ..model.network.spikes import count_spikes
 from ..model.training.data import Dataset
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
 
         graph = read_graph(args)
     with progress.stage("golden", f"Golden model on {len(data)} images"):
-        judged = judge(net.output, data.labels, repr(data.name))
+        judged = judge_of(net, data.labels, repr(data.name))
         started = time.perf_counter()
         right = judged.share(net.golden(data.images))
         seconds = time.perf_counter() - started

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import tables
 from ..model.errors import OneSpikeError
-from ..model.network.judge import judge
+from ..model.network.judge import judge, judge_of
 from ..model.network.spec import Image, SpikeNet
 from ..model.training.data import Dataset, in_scale, load
 
@@ -74,13 +74,13 @@ def why_not(data: Dataset, image: Image) -> str:
 
 def accuracy(net: SpikeNet, data: Dataset) -> float:
     """Share of right answers of the golden model; OneSpikeError where the labels are about other outputs."""
-    return judge(net.output, data.labels, repr(data.name)).share(net.golden(data.images))
+    return judge_of(net, data.labels, repr(data.name)).share(net.golden(data.images))
 
 
 def accuracy_or_why(net: SpikeNet, data: Dataset, logits: np.ndarray) -> tuple[float | None, str]:
     """Share of right answers of logits, where it is not the point of a command; or None and why there is none."""
     try:
-        share = judge(net.output, data.labels, repr(data.name)).share(logits)
+        share = judge_of(net, data.labels, repr(data.name)).share(logits)
     except OneSpikeError as error:
         return None, str(error)
     return share, f"{tables.percent(share)} classified rightly"

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
-from ..model.cost.cycles import predict_all
+from ..model.cost.cycles import predict_all, readout
 from ..model.cost.external import ExternalMemory, with_memory
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
@@ -45,6 +45,11 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(f"No accuracy: {sentence}", soft_wrap=True, markup=False)
     console.print(tables.operations(result["operations"]))
     console.print(tables.cycles(result["cycles"], mapping.config.banks, mapping.config.lanes))
+    if result["cycles"]["interval"] > result["cycles"]["predicted_cycles_per_image"]:
+        console.print(
+            f"Back to back, an image takes {result['cycles']['interval']:,.0f} cycles: its {net.classes:,} outputs "
+            f"leave in {readout(mapping):,}, and the next image's last layer waits for them."
+        )
     if mapping.config.streams_weights:
         console.print(tables.streamed(result["cycles"]))
     console.print(tables.lane_cycles(result["cycles"]))

@@ -36,9 +36,10 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             task = bar.add_task("images", total=len(codes))
             answer = board.classify(codes, progress=lambda: bar.advance(task))
         counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
-    for index, (label, logits) in enumerate(zip(answer.classes, answer.logits, strict=True)):
-        said = f"class {label}" if label.ndim == 0 else f"classes {' '.join(map(str, label.ravel()))}"
-        console.print(f"image {index}: {said}, logits {' '.join(map(str, logits))}", soft_wrap=True)
+    heads = answer.classes if isinstance(answer.classes, dict) else {"": answer.classes}
+    for index, logits in enumerate(answer.logits):
+        said = [f"{name} {_said(classes[index])}".strip() for name, classes in heads.items()]
+        console.print(f"image {index}: {', '.join(said)}, logits {' '.join(map(str, logits))}", soft_wrap=True)
     if net.output == (1, 1, 1):
         console.print("One output: class 1 where it is at least 0 (a sigmoid's 0.5).")
     if len(counters):
@@ -46,8 +47,12 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     return {
         "network": {"hash": net.hash},
         "hardware": figures.hardware(mapping),
-        "classes": answer.classes.tolist(),
+        "classes": {name: found.tolist() for name, found in heads.items()} if net.outputs[1:] else heads[""].tolist(),
         "logits": answer.logits.tolist(),
         "counters": [dict(zip(counter_names(board.config), layer, strict=True)) for layer in counters.tolist()],
         "seconds": dict(progress.seconds),
     }
+
+
+def _said(label: np.ndarray) -> str:
+    return f"class {label}" if label.ndim == 0 else f"classes {' '.join(map(str, label.ravel()))}"

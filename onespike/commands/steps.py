@@ -20,7 +20,7 @@ from .. import tables
 from ..model.convert.converter import Conversion, prepare
 from ..model.convert.integrated import Time
 from ..model.network import stepped
-from ..model.network.judge import Judge, judge
+from ..model.network.judge import Judge, judge_of
 from ..progress import Progress
 from . import plotting
 from .convert import read_source
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 weight_bits=args.weight_bits,
             )  # fmt: skip
             data = load_data(args, conversion.net)
-            judged = judge(conversion.net.output, data.labels, repr(data.name))
+            judged = judge_of(conversion.net, data.labels, repr(data.name))
             points.append(measure(conversion, steps, data.images, judged))
     result = {"network": args.model.name, "data": data.name, "images": len(data), "weight_bits": args.weight_bits,
               "calibration_images": len(seen), "points": points}  # fmt: skip

@@ -12,7 +12,7 @@ from rich.table import Table
 from .. import tables
 from ..model.cost.phase_energy import TABLE, phase_energy
 from ..model.network import operations, streamed
-from ..model.network.judge import judge
+from ..model.network.judge import judge_of
 from ..model.network.spec import SpikeNet
 from ..model.training.data import Dataset
 
@@ -36,7 +36,7 @@ def measure(net: SpikeNet, data: Dataset, waits: Sequence[int]) -> dict[str, Any
         rows.append(
             {
                 "wait": wait,
-                "accuracy": judge(net.output, data.labels, repr(data.name)).share(found.logits),
+                "accuracy": judge_of(net, data.labels, repr(data.name)).share(found.logits),
                 "late": sum(found.late.values()) / neurons,
                 "false": sum(found.false.values()) / neurons,
                 "latency": found.latency(),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board that changes hands, and a line that must fall quiet: the host is never given another network's answers."""
 
+import dataclasses
 import random
 import zlib
 
@@ -21,6 +22,7 @@ from onespike.model.cost.choose import fewest_slices
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.images import fingerprint, image_beats, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
+from onespike.model.network.spec import Source
 
 
 class Line(PacketLink):
@@ -88,7 +90,8 @@ class Core(dict):
         self.known, self.words, self.beats, self.logits, self.faults = {}, [], [], [], []
         for net in networks:
             mapping = fewest_slices(net, config)
-            images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), net.golden(PIXELS[:, None]), strict=True))
+            logits = mapping.to_stream(net.golden(PIXELS[:, None]))
+            images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), logits, strict=True))
             self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in images}
             if net is built_in:
                 self[4 * word("network")] = self.loaded = fingerprint(memory_images(mapping), config)
@@ -186,3 +189,19 @@ def test_classes_of_one_output(tmp_path):
     board.load(net)
     answer = board.classify(PIXELS[:, None])
     assert answer.classes.tolist() == (net.golden(PIXELS[:, None])[:, 0] >= 0).astype(int).tolist()
+
+
+def test_classes_of_a_map():
+    """A core gives place after place, all channels of each; the host, what the golden model gives, and a class for each
+    place."""
+    hidden, last = small_net().layers
+    source = Source(tensor=hidden.name, weights=last.sources[0].weights[:, :, :2, :1])
+    net = dataclasses.replace(small_net(), layers=(hidden, dataclasses.replace(last, sources=(source,))))
+    assert net.output == (3, 2, 3)
+    config = fit_config(net, EngineConfig(banks=1, lanes=4, fire_lanes=4))
+    board = Board(MmioLink(Core(config, net)))
+    board.load(net)
+    answer, expected = board.classify(PIXELS[:, None]), net.golden(PIXELS[:, None])
+    np.testing.assert_array_equal(answer.logits, expected)
+    np.testing.assert_array_equal(answer.classes, expected.reshape(3, 3, 2, 3).argmax(1))
+    assert board.classify(PIXELS[:0, None]).classes.shape == (0, 2, 3)

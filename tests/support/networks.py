@@ -10,10 +10,12 @@ from onespike.model.network.levels import Levels
 from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
 
 
-def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: int, tables: bool = False) -> SpikeNet:
+def random_network(
+    rng: np.random.Generator, groups: tuple[int, ...], max_code: int, tables: bool = False, maps: bool = False
+) -> SpikeNet:
     """One to three firing layers and a last one; g is drawn from `groups`, no sum pool exceeds `max_code`.
 
-    tables: half of the layers fire signed counts, or by a table.
+    tables: half of the layers fire signed counts, or by a table. maps: half of the networks end with a map.
     """
     channels, height, width = int(rng.integers(1, 4)), int(rng.integers(5, 10)), int(rng.integers(5, 10))
     bits = int(rng.choice([1, 4, 8]))
@@ -56,7 +58,10 @@ def random_network(rng: np.random.Generator, groups: tuple[int, ...], max_code: 
         shapes[name] = (out, rows, columns)
         tensor = name
     classes = int(rng.integers(1, 20))
-    last = Source(tensor=tensor, weights=rng.integers(-128, 128, (classes, *shapes[tensor])))
+    if maps and rng.random() < 0.5:
+        last = _source(rng, tensor, shapes[tensor], classes)
+    else:
+        last = Source(tensor=tensor, weights=rng.integers(-128, 128, (classes, *shapes[tensor])))
     zero = np.zeros(classes, int)
     layers.append(Layer(name="out", sources=(last,), bias=rng.integers(-999, 999, classes), shift=zero, groups=0))
     return SpikeNet(image=image, layers=tuple(layers))

@@ -12,6 +12,7 @@ from networks import float_graph, random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
+from onespike.model.cost.cycles import interval
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
@@ -26,7 +27,9 @@ ROOMY = EngineConfig(
 )  # fmt: skip
 ENGINES = {
     "4x16": ROOMY,
-    "1x4, one fire lane": dataclasses.replace(ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2),
+    "1x4, one fire lane, maps": dataclasses.replace(
+        ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2, maps=True, class_depth=2048
+    ),
     "8x8, short queues": dataclasses.replace(
         ROOMY, banks=8, lanes=8, fire_lanes=4, word_fifo=4, command_fifo=2, shadows=3
     ),
@@ -34,8 +37,9 @@ ENGINES = {
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32),
     "4x16, sparse": dataclasses.replace(ROOMY, row_masks=True, mask_depth=2048, depthwise=True),
-    "8x8, sparse, 16-bit words": dataclasses.replace(
-        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2
+    "8x8, sparse, 16-bit words, maps": dataclasses.replace(
+        ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2,
+        maps=True, class_depth=1024,
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }
@@ -58,7 +62,7 @@ def test_random_networks(engine: str) -> None:
         if config.row_masks and rng.random() < 0.8:
             net = sparse_network(rng)
         else:
-            net = random_network(rng, groups, most, tables=config.tables > 0)
+            net = random_network(rng, groups, most, tables=config.tables > 0, maps=config.maps)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         slices = 1 if config.depthwise and rng.random() < 0.6 else slices
         try:
@@ -81,6 +85,39 @@ def test_random_networks(engine: str) -> None:
 
     check()
     assert len(simulated) >= 4, f"only {len(simulated)} networks reached the simulation"
+
+
+def test_maps_back_to_back() -> None:
+    """Three images of a network with a head of 1 x 1 on the whole map, and one with a decoder of linear layers, while
+    logits are taken slowly. The next image's last layer waits until all outputs of the one before have left."""
+    rng = np.random.default_rng(8)
+
+    def layer(name: str, tensor: str, kernel: tuple[int, ...], pad: int, shift: int, groups: int) -> Layer:
+        source = Source(tensor=tensor, weights=rng.integers(-99, 100, kernel), padding=(pad,) * 4)
+        of_all = np.full(kernel[0], shift)
+        return Layer(name=name, sources=(source,), bias=rng.integers(-99, 99, kernel[0]), shift=of_all, groups=groups)
+
+    segments = [layer("a", INPUT, (6, 1, 3, 3), 1, 11, 8), layer("b", "a", (3, 6, 1, 1), 0, 0, 0)]
+    decoder = [layer("a", INPUT, (6, 1, 7, 8), 0, 12, 8), layer("b", "a", (3, 6, 1, 1), 0, 6, 8),
+               layer("c", "b", (56, 3, 1, 1), 0, 0, 0)]  # fmt: skip
+    for layers in (segments, decoder):
+        net = SpikeNet(image=Image(shape=(1, 7, 8)), layers=tuple(layers))
+        mapping = map_network(net, ENGINES["1x4, one fire lane, maps"])
+        codes = random_codes(rng, net, 3)
+        result = simulate(mapping, codes, BUILD, serial=False, stall=(0, 0.6), seed=3)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0
+        np.testing.assert_array_equal(result.logits, net.golden(codes))
+
+
+def test_outputs_bound_the_interval() -> None:
+    """Many outputs of a short network: an image waits until those of the one before have left."""
+    source = Source(tensor=INPUT, weights=np.ones((5, 1, 1, 1), int))
+    last = Layer(name="a", sources=(source,), bias=np.arange(5), shift=np.zeros(5, int), groups=0)
+    net = SpikeNet(image=Image(shape=(1, 7, 8)), layers=(last,))
+    mapping = map_network(net, ENGINES["1x4, one fire lane, maps"])
+    result = simulate(mapping, np.zeros((4, 1, 7, 8), np.uint8), BUILD, serial=False)
+    bound = interval(mapping, result.predicted[0])
+    assert bound > 2 * result.predicted_cycles_per_image and (np.diff(result.finished) == bound).all()
 
 
 def test_one_engine_serves_the_methods() -> None:
@@ -131,6 +168,7 @@ def test_images_back_to_back() -> None:
     result = simulate(mapping, codes, BUILD, serial=False)
     steady = np.diff(result.finished)[1:]
     assert (steady == result.predicted_cycles_per_image).all(), steady
+    assert interval(mapping, result.predicted[0]) == steady[0]
 
 
 @pytest.mark.parametrize("slices", [1, 2, 4])

@@ -9,17 +9,18 @@ from amaranth.lib.wiring import In, Out
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.logits import Logits, logit_layout
-from onespike.hw.program import header_fields, layout
+from onespike.hw.program import header_fields, layer_fields, layout
 from onespike.sim.stream import run_stream
 
 
 class Harness(wiring.Component):
-    """The unit fed by a stream: a row of sums, or (`done`) the end of the layer; it waits while logits are read."""
+    """The unit fed by a stream: a row of sums, or (`done`) the end of a record; it waits while logits are read."""
 
     def __init__(self, config: EngineConfig):
         self.config = config
         sums = data.ArrayLayout(config.acc_bits, config.fire_lanes)
-        row = {"sums": sums, "row": config.channel_addr_bits, "done": 1, "final": 1}
+        layer = layout(layer_fields(config))
+        row = {"sums": sums, "row": config.channel_addr_bits, "row_last": 1, "done": 1, "layer": layer}
         super().__init__(
             {
                 "header": In(layout(header_fields(config))),
@@ -35,47 +36,68 @@ class Harness(wiring.Component):
         row = self.rows.payload
         # Layers that fire go on while logits are read; the last one waits, as the sequencer makes it.
         m.d.comb += [
-            self.rows.ready.eq(dut.free | ~row.final),
+            self.rows.ready.eq(dut.free | ~row.layer.final),
             dut.header.eq(self.header),
-            dut.layer.final.eq(row.final),
+            dut.layer.eq(row.layer),
             dut.valid.eq(self.rows.valid & self.rows.ready & ~row.done),
             dut.done.eq(self.rows.valid & self.rows.ready & row.done),
             dut.tag.row.eq(row.row),
+            dut.tag.row_last.eq(row.row_last),
         ]
         m.d.comb += [dut.sums[f].eq(row.sums[f]) for f in range(self.config.fire_lanes)]
         return m
 
 
 def golden(logits: np.ndarray) -> list[tuple[int, int, int]]:
-    """Beats (value, best so far, last) of logits [N, classes]: the lowest of equal classes wins."""
+    """Beats (value, best so far in the place, last) of logits [N, (places,) classes]: the lowest of equals wins."""
+    places = logits.reshape(len(logits), -1, logits.shape[-1])
     return [
-        (value, int(np.argmax(row[: i + 1])), int(i == len(row) - 1))
-        for row in logits
+        (value, int(np.argmax(row[: i + 1])), int(i == len(row) - 1 and place == len(image) - 1))
+        for image in places
+        for place, row in enumerate(image)
         for i, value in enumerate(row.tolist())
     ]
 
 
-def rtl(config: EngineConfig, logits: np.ndarray, *, noise: int = 0, seed: int = 0, **options):
-    """Beats of logits [N, classes], and when everything happened."""
+def rtl(config: EngineConfig, logits: np.ndarray, *, noise=0, seed=0, unused=0, split=0, **options):
+    """Beats of logits [N, (places,) classes], and when everything happened.
+
+    unused: rows that a place has behind its last class. split: rows of the first of two parts of the layer.
+    """
     rng = random.Random(seed)
     width, mask = config.fire_lanes, (1 << config.acc_bits) - 1
-    count = -(-logits.shape[1] // width)
+    count = -(-logits.shape[-1] // width)
 
-    def row(index: int, sums: list[int], *, done: int = 0, final: int = 1) -> dict:
-        return {"sums": [value & mask for value in sums], "row": index, "done": done, "final": final}
+    def row(index: int, sums: list[int], *, last: bool = False, done: int = 0, **layer: int) -> dict:
+        layer = dict.fromkeys(layer_fields(config), 0) | layer
+        return {
+            "sums": [value & mask for value in sums], "row": index, "row_last": last, "done": done, "layer": layer
+        }  # fmt: skip
 
     rows = []
-    for image in logits.tolist():
-        image += [rng.getrandbits(config.acc_bits) for _ in range(count * width - len(image))]  # lanes without a class
-        rows += [row(rng.randrange(count), [7] * width, final=0) for _ in range(noise)]
-        rows.append(row(0, [7] * width, done=1, final=0))
-        rows += [row(i, image[i * width : (i + 1) * width]) for i in range(count)]
-        rows.append(row(0, [0] * width, done=1))
-    head = dict.fromkeys(header_fields(config), 0) | {"classes": logits.shape[1] - 1}
+    for image in logits.reshape(len(logits), -1, logits.shape[-1]).tolist():
+        for _ in range(noise):
+            rows.append(row(rng.randrange(count), [7] * width, last=rng.random() < 0.5, dest_words=rng.randrange(9)))
+        rows.append(row(0, [7] * width, done=1))
+        first = 0
+        for size in filter(None, (split, count + unused - split)):
+            layer = {"final": 1, "dest_words": count}
+            layer |= {"dest_base": first, "more": first + size < count + unused} if config.streams_weights else {}
+            for place in image:
+                noisy = [rng.getrandbits(config.acc_bits) for _ in range(width * (count + unused))]
+                noisy[: len(place)] = place  # the others are lanes without a class
+                for i in range(size):
+                    sums = noisy[width * (first + i) :][:width]
+                    rows.append(row(i, sums, last=i == size - 1, **layer))
+            rows.append(row(0, [0] * width, done=1, **layer))
+            first += size
+    head = dict.fromkeys(header_fields(config), 0) | {"classes": logits[0].size - 1}
+    head |= {"channels": logits.shape[-1] - 1} if config.maps else {}
     options |= {"fixed": {"header": head}, "stamps": True, "seed": seed}
     stamps = run_stream(Harness(config), {"rows": rows}, {"logits": logits.size}, **options)
     beats = [(t.payload.value, t.payload.best, t.payload.last) for t in stamps["logits"]]
-    done = [t.cycle for t, r in zip(stamps["rows"], rows, strict=True) if r["done"] and r["final"]]
+    ends = [bool(r["done"] and r["layer"]["final"] and not r["layer"].get("more")) for r in rows]
+    done = [t.cycle for t, end in zip(stamps["rows"], ends, strict=True) if end]
     return beats, done, [t.cycle for t in stamps["logits"]]
 
 
@@ -118,3 +140,39 @@ def test_layers_that_fire_leave_no_logits():
     config = EngineConfig(lanes=2, fire_lanes=2, acc_bits=9)
     logits = np.array([[4, -4, 8]])
     assert rtl(config, logits, noise=9, stall=0)[0] == golden(logits)
+
+
+@pytest.mark.parametrize(
+    ("fire_lanes", "places", "classes", "unused"),
+    [(1, 3, 1, 1), (2, 2, 3, 2), (4, 7, 4, 1), (4, 5, 9, 0), (8, 1, 10, 2)],
+)
+@pytest.mark.parametrize("stall", [0.2, 0.8])
+def test_maps(fire_lanes, places, classes, unused, stall):
+    """Place after place, a class for each; rows behind a place's last class are another place's."""
+    rng = np.random.default_rng(classes)
+    depth = places * -(-classes // fire_lanes)  # not a row too many
+    config = EngineConfig(lanes=fire_lanes, fire_lanes=fire_lanes, acc_bits=9, class_depth=depth, maps=True)
+    logits = rng.choice([-256, -3, -2, 5, 255], (4, places, classes))
+    assert rtl(config, logits, noise=3, seed=places, unused=unused, stall=stall)[0] == golden(logits)
+
+
+@pytest.mark.parametrize(("unused", "split"), [(0, 1), (1, 1), (1, 2), (3, 2)])
+def test_maps_in_parts(unused, split):
+    """Where weights are streamed, a part computes some rows of all places, and the next one the others."""
+    config = EngineConfig(
+        lanes=2, fire_lanes=2, acc_bits=9, class_depth=15, maps=True, external_weights=32, channel_depth=8
+    )
+    logits = np.random.default_rng(split).integers(-256, 256, (3, 5, 6))
+    assert rtl(config, logits, noise=2, unused=unused, split=split, stall=0.3)[0] == golden(logits)
+
+
+@pytest.mark.parametrize(("fire_lanes", "places", "classes"), [(2, 3, 1), (2, 3, 2), (4, 2, 5)])
+def test_cycles_of_maps(fire_lanes, places, classes):
+    """A new row for each place: its first beat comes one cycle later, as every row's."""
+    depth = places * -(-classes // fire_lanes)
+    config = EngineConfig(lanes=fire_lanes, fire_lanes=fire_lanes, acc_bits=9, class_depth=depth, maps=True)
+    logits = np.arange(2 * places * classes).reshape(2, places, classes)
+    beats, done, cycles = rtl(config, logits, stall=0)
+    assert beats == golden(logits)
+    rows = [p * -(-classes // fire_lanes) + c // fire_lanes for p in range(places) for c in range(classes)]
+    assert cycles == [start + 4 + 2 * i + row for start in done for i, row in enumerate(rows)]

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from networks import random_codes
+from onespike.hw.config import EngineConfig
 from onespike.hw.emit.front import front_verilog
 from onespike.hw.fronts.front import FRONTS, Front
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import map_network
+from onespike.model.network.spec import Source
 from onespike.sim.front import build_front
 from onespike.sim.verilator import run
 from paths import ROOT
@@ -36,9 +38,9 @@ def case(tmp_path_factory) -> Path:
     return folder
 
 
-def bench(case: Path, tmp_path: Path, front: Front, module: str, **env: str) -> int:
+def bench(case: Path, tmp_path: Path, front: Front, module: str, config: EngineConfig = SMALL, **env: str) -> int:
     folder = shutil.copytree(case, tmp_path / "run")
-    return run(build_front(SMALL, front, BUILD, fast=False), f"onespike.sim.{module}", test_dir=folder, env=env).tests
+    return run(build_front(config, front, BUILD, fast=False), f"onespike.sim.{module}", test_dir=folder, env=env).tests
 
 
 def test_axi(case, tmp_path):
@@ -63,7 +65,16 @@ def test_other_fronts_refuse_streamed_weights(kind):
 
 
 def test_wishbone(case, tmp_path):
-    assert bench(case, tmp_path, Front(kind="wishbone"), "wishbone_bench") == 3
+    """One of the networks gives a map."""
+    net = small_net(2, 5, 3, 4, 4)
+    first, last = net.layers
+    source = Source(tensor="first", weights=last.sources[0].weights[:, :, :1, :1])
+    net = dataclasses.replace(net, layers=(first, dataclasses.replace(last, sources=(source,))))
+    assert net.output == (4, 2, 2)
+    own = shutil.copytree(case, tmp_path / "case")
+    net.save(own / "two.spike")
+    config = dataclasses.replace(SMALL, maps=True)
+    assert bench(own, tmp_path, Front(kind="wishbone"), "wishbone_bench", config) == 3
 
 
 def test_spi(case, tmp_path):

@@ -31,7 +31,9 @@ SMALL = EngineConfig(
 )  # fmt: skip
 ENGINES = {
     "2x4, 64 bits": SMALL,
-    "1x4, 32 bits": dataclasses.replace(SMALL, banks=1, external_weights=32, burst=4, bursts=2, word_bits=16),
+    "1x4, 32 bits, maps": dataclasses.replace(
+        SMALL, banks=1, external_weights=32, burst=4, bursts=2, word_bits=16, maps=True, class_depth=512
+    ),
     "2x4, masks": dataclasses.replace(SMALL, word_bits=16, row_masks=True, depthwise=True, mask_depth=8192),
 }
 LARGE = {
@@ -49,7 +51,8 @@ def drawn(config: EngineConfig, count: int, first: int = 0) -> Iterator[tuple[in
         if config.row_masks:
             net = sparse_network(rng)
         else:
-            net = random_network(rng, (1, 3, 8, 15), config.max_code if config.word_bits == 32 else 16)
+            most = config.max_code if config.word_bits == 32 else 16
+            net = random_network(rng, (1, 3, 8, 15), most, maps=config.maps)
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         try:
             mapping = map_network(net, config, slices=slices)

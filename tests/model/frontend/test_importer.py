@@ -77,13 +77,13 @@ def test_a_pooled_tensor_that_is_also_read_whole_becomes_a_copy():
     ]
 
 
-def test_two_results_are_refused():
-    class Two(nn.Module):
+def test_no_result_is_refused():
+    class None_(nn.Module):
         def forward(self, x):
-            return x, F.relu(x)
+            return None, 3
 
-    with pytest.raises(OneSpikeError, match=r"^The network must return one tensor of logits, not 2 tensors\.$"):
-        import_module(Two().eval(), torch.zeros(1, 1, 4, 4))
+    with pytest.raises(OneSpikeError, match=r"^The network must return one tensor of logits, not 0 tensors\.$"):
+        import_module(None_().eval(), torch.zeros(1, 1, 4, 4))
 
 
 HERE = r"\[\w+\.py, line \d+: .*\]\.$"

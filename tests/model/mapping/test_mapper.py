@@ -279,15 +279,6 @@ def test_two_readers_with_different_slices():
         map_network(net(a, b, both), SMALL, slices={"c": 2})
 
 
-def test_last_layer_must_be_one_pixel():
-    classes = Layer(name="out", sources=(Source(tensor="input", weights=np.ones((2, 1, 2, 3), int)),),
-                    bias=np.zeros(2, int), shift=np.zeros(2, int), groups=0)  # fmt: skip
-    network = SpikeNet(image=Image(shape=(1, 4, 4)), layers=(classes,))
-    with refuses("The last layer 'out' gives a 3x2 map; the engine streams one logit per class, so end the network "
-                 "with a linear layer."):  # fmt: skip
-        map_network(network, SMALL)
-
-
 def test_psg_needs_equal_groups():
     network = net(layer("a", "input", 1, groups=4), layer("b", "a", 2, groups=2))
     config = EngineConfig(**{**vars(SMALL), "code": "psg", "max_groups": 4})
