@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..frontend.graph import Graph, Node, Term
+from ..frontend.graph import DOWN, Graph, Node, Term
 from ..network.grouped import compact
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
-from .exact import MAX_LIFT, Span, common_factor, exact_shifts, whole
+from .exact import MAX_LIFT, NOISE, Span, common_factor, exact_shifts, whole
 from .rounding import ends, least, places, with_curve, with_levels
 
 MAX_SHIFT = 40
@@ -138,7 +138,7 @@ def quantise_node(
     sources = _sources(node, real, factor, lifts)
     # With a table the half is in its thresholds.
     counted = levels is None and node.curve is None
-    half = np.where(shift > 0, 2.0 ** (shift - 1), 0) if nearest(node, arithmetic) and counted else 0
+    half = share(node, real, shift, arithmetic) if counted else 0
     low, high = _bounds(sources, scales)
     # Beyond these a bias changes nothing: the channel is always at its least, or at its largest value.
     first, last = ends(node, step, groups)
@@ -175,7 +175,21 @@ def per_count(
 
 def nearest(node: Node, arithmetic: Arithmetic) -> bool:
     """Whether the node's counts are rounded to nearest rather than down: as its staircase says, where it has one."""
-    return arithmetic.nearest if node.staircase is None else node.staircase.rounding != "floor"
+    return arithmetic.nearest if node.staircase is None else node.staircase.rounding not in DOWN
+
+
+def share(node: Node, real: list[np.ndarray], shift: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+    """What is added to the biases [channels], in units of the accumulator, before they are made whole.
+
+    Half a count rounds to nearest. Where sums are whole, as all weights are, a threshold that they must exceed is the
+    largest whole number below the bias: rounding does that to the bias less a half.
+    """
+    if nearest(node, arithmetic):
+        return np.where(shift > 0, 2.0 ** (shift - 1), 0)
+    if node.staircase is None or node.staircase.rounding != "below":
+        return np.zeros(len(shift))
+    exact = np.all([whole(np.ldexp(w, shift[:, None, None, None])) for w in real], axis=0)
+    return np.where(exact, -0.5 - NOISE, 0.0)
 
 
 def lossless(node: Node, layer: Layer, scales: Mapping[str, Scale], step: np.ndarray) -> bool:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..convert.converter import Conversion
 from ..convert.exact import common_factor
-from ..convert.quantise import image_scale, nearest, output_scale, summed, thresholds
+from ..convert.quantise import image_scale, output_scale, share, summed, thresholds
 from ..convert.rounding import shared
 from ..frontend.graph import Node, Staircase, Term
 from ..network.spec import INPUT, Pool
@@ -181,8 +181,9 @@ class ClampQuantised(nn.Module):
         unit = torch.tensor(np.ldexp(1.0, shift))
         self.places[node.name] = int(shift.min())
         # Of a curve and of a table, the thresholds carry it.
-        half = nearest(node, arithmetic) and node.curve is None and node.name not in self.conversion.levels
-        return unit, lifts, (unit / 2).floor() if half else torch.zeros_like(unit)
+        if node.curve is not None or node.name in self.conversion.levels:
+            return unit, lifts, torch.zeros_like(unit)
+        return unit, lifts, torch.from_numpy(share(node, real, shift, arithmetic))
 
     def result(self) -> Conversion:
         """The trained weights, biases and steps as a `Conversion`."""
@@ -250,7 +251,10 @@ def climbed(value: Tensor, staircase: Staircase) -> Tensor:
     """`Staircase.__call__` of [N, C, H, W]."""
     step = torch.tensor(staircase.step, dtype=value.dtype).view(1, -1, 1, 1)
     counts = value / step
-    rounded = {"half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor()}
+    rounded = {
+        "half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor(),
+        "below": counts.ceil() - 1,
+    }  # fmt: skip
     return rounded[staircase.rounding].clamp(0, staircase.groups) * step
 
 
