@@ -8,7 +8,6 @@ A network of T steps becomes one of one timestep: a neuron that integrates and f
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import nir
@@ -47,8 +46,8 @@ def import_nir(
         integrating = [name for name in found.order if isinstance(found.nodes[name], NEURONS)]
         if integrating:
             raise OneSpikeError(
-                f"{where} integrates over time ({called(integrating[0], found.nodes[integrating[0]])}) and does not say "
-                f"over how many steps; give the number it was trained with, --network-steps T (network_steps=T)."
+                f"{called(integrating[0], found.nodes[integrating[0]])} integrates over time, and NIR does not say "
+                f"over how many steps; give those that it was trained with, --network-steps T (network_steps=T)."
             )
         steps = 1
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
@@ -83,7 +82,9 @@ class _Front:
             if sizes is None:
                 continue
             shape = tuple(int(size) for size in np.asarray(sizes).reshape(-1))
-            while len(shape) > 3 and shape[0] == 1:
+            readers = [self.plan.nodes[n] for n in self.plan.order if name in self.plan.before[n]]
+            axes = 1 if all(isinstance(node, nir.Affine | nir.Linear) for node in readers) else 3
+            while len(shape) > axes and shape[0] == 1:
                 shape = shape[1:]
             if len(shape) in (1, 2, 3) and min(shape) > 0:
                 return shape
@@ -122,6 +123,15 @@ class _Front:
         self._check(graph, declared)
         return graph
 
+    def _told(self, name: str, node: Any) -> None:
+        """What is to be known of the first neuron that becomes a count."""
+        if self.builder.notes or not isinstance(node, NEURONS) or self.steps == 1 or step_of(node, self.dt).forgets:
+            return
+        self.builder.notes.append(
+            f"{self.steps} steps become one: neurons count the spikes of a constant current, with a reset that "
+            f"subtracts the threshold. NIR does not say which reset its framework has; with one to 0 neurons fire less."
+        )
+
     def _sum(self, signals: list[Signal]) -> Signal:
         """What edges that meet add up to."""
         total = signals[0]
@@ -138,6 +148,7 @@ class _Front:
                 return self._ended(name, x, *self._final(x, node))
             if isinstance(node, INTEGRATORS):
                 return self._ended(name, x, self._integrated(x, node), np.zeros(x.channels))
+        self._told(name, node)
         handler = self.operations.find(node)
         if handler is None:
             near = NEAREST.get(type(node).__name__)

@@ -43,10 +43,11 @@ def with_ladders(plan: Plan) -> Plan:
             continue
         chain = chains[name] = _chain(plan, after, name)
         taken.update(chain)
-        pool = _sides(plan.nodes[chain[1]]) if len(chain) > 1 else ()
-        key = (plan.before[name], pool, after[chain[-1]], np.shape(plan.nodes[name].threshold))
+        sides = _sides(plan.nodes[chain[1]]) if len(chain) > 1 else ()
+        key = (plan.before[name], sides, after[chain[-1]], np.shape(plan.nodes[name].threshold))
         rows.setdefault(key, []).append(name)
-    nodes, alias = dict(plan.nodes), {}
+    nodes = dict(plan.nodes)
+    alias: dict[str, str] = {}
     for row in rows.values():
         for names, levels in _parts(plan, row):
             gap = levels[1] - levels[0] if len(names) > 1 else None
@@ -80,7 +81,7 @@ def _sides(pool: Any) -> tuple[tuple[float, ...], ...]:
 
 
 def _parts(plan: Plan, row: Sequence[str]) -> list[tuple[list[str], np.ndarray]]:
-    """The names of a row of Threshold nodes, by threshold, with these [names, neurons ..]; one part if evenly spaced."""
+    """The names of a row of Threshold nodes, by threshold, and these [names, neurons ..]; one part if evenly apart."""
     levels = {name: np.asarray(plan.nodes[name].threshold, np.float64) for name in row}
     names = sorted(row, key=lambda name: float(levels[name].min(initial=0)))
     table = np.array([levels[name] for name in names])

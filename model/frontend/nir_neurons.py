@@ -94,7 +94,7 @@ def step_of(node: Any, dt: float) -> Step:
 
 
 def _share(r: np.ndarray, tau: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """What a step adds of its input and loses; r and tau both infinite, as snnTorch writes beta = 1: all and nothing."""
+    """What a step adds and loses; all and nothing where r and tau are infinite, as snnTorch writes beta = 1."""
     endless = np.isinf(tau) & np.isinf(r)
     with np.errstate(invalid="ignore"):
         return np.where(endless, 1.0, dt * r / tau), dt / tau

@@ -101,7 +101,8 @@ class NirOperations:
         size = math.prod(x.shape)
         if matrix.ndim != 2 or matrix.shape[1] != size:
             raise OneSpikeError(
-                f"its weight {list(matrix.shape)} does not fit an input of {list(x.shape)}; it must be [outputs, {size}]"
+                f"its weight {list(matrix.shape)} does not fit an input of {list(x.shape)}; it must be "
+                f"[outputs, {size}]"
             )
         offset = np.zeros(len(matrix)) if bias is None else numbers(bias, "its bias").reshape(-1)
         kernel = matrix.reshape(-1, *x.value.shape)
@@ -153,7 +154,8 @@ class NirOperations:
             factor = step.gain / theta
         except ValueError:
             raise OneSpikeError(f"its parameters have different shapes, {step.gain.shape} and {theta.shape}") from None
-        return Drive(factor=spread(factor, x, "r / v_threshold"), offset=np.zeros(x.channels), groups=groups, step=1 / groups)
+        factor = spread(factor, x, "r / v_threshold")
+        return Drive(factor=factor, offset=np.zeros(x.channels), groups=groups, step=1 / groups)
 
     def _thresholds(self, x: Signal, node: Ladder) -> Drive:
         first = spread(numbers(node.first, "its threshold"), x, "threshold")
@@ -192,7 +194,7 @@ def numbers(values: Any, what: str) -> np.ndarray:
 def whole(values: Any, axes: int, what: str, least: int = 0) -> list[int]:
     """One whole number for each axis, from one for all or one for each."""
     array = np.asarray(values).reshape(-1)
-    if array.size not in (1, axes) or array.dtype.kind not in "iuf" or (array != np.rint(array)).any() or array.min() < least:
+    if array.size not in (1, axes) or not all(float(v).is_integer() and v >= least for v in array):
         raise OneSpikeError(f"its {what} is {values}; give {axes} whole numbers from {least} on")
     return [int(v) for v in np.broadcast_to(array, axes)]
 
@@ -215,12 +217,16 @@ def spread(values: np.ndarray, x: Signal, what: str) -> np.ndarray:
     """Numbers for all neurons, channels or single ones of `x` as one for each channel."""
     if values.size == 1:
         return np.full(x.channels, values.reshape(()))
+    while values.ndim > len(x.shape) and len(values) == 1:  # a batch of one
+        values = values[0]
     if values.shape == (x.channels,):
         return values.copy()
     try:
         table = np.broadcast_to(values, x.shape).reshape(x.channels, -1)
     except ValueError:
-        raise OneSpikeError(f"its {what} of shape {list(values.shape)} does not fit an input of {list(x.shape)}") from None
+        raise OneSpikeError(
+            f"its {what} of shape {list(values.shape)} does not fit an input of {list(x.shape)}"
+        ) from None
     if not (table == table[:, :1]).all():
         raise OneSpikeError(
             f"its {what} differs from place to place of a map; only one number per channel is supported, so take the "

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a NIR graph computes, node by node in float64: in one timestep as we read it, or step by step over T steps.
 
-It is what every import is compared with, and it knows neither `affine` nor the builder. Step by step, a neuron keeps its
-membrane: spikes come when they come, and so the counts behind the first layer differ from those of one timestep, in
-which all of T steps have the same, mean current.
+It is what every import is compared with, and it knows neither `affine` nor the builder. Step by step, a neuron keeps
+its membrane: spikes come when they come, and so the counts behind the first layer differ from those of one timestep,
+in which all of T steps have the same, mean current.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ NOISE = 1e-9  # of a threshold: what exceeds it by less equals it
 
 
 def evaluate(
-    plan: Plan, images: np.ndarray, steps: int, dt: float, *, stepped: bool = False, counts: dict[str, Any] | None = None
+    plan: Plan,
+    images: np.ndarray,
+    steps: int,
+    dt: float,
+    *,
+    stepped: bool = False,
+    reset: str = "subtract",
+    counts: dict[str, Any] | None = None,
 ) -> np.ndarray:
-    """The mean over all steps of what leads to the output, float64 [N, ...], of images [N, ...] as the input takes them.
+    """The mean over all steps of what leads to the output, float64 [N, ...].
 
-    stepped: with membranes, step by step. counts: receives what each neuron fires, as a share of all steps.
+    images: [N, ...] as the input takes them. stepped: with membranes, step by step. reset: of these, "subtract" or
+    "zero". counts: receives what each neuron fires, as a share of all steps.
     """
     membranes: dict[str, np.ndarray] = {}
     total: np.ndarray | float = 0.0
@@ -37,7 +45,7 @@ def evaluate(
             x = sum(values[source] for source in plan.before[name])
             node = plan.nodes[name]
             if isinstance(node, NEURONS):
-                values[name] = _stepped(name, node, x, membranes, dt) if stepped else _at_once(node, x, steps, dt)
+                values[name] = _fired(name, node, x, membranes, dt, reset) if stepped else _at_once(node, x, steps, dt)
             else:
                 values[name] = compute(node, np.asarray(x))
             if counts is not None and isinstance(node, (*NEURONS, Ladder)):
@@ -54,17 +62,19 @@ def _at_once(node: Any, x: np.ndarray | float, steps: int, dt: float) -> np.ndar
     return np.clip(np.ceil(whole - NOISE * most) - 1, 0, most) / most
 
 
-def _stepped(name: str, node: Any, x: Any, membranes: dict[str, np.ndarray], dt: float) -> np.ndarray:
-    """The spikes of one step, with a reset that subtracts."""
+def _fired(name: str, node: Any, x: Any, membranes: dict[str, np.ndarray], dt: float, reset: str) -> np.ndarray:
+    """The spikes of one step."""
     step, theta = step_of(node, dt), fit(np.asarray(node.v_threshold, np.float64), x)
     membrane = (1 - fit(step.loss, x)) * membranes.get(name, 0.0) + fit(step.gain, x) * x
     spikes = membrane > theta * (1 + NOISE)
-    membranes[name] = membrane - theta * spikes
+    membranes[name] = membrane - (theta if reset == "subtract" else membrane) * spikes
     return spikes.astype(np.float64)
 
 
 def fit(values: np.ndarray, x: Any) -> np.ndarray:
     """Numbers of a neuron that x [N, ...] is broadcast with: one per channel stands for all of its places."""
+    while values.ndim > x.ndim - 1 and len(values) == 1:
+        values = values[0]
     if values.ndim == 1 and values.size == x.shape[1]:
         return values.reshape(-1, *[1] * (x.ndim - 2))
     return values
@@ -76,13 +86,14 @@ def compute(node: Any, x: np.ndarray) -> np.ndarray:
         total = x.reshape(len(x), -1) @ np.asarray(node.weight, np.float64).T
         return total + np.asarray(node.bias, np.float64) if isinstance(node, nir.Affine) else total
     if isinstance(node, nir.Conv1d):
-        flat = x[:, :, None]
-        sides = [np.atleast_1d(v)[0] if not isinstance(v, str) else v for v in (node.stride, node.padding, node.dilation)]
-        wide = [(1, int(sides[0])), sides[1] if isinstance(sides[1], str) else (0, int(sides[1])), (1, int(sides[2]))]
-        return _convolved(flat, np.asarray(node.weight)[:, :, None], node.bias, *wide, int(node.groups))[:, :, 0]
+        padding = node.padding if isinstance(node.padding, str) else (0, _pair(node.padding)[1])
+        stride, gaps = (1, _pair(node.stride)[1]), (1, _pair(node.dilation)[1])
+        weights = np.asarray(node.weight)[:, :, None]
+        return _convolved(x[:, :, None], weights, node.bias, stride, padding, gaps, int(node.groups))[:, :, 0]
     if isinstance(node, nir.Conv2d):
-        sides = [v if isinstance(v, str) else _pair(v) for v in (node.stride, node.padding, node.dilation)]
-        return _convolved(x, np.asarray(node.weight), node.bias, sides[0], sides[1], sides[2], int(node.groups))
+        padding = node.padding if isinstance(node.padding, str) else _pair(node.padding)
+        stride, gaps, weights = _pair(node.stride), _pair(node.dilation), np.asarray(node.weight)
+        return _convolved(x, weights, node.bias, stride, padding, gaps, int(node.groups))
     if isinstance(node, nir.SumPool2d | nir.AvgPool2d):
         windows = _windows(x, node)
         return windows.sum((-2, -1)) if isinstance(node, nir.SumPool2d) else windows.mean((-2, -1))
