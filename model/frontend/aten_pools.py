@@ -54,19 +54,19 @@ class Pools(Context):
     ) -> Value:
         pool = self._pool("sum", x, kernel, stride, padding)
         before = spatial(padding, self.ranks[0], 0)
-        shares = []
+        tables = []
         for axis in (0, 1):
             size, edge = x.shape[1 + axis], before[axis] if count_include_pad else 0
             count = (size + before[axis] + pool.padding[2 * axis + 1] - pool.kernel[axis]) // pool.stride[axis] + 1
             starts = [i * pool.stride[axis] - before[axis] for i in range(count)]
             windows = [(max(s, -edge), min(s + pool.kernel[axis], size + edge)) for s in starts]
-            shares.append(_shares(size, windows))
-        places = [np.unique([1 / row[row > 0][0] for row in table]) for table in shares]
+            tables.append(shares(size, windows))
+        places = [np.unique([1 / row[row > 0][0] for row in table]) for table in tables]
         if divisor_override is not None:
             return self.builder.average_pool(x, pool, divisor_override, self.where)
         if all(found.size == 1 for found in places):
             return self.builder.average_pool(x, pool, float(places[0][0] * places[1][0]), self.where)
-        return self.builder.uneven_pool(x, *shares)
+        return self.builder.uneven_pool(x, *tables)
 
     op_avg_pool1d = op_avg_pool2d
 
@@ -82,10 +82,10 @@ class Pools(Context):
         if kernel is not None:
             pool = Pool(kind="sum", kernel=kernel, stride=kernel)
             return self.builder.average_pool(x, pool, math.prod(kernel), self.where)
-        shares = []
+        tables = []
         for whole, out in zip(x.shape[1:], spatial(size, self.ranks[0], 1), strict=True):
-            shares.append(_shares(whole, [(i * whole // out, -(-(i + 1) * whole // out)) for i in range(out)]))
-        return self.builder.uneven_pool(x, *shares)
+            tables.append(shares(whole, [(i * whole // out, -(-(i + 1) * whole // out)) for i in range(out)]))
+        return self.builder.uneven_pool(x, *tables)
 
     op_adaptive_avg_pool1d = op__adaptive_avg_pool2d = op_adaptive_avg_pool2d
 
@@ -118,7 +118,7 @@ class Pools(Context):
         return Pool(kind=kind, kernel=kernel, stride=kernel)
 
 
-def _shares(size: int, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+def shares(size: int, windows: Sequence[tuple[int, int]]) -> np.ndarray:
     """The share of each of `size` places in the average of each window (first, end); places outside hold zeros."""
     table = np.zeros((len(windows), size))
     for row, (first, end) in zip(table, windows, strict=True):

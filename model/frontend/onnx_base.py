@@ -85,12 +85,14 @@ class OnnxContext:
         self.torch = aten.Operations(builder)
         self.name = ""
         self.where = ""
+        self.results = 1
 
-    def begin(self, name: str, where: str, rank: int) -> None:
-        """The layer's name, what messages call it, and the axes of its first activation."""
+    def begin(self, name: str, where: str, rank: int, results: int = 1) -> None:
+        """The layer's name, what messages call it, the axes of its first activation, and how many results it has."""
+        self.results = results
         self.name = self.torch.name = name
         self.where = self.torch.where = where
-        self.torch.ranks = (rank,)
+        self.torch.ranks, self.torch.source_shape, self.torch.movable = (rank,), (), False
 
     def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
         """A constant that ONNX broadcasts over `x` as one number per channel."""

@@ -187,7 +187,7 @@ class _Front:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
         first = active[0].tensor if isinstance(active[0], Levels) else active[0]
-        operations.begin(self._layer_name(node), _label(node), first.rank)
+        operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output))
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}
@@ -212,7 +212,9 @@ class _Front:
                     "its input is a map whose places were moved; the nearest supported choice is an export with "
                     "(channels, height, width) in this order throughout"
                 )
-            values[node.output[0]] = handler(*inputs, **attributes)
+            made = handler(*inputs, **attributes)
+            results = made if isinstance(made, tuple) else (made,)
+            values.update(zip(node.output, results, strict=False))
         except Moved as moved:
             raise Moved(moved.view, _refusal(node, str(moved.refusal))) from None
         except OneSpikeError as error:
@@ -221,8 +223,7 @@ class _Front:
             raise _refusal(node, "this form of the operation is not supported") from None
         except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
             raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
-        made = values[node.output[0]]
-        if isinstance(made, Tensor) and not made.value.finite:
+        if any(isinstance(result, Tensor) and not result.value.finite for result in results):
             raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
 
     def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:

@@ -27,16 +27,18 @@ RISING = {"Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSi
 # Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
 SUMS = {
     "Add", "Sub", "Sum", "Neg", "Mul", "Div", "BatchNormalization", "AveragePool", "GlobalAveragePool", "ReduceMean",
-    "Identity", "Dropout", "Cast",
+    "ReduceSum", "Identity", "Dropout", "Cast",
 }  # fmt: skip
 MOVES = {
     "Concat", "Pad", "Slice", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "SpaceToDepth", "DepthToSpace",
+    "Split", "Gather", "Resize", "Upsample",
 }  # fmt: skip
 # Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
 ANY_ORDER = {
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Abs", "Identity", "Dropout",
     "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
-    "SpaceToDepth", "DepthToSpace", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Neg",
+    "SpaceToDepth", "DepthToSpace", "Split", "Gather", "Resize", "Upsample", "Gemm", "MatMul", "Add", "Sub", "Mul",
+    "Div", "Neg",
 }  # fmt: skip
 # The same where their parameters are single numbers.
 SCALED = {"QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Clip", "Max", "Min"}
@@ -46,7 +48,7 @@ NEAREST = {
     "ArgMax": "ArgMax only as the last operation", "LayerNormalization": "BatchNormalization",
     "InstanceNormalization": "BatchNormalization", "GroupNormalization": "BatchNormalization",
     "LRN": "BatchNormalization",
-    "ConvTranspose": "Conv", "Resize": "Conv with stride 1", "Upsample": "Conv with stride 1",
+    "ConvTranspose": "Conv",
     "QLinearConv": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
     "QLinearMatMul": "QuantizeLinear and DequantizeLinear around MatMul (QDQ)",
     "ConvInteger": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
@@ -93,12 +95,14 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         return self._linear(activation(a, "the left factor"), constant(b, "the right factor").T, None)
 
     def _linear(self, x: Tensor, matrix: np.ndarray, bias: np.ndarray | None) -> Tensor:
-        if x.rank != 2 or matrix.ndim != 2:
-            raise OneSpikeError("a matrix product along one axis of a map is not supported; flatten the map first")
+        if matrix.ndim != 2:
+            raise OneSpikeError(f"a matrix of {matrix.ndim} axes is not supported; use one of two, [inputs, outputs]")
+        if x.rank > 2:  # along the last axis
+            self.torch.source_shape, self.torch.movable = x.shape, True
         if bias is not None and (bias.size not in (1, len(matrix)) or bias.shape[-1:] not in ((), (bias.size,))):
             raise OneSpikeError(f"an addend of shape {bias.shape} is not supported; only one number per output")
         offset = None if bias is None else np.broadcast_to(bias.reshape(-1), len(matrix))
-        return Tensor(self.torch.op_linear(x.value, matrix, offset), 2)
+        return Tensor(self.torch.op_linear(x.value, matrix, offset), x.rank)
 
     def op_BatchNormalization(
         self,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users bring: every kind of graph equals the module in float64; its integers agree in torch, golden and RTL."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from onespike.model.convert.converter import prepare
 from onespike.model.frontend import aten, onnx_ops
 from onespike.model.frontend.builder import Builder
 from onespike.model.frontend.importer import import_module
+from onespike.model.frontend.onnx_import import import_onnx
 from onespike.model.mapping.mapper import map_network
 from onespike.model.training.clamped import ClampQuantised
 from onespike.model.training.gcn import Gcn
@@ -223,6 +226,25 @@ def test_hardware_computes_the_same_integers(name):
     mapping = map_network(conversion.net, ROOMY)
     found = simulate(mapping, conversion.net.image.quantise(images[:2]), BUILD, through_load=True)
     assert (found.mismatches, found.cycle_mismatches) == (0, 0)
+
+
+# What torch's exporter of ONNX cannot write, and what ONNX has no nodes for.
+UNWRITTEN = {"adaptive, uneven", "adaptive, larger than the map", "graph network"}
+
+
+@pytest.mark.parametrize("name", [name for name in COVERED if name not in UNWRITTEN])
+def test_onnx_files_are_the_same_networks(name, tmp_path):
+    make, shape, *_ = COVERED[name]
+    torch.manual_seed(0)
+    module, path = randomise(make()), tmp_path / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(1, *shape),), str(path), dynamo=False, opset_version=17)
+    graph = import_onnx(path)
+    images = np.random.default_rng(0).normal(size=(2, *shape))
+    wanted = module.double()(torch.from_numpy(images)).detach().numpy()
+    found = graph.run(images.reshape(-1, *graph.shape)).reshape(wanted.shape)
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_preactivation_resnet_reads_few_tensors():
