@@ -193,6 +193,7 @@ class _Front:
             left = left | RISING | {"Clip"}
         if self._ends(node) and (self.skipped or node.op_type in left):
             if not self.skipped:
+                self._compares_channels(node, first.rank)
                 operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
@@ -237,6 +238,16 @@ class _Front:
         return all(
             user.op_type in FOLLOWERS and self._ends(user) for name in node.output for user in self.users.get(name, [])
         )
+
+    def _compares_channels(self, node: onnx.NodeProto, rank: int) -> None:
+        """Refuses a softmax or argmax that compares one image with others."""
+        if node.op_type not in CLASSIFIERS:
+            return
+        newest = max((o.version for o in self.model.opset_import if o.domain in reference.STANDARD_DOMAINS), default=1)
+        usual = 0 if node.op_type == "ArgMax" else -1 if newest >= 13 else 1
+        axis = next((a.i for a in node.attribute if a.name == "axis"), usual)
+        if rank and axis % rank == 0:
+            raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, 1")
 
     def _layer_name(self, node: onnx.NodeProto) -> str:
         """`layer1.0.conv1`: the stem of the weights' name where an exporter kept it, else the node's own name."""

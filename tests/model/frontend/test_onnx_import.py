@@ -264,7 +264,9 @@ def test_a_quantiser_at_the_end_is_left_out(tmp_path):
     assert graph.notes == ("The last QuantizeLinear is left out: logits are given before it.",)
 
 
-SMALL = {"w": uniform(2, 1, 3, 3), "s": np.float32(0.1), "z": np.uint8(0), "zero": np.float32(0), "v": uniform(2, 32),
+SMALL = {"none": np.zeros(0, np.float32), "scales": np.array([1, 1, 2, 2], np.float32), "parts": np.array([3]),
+         "axis": np.array([1]), "w": uniform(2, 1, 3, 3), "s": np.float32(0.1), "z": np.uint8(0), "zero": np.float32(0),
+         "v": uniform(2, 32),
          "bits": np.float32(4), "m": uniform(2, 2), "ones": np.ones((4, 4)), "minus": np.float32(-0.1),
          "z3": np.uint8(3), "table": np.array([[1.0, 2.0, 4.0]]), "even": np.array([[1.0, 2.0, 3.0]]),
          "sizes": np.array([2, -1]), "lower": np.float32(-1), "upper": np.float32(1)}  # fmt: skip
@@ -304,6 +306,15 @@ REFUSED = {
         r"^Node 'r' \(Mul\): two activations are multiplied; only constants may be factors\.$"),
     "softmax inside": ([*FIRST, node("Softmax", "a", "r"), *TAIL],
         r"^Node 'r' \(Softmax\): this operation is not supported; the nearest supported choice is Softmax only as the"),
+    "softmax over the batch": ([*FIRST, node("Relu", "a", "r"), node("Flatten", "r", "f"),
+        node("Gemm", "f v", "g", transB=1), node("ArgMax", "g", "y")],
+        r"^Node 'y' \(ArgMax\): it compares the images of a batch with each other; give it the axis of classes, 1\.$"),
+    "interpolation": ([*FIRST, node("Resize", "a none scales", "r", mode="linear"), *TAIL],
+        r"^Node 'r' \(Resize\): the mode 'linear' mixes places; use nearest in front of a linear layer\.$"),
+    "parts": ([*FIRST, node("Split", "a parts", "r", axis=1), *TAIL],
+        r"^Node 'r' \(Split\): its parts \[3\] do not make up an axis of 2\.$"),
+    "a mean over classes": ([*FIRST, node("ReduceSum", "a axis", "r"), *TAIL],
+        r"^Node 'r' \(ReduceSum\): a sum is supported over height and width together only\.$"),
     "reshapes of the batch": ([*FIRST, node("Reshape", "a sizes", "f"), node("Gemm", "f v", "y", transB=1)],
         r"^Node 'f' \(Reshape\): a reshape from \[1, 2, 4, 4\] to \[2, 16\] is not supported; keep the batch first"),
     "nothing but activations": ([node("Relu", "x", "y")],
