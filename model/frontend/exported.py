@@ -14,17 +14,20 @@ import torch
 from ..errors import OneSpikeError
 from .affine import Value
 from .aten import (
+    ALIKE,
     CLASSIFIERS,
     ELEMENTWISE,
     LINEAR,
     MOVES,
     NEAREST,
     REARRANGES,
+    REDUCES,
     RISING,
     SUMS,
     TRANSPARENT,
     Operations,
 )  # fmt: skip
+from .aten_activations import Comparison
 from .aten_base import spatial
 from .builder import Builder
 from .builder_signed import Reader, consumers
@@ -184,7 +187,7 @@ def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor
 
 def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Operations, finals: list[Any]) -> Any:
     kind = kind_of(node)
-    args, options, sources = operands(node, values, _values)
+    args, options, sources = operands(node, values, _followed)
     if known := settled(node, args, options, sources):
         return known[0]
     found = node.meta.get("val")
@@ -197,6 +200,8 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         return args[0]
     if kind in TRANSPARENT:
         return args[0]
+    if kind in ALIKE:
+        return torch.tensor(ALIKE[kind])
     open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
     if kind in CLASSIFIERS | RISING and ends(node) and not open_ends:
         finals.append(node)
@@ -250,7 +255,7 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
         near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
         raise OneSpikeError(f"this operation is not supported{near}")
     moved = next((v for v in _values(args) if v.view is not None), None)
-    if kind not in ELEMENTWISE | LINEAR and moved is not None:
+    if kind not in ELEMENTWISE | LINEAR | REDUCES and moved is not None:
         if of_image(moved) and moved.view is not None:
             raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
         raise OneSpikeError(
@@ -262,3 +267,8 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
 
 def _values(args: Any) -> list[Value]:
     return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value)]
+
+
+def _followed(args: Any) -> list[Any]:
+    """What follows the numbers of the image: values, and comparisons of them."""
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(args) if isinstance(leaf, Value | Comparison)]

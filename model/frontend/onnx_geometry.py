@@ -15,7 +15,7 @@ from onnx import TensorProto
 from ..errors import OneSpikeError
 from . import affine
 from .affine import Value
-from .onnx_base import OnnxContext, Tensor, activation, constant
+from .onnx_base import Mask, OnnxContext, Tensor, activation, constant
 from .onnx_reference import FLOATS
 
 
@@ -62,7 +62,7 @@ class Geometry(OnnxContext):
         return activation(x)
 
     def op_Cast(self, x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
-        if to not in (*FLOATS, TensorProto.DOUBLE):
+        if not isinstance(x, Mask) and to not in (*FLOATS, TensorProto.DOUBLE):
             raise OneSpikeError(
                 "a cast of activations to integers is not supported; quantise with QuantizeLinear or Quant"
             )

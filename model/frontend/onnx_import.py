@@ -21,7 +21,7 @@ from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .onnx_base import Levels, Tensor
+from .onnx_base import Levels, Mask, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
@@ -182,11 +182,11 @@ class _Front:
         inputs = [values.get(name) if name else None for name in node.input]
         if missing := [n for n, v in zip(node.input, inputs, strict=True) if n and v is None]:
             raise _refusal(node, f"its input {missing[0]!r} is a second result, of which only the first is supported")
-        active = [value for value in inputs if isinstance(value, Tensor | Levels)]
+        active = [value for value in inputs if isinstance(value, Tensor | Levels | Mask)]
         if not active:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
-        first = active[0].tensor if isinstance(active[0], Levels) else active[0]
+        first = active[0] if isinstance(active[0], Tensor) else active[0].tensor
         operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output))
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:

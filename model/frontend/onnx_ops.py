@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from . import affine
-from .aten_activations import SELU
-from .onnx_base import Levels, Tensor, activation, constant
+from .aten_activations import SELU, Comparison
+from .onnx_base import Levels, Mask, Tensor, activation, constant
 from .onnx_geometry import Geometry
 from .onnx_pools import Pools, frame
 from .onnx_quant import Quantisers
@@ -38,7 +38,8 @@ ANY_ORDER = {
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Abs", "Identity", "Dropout",
     "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
     "SpaceToDepth", "DepthToSpace", "Split", "Gather", "Resize", "Upsample", "Gemm", "MatMul", "Add", "Sub", "Mul",
-    "Div", "Neg",
+    "Div", "Neg", "ReduceMean", "ReduceSum", "ReduceMax", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Where",
 }  # fmt: skip
 # The same where their parameters are single numbers.
 SCALED = {"QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Clip", "Max", "Min"}
@@ -149,6 +150,9 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         return Tensor(affine.scale(x.value, -1.0, 0.0), x.rank)
 
     def op_Mul(self, a: Any, b: Any) -> Tensor:
+        for x, mask in ((a, b), (b, a)):
+            if isinstance(x, Tensor) and isinstance(mask, Mask):
+                return Tensor(self.torch.masked(x.value, mask.comparison), x.rank)
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         x, factor = (a, b) if isinstance(a, Tensor) else (b, a)
@@ -202,6 +206,28 @@ class OnnxOperations(Geometry, Pools, Quantisers):
     def op_HardSigmoid(self, x: Any, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
         x = activation(x)
         return Tensor(self.torch.op_clamp(affine.scale(x.value, alpha, beta), 0.0, 1.0), x.rank)
+
+    def op_Greater(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, isinstance(a, Tensor))
+
+    def op_Less(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, not isinstance(a, Tensor))
+
+    op_GreaterOrEqual, op_LessOrEqual = op_Greater, op_Less
+
+    def _mask(self, a: Any, b: Any, above: bool) -> Mask:
+        x, other = (a, b) if isinstance(a, Tensor) else (b, a)
+        limit = np.unique(constant(other, "the number that is compared with"))
+        if limit.size != 1:
+            raise OneSpikeError("it compares with several numbers; only one is supported, as in a Clip")
+        x = activation(x)
+        return Mask(x, Comparison(x.value, float(limit[0]), above))
+
+    def op_Where(self, condition: Any, a: Any, b: Any) -> Tensor:
+        if not isinstance(condition, Mask):
+            raise OneSpikeError("its condition must be a comparison of an activation with one number; use Clip")
+        x, y = (value.value if isinstance(value, Tensor) else constant(value, "a choice") for value in (a, b))
+        return Tensor(self.torch.op_where(condition.comparison, x, y), condition.tensor.rank)
 
     def op_Max(self, a: Any, b: Any) -> Tensor:
         x, other = (a, b) if isinstance(a, Tensor) else (b, a)

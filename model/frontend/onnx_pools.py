@@ -133,18 +133,17 @@ class Pools(OnnxContext):
         return Tensor(self.builder.average_pool(x.value, pool, divisor, self.where), x.rank)
 
     def op_ReduceMean(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        return self._reduced("mean", "a mean", activation(x), axes, keepdims)
+        return self._reduced("mean", activation(x), axes, keepdims)
 
     def op_ReduceSum(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        return self._reduced("sum", "a sum", activation(x), axes, keepdims)
+        return self._reduced("sum", activation(x), axes, keepdims)
 
     def op_ReduceMax(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        return self._reduced("max", "a maximum", activation(x), axes, keepdims)
+        return self._reduced("maximum", activation(x), axes, keepdims)
 
-    def _reduced(self, kind: str, what: str, x: Tensor, axes: Any, keepdims: int) -> Tensor:
-        """A pool over the whole map, which stays as one place or not."""
-        chosen = sorted({int(axis) % x.rank for axis in (() if axes is None else np.asarray(axes).reshape(-1))})
-        if chosen != list(range(2, x.rank)) or not chosen:
-            raise OneSpikeError(f"{what} is supported over height and width together only")
-        pooled = self._whole_map(kind, x)
-        return pooled if keepdims else self._shaped(pooled, pooled.shape[:2])
+    def _reduced(self, kind: str, x: Tensor, axes: Any, keepdims: int) -> Tensor:
+        """A pool over whole maps, or all of their rows or columns."""
+        chosen = [] if axes is None else [int(axis) for axis in np.asarray(axes).reshape(-1)]
+        self.torch.source_shape = x.shape
+        rank = x.rank if keepdims else x.rank - len(chosen)
+        return Tensor(self.torch.reduced(kind, x.value, chosen, bool(keepdims)), rank)

@@ -195,6 +195,34 @@ COVERED = {
         lambda: two(lambda m, x: torch.maximum(F.threshold(m.b(x), 0, 0), torch.zeros(1)), 144, b=conv(4, 4)),
         SQUARE, 1, False,
     ),
+    "own ReLUs": (
+        lambda: two(
+            lambda m, x: (y := torch.where((v := m.b(x)) > 0, v, torch.zeros_like(v)))
+            + (w := m.c(y)) * (w > 0).float(),
+            144, b=conv(4, 4), c=conv(4, 4, 1),
+        ), SQUARE, 2, False,
+    ),
+    "own LeakyReLU, masks": (
+        lambda: two(
+            lambda m, x: torch.where((v := m.b(x)) < 0, 0.1 * v, v) + (u := m.c(x)).masked_fill(u < 0, 0.0).clip(max=1.0),
+            144, b=conv(4, 4), c=conv(4, 4),
+        ), SQUARE, 2, False,
+    ),
+    "mean of columns, then of rows": (lambda: two(lambda m, x: x.mean(3).mean(2), 4), SQUARE, 1, False),
+    "sum of rows": (lambda: two(lambda m, x: x.sum(2, keepdim=True), 32), SQUARE, 1, False),
+    "maximum of columns": (lambda: two(lambda m, x: x.flatten(2).view(-1, 4, 8, 8).max(-1)[0], 32), SQUARE, 1, False),
+    "maximum over time": (
+        lambda: Plain(
+            lambda m, x: m.z(torch.max(F.adaptive_max_pool1d(F.relu(m.a(x)), 6), 2)[0]),
+            a=nn.Conv1d(2, 4, 3, padding=1), z=nn.Linear(4, 3),
+        ), (2, 12), 1, False,
+    ),
+    "a set of points": (
+        lambda: Plain(
+            lambda m, x: m.z(torch.max(y := F.relu(m.b(F.relu(m.a(x)))), 1)[0] + y.mean(1)),
+            a=nn.Linear(3, 8), b=nn.Linear(8, 6), z=nn.Linear(6, 3),
+        ), (10, 3), 2, False,
+    ),
     "linear bottleneck": (
         lambda: two(lambda m, x: F.relu6(m.c(y := m.b(x)) + m.d(y)), 256, b=conv(4, 2, 1), c=conv(2, 4, 1),
                     d=conv(2, 4, 1)), SQUARE, 1, False,
@@ -243,7 +271,8 @@ def test_onnx_files_are_the_same_networks(name, tmp_path):
     graph = import_onnx(path)
     images = np.random.default_rng(0).normal(size=(2, *shape))
     wanted = module.double()(torch.from_numpy(images)).detach().numpy()
-    found = graph.run(images.reshape(-1, *graph.shape)).reshape(wanted.shape)
+    laid = images if graph.arrangement is None else graph.arrangement.apply(images, graph.shape)
+    found = graph.run(laid.reshape(-1, *graph.shape)).reshape(wanted.shape)
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 

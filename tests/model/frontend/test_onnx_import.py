@@ -314,7 +314,7 @@ REFUSED = {
     "parts": ([*FIRST, node("Split", "a parts", "r", axis=1), *TAIL],
         r"^Node 'r' \(Split\): its parts \[3\] do not make up an axis of 2\.$"),
     "a mean over classes": ([*FIRST, node("ReduceSum", "a axis", "r"), *TAIL],
-        r"^Node 'r' \(ReduceSum\): a sum is supported over height and width together only\.$"),
+        r"^Node 'r' \(ReduceSum\): a sum is supported over places of a map, its height, width or both, only\.$"),
     "reshapes of the batch": ([*FIRST, node("Reshape", "a sizes", "f"), node("Gemm", "f v", "y", transB=1)],
         r"^Node 'f' \(Reshape\): a reshape from \[1, 2, 4, 4\] to \[2, 16\] is not supported; keep the batch first"),
     "nothing but activations": ([node("Relu", "x", "y")],
