@@ -204,7 +204,8 @@ COVERED = {
     ),
     "own LeakyReLU, masks": (
         lambda: two(
-            lambda m, x: torch.where((v := m.b(x)) < 0, 0.1 * v, v) + (u := m.c(x)).masked_fill(u < 0, 0.0).clip(max=1.0),
+            lambda m, x: torch.where((v := m.b(x)) < 0, 0.1 * v, v)
+            + (u := m.c(x)).masked_fill(u < 0, 0.0).clip(max=1.0),
             144, b=conv(4, 4), c=conv(4, 4),
         ), SQUARE, 2, False,
     ),
