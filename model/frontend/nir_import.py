@@ -41,7 +41,13 @@ def import_nir(
     Raises OneSpikeError for whatever cannot become spikes of one timestep, naming the node, its kind and a way out.
     """
     graph, where = read(network)
-    found = with_ladders(plan(graph, where))
+    found = plan(graph, where)
+    for name in found.order:
+        node = found.nodes[name]
+        for key, values in vars(node).items():
+            if np.iscomplexobj(values):
+                raise OneSpikeError(f"{called(name, node)}: its {key} holds complex numbers; use real ones.")
+    found = with_ladders(found)
     if steps is None:
         integrating = [name for name in found.order if isinstance(found.nodes[name], NEURONS)]
         if integrating:
@@ -81,7 +87,8 @@ class _Front:
             sizes = found.get("input") if isinstance(found, dict) else None
             if sizes is None:
                 continue
-            shape = tuple(int(size) for size in np.asarray(sizes).reshape(-1))
+            table = np.asarray(sizes).reshape(-1)
+            shape = tuple(int(size) for size in table) if table.dtype.kind in "iu" else ()
             readers = [self.plan.nodes[n] for n in self.plan.order if name in self.plan.before[n]]
             axes = 1 if all(isinstance(node, nir.Affine | nir.Linear) for node in readers) else 3
             while len(shape) > axes and shape[0] == 1:
@@ -216,7 +223,11 @@ class _Front:
             column = (1, -1, 1, 1)
             images = codes * np.reshape(declared.scale, column) + np.reshape(declared.offset, column)
             fed = codes.astype(np.float64)
-        wanted = nir_reference.evaluate(self._without_last(), fed.reshape(2, *self.shape), self.steps, self.dt)
+        try:
+            wanted = nir_reference.evaluate(self._without_last(), fed.reshape(2, *self.shape), self.steps, self.dt)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise OneSpikeError(f"{self.where} cannot be computed ({reason}); export it again.") from None
         factor, offset = self.line
         wanted = (wanted.reshape(2, len(factor), -1) * factor[:, None] + offset[:, None]).reshape(2, -1)
         found = graph.run(images).reshape(2, -1)

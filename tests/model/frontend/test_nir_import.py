@@ -3,7 +3,9 @@
 
 import itertools
 import json
+import sys
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import onespike
 from networks import random_codes, random_network
 from onespike.cli import main
+from onespike.model import frontend
 from onespike.model.convert.converter import prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.export.nir_export import export_nir, to_nir
@@ -309,6 +312,39 @@ def test_damaged_files(tmp_path):
     graph.metadata = {IMAGE_KEY: json.dumps({"bits": "many"})}
     with pytest.raises(OneSpikeError, match=r"^The metadata 'onespike.image' of The NIR graph is damaged; export it"):
         import_nir(graph)
+
+
+def test_other_contents_give_a_network_or_a_sentence(tmp_path):
+    """Any field gone, or with a text, nothing, NaN, huge, negative or complex numbers in it."""
+    path = tmp_path / "net.nir"
+    nir.write(path, sequential(np.random.default_rng(0))[0])
+    whole, sentences = path.read_bytes(), set()
+    with h5py.File(path) as file:
+        names: list[str] = []
+        file.visit(names.append)
+    others = [None, "text", np.zeros(0), np.nan, np.full((2, 2), 1e30), -3, 10**9, np.arange(5), 1 + 2j]
+    for index, name in enumerate(names):
+        for other in others[index % 3 :: 3]:
+            path.write_bytes(whole)
+            with h5py.File(path, "r+") as file:
+                del file[name]
+                if other is not None:
+                    file.create_dataset(name, data=other)
+            try:
+                import_nir(path, steps=4)
+            except OneSpikeError as error:
+                sentences.add(str(error))
+    assert len(sentences) > 40
+    assert not [sentence for sentence in sentences if not sentence.endswith(".")]
+
+
+def test_the_package_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    monkeypatch.delattr(frontend, "nir_import")
+    for name in [name for name in sys.modules if name.startswith("onespike.model.frontend.nir_")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(OneSpikeError, match=r"^NIR files need nir; run `pip install onespike\[nir\]`\.$"):
+        onespike.convert("net.nir", network_steps=4)
 
 
 def test_command_line(tmp_path, capsys):
