@@ -185,6 +185,20 @@ def test_neurons_that_leak_are_counts_of_one_step():
     assert not np.array_equal(other, wanted)
 
 
+def test_integrators_end_a_network():
+    """I adds up what comes, in its own unit; LI does, too, for the order of the outputs, where all leak alike."""
+    images = np.random.default_rng(1).integers(0, 256, (50, 4)).astype(np.uint8)
+    wanted = onespike.convert(simple(fires(3)), network_steps=4)
+    logits = wanted.golden(images) * wanted.layers[-1].step
+    slow = nir.LI(tau=np.full(3, 20.0), r=np.ones(3), v_leak=np.zeros(3))
+    for last, factor in ((nir.I(r=np.array([1.0, 0.5, 0.25])), [1, 0.5, 0.25]), (slow, [1, 1, 1])):
+        net = onespike.convert(simple(fires(3), last), network_steps=4)
+        np.testing.assert_allclose(net.golden(images) * net.layers[-1].step, logits * factor, rtol=0, atol=1e-9)
+    slow.tau = np.array([20.0, 10.0, 5.0])
+    with pytest.raises(OneSpikeError, match=r"^Node 'li' \(LI\): its neurons leak in different ways, which changes"):
+        onespike.convert(simple(fires(3), slow), network_steps=4)
+
+
 def test_subgraphs_are_opened():
     rng = np.random.default_rng(0)
     flat = simple(fires(3))

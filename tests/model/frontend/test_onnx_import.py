@@ -165,6 +165,23 @@ def test_operations(name, batch, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("last", ["Sigmoid", "Softmax", "ArgMax"])
+def test_maps_may_end_in_a_classifier(last, tmp_path):
+    nodes = [node("Conv", "x w b", "a", pads=[1, 1, 1, 1]), node("Relu", "a", "r"), node("Conv", "r v", "c"),
+             node(last, "c", "y", **({} if last == "Sigmoid" else {"axis": 1}))]  # fmt: skip
+    path = write(tmp_path / "m.onnx", nodes, CONV | {"v": uniform(4, 3, 1, 1)}, ["N", 2, 8, 7])
+    graph = import_onnx(path)
+    assert graph.output == (4, 8, 7)
+    assert graph.notes == (f"The last {last} is left out: logits are given before it.",)
+    images = RNG.normal(size=(2, 2, 8, 7))
+    found, wanted = graph.run(images).reshape(2, 4, 8, 7), None
+    if last != "ArgMax":  # whose numbers onnxruntime gives as integers, which `write` does not declare
+        wanted = run_onnxruntime(path, images)
+        assert np.array_equal(found.argmax(1), wanted.argmax(1))
+    if last == "Sigmoid":
+        assert np.array_equal(found > 0, wanted > 0.5)
+
+
 @pytest.mark.parametrize("kind", ["qonnx", "qcdq", "multithreshold"])
 def test_quantised_networks_are_exact_without_calibration(kind, tmp_path):
     path = quantised(kind, tmp_path / "q.onnx")
