@@ -120,15 +120,18 @@ def prepare(
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
+    network_steps: int | None = None,
+    time_step: float | None = None,
     progress: Callable[[str], None] | None = None,
     threads: int | None = None,
     **own: Any,
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2` or `.onnx` file, or a `Graph`. example:
-    one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
-    the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx` or `.nir` file, a
+    `nir.NIRGraph`, or a `Graph`. example: one input batch (by default the first calibration image). calibration: images
+    float [N, C, H, W] in the scale that the module takes, a few hundred; only a network that brings the steps of all
+    its activations along can do without.
     method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
     most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto": by sensitivity,
     with no more events than `budget` groups in every layer make; layers whose steps are given have their own. levels:
@@ -142,7 +145,8 @@ def prepare(
     they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
     scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
     itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the
-    network is the same for any number.
+    network is the same for any number. network_steps: T, over which a network of NIR was trained to run; its neurons
+    become counts of up to T spikes. time_step: how long one of these is in the file's unit of time.
     Raises OneSpikeError for whatever does not fit.
     """
     row = method_of(method)
@@ -164,7 +168,8 @@ def prepare(
     if signed not in ("auto", True, False) or not isinstance(signed, bool | str):
         raise OneSpikeError(f"signed must be 'auto', True or False, not {signed!r}.")
     images = None if calibration is None else _array(calibration)
-    graph = graph_of(network, example, signed) if example is not None else _graph_by(network, images, signed)
+    read = functools.partial(graph_of, signed=signed, network_steps=network_steps, time_step=time_step)
+    graph = read(network, example) if example is not None else _graph_by(network, images, read)
     image = image_of(graph, input_bits, mean, std, input_range)
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
@@ -227,8 +232,25 @@ def _build(
     )
 
 
-def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> Graph:
+def graph_of(
+    network: Any,
+    example: Any = None,
+    signed: bool | str = "auto",
+    network_steps: int | None = None,
+    time_step: float | None = None,
+) -> Graph:
     """The float graph of whatever `prepare` takes."""
+    if _is_nir(network):
+        try:
+            from ..frontend import nir_import
+        except ModuleNotFoundError as error:
+            raise OneSpikeError(f"NIR files need {error.name}; run `pip install onespike[nir]`.") from None
+        return nir_import.import_nir(network, signed, network_steps, time_step)
+    if network_steps is not None or time_step is not None:
+        raise OneSpikeError(
+            "network_steps and time_step (--network-steps, --time-step) are for networks of NIR, whose neurons "
+            "integrate over time; leave them out."
+        )
     if isinstance(network, Graph):
         return network
     if isinstance(network, str | Path) and Path(network).suffix.lower() == ".onnx":
@@ -252,14 +274,21 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
     return importer.import_module(network, example, signed)
 
 
-def _graph_by(network: Any, images: np.ndarray | None, signed: bool | str) -> Graph:
+def _is_nir(network: Any) -> bool:
+    """Whether it is a `.nir` file, or a graph of the nir package, which need not be installed."""
+    if isinstance(network, str | Path):
+        return Path(network).suffix.lower() == ".nir"
+    return type(network).__module__.split(".")[0] == "nir"
+
+
+def _graph_by(network: Any, images: np.ndarray | None, read: Callable[..., Graph]) -> Graph:
     """The float graph, by the first calibration image, or by all of them where these are the nodes of one graph."""
     try:
-        return graph_of(network, None if images is None else images[:1], signed)
+        return read(network, None if images is None else images[:1])
     except OneSpikeError:
         if images is None or images.ndim != 2 or not 1 < len(images) <= MOST_NODES:
             raise
-    return graph_of(network, images, signed)
+    return read(network, images)
 
 
 def _not_a_network(found: Any) -> str:

@@ -10,12 +10,14 @@ nir 1.0 takes the channels of one group for all of a Conv2d's input, and reads n
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import nir
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..frontend.nir_import import IMAGE_KEY
 from ..network.membranes import require_one_step
 from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet
 from ..system.files import write_atomically
@@ -42,7 +44,8 @@ def to_nir(net: SpikeNet) -> nir.NIRGraph:
     writer = _Writer(net)
     for layer in net.layers:
         writer.layer(layer)
-    return nir.NIRGraph(nodes=writer.nodes, edges=writer.edges)
+    facts = {"bits": net.image.bits, "scale": net.image.scale, "offset": net.image.offset}
+    return nir.NIRGraph(nodes=writer.nodes, edges=writer.edges, metadata={IMAGE_KEY: json.dumps(facts)})
 
 
 class _Writer:

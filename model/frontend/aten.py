@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from . import affine, arrange
 from .affine import Value
-from .aten_activations import Activations
+from .aten_activations import Activations, Comparison
 from .aten_base import spatial
 from .aten_pools import Pools
 from .layout import Moved, of_image, view_of
@@ -31,9 +31,9 @@ REARRANGES = RESHAPES | {
 }  # fmt: skip
 # Operations on each number by itself: they follow a rounding that waits for its clamp, and maps in any order.
 ELEMENTWISE = {
-    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "threshold", "leaky_relu",
-    "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul", "div", "add",
-    "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where",
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "minimum", "maximum", "threshold",
+    "leaky_relu", "prelu", "_prelu_kernel", "abs", "elu", "selu", "celu", "tanh", "sigmoid", "hardsigmoid", "mul",
+    "div", "add", "sub", "rsub", "neg", "floor", "round", "gt", "ge", "lt", "le", "where", "masked_fill",
 }  # fmt: skip
 LINEAR = {"linear", "addmm", "mm", "matmul"}
 # Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
@@ -41,12 +41,15 @@ SUMS = {
     "add", "sub", "rsub", "neg", "mul", "div", "_native_batch_norm_legit_no_training", "getitem", "avg_pool1d",
     "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum",
 }  # fmt: skip
+REDUCES = {"mean", "sum", "amax", "max"}
+# Tensors of one number, in the shape of another one.
+ALIKE = {"zeros_like": 0.0, "ones_like": 1.0}
 MOVES = REARRANGES | {"cat", "pad", "constant_pad_nd"}
 CLASSIFIERS = {"softmax", "_softmax", "log_softmax", "_log_softmax", "argmax"}
 # Activations that rise everywhere: at the end they change no order, and the numbers before them say more.
 RISING = {
-    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "elu", "celu", "selu", "tanh",
-    "sigmoid", "hardsigmoid", "softplus", "log_sigmoid",
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "leaky_relu", "elu", "celu", "selu",
+    "tanh", "sigmoid", "hardsigmoid", "softplus", "log_sigmoid",
 }  # fmt: skip
 NEAREST = {
     "gelu": "ReLU", "silu": "ReLU", "hardswish": "ReLU6", "softmax": "softmax only as the last operation",
@@ -195,6 +198,9 @@ class Operations(Activations, Pools):
         return affine.scale(x, -1.0, 0.0)
 
     def op_mul(self, x: Any, y: Any) -> Value:
+        for value, mask in ((x, y), (y, x)):
+            if isinstance(value, Value) and isinstance(mask, Comparison):
+                return self.masked(value, mask)
         if isinstance(x, Value) and isinstance(y, Value):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         value, constant = (x, y) if isinstance(x, Value) else (y, x)

@@ -190,8 +190,19 @@ class Activations(Context):
         fired = self.builder.spike(value, x.limit, x.ends == x.above, self.where)
         return fired if x.above else affine.scale(fired, -1.0, 1.0)
 
+    def op_masked_fill(self, x: Value, mask: Any, value: Any) -> Value:
+        return self.op_where(mask, value, x)
+
+    def masked(self, x: Value, mask: Comparison) -> Value:
+        """x * (x > 0), or x * (x < 0)."""
+        if mask.value is not x or mask.limit.any():
+            raise OneSpikeError("only x * (x > 0) is a ReLU; a mask of other numbers depends on the image twice")
+        if mask.above:
+            return self._clip(x, None)
+        return affine.scale(self._clip(affine.scale(x, -1.0, 0.0), None), -1.0, 0.0)
+
     def op_where(self, condition: Any, x: Any, y: Any) -> Value:
-        """where(v > c, c, v) and the like: a clamp; where(v > c, 1, 0): spikes."""
+        """where(v > c, c, v) and the like: a clamp; where(v > 0, v, s v): a LeakyReLU; where(v > c, 1, 0): spikes."""
         if isinstance(condition, Comparison):
             value, limit = condition.value, condition.limit
             high, low = (x, y) if condition.above else (y, x)
@@ -201,11 +212,17 @@ class Activations(Context):
                     fired = self.spikes(condition)
                     return affine.scale(fired, float(worth.flat[0] - rest.flat[0]), float(rest.flat[0]))
             for kept, other, bounded in ((low, high, self.op_clamp_max), (high, low, self.op_clamp_min)):
-                if kept is value and not isinstance(other, Value) and (np.asarray(other) == limit).all():
-                    return bounded(value, np.asarray(other).flat[0])
+                if kept is value and not isinstance(other, Value) and (np.ravel(other)[:, None] == limit).all():
+                    return bounded(value, limit[0])
+            slope = _ratio(low, value) if high is value and isinstance(low, Value) and not limit.any() else None
+            if slope is not None:
+                return self._leak(value, np.full(value.shape[0], slope))
         raise OneSpikeError(
             "only the choice between an activation and one number is supported, as in a clamp; use clamp"
         )
+
+    def op_clip(self, x: Value, min: Any = None, max: Any = None) -> Value:
+        return self.op_clamp(x, min, max)
 
     def op_floor(self, x: Value) -> Value:
         return self.builder.round(x, "floor")
@@ -283,3 +300,19 @@ class Activations(Context):
             return self.builder.clamp_rounded(x, ceiling, self.where)
         x = x if x.origin else dataclasses.replace(x, origin=self.name)
         return self.builder.activate(x, ceiling, self.where, floor, curve)
+
+
+def _ratio(y: Value, x: Value) -> float | None:
+    """s where y = s x, else None."""
+    if [t.tensor for t in y.terms] != [t.tensor for t in x.terms] or y.shape != x.shape:
+        return None
+    own = np.concatenate([x.bias, *(t.weights.reshape(-1) for t in x.terms)])
+    other = np.concatenate([y.bias, *(t.weights.reshape(-1) for t in y.terms)])
+    if own.shape != other.shape or not own.any():
+        return None
+    slope = float(other[np.abs(own).argmax()] / own[np.abs(own).argmax()])
+    same = all(
+        (a.stride, a.padding, a.dilation) == (b.stride, b.padding, b.dilation)
+        for a, b in zip(x.terms, y.terms, strict=True)
+    )
+    return slope if same and np.allclose(other, slope * own, rtol=1e-12, atol=0) else None

@@ -14,12 +14,14 @@ import torch
 from ..errors import OneSpikeError
 from .affine import Value
 from .aten import (
+    ALIKE,
     CLASSIFIERS,
     ELEMENTWISE,
     LINEAR,
     MOVES,
     NEAREST,
     REARRANGES,
+    REDUCES,
     RISING,
     SUMS,
     TRANSPARENT,
@@ -231,8 +233,9 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], operations: Op
         finals.append(node)
         return args[0]
     if kind in TRANSPARENT:
-        operations.where, operations.name = user_line(node), layer_name(node)
-        return _spikes(node, args[0], operations)
+        return args[0]
+    if kind in ALIKE:
+        return torch.tensor(ALIKE[kind])
     open_ends = any(value.rounding is not None or value.pool is not None for value in _values(args))
     if kind in CLASSIFIERS | RISING and ends(node) and not open_ends:
         finals.append(node)
@@ -269,15 +272,9 @@ def _left_out(node: torch.fx.Node, args: Any, options: Any) -> str:
     return f"The last {kind} is left out: logits are given, argmax{over} stays the same."
 
 
-def _spikes(node: torch.fx.Node, found: Any, operations: Operations) -> Any:
-    try:
-        return operations.spikes(found)
-    except OneSpikeError as error:
-        raise refusal(node, str(error)) from None
-
-
 def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations: Operations) -> Any:
-    if kind != "where":
+    masks = kind in ("where", "masked_fill") or (kind == "mul" and any(isinstance(arg, Value) for arg in args))
+    if not masks:  # as a number, a comparison is a spike
         args, options = torch.utils._pytree.tree_map_only(Comparison, operations.spikes, (args, options))
     if kind not in ELEMENTWISE:
         args, options = torch.utils._pytree.tree_map_only(
@@ -295,7 +292,7 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
         near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
         raise OneSpikeError(f"this operation is not supported{near}")
     moved = next((v for v in _values(args) if v.view is not None), None)
-    if kind not in ELEMENTWISE | LINEAR and moved is not None:
+    if kind not in ELEMENTWISE | LINEAR | REDUCES and moved is not None:
         if of_image(moved) and moved.view is not None:
             raise Moved(moved.view, OneSpikeError(OTHER_ORDER))
         raise OneSpikeError(

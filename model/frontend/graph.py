@@ -91,7 +91,10 @@ class Staircase:
         step = self.step.astype(sums.dtype)
         counts = sums / step
         noise = 64 * np.finfo(sums.dtype).eps * self.groups
-        counts = counts + {"floor": noise, "below": -noise}.get(self.rounding, 0.0)
+        if self.rounding == "floor":
+            counts = counts + noise
+        elif self.rounding == "below":  # sums of whole spikes often equal a threshold
+            counts = counts - max(noise, 1e-9)
         return step * np.clip(ROUNDINGS[self.rounding](counts), 0, self.groups)
 
     def same(self, other: Staircase | None) -> bool:
@@ -107,9 +110,9 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half even": np.rint,
     "half up": lambda x: np.floor(x + 0.5),
     "floor": np.floor,
-    "below": lambda x: np.ceil(x) - 1,
+    "below": lambda x: np.ceil(x) - 1,  # the whole number below x: a neuron fires where the sum exceeds its threshold
 }
-DOWN = ("floor", "below")
+DOWN = ("floor", "below")  # those that no half is added for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from . import aten
 from .affine import Value
+from .aten_activations import Comparison
 from .aten_base import per_channel
 from .builder import Builder
 from .layout import PLACES, by_place, of_image
@@ -56,10 +57,20 @@ class Levels:
         return dataclasses.replace(self, low=least, high=most)
 
 
+@dataclass(frozen=True)
+class Mask:
+    """Where an activation lies above or below a number."""
+
+    tensor: Tensor
+    comparison: Comparison
+
+
 def activation(x: Any, what: str = "its input") -> Tensor:
     """`x`, which must be an activation."""
     if isinstance(x, Levels):
         raise OneSpikeError(f"{what} comes from QuantizeLinear; only Clip and DequantizeLinear may follow that")
+    if isinstance(x, Mask):
+        raise OneSpikeError(f"{what} is a comparison; only Where, and Mul with the same activation, may follow that")
     if not isinstance(x, Tensor):
         raise OneSpikeError(f"{what} must be an activation, not a constant")
     return x
@@ -67,7 +78,7 @@ def activation(x: Any, what: str = "its input") -> Tensor:
 
 def constant(values: Any, what: str) -> np.ndarray:
     """`values`, which must be a constant, as float64."""
-    if isinstance(values, Tensor | Levels):
+    if isinstance(values, Tensor | Levels | Mask):
         raise OneSpikeError(f"{what} must be constant, not computed from the image")
     return np.asarray(values, np.float64)
 
@@ -85,12 +96,14 @@ class OnnxContext:
         self.torch = aten.Operations(builder)
         self.name = ""
         self.where = ""
+        self.results = 1
 
-    def begin(self, name: str, where: str, rank: int) -> None:
-        """The layer's name, what messages call it, and the axes of its first activation."""
+    def begin(self, name: str, where: str, rank: int, results: int = 1) -> None:
+        """The layer's name, what messages call it, the axes of its first activation, and how many results it has."""
+        self.results = results
         self.name = self.torch.name = name
         self.where = self.torch.where = where
-        self.torch.ranks = (rank,)
+        self.torch.ranks, self.torch.source_shape, self.torch.movable = (rank,), (), False
 
     def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
         """A constant that ONNX broadcasts over `x` as one number per channel."""

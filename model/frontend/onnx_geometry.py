@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 from typing import Any
 
@@ -13,7 +15,7 @@ from onnx import TensorProto
 from ..errors import OneSpikeError
 from . import affine
 from .affine import Value
-from .onnx_base import OnnxContext, Tensor, activation, constant
+from .onnx_base import Mask, OnnxContext, Tensor, activation, constant
 from .onnx_reference import FLOATS
 
 
@@ -23,6 +25,29 @@ def _map_of(x: Any) -> Tensor:
     if x.rank != 4:
         raise OneSpikeError(f"its input has {x.rank} axes; it must be (batch, channels, height, width)")
     return x
+
+
+def _nearest(size: int, out: int, factor: float, where: str, rounding: str) -> np.ndarray:
+    """Which of `size` places each of `out` ones shows, as the ONNX specification names it."""
+    index = np.arange(out, dtype=np.float64)
+    middle = (index + 0.5) / factor - 0.5
+    at = {
+        "asymmetric": index / factor,
+        "half_pixel": middle,
+        "pytorch_half_pixel": middle if out > 1 else 0 * index,
+        "align_corners": index * (size - 1) / max(1, out - 1),
+    }.get(where)
+    if at is None:
+        raise OneSpikeError(f"the places {where!r} are not supported; use asymmetric or half_pixel")
+    rounds = {
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }
+    if rounding not in rounds:
+        raise OneSpikeError(f"the rounding {rounding!r} is not supported; use {', '.join(rounds)}")
+    return np.clip(rounds[rounding], 0, size - 1).astype(int)
 
 
 class Geometry(OnnxContext):
@@ -37,7 +62,7 @@ class Geometry(OnnxContext):
         return activation(x)
 
     def op_Cast(self, x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
-        if to not in (*FLOATS, TensorProto.DOUBLE):
+        if not isinstance(x, Mask) and to not in (*FLOATS, TensorProto.DOUBLE):
             raise OneSpikeError(
                 "a cast of activations to integers is not supported; quantise with QuantizeLinear or Quant"
             )
@@ -108,6 +133,59 @@ class Geometry(OnnxContext):
             return moved.reshape(-1, inner, height * size, width * size)
 
         return self._moved(x, wide)
+
+    def op_Split(
+        self, x: Any, sizes: Any = None, *, axis: int = 0, split: Any = None, num_outputs: int | None = None
+    ) -> tuple[Tensor, ...]:
+        x = activation(x)
+        length = x.shape[axis]
+        given = split if sizes is None else constant(sizes, "the sizes of the parts").reshape(-1)
+        if given is None:
+            count = num_outputs or self.results
+            size = -(-length // count)  # the last part takes what is left
+            given = [min(size, length - i * size) for i in range(count)]
+        ends = np.cumsum([0, *(int(size) for size in given)])
+        if ends[-1] != length or min(given) < 1:
+            raise OneSpikeError(f"its parts {[int(size) for size in given]} do not make up an axis of {length}")
+        parts = [np.arange(low, high) for low, high in itertools.pairwise(ends.tolist())]
+        return tuple(self._moved(x, functools.partial(np.take, indices=part, axis=axis)) for part in parts)
+
+    def op_Gather(self, x: Any, indices: Any, *, axis: int = 0) -> Tensor:
+        chosen = constant(indices, "which places it takes").astype(np.int64)
+        x = activation(x, "what it takes places of")
+        return self._moved(x, functools.partial(np.take, indices=chosen, axis=axis))
+
+    def op_Resize(
+        self,
+        x: Any,
+        region: Any = None,
+        scales: Any = None,
+        sizes: Any = None,
+        *,
+        mode: str = "nearest",
+        axes: Any = None,
+        coordinate_transformation_mode: str = "half_pixel",
+        nearest_mode: str = "round_prefer_floor",
+        **_: Any,
+    ) -> Tensor:
+        x = activation(x)
+        if mode != "nearest":
+            raise OneSpikeError(f"the mode {mode!r} mixes places; use nearest in front of a linear layer")
+        table = sizes if sizes is not None and np.size(sizes) else scales if scales is not None else region
+        given = constant(table, "its scales or sizes").reshape(-1)
+        chosen = range(x.rank) if axes is None else [int(axis) % x.rank for axis in np.asarray(axes).reshape(-1)]
+        places = [np.arange(size) for size in x.shape]
+        for axis, value in zip(chosen, given, strict=True):
+            size = x.shape[axis]
+            out, factor = (int(value), value / size) if table is sizes else (int(np.floor(size * value)), value)
+            places[axis] = _nearest(size, out, factor, coordinate_transformation_mode, nearest_mode)
+        return self._moved(x, lambda numbers: numbers[np.ix_(np.arange(len(numbers)), *places[1:])])
+
+    def op_Upsample(self, x: Any, factors: Any = None, *, mode: str = "nearest", scales: Any = None) -> Tensor:
+        given = scales if factors is None else factors
+        return self.op_Resize(
+            x, None, given, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
 
     def op_Pad(
         self,

@@ -23,9 +23,10 @@ from .builder_signed import Reader, consumers
 from .graph import Graph
 from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .onnx_base import Levels, Tensor
+from .onnx_base import Levels, Mask, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
+MASKED = {"Where", "Mul", "Cast", "Identity"}  # that take a comparison as it is; to others it is a number
 TOLERANCE = 1e-9  # of the largest logit, in float64
 IMAGE_KEY = "onespike.image"  # metadata of the files that `onnx_export` writes: what the codes of the pixels mean
 QUANTISERS = {"Quant", "IntQuant", "QuantizeLinear"}
@@ -187,18 +188,19 @@ class _Front:
         inputs = [values.get(name) if name else None for name in node.input]
         if missing := [n for n, v in zip(node.input, inputs, strict=True) if n and v is None]:
             raise _refusal(node, f"its input {missing[0]!r} is a second result, of which only the first is supported")
-        active = [value for value in inputs if isinstance(value, Tensor | Levels)]
+        active = [value for value in inputs if isinstance(value, Tensor | Levels | Mask)]
         if not active:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
-        first = active[0].tensor if isinstance(active[0], Levels) else active[0]
-        operations.begin(self._layer_name(node), _label(node), first.rank)
+        first = active[0] if isinstance(active[0], Tensor) else active[0].tensor
+        operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output))
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}
         behind = any(name in other.output for other in self.skipped for name in node.input)
         if self._ends(node) and (behind or node.op_type in left):
             if not behind:
+                self._compares_channels(node, first.rank)
                 operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
@@ -218,7 +220,10 @@ class _Front:
                     "its input is a map whose places were moved; the nearest supported choice is an export with "
                     "(channels, height, width) in this order throughout"
                 )
-            values[node.output[0]] = handler(*inputs, **attributes)
+            masks = node.op_type in MASKED and (node.op_type != "Mul" or any(isinstance(v, Tensor) for v in inputs))
+            made = handler(*(inputs if masks else map(operations.spikes, inputs)), **attributes)
+            results = made if isinstance(made, tuple) else (made,)
+            values.update(zip(node.output, results, strict=False))
         except Moved as moved:
             raise Moved(moved.view, _refusal(node, str(moved.refusal))) from None
         except OneSpikeError as error:
@@ -227,8 +232,7 @@ class _Front:
             raise _refusal(node, "this form of the operation is not supported") from None
         except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
             raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
-        made = values[node.output[0]]
-        if isinstance(made, Tensor) and not made.value.finite:
+        if any(isinstance(result, Tensor) and not result.value.finite for result in results):
             raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
 
     def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
@@ -249,6 +253,15 @@ class _Front:
         while name in producer:
             name = next(n for n in producer[name].input if n in producer or n not in self.constants)
         return name
+    def _compares_channels(self, node: onnx.NodeProto, rank: int) -> None:
+        """Refuses a softmax or argmax that compares one image with others."""
+        if node.op_type not in CLASSIFIERS:
+            return
+        newest = max((o.version for o in self.model.opset_import if o.domain in reference.STANDARD_DOMAINS), default=1)
+        usual = 0 if node.op_type == "ArgMax" else -1 if newest >= 13 else 1
+        axis = next((a.i for a in node.attribute if a.name == "axis"), usual)
+        if rank and axis % rank == 0:
+            raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, 1")
 
     def _layer_name(self, node: onnx.NodeProto) -> str:
         """`layer1.0.conv1`: the stem of the weights' name where an exporter kept it, else the node's own name."""

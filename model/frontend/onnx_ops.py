@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from . import affine
-from .aten_activations import SELU
-from .onnx_base import Levels, Tensor, activation, constant
+from .aten_activations import SELU, Comparison
+from .onnx_base import Levels, Mask, Tensor, activation, constant
 from .onnx_geometry import Geometry
 from .onnx_pools import Pools, frame
 from .onnx_quant import Quantisers
@@ -27,16 +27,19 @@ RISING = {"Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSi
 # Operations that only rewrite a sum, and those that also put sums side by side or move their numbers about.
 SUMS = {
     "Add", "Sub", "Sum", "Neg", "Mul", "Div", "BatchNormalization", "AveragePool", "GlobalAveragePool", "ReduceMean",
-    "Identity", "Dropout", "Cast",
+    "ReduceSum", "Identity", "Dropout", "Cast",
 }  # fmt: skip
 MOVES = {
     "Concat", "Pad", "Slice", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "SpaceToDepth", "DepthToSpace",
+    "Split", "Gather", "Resize", "Upsample",
 }  # fmt: skip
 # Operations that do not mind in which order the places of a map are: a linear layer takes the order into its weights.
 ANY_ORDER = {
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Tanh", "Sigmoid", "HardSigmoid", "Abs", "Identity", "Dropout",
     "Cast", "Shape", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice",
-    "SpaceToDepth", "DepthToSpace", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Neg",
+    "SpaceToDepth", "DepthToSpace", "Split", "Gather", "Resize", "Upsample", "Gemm", "MatMul", "Add", "Sub", "Mul",
+    "Div", "Neg", "ReduceMean", "ReduceSum", "ReduceMax", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Where",
 }  # fmt: skip
 # The same where their parameters are single numbers.
 SCALED = {"QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Clip", "Max", "Min"}
@@ -46,7 +49,7 @@ NEAREST = {
     "ArgMax": "ArgMax only as the last operation", "LayerNormalization": "BatchNormalization",
     "InstanceNormalization": "BatchNormalization", "GroupNormalization": "BatchNormalization",
     "LRN": "BatchNormalization",
-    "ConvTranspose": "Conv", "Resize": "Conv with stride 1", "Upsample": "Conv with stride 1",
+    "ConvTranspose": "Conv",
     "QLinearConv": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
     "QLinearMatMul": "QuantizeLinear and DequantizeLinear around MatMul (QDQ)",
     "ConvInteger": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
@@ -93,12 +96,14 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         return self._linear(activation(a, "the left factor"), constant(b, "the right factor").T, None)
 
     def _linear(self, x: Tensor, matrix: np.ndarray, bias: np.ndarray | None) -> Tensor:
-        if x.rank != 2 or matrix.ndim != 2:
-            raise OneSpikeError("a matrix product along one axis of a map is not supported; flatten the map first")
+        if matrix.ndim != 2:
+            raise OneSpikeError(f"a matrix of {matrix.ndim} axes is not supported; use one of two, [inputs, outputs]")
+        if x.rank > 2:  # along the last axis
+            self.torch.source_shape, self.torch.movable = x.shape, True
         if bias is not None and (bias.size not in (1, len(matrix)) or bias.shape[-1:] not in ((), (bias.size,))):
             raise OneSpikeError(f"an addend of shape {bias.shape} is not supported; only one number per output")
         offset = None if bias is None else np.broadcast_to(bias.reshape(-1), len(matrix))
-        return Tensor(self.torch.op_linear(x.value, matrix, offset), 2)
+        return Tensor(self.torch.op_linear(x.value, matrix, offset), x.rank)
 
     def op_BatchNormalization(
         self,
@@ -145,6 +150,9 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         return Tensor(affine.scale(x.value, -1.0, 0.0), x.rank)
 
     def op_Mul(self, a: Any, b: Any) -> Tensor:
+        for x, mask in ((a, b), (b, a)):
+            if isinstance(x, Tensor) and isinstance(mask, Mask):
+                return Tensor(self.torch.masked(x.value, mask.comparison), x.rank)
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             raise OneSpikeError("two activations are multiplied; only constants may be factors")
         x, factor = (a, b) if isinstance(a, Tensor) else (b, a)
@@ -198,6 +206,34 @@ class OnnxOperations(Geometry, Pools, Quantisers):
     def op_HardSigmoid(self, x: Any, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
         x = activation(x)
         return Tensor(self.torch.op_clamp(affine.scale(x.value, alpha, beta), 0.0, 1.0), x.rank)
+
+    def op_Greater(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, isinstance(a, Tensor), False)
+
+    def op_GreaterOrEqual(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, isinstance(a, Tensor), True)
+
+    def op_Less(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, not isinstance(a, Tensor), False)
+
+    def op_LessOrEqual(self, a: Any, b: Any) -> Mask:
+        return self._mask(a, b, not isinstance(a, Tensor), True)
+
+    def _mask(self, a: Any, b: Any, above: bool, ends: bool) -> Mask:
+        x, other = (a, b) if isinstance(a, Tensor) else (b, a)
+        x = activation(x)
+        limit = self._per_channel(constant(other, "the number that is compared with"), x)
+        return Mask(x, Comparison(x.value, limit, above, ends))
+
+    def spikes(self, x: Any) -> Any:
+        """A comparison that is used as a number: 1 where it holds, else 0. Anything else stays what it is."""
+        return Tensor(self.torch.spikes(x.comparison), x.tensor.rank) if isinstance(x, Mask) else x
+
+    def op_Where(self, condition: Any, a: Any, b: Any) -> Tensor:
+        if not isinstance(condition, Mask):
+            raise OneSpikeError("its condition must be a comparison of an activation with one number; use Clip")
+        x, y = (value.value if isinstance(value, Tensor) else constant(value, "a choice") for value in (a, b))
+        return Tensor(self.torch.op_where(condition.comparison, x, y), condition.tensor.rank)
 
     def op_Max(self, a: Any, b: Any) -> Tensor:
         x, other = (a, b) if isinstance(a, Tensor) else (b, a)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..errors import OneSpikeError
 from ..network.spec import Pool
 from . import affine
 from .affine import Padding
+from .aten_pools import shares
 from .onnx_base import OnnxContext, Tensor, activation
 
 
@@ -91,17 +93,16 @@ class Pools(OnnxContext):
         plain = frame(x, kernel_shape, **(window | {"ceil_mode": 0}))  # what ceil_mode adds never counts
         edges = plain.padding if count_include_pad else affine.NO_PADDING
         size = x.shape[2:] if x.rank == 4 else (1, x.shape[2])
-        sides = []
+        tables, sides = [], []
         for axis in (0, 1):
             first, last = -place.padding[2 * axis], size[axis] + place.padding[2 * axis + 1] - place.kernel[axis]
             low, high = -edges[2 * axis], size[axis] + edges[2 * axis + 1]
             starts = range(first, last + 1, place.stride[axis])
-            sides.append({min(s + place.kernel[axis], high) - max(s, low) for s in starts})
-        if len(sides[0]) > 1 or len(sides[1]) > 1:
-            raise OneSpikeError(
-                "the windows at the border are divided by fewer places than the others (ceil_mode or "
-                "count_include_pad=0); use windows that fit the map"
-            )
+            windows = [(max(s, low), min(s + place.kernel[axis], high)) for s in starts]
+            tables.append(shares(size[axis], windows))
+            sides.append({end - begin for begin, end in windows})
+        if len(sides[0]) > 1 or len(sides[1]) > 1:  # those at the border are divided by fewer places than the others
+            return Tensor(self.builder.uneven_pool(x.value, *tables), x.rank)
         pool = Pool(kind="sum", kernel=place.kernel, stride=place.stride, padding=place.padding)
         divisor = sides[0].pop() * sides[1].pop()
         return Tensor(self.builder.average_pool(x.value, pool, divisor, self.where), x.rank)
@@ -115,7 +116,7 @@ class Pools(OnnxContext):
         return Tensor(self.builder.average_pool(x.value, pool, 1, self.where), x.rank)
 
     def op_GlobalAveragePool(self, x: Any) -> Tensor:
-        return self._whole_map("sum", activation(x))
+        return self._whole_map("mean", activation(x))
 
     def op_GlobalMaxPool(self, x: Any) -> Tensor:
         return self._whole_map("max", activation(x))
@@ -124,15 +125,25 @@ class Pools(OnnxContext):
         if x.rank not in (3, 4):
             raise OneSpikeError("a global pool needs a map of one or two axes")
         kernel = (x.shape[2], x.shape[3]) if x.rank == 4 else (1, x.shape[2])
-        pool = Pool(kind=kind, kernel=kernel, stride=kernel)
+        pool = Pool(kind="max", kernel=kernel, stride=kernel)
         if kind == "max":
             return Tensor(self.builder.max_pool(x.value, pool, self.where), x.rank)
-        return Tensor(self.builder.average_pool(x.value, pool, math.prod(kernel), self.where), x.rank)
+        divisor = math.prod(kernel) if kind == "mean" else 1
+        pool = dataclasses.replace(pool, kind="sum")
+        return Tensor(self.builder.average_pool(x.value, pool, divisor, self.where), x.rank)
 
     def op_ReduceMean(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        x = activation(x)
-        chosen = sorted({int(axis) % x.rank for axis in (() if axes is None else np.asarray(axes).reshape(-1))})
-        if chosen != list(range(2, x.rank)) or not chosen:
-            raise OneSpikeError("a mean is supported over height and width together only")
-        pooled = self.op_GlobalAveragePool(x)
-        return pooled if keepdims else self._shaped(pooled, pooled.shape[:2])
+        return self._reduced("mean", activation(x), axes, keepdims)
+
+    def op_ReduceSum(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
+        return self._reduced("sum", activation(x), axes, keepdims)
+
+    def op_ReduceMax(self, x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
+        return self._reduced("maximum", activation(x), axes, keepdims)
+
+    def _reduced(self, kind: str, x: Tensor, axes: Any, keepdims: int) -> Tensor:
+        """A pool over whole maps, or all of their rows or columns."""
+        chosen = [] if axes is None else [int(axis) for axis in np.asarray(axes).reshape(-1)]
+        self.torch.source_shape = x.shape
+        rank = x.rank if keepdims else x.rank - len(chosen)
+        return Tensor(self.torch.reduced(kind, x.value, chosen, bool(keepdims)), rank)

@@ -201,6 +201,24 @@ class _BatchNormalization(OpRun):
         return (x * factor.reshape(column) + (bias - mean * factor).reshape(column),)
 
 
+class _Pad(OpRun):
+    """The standard operation, also with amounts below 0, which crop."""
+
+    op_domain = ""
+
+    def _run(self, x, pads=None, fill=None, axes=None, **options):  # type: ignore[no-untyped-def]
+        given = np.asarray(getattr(self, "pads", None) if pads is None else pads).reshape(-1)
+        value = getattr(self, "value", 0.0) if fill is None or not np.size(fill) else np.asarray(fill).reshape(())
+        around = [(0, 0)] * x.ndim
+        for axis, ends in zip(range(x.ndim) if axes is None else axes, given.reshape(2, -1).T, strict=True):
+            around[int(axis)] = (int(ends[0]), int(ends[1]))
+        cut = tuple(slice(max(0, -low), size + min(0, high)) for size, (low, high) in zip(x.shape, around, strict=True))
+        more = [(max(0, low), max(0, high)) for low, high in around]
+        mode: Any = getattr(self, "mode", None) or "constant"
+        padded = np.pad(x[cut], more, constant_values=value) if mode == "constant" else np.pad(x[cut], more, mode)
+        return (padded.astype(x.dtype),)
+
+
 class QuantizeLinear(OpRun):
     """The standard operation; its range follows from the zero point's type."""
 
@@ -241,6 +259,7 @@ _OPERATIONS: list[type[OpRun]] = [
     QuantizeLinear,
     DequantizeLinear,
     type("Conv", (_Conv,), {}),
+    type("Pad", (_Pad,), {}),
     type("BatchNormalization", (_BatchNormalization,), {}),
 ]
 for _domain in QONNX_DOMAINS:

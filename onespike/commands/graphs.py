@@ -19,7 +19,9 @@ SIGNED: dict[str, bool | str] = {"auto": "auto", "always": True, "never": False}
 def read_graph(args: argparse.Namespace) -> Graph:
     """The float network of the file --model, which may hold the weights of an example network alone."""
     if args.model.suffix != ".npz":
-        return graph_of(args.model, signed=SIGNED[getattr(args, "signed", "auto")])
+        steps, length = (getattr(args, name, None) for name in ("network_steps", "time_step"))
+        signed = SIGNED[getattr(args, "signed", "auto")]
+        return graph_of(args.model, signed=signed, network_steps=steps, time_step=length)
     if args.network is None:
         raise OneSpikeError(f"{args.model} holds weights alone; name the network that they are for with --network.")
     from ..model.training.networks import IMAGES, load_npz

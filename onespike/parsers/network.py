@@ -89,10 +89,11 @@ def add_convert(command: Command) -> None:
     convert = command(
         "convert",
         "turn a trained network into an integer spiking network",
-        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, WEIGHTS.npz the parameters of an "
-        "example network by their PyTorch names; layers that cannot become spikes are refused by name.",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, MODEL.nir a spiking network of NIR, "
+        "WEIGHTS.npz the parameters of an example network by their PyTorch names; layers that cannot become spikes are "
+        "refused by name.",
     )
-    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|WEIGHTS.npz")
+    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|MODEL.nir|WEIGHTS.npz")
     add_source(convert)
     add_clip(convert)
     convert.add_argument(
@@ -202,6 +203,7 @@ def add_evaluate(command: Command) -> None:
         help="the float network that it was converted from: where accuracy is lost, layer by layer",
     )
     evaluate.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    add_time(evaluate)
     add_signed(evaluate)
     evaluate.add_argument(
         "--waits",
@@ -258,9 +260,26 @@ def add_bases(command: Command) -> None:
     options.add_common(bases)
 
 
+def add_time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--network-steps",
+        type=options.number(1, 4095),
+        metavar="T",
+        help="of a MODEL.nir: over how many steps it was trained to run; they become one timestep of up to T spikes",
+    )
+    parser.add_argument(
+        "--time-step",
+        type=options.number(1e-12, 1e6, float),
+        metavar="DT",
+        help="of a MODEL.nir: how long such a step is in its unit of time (default: 1e-4 where it counts in seconds, "
+        "as snnTorch and SpikingJelly write, else 1)",
+    )
+
+
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Options of a trained network's file, and of images in the scale that it takes."""
     parser.add_argument("--network", metavar="NAME", help="which network the weights of a .npz file are for")
+    add_time(parser)
     parser.add_argument(
         "--calibration",
         metavar="DATA",

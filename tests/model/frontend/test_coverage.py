@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users bring: every kind of graph equals the module in float64; its integers agree in torch, golden and RTL."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from onespike.model.convert.converter import prepare
 from onespike.model.frontend import aten, onnx_ops
 from onespike.model.frontend.builder import Builder
 from onespike.model.frontend.importer import import_module
+from onespike.model.frontend.onnx_import import import_onnx
 from onespike.model.mapping.mapper import map_network
 from onespike.model.training.clamped import ClampQuantised
 from onespike.model.training.gcn import Gcn
@@ -192,6 +195,35 @@ COVERED = {
         lambda: two(lambda m, x: torch.maximum(F.threshold(m.b(x), 0, 0), torch.zeros(1)), 144, b=conv(4, 4)),
         SQUARE, 1, False,
     ),
+    "own ReLUs": (
+        lambda: two(
+            lambda m, x: (y := torch.where((v := m.b(x)) > 0, v, torch.zeros_like(v)))
+            + (w := m.c(y)) * (w > 0).float(),
+            144, b=conv(4, 4), c=conv(4, 4, 1),
+        ), SQUARE, 2, False,
+    ),
+    "own LeakyReLU, masks": (
+        lambda: two(
+            lambda m, x: torch.where((v := m.b(x)) < 0, 0.1 * v, v)
+            + (u := m.c(x)).masked_fill(u < 0, 0.0).clip(max=1.0),
+            144, b=conv(4, 4), c=conv(4, 4),
+        ), SQUARE, 2, False,
+    ),
+    "mean of columns, then of rows": (lambda: two(lambda m, x: x.mean(3).mean(2), 4), SQUARE, 1, False),
+    "sum of rows": (lambda: two(lambda m, x: x.sum(2, keepdim=True), 32), SQUARE, 1, False),
+    "maximum of columns": (lambda: two(lambda m, x: x.flatten(2).view(-1, 4, 8, 8).max(-1)[0], 32), SQUARE, 1, False),
+    "maximum over time": (
+        lambda: Plain(
+            lambda m, x: m.z(torch.max(F.adaptive_max_pool1d(F.relu(m.a(x)), 6), 2)[0]),
+            a=nn.Conv1d(2, 4, 3, padding=1), z=nn.Linear(4, 3),
+        ), (2, 12), 1, False,
+    ),
+    "a set of points": (
+        lambda: Plain(
+            lambda m, x: m.z(torch.max(y := F.relu(m.b(F.relu(m.a(x)))), 1)[0] + y.mean(1)),
+            a=nn.Linear(3, 8), b=nn.Linear(8, 6), z=nn.Linear(6, 3),
+        ), (10, 3), 2, False,
+    ),
     "linear bottleneck": (
         lambda: two(lambda m, x: F.relu6(m.c(y := m.b(x)) + m.d(y)), 256, b=conv(4, 2, 1), c=conv(2, 4, 1),
                     d=conv(2, 4, 1)), SQUARE, 1, False,
@@ -223,6 +255,26 @@ def test_hardware_computes_the_same_integers(name):
     mapping = map_network(conversion.net, ROOMY)
     found = simulate(mapping, conversion.net.image.quantise(images[:2]), BUILD, through_load=True)
     assert (found.mismatches, found.cycle_mismatches) == (0, 0)
+
+
+# What torch's exporter of ONNX cannot write, and what ONNX has no nodes for.
+UNWRITTEN = {"adaptive, uneven", "adaptive, larger than the map", "graph network"}
+
+
+@pytest.mark.parametrize("name", [name for name in COVERED if name not in UNWRITTEN])
+def test_onnx_files_are_the_same_networks(name, tmp_path):
+    make, shape, *_ = COVERED[name]
+    torch.manual_seed(0)
+    module, path = randomise(make()), tmp_path / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(1, *shape),), str(path), dynamo=False, opset_version=17)
+    graph = import_onnx(path)
+    images = np.random.default_rng(0).normal(size=(2, *shape))
+    wanted = module.double()(torch.from_numpy(images)).detach().numpy()
+    laid = images if graph.arrangement is None else graph.arrangement.apply(images, graph.shape)
+    found = graph.run(laid.reshape(-1, *graph.shape)).reshape(wanted.shape)
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_preactivation_resnet_reads_few_tensors():
