@@ -125,7 +125,7 @@ def prepare(
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2` or `.onnx` file, or a `Graph`. example:
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx` or `.tflite` file, or a `Graph`. example:
     one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
     the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
     method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
@@ -235,6 +235,12 @@ def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> 
         except ModuleNotFoundError as error:
             raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
         return onnx_import.import_onnx(network, signed)
+    if isinstance(network, str | Path) and Path(network).suffix.lower() == ".tflite":
+        try:
+            from ..frontend import tflite_import
+        except ModuleNotFoundError as error:
+            raise OneSpikeError(f"TFLite files need {error.name}; run `pip install onespike[tflite]`.") from None
+        return tflite_import.import_tflite(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
@@ -262,7 +268,7 @@ def _graph_by(network: Any, images: np.ndarray | None, signed: bool | str) -> Gr
 
 def _not_a_network(found: Any) -> str:
     """What to give instead of `found`."""
-    wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
+    wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2, .onnx or .tflite file"
     if isinstance(found, Mapping):
         return (
             f"{type(found).__name__} is not a network: weights alone do not say what it computes; load them into their "

@@ -18,6 +18,8 @@ from .aten_base import per_channel
 from .builder import Builder
 from .layout import PLACES, by_place, of_image
 
+KIND_KEY = "onespike.kind"  # metadata of a node that was written for an operation of another format: what that is called
+
 
 @dataclass(frozen=True)
 class Tensor:

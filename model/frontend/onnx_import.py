@@ -21,7 +21,7 @@ from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .onnx_base import Levels, Tensor
+from .onnx_base import KIND_KEY, Levels, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
 TOLERANCE = 1e-9  # of the largest logit, in float64
@@ -41,8 +41,13 @@ def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """
     path = Path(path)
+    return import_model(reference.in_double(reference.read(path)), path, signed)
+
+
+def import_model(model: onnx.ModelProto, path: Path, signed: bool | str = "auto") -> Graph:
+    """The same of a model whose numbers are all float64; path: the file that it comes from."""
     with np.errstate(all="ignore"):  # NaN and infinity are refused where they arise
-        return _Front(reference.in_double(reference.read(path)), path).graph(signed)
+        return _Front(model, path).graph(signed)
 
 
 class _Front:
@@ -193,7 +198,7 @@ class _Front:
             left = left | RISING | {"Clip"}
         if self._ends(node) and (self.skipped or node.op_type in left):
             if not self.skipped:
-                operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
+                operations.builder.notes.append(f"The last {_kind(node)} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
             return
@@ -315,4 +320,9 @@ def _label(node: onnx.NodeProto) -> str:
 
 
 def _refusal(node: onnx.NodeProto, reason: str) -> OneSpikeError:
-    return OneSpikeError(f"Node {_label(node)!r} ({node.op_type}): {reason}.")
+    return OneSpikeError(f"Node {_label(node)!r} ({_kind(node)}): {reason}.")
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    """The operation as the user's file calls it."""
+    return next((entry.value for entry in node.metadata_props if entry.key == KIND_KEY), node.op_type)
