@@ -144,7 +144,7 @@ def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
         return 0
     counts = sums / staircase.step.astype(sums.dtype)
     below = np.floor(counts)
-    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= 0) & (below < staircase.groups)
+    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= staircase.low) & (below < staircase.groups)
     return int(ties.sum())
 
 

@@ -87,9 +87,13 @@ class OnnxContext:
         self.torch = aten.Operations(builder)
         self.name = ""
         self.where = ""
+        self.labelled = False
 
-    def begin(self, name: str, where: str, rank: int) -> None:
-        """The layer's name, what messages call it, and the axes of its first activation."""
+    def begin(self, name: str, where: str, rank: int, labelled: bool = False) -> None:
+        """The layer's name, what messages call it, and the axes of its first activation; labelled: whether nodes that
+        belong to one layer of the user's have that name.
+        """
+        self.labelled = labelled
         self.name = self.torch.name = name
         self.where = self.torch.where = where
         self.torch.ranks = (rank,)

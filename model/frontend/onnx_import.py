@@ -192,7 +192,7 @@ class _Front:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
         first = active[0].tensor if isinstance(active[0], Levels) else active[0]
-        operations.begin(self._layer_name(node), _label(node), first.rank)
+        operations.begin(self._layer_name(node), _label(node), first.rank, _kind(node) != node.op_type)
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}

@@ -118,7 +118,8 @@ class Translation:
         name = f"value_{len(self.nodes)}"
         made = helper.make_node(kind, list(inputs), [name], name=self.label, **attributes)
         entry = made.metadata_props.add()
-        entry.key, entry.value = KIND_KEY, self.kind
+        quantiser = "quantiser of " if kind.endswith("Linear") else ""
+        entry.key, entry.value = KIND_KEY, quantiser + self.kind
         self.nodes.append(made)
         return name
 

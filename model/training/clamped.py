@@ -251,7 +251,7 @@ def climbed(value: Tensor, staircase: Staircase) -> Tensor:
     step = torch.tensor(staircase.step, dtype=value.dtype).view(1, -1, 1, 1)
     counts = value / step
     rounded = {"half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor()}
-    return rounded[staircase.rounding].clamp(0, staircase.groups) * step
+    return rounded[staircase.rounding].clamp(staircase.low, staircase.groups) * step
 
 
 def _diagonal(term: Term) -> bool:
