@@ -18,10 +18,11 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
-from ..network.spec import Image, SpikeNet
+from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
+from .finer import finer, other_weights
 from .image_tensor import check_images, image_of
 from .integrated import Time
 from .methods import METHODS, Groups, Start, method_of, own_settings
@@ -31,6 +32,8 @@ from .rounding import levels_by_layer, most_groups
 from .short_choice import network_levels
 
 MOST_NODES = 4096  # of a graph that is given as [nodes, features]
+SHOWN = 6  # layers that a note names
+CLOSEST = ", weight_bits=16 with accumulator_bits=32 closest"
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -76,12 +79,15 @@ class Conversion:
         known = (*self.graph.notes, *lost(self.original, self.one_step, self.image, self.steps, self.groups))
         if all(node.staircase is None for node in self.graph.nodes):
             return known
-        lossy = rounded_layers(self.graph, self.one_step, self.image, self.steps, self.groups)
+        lossy = {*rounded_layers(self.graph, self.one_step, self.image, self.steps, self.groups)}
+        lossy |= {*other_weights(self.original, self.graph)}
         if not lossy:
             return (*known, "All weights are exact.")
+        names = [node.name for node in self.graph.nodes if node.name in lossy]
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         bits = f"{self.arithmetic.weight_bits} bits"
-        sentence = f"The weights of {', '.join(lossy)} are rounded to {bits}; more weight bits come closer."
-        return (*known, sentence)
+        closest = "" if self.arithmetic.weight_bits == MAX_WEIGHT_BITS else CLOSEST
+        return (*known, f"The weights of {shown} are rounded to {bits}; more weight bits come closer{closest}.")
 
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
@@ -125,9 +131,10 @@ def prepare(
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx` or `.tflite` file, or a `Graph`. example:
-    one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the scale that
-    the module takes, a few hundred; only a network that brings the steps of all its activations along can do without.
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx` or `.tflite` file, or a `Graph`.
+    example: one input batch (by default the first calibration image). calibration: images float [N, C, H, W] in the
+    scale that the module takes, a few hundred; only a network that brings the steps of all its activations along can do
+    without.
     method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
     most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto": by sensitivity,
     with no more events than `budget` groups in every layer make; layers whose steps are given have their own. levels:
@@ -207,7 +214,7 @@ def _build(
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups, signed_groups)
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
-        corrected = split_last(graph, image, steps, by_layer, arithmetic)
+        corrected = split_last(finer(graph, image, steps, by_layer, arithmetic), image, steps, by_layer, arithmetic)
     else:
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
         if groups == "auto" and levels != "uniform":

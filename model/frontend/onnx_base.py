@@ -18,7 +18,7 @@ from .aten_base import per_channel
 from .builder import Builder
 from .layout import PLACES, by_place, of_image
 
-KIND_KEY = "onespike.kind"  # metadata of a node that was written for an operation of another format: what that is called
+KIND_KEY = "onespike.kind"  # metadata of a node: what the operation is called in the format that it was written from
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,8 @@ class Translation:
         if low is not None:
             ends = np.iinfo(tensor.dtype)
             codes = [ends.max if end is None else int(np.rint(end / scale)) + zero for end in (low, high)]
-            value = self.node("Clip", [value, *(self.number(np.clip(c, ends.min, ends.max), tensor.dtype) for c in codes)])
+            kept = [self.number(np.clip(code, ends.min, ends.max), tensor.dtype) for code in codes]
+            value = self.node("Clip", [value, *kept])
         return self.node("DequantizeLinear", [value, *grid])
 
     def channels_last(self, value: str, rank: int) -> str:

@@ -98,7 +98,8 @@ def read(path: Path) -> Network:
     content = path.read_bytes()
     if content[4:8] != IDENTIFIER:
         raise OneSpikeError(
-            f"{path} is not a TFLite file (bytes 4 to 7 are not {IDENTIFIER.decode()}); give what TFLiteConverter writes."
+            f"{path} is not a TFLite file (bytes 4 to 7 are not {IDENTIFIER.decode()}); give what TFLiteConverter "
+            f"writes."
         )
     try:
         return _network(content)

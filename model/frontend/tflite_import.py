@@ -67,7 +67,8 @@ def _translated(network: Network, path: Path) -> onnx.ModelProto:
             raise OneSpikeError(f"Node {made.label!r} ({made.kind}): {error}.") from None
         except BROKEN as error:
             text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise OneSpikeError(f"Node {made.label!r} ({made.kind}): its inputs do not fit together ({text}).") from None
+            sentence = f"Node {made.label!r} ({made.kind}): its inputs do not fit together ({text})."
+            raise OneSpikeError(sentence) from None
     if end not in made.values:
         name = network.tensors[end].name
         raise OneSpikeError(f"The output {name!r} of {path} does not depend on the image; convert the network again.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OneSpikeError
-from .tflite_base import TO_FIRST, TO_LAST, Translation, first_axis
+from .tflite_base import TO_FIRST, Translation, first_axis
 
 SAME = 0  # padding that keeps the size; the other kind pads nothing
 # Operations whose first input alone matters: the shape that they give is in the file.
@@ -219,9 +219,3 @@ class TfliteOperations(Translation):
         self.store(
             joined, self.option("FusedActivationFunction"), same=all(grid.same_grid(grids[0]) for grid in grids)
         )
-
-    def op_STRIDED_SLICE(self) -> None:
-        raise OneSpikeError("slices are not supported; the nearest supported choice is a network that reads all of the map")
-
-
-assert TO_LAST != TO_FIRST

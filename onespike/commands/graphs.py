@@ -35,6 +35,7 @@ def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -
         "method",
         "signed_groups",
         "weight_bits",
+        "accumulator_bits",
         "clip",
         "percentile",
         "input_bits",
