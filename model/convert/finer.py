@@ -24,6 +24,7 @@ from .exact import MAX_LIFT, NOISE, places, reach_of
 from .quantise import Arithmetic, Scale, grid, image_scale, lossless, output_scale, per_count, quantise_node
 
 MOST_TERMS = 16  # that a layer reads: `EngineConfig.segments`
+MOST_SHIFT = 15  # of an event, its source's included: `EngineConfig.max_shift`; digits of four bits have one of up to 3
 
 
 def finer(
@@ -82,11 +83,14 @@ def in_two(node: Node, scales: Mapping[str, Scale], step: np.ndarray, arithmetic
     peak = max(float(np.abs(weights).max()) for weights in real)
     most = float(reach_of(real, np.abs(bias / step) + 0.5, spans).max())
     coarse = bits - int(np.ceil(np.log2(peak)))  # binary places of the first weight
-    fine = min(coarse + bits - 1, arithmetic.accumulator_bits - 1 - int(np.ceil(np.log2(most))))
+    room = min(MOST_SHIFT - (4 * -(-span.most.bit_length() // 4) - 1) for span in spans)
+    fine = min(coarse + max(1, min(room, bits - 1)), arithmetic.accumulator_bits - 1 - int(np.ceil(np.log2(most))))
     if fine <= coarse:
         return node
     for term, weights in zip(node.terms, real, strict=True):
         first = np.rint(np.ldexp(weights, coarse)) / 2.0**coarse
+        if room < 1:  # no source can be shifted: each has half
+            first = np.floor(np.rint(np.ldexp(weights, fine)) / 2) / 2.0**fine
         rest = np.rint(np.ldexp(weights - first, fine)) / 2.0**fine
         for part in (first, rest):
             if part.any():

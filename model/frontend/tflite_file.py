@@ -148,7 +148,11 @@ def _tensor(found: Any, model: Any) -> Tensor:
         data = np.frombuffer(buffer.DataAsNumpy().tobytes(), dtype.newbyteorder("<")).astype(dtype).reshape(shape)
         if dtype.kind == "f" and not np.isfinite(data).all():
             raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
-    return Tensor(name=name, shape=shape, dtype=dtype, data=data, **_grid(found.Quantization(), name))
+    grid = _grid(found.Quantization(), name)
+    ends = np.iinfo(dtype) if dtype.kind in "iu" else None
+    if ends is not None and any(not ends.min <= zero <= ends.max for zero in grid["zero"]):
+        raise OneSpikeError(f"The zero point of {name!r} is no number of its type, {dtype}; convert it again.")
+    return Tensor(name=name, shape=shape, dtype=dtype, data=data, **grid)
 
 
 def _grid(found: Any, name: str) -> dict[str, Any]:
