@@ -16,11 +16,12 @@ TABLES = {
     "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "ADD": "AddOptions", "MUL": "MulOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions", "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions",
     "CONCATENATION": "ConcatenationOptions", "MEAN": "ReducerOptions", "LEAKY_RELU": "LeakyReluOptions",
-    "SOFTMAX": "SoftmaxOptions", "SUB": "SubOptions",
+    "SOFTMAX": "SoftmaxOptions", "SUB": "SubOptions", "SQUEEZE": "SqueezeOptions", "EXPAND_DIMS": "ExpandDimsOptions",
 }  # fmt: skip
 
 # Of the operators, those that the runtime knows; of all others 2.
-VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "RELU_N1_TO_1": 1, "PRELU": 1}
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "RELU_N1_TO_1": 1,
+            "PRELU": 1, "SQUEEZE": 1, "EXPAND_DIMS": 1}  # fmt: skip
 
 
 def tensor(shape, kind="f4", data=None, scale=(), zero=(), axis=0):
@@ -142,6 +143,7 @@ def _tensor(builder, name, entry, place):
 
 
 def _options(builder, table, options):
+    options = {name: _numbers(builder, v) if isinstance(v, list) else v for name, v in options.items()}
     getattr(tflite, f"{table}Start")(builder)
     for name, value in options.items():
         getattr(tflite, f"{table}Add{name}")(builder, value)

@@ -225,7 +225,8 @@ def test_a_quantiser_at_the_end_is_left_out(tmp_path):
 
 
 SMALL = {"w": uniform(2, 1, 3, 3), "s": np.float32(0.1), "z": np.uint8(0), "zero": np.float32(0), "v": uniform(2, 32),
-         "bits": np.float32(4), "wide": np.float32(13), "m": uniform(2, 2), "ones": np.ones((4, 4)), "minus": np.float32(-0.1),
+         "bits": np.float32(4), "wide": np.float32(13), "m": uniform(2, 2),
+         "ones": np.ones((4, 4)), "minus": np.float32(-0.1),
          "z3": np.uint8(3), "table": np.array([[1.0, 2.0, 4.0]]), "even": np.array([[1.0, 2.0, 3.0]]),
          "sizes": np.array([2, -1]), "lower": np.float32(-1), "upper": np.float32(1)}  # fmt: skip
 TAIL = [node("Flatten", "r", "f"), node("Gemm", "f v", "y", transB=1)]
