@@ -18,6 +18,7 @@ import tflite
 
 from ..errors import OneSpikeError
 from .network_file import existing
+from .onnx_reference import integer_range
 
 IDENTIFIER = b"TFL3"  # at bytes 4 to 7
 TYPES = {
@@ -149,8 +150,8 @@ def _tensor(found: Any, model: Any) -> Tensor:
         if dtype.kind == "f" and not np.isfinite(data).all():
             raise OneSpikeError(f"The parameter {name!r} holds NaN or infinite values; train the network again.")
     grid = _grid(found.Quantization(), name)
-    ends = np.iinfo(dtype) if dtype.kind in "iu" else None
-    if ends is not None and any(not ends.min <= zero <= ends.max for zero in grid["zero"]):
+    least, most = integer_range(dtype) if dtype.kind in "iu" else (0, 0)
+    if dtype.kind in "iu" and any(not least <= zero <= most for zero in grid["zero"]):
         raise OneSpikeError(f"The zero point of {name!r} is no number of its type, {dtype}; convert it again.")
     return Tensor(name=name, shape=shape, dtype=dtype, data=data, **grid)
 
