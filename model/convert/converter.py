@@ -33,7 +33,7 @@ from .short_choice import network_levels
 
 MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 SHOWN = 6  # layers that a note names
-CLOSEST = ", weight_bits=16 with accumulator_bits=32 closest"
+SUMS, GIVEN_SUMS = 24, 32  # bits of a sum; the second where all steps are given, as those cannot make room
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -86,8 +86,8 @@ class Conversion:
         names = [node.name for node in self.graph.nodes if node.name in lossy]
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         bits = f"{self.arithmetic.weight_bits} bits"
-        closest = "" if self.arithmetic.weight_bits == MAX_WEIGHT_BITS else CLOSEST
-        return (*known, f"The weights of {shown} are rounded to {bits}; more weight bits come closer{closest}.")
+        closer = "" if self.arithmetic.weight_bits == MAX_WEIGHT_BITS else "; more weight bits come closer"
+        return (*known, f"The weights of {shown} are rounded to {bits}{closer}.")
 
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
@@ -115,7 +115,7 @@ def prepare(
     signed: bool | str = "auto",
     signed_groups: int = 31,
     weight_bits: int = 8,
-    accumulator_bits: int = 24,
+    accumulator_bits: int | str = "auto",
     clip: str = "mse",
     percentile: float = 99.9,
     per_channel: bool = True,
@@ -143,7 +143,8 @@ def prepare(
     base, phases (phase.py).
     signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
     "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
-    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need.
+    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need
+    (auto: 24, and 32 where the network brings the steps of all its activations along).
     clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
     they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
     scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
@@ -159,7 +160,7 @@ def prepare(
         raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile!r}.")
     for name, number, low, high in (
         ("weight_bits", weight_bits, 2, 16),
-        ("accumulator_bits", accumulator_bits, 8, 48),
+        ("accumulator_bits", SUMS if accumulator_bits == "auto" else accumulator_bits, 8, 48),
         ("input_bits", input_bits, 1, 8),
         ("signed_groups", signed_groups, 1, 127),
     ):
@@ -174,7 +175,9 @@ def prepare(
     image = image_of(graph, input_bits, mean, std, input_range)
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
-    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits)
+    if accumulator_bits == "auto":
+        accumulator_bits = GIVEN_SUMS if _steps_given(graph) else SUMS
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=int(accumulator_bits))
     clipping = Clipping(
         method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
     )
@@ -210,7 +213,7 @@ def _build(
         levels = network_levels(graph, images) or levels
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
-        if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
+        if not _steps_given(graph):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups, signed_groups)
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
@@ -230,6 +233,11 @@ def _build(
     return Conversion(
         original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic, levels=tables
     )
+
+
+def _steps_given(graph: Graph) -> bool:
+    """Whether the network brings the steps of all its activations along."""
+    return all(node.staircase is not None for node in graph.nodes if node.fires and not node.exact)
 
 
 def graph_of(network: Any, example: Any = None, signed: bool | str = "auto") -> Graph:

@@ -107,7 +107,7 @@ def add_convert(command: Command) -> None:
         "--accumulator-bits",
         type=options.number(8, 48),
         metavar="N",
-        help="the most that any sum may need (default: 24); more let --weight-bits above 10 come closer",
+        help="the most that any sum may need (default: 24; 32 where the network is quantised already)",
     )
     tune = convert.add_argument_group("fine-tuning")
     tune.add_argument(

@@ -77,7 +77,4 @@ def test_sums_keep_their_mean():
     wanted = graph.sums(node, {INPUT: images.transpose(0, 2, 3, 1)})[:, 0, 0]
     shift = np.abs(found[:, :, 0, 0].mean(0) - wanted.mean(0))
     assert shift.max() < 1.0
-    assert conversion.notes[-1] == (
-        "The weights of a are rounded to 5 bits; more weight bits come closer, weight_bits=16 with accumulator_bits=32 "
-        "closest."
-    )
+    assert conversion.notes[-1] == "The weights of a are rounded to 5 bits; more weight bits come closer."
