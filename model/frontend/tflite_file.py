@@ -104,10 +104,8 @@ def read(path: Path) -> Network:
         )
     try:
         return _network(content)
-    except BROKEN as error:
-        raise OneSpikeError(
-            f"{path} is not a complete TFLite file; copy or convert it again ({type(error).__name__})."
-        ) from None
+    except BROKEN:
+        raise OneSpikeError(f"{path} is not a complete TFLite file; copy or convert it again.") from None
 
 
 def _network(content: bytes) -> Network:

@@ -20,8 +20,9 @@ OPSET = 17
 # What converters append to the name of a layer: model/conv2d/Conv2D, model/dense/BiasAdd/ReadVariableOp/resource1.
 ENDINGS = re.compile(
     r"/(BiasAdd|Conv2D|MatMul|Relu6?|ReadVariableOp|resource|depthwise|separable_conv2d|FusedBatchNormV3|AvgPool|"
-    r"MaxPool|Mean|Softmax|Reshape|add|Pad|concat)\d*$"
+    r"MaxPool|Mean|Softmax|Reshape|Pad)\d*$"
 )
+ADDED = re.compile(r"/(add|concat)\d*$")  # as layers are called, too: model/add/add
 
 
 def import_tflite(path: str | Path, signed: bool | str = "auto") -> Graph:
@@ -60,7 +61,7 @@ def _translated(network: Network, path: Path) -> onnx.ModelProto:
             f"quantised images."
         )
     for operator in _needed(network):
-        made.begin(operator, _label(network, operator))
+        made.begin(operator, label(network, operator))
         try:
             _write(made, operator)
         except OneSpikeError as error:
@@ -98,9 +99,9 @@ def _needed(network: Network) -> list[Operator]:
     return found[::-1]
 
 
-def _label(network: Network, operator: Operator) -> str:
+def label(network: Network, operator: Operator) -> str:
     """The layer's name: converters join those of all that went into an operator, its own last."""
     name = whole = network.tensors[operator.outputs[0]].name.split(";")[-1]
     while (shorter := ENDINGS.sub("", name)) != name:
         name = shorter
-    return name or whole or operator.kind.lower()
+    return ADDED.sub("", name) or whole or operator.kind.lower()

@@ -10,7 +10,8 @@ import pytest
 from onespike import EngineConfig, fit_config, map_network
 from onespike.model.convert.converter import convert, prepare
 from onespike.model.errors import OneSpikeError
-from onespike.model.frontend.tflite_import import import_tflite
+from onespike.model.frontend.tflite_file import read
+from onespike.model.frontend.tflite_import import import_tflite, label
 from tflite_files import NONE, RELU, RELU6, SAME, VALID, constant, conv, run_litert, tensor, window, write
 
 RNG = np.random.default_rng(0)
@@ -234,6 +235,11 @@ def test_names_are_the_layers(tmp_path):
     body = [("CONV_2D", "x w wb", long, conv(fused=RELU))]
     graph = import_tflite(flat(tmp_path / "m.tflite", body, long, {"w": W, long: MAP}))
     assert graph.nodes[0].name == "model.conv2d"
+    body = [FIRST, ("CONV_2D", "a w wb", "b", conv()), ("ADD", "a b", "x/Relu;model/add_1/add", {**LINEAR}),
+            ("RELU", "x/Relu;model/add_1/add", "d", {})]  # fmt: skip
+    tensors = {"w": W, "a": MAP, "b": MAP, "x/Relu;model/add_1/add": MAP, "d": MAP}
+    network = read(flat(tmp_path / "m.tflite", body, "d", tensors))
+    assert label(network, network.operators[2]) == "model/add_1"
 
 
 def test_the_extra_is_named(tmp_path):
