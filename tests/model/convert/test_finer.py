@@ -78,3 +78,20 @@ def test_sums_keep_their_mean():
     shift = np.abs(found[:, :, 0, 0].mean(0) - wanted.mean(0))
     assert shift.max() < 1.0
     assert conversion.notes[-1] == "The weights of a are rounded to 5 bits; more weight bits come closer."
+
+
+def test_sums_are_longer_where_steps_are_given():
+    """Steps that cannot grow leave no other way to keep the weights' bits."""
+    table = Staircase(step=np.full(4, 900.0), groups=15)
+    weights = np.abs(RNG.normal(size=(4, 2000, 1, 1)))
+    node = Node(name="a", terms=(Term(tensor=INPUT, weights=weights),), bias=np.zeros(4), staircase=table)
+    last = Node(name="y", terms=(Term(tensor="a", weights=np.ones((1, 4, 1, 1))),), bias=np.zeros(1), fires=False)
+    image = Image(shape=(2000, 1, 1), bits=8, scale=(1.0,) * 2000, offset=(0.0,) * 2000)
+    graph = Graph(shape=(2000, 1, 1), nodes=(node, last), image=image)
+    longer, shorter = prepare(graph).net, prepare(graph, accumulator_bits=24).net
+    assert 24 < longer.accumulator_bits <= 32 and shorter.accumulator_bits <= 24
+    largest = [int(np.abs(net.layers[0].sources[0].weights).max()) for net in (shorter, longer)]
+    assert largest[0] < 64 <= largest[1]
+    images = RNG.uniform(0, 255, (16, 2000, 1, 1)).astype(np.float32)
+    free = dataclasses.replace(graph, nodes=(dataclasses.replace(node, staircase=None), last))
+    assert prepare(free, None, images).net.accumulator_bits <= 24

@@ -10,7 +10,7 @@ from onespike.model.frontend.tflite_import import import_tflite
 from tflite_files import NONE, RELU, constant, conv, tensor, write
 
 RNG = np.random.default_rng(0)
-FILES = 300  # damaged copies
+FILES = 200  # damaged copies
 
 
 @pytest.fixture(scope="module")
