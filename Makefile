@@ -88,7 +88,7 @@ $(STAMP): constraints.txt pyproject.toml | tools
 	  $(BIN)/pip-onespike install -q --disable-pip-version-check --no-deps -c constraints.txt \
 	    --index-url $(TORCH_INDEX) torch || echo "No CPU build of torch there; taking the default one." >&2; fi
 	$(BIN)/pip-onespike install -q --disable-pip-version-check --no-build-isolation -c constraints.txt \
-	  -e ".[torch,onnx,nir,sim,synth,demo,test]"
+	  -e ".[torch,onnx,tflite,nir,sim,synth,demo,test]"
 	@test -n "$$($(BIN)/python -m find_libpython)" || { \
 	  echo "cocotb needs Python's shared library: apt-get install libpython3-dev" >&2; exit 2; }
 	@touch $@

@@ -21,6 +21,7 @@ from ..network import golden
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer
 from ..system import parallel
+from .finer import in_two
 from .outputs import split_outputs
 from .quantise import Arithmetic, coarser, image_scale, lossless, nearest, output_scale, quantise_node
 from .refit import refit
@@ -90,13 +91,18 @@ def calibrate(
             if grown := np.flatnonzero(steps[node.name] != asked).tolist():
                 notes += (_coarse_note(node.name, grown),)
         step = steps.get(node.name, np.ones(node.channels))
+        if node.fires and not node.exact:
+            node = in_two(node, scales, step, arithmetic)
         if not node.fires:
             node = split_outputs(node, scales, arithmetic)
         given = node.staircase is not None or (values > 0 and not node.fires)
-        if clipping.refit and not node.exact and not given:
+        layer = None if clipping.refit and not given else quantise_node(node, scales, step, count, arithmetic, table)
+        kept = given and layer is not None and lossless(node, layer, scales, step)
+        if clipping.refit and not node.exact and not kept:
             with contextlib.suppress(OneSpikeError):  # moved weights may not fit where the network's own do
                 node = refit(graph, node, codes, scales, wanted, step, count, arithmetic)
-        layer = quantise_node(node, scales, step, count, arithmetic, table)
+            layer = None
+        layer = layer or quantise_node(node, scales, step, count, arithmetic, table)
         sums = in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         if clipping.correct and not node.exact and not (given and lossless(node, layer, scales, step)):
             worth = step * np.ldexp(1.0, -places(layer)) if node.fires else np.full(node.channels, layer.step)
@@ -144,7 +150,7 @@ def count_ties(sums: np.ndarray, staircase: Staircase) -> int:
         return 0
     counts = sums / staircase.step.astype(sums.dtype)
     below = np.floor(counts)
-    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= 0) & (below < staircase.groups)
+    ties = (counts - below == 0.5) & (below % 2 == 0) & (below >= staircase.low) & (below < staircase.groups)
     return int(ties.sum())
 
 

@@ -18,10 +18,11 @@ from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
-from ..network.spec import Image, SpikeNet
+from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
 from ..system import parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
+from .finer import finer, other_weights
 from .image_tensor import check_images, image_of
 from .integrated import Time
 from .methods import METHODS, Groups, Start, method_of, own_settings
@@ -32,6 +33,8 @@ from .short_choice import network_levels
 from .single_spikes import free_units
 
 MOST_NODES = 4096  # of a graph that is given as [nodes, features]
+SHOWN = 6  # layers that a note names
+SUMS, GIVEN_SUMS = 24, 32  # bits of a sum; the second where all steps are given, as those cannot make room
 MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
@@ -77,12 +80,15 @@ class Conversion:
         known = (*self.graph.notes, *lost(self.original, self.one_step, self.image, self.steps, self.groups))
         if all(node.staircase is None for node in self.graph.nodes):
             return known
-        lossy = rounded_layers(self.graph, self.one_step, self.image, self.steps, self.groups)
+        lossy = {*rounded_layers(self.graph, self.one_step, self.image, self.steps, self.groups)}
+        lossy |= {*other_weights(self.original, self.graph)}
         if not lossy:
             return (*known, "All weights are exact.")
+        names = [node.name for node in self.graph.nodes if node.name in lossy]
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         bits = f"{self.arithmetic.weight_bits} bits"
-        sentence = f"The weights of {', '.join(lossy)} are rounded to {bits}; more weight bits come closer."
-        return (*known, sentence)
+        closer = "" if self.arithmetic.weight_bits == MAX_WEIGHT_BITS else "; more weight bits come closer"
+        return (*known, f"The weights of {shown} are rounded to {bits}{closer}.")
 
 
 def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
@@ -110,7 +116,7 @@ def prepare(
     signed: bool | str = "auto",
     signed_groups: int = 31,
     weight_bits: int = 8,
-    accumulator_bits: int = 24,
+    accumulator_bits: int | str = "auto",
     clip: str = "mse",
     percentile: float = 99.9,
     per_channel: bool = True,
@@ -128,7 +134,7 @@ def prepare(
 ) -> Conversion:
     """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
 
-    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx` or `.nir` file, a
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx`, `.tflite` or `.nir` file, a
     `nir.NIRGraph`, or a `Graph`. example: one input batch (by default the first calibration image). calibration: images
     float [N, C, H, W] in the scale that the module takes, a few hundred; only a network that brings the steps of all
     its activations along can do without.
@@ -140,7 +146,8 @@ def prepare(
     base, phases (phase.py).
     signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
     "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
-    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need.
+    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need
+    (auto: 24, and 32 where the network brings the steps of all its activations along).
     clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
     they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
     scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
@@ -157,7 +164,7 @@ def prepare(
         raise OneSpikeError(f"percentile must lie above 0 and up to 100, not {percentile!r}.")
     for name, number, low, high in (
         ("weight_bits", weight_bits, 2, 16),
-        ("accumulator_bits", accumulator_bits, 8, 48),
+        ("accumulator_bits", SUMS if accumulator_bits == "auto" else accumulator_bits, 8, 48),
         ("input_bits", input_bits, 1, 8),
         ("signed_groups", signed_groups, 1, 127),
     ):
@@ -173,7 +180,9 @@ def prepare(
     image = image_of(graph, input_bits, mean, std, input_range)
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
-    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=accumulator_bits)
+    if accumulator_bits == "auto":
+        accumulator_bits = GIVEN_SUMS if _steps_given(graph) else SUMS
+    arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=int(accumulator_bits))
     graph = free_units(graph, image, arithmetic)
     clipping = Clipping(
         method=clip, percentile=percentile, per_channel=per_channel, refit=refit, correct=bias_correction
@@ -210,11 +219,11 @@ def _build(
         levels = network_levels(graph, images) or levels
     tables = levels_by_layer(graph, levels, arithmetic.nearest)
     if images is None:
-        if any(node.fires and not node.exact and node.staircase is None for node in graph.nodes):
+        if not _steps_given(graph):
             raise OneSpikeError("Conversion needs calibration images; give a few hundred images of the training data.")
         by_layer = groups_by_layer(graph, groups, signed_groups)
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
-        corrected = split_last(graph, image, steps, by_layer, arithmetic)
+        corrected = split_last(finer(graph, image, steps, by_layer, arithmetic), image, steps, by_layer, arithmetic)
     else:
         chosen = images[:: -(-len(images) // MAX_IMAGES)]
         if groups == "auto" and levels != "uniform":
@@ -230,6 +239,11 @@ def _build(
     return Conversion(
         original=graph, graph=corrected, image=image, steps=steps, groups=by_layer, arithmetic=arithmetic, levels=tables
     )
+
+
+def _steps_given(graph: Graph) -> bool:
+    """Whether the network brings the steps of all its activations along."""
+    return all(node.staircase is not None for node in graph.nodes if node.fires and not node.exact)
 
 
 def graph_of(
@@ -259,6 +273,12 @@ def graph_of(
         except ModuleNotFoundError as error:
             raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
         return onnx_import.import_onnx(network, signed)
+    if isinstance(network, str | Path) and Path(network).suffix.lower() == ".tflite":
+        try:
+            from ..frontend import tflite_import
+        except ModuleNotFoundError as error:
+            raise OneSpikeError(f"TFLite files need {error.name}; run `pip install onespike[tflite]`.") from None
+        return tflite_import.import_tflite(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
@@ -293,7 +313,8 @@ def _graph_by(network: Any, images: np.ndarray | None, read: Callable[..., Graph
 
 def _not_a_network(found: Any) -> str:
     """What to give instead of `found`."""
-    wanted = "give a torch.nn.Module in eval mode, an ExportedProgram, or the path of a .pt2 or .onnx file"
+    files = "the path of a .pt2, .onnx, .tflite or .nir file"
+    wanted = f"give a torch.nn.Module in eval mode, an ExportedProgram, or {files}"
     if isinstance(found, Mapping):
         return (
             f"{type(found).__name__} is not a network: weights alone do not say what it computes; load them into their "

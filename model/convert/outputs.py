@@ -80,10 +80,12 @@ def lost(
                     f"other outputs; allow more weight bits and accumulator bits, or scale it up."
                     for output in np.flatnonzero(gone)
                 ]
-            for weights, span, source in zip(real, spans, layer.sources, strict=False):
-                if node.fires and np.abs(weights).sum((1, 2, 3)).max() * span.most >= 0.5 and not source.weights.any():
+            read = {source.tensor for source in layer.sources if source.weights.any()}
+            for term, weights, span in zip(node.terms, real, spans, strict=True):
+                matters = node.fires and np.abs(weights).sum((1, 2, 3)).max() * span.most >= 0.5
+                if matters and term.tensor not in read:
                     found.append(
-                        f"Layer {node.name!r} ignores {source.tensor!r}: all weights on it are too small beside "
+                        f"Layer {node.name!r} ignores {term.tensor!r}: all weights on it are too small beside "
                         f"others; allow more weight bits."
                     )
         scales[node.name] = output_scale(node, step, groups.get(node.name, 0), scales)

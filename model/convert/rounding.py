@@ -37,6 +37,8 @@ def shared(node: Node) -> bool:
 
 def least(node: Node, step: np.ndarray, groups: int) -> int:
     """The least count of a node with counts up to `groups`, worth `step` [channels]."""
+    if node.staircase is not None:
+        return node.staircase.low
     if not node.signed:
         return 0
     if node.floor is None:

@@ -42,7 +42,7 @@ def to_qonnx(net: SpikeNet, batch: int = 1) -> onnx.ModelProto:
     if net.accumulator_bits > EXACT_BITS:
         raise OneSpikeError(
             f"The network needs {net.accumulator_bits}-bit accumulators, but the float32 of ONNX runtimes is exact up "
-            f"to {EXACT_BITS} bits; convert it with fewer weight bits or groups."
+            f"to {EXACT_BITS} bits; convert it with accumulator_bits=24, or fewer weight bits or groups."
         )
     writer = _Writer(net, batch)
     for layer in net.layers:

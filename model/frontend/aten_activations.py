@@ -243,10 +243,9 @@ class Activations(Context):
             )
         if zeros.size == 1 and shows_image(x, signed=bool(zeros[0] != low)):
             return self.builder.quantise_image(x, steps, float(zeros[0]), low, high)
-        if zeros.size != 1 or zeros[0] != low:
+        if zeros.size != 1 or not low <= zeros[0] <= high or zeros[0] != np.rint(zeros[0]):
             raise OneSpikeError(
-                f"its activation is signed (zero point {zeros[0]:g} in {low}..{high}), but a spike count is not; "
-                f"quantise behind a ReLU with zero point {low}"
+                f"its zero point is {zeros[0]:g} to {zeros[-1]:g} in {low}..{high}; use one whole number of these"
             )
         if steps.size not in (1, x.shape[0]):
             raise OneSpikeError(f"it has {steps.size} scales for {x.shape[0]} channels; use one, or one per channel")
@@ -255,8 +254,10 @@ class Activations(Context):
                 f"it has {high - low + 1} levels, more than the {MAX_GROUPS + 1} of a spike count; use 12 bits or fewer"
             )
         x = x if x.origin else dataclasses.replace(x, origin=self.name)
-        stairs = Staircase(step=np.broadcast_to(steps, x.shape[:1]).copy(), groups=int(high - low))
-        return self.builder.quantise(x, stairs, self.where)
+        step, zero_point = np.broadcast_to(steps, x.shape[:1]).copy(), int(zeros[0])
+        if zero_point > low:
+            return self.builder.quantise_signed(x, step, low - zero_point, high - zero_point, "half even", self.where)
+        return self.builder.quantise(x, Staircase(step=step, groups=int(high - low)), self.where)
 
     def op_quantize_per_tensor(self, x: Value, scale: Any, zero: Any, *span: Any, dtype: Any = None) -> Value:
         low, high = span[:2] if len(span) > 1 else INTEGERS[str(span[0] if span else dtype).removeprefix("torch.")]

@@ -60,6 +60,29 @@ class Stairs(Nodes):
         stairs = Staircase(step=np.ones(value.shape[0]), groups=1, rounding="floor" if ends else "below")
         return self.quantise(value, stairs, where)
 
+    def quantise_signed(
+        self, value: Value, step: np.ndarray, low: int, top: int, rounding: str, where: str
+    ) -> Value:
+        """step * clip(round(value / step), low, top), low below 0: counts with a sign, as 8 bits hold them.
+
+        Where -128..127 do not, as with a zero point, all counts are moved until they do, and the value moved back; with
+        sign=False until none is below 0.
+        """
+        if any(value.padding):
+            bare = dataclasses.replace(value, padding=NO_PADDING)
+            bare = self.quantise_signed(bare, step, low, top, rounding, where)
+            return dataclasses.replace(bare, padding=value.padding)
+        if self.unsigned(value) and top > 0:
+            return self.quantise(value, Staircase(step=step, groups=top, rounding=rounding), where)
+        moved = max(-128 - low, 0) + min(127 - top, 0)
+        if self.sign is False or low + moved < -128 or top + moved > 127:
+            moved = -low
+        moved = max(moved, 1 - top)
+        stairs = Staircase(step=step, groups=top + moved, rounding=rounding, low=low + moved)
+        if not moved:
+            return self.quantise(value, stairs, where)
+        return scale(self.quantise(scale(value, 1.0, moved * step), stairs, where), 1.0, -moved * step)
+
     def quantise_image(self, value: Value, step: np.ndarray, zero: float, low: int, high: int) -> Value:
         """The pixels' codes, from a quantised image (see `shows_image`): value = step * (code + low - zero)."""
         diagonal = np.diag(value.terms[0].weights[:, :, 0, 0])

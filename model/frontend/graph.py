@@ -76,32 +76,34 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Staircase:
-    """A quantised activation that came with the network: step * clip(round(x / step), 0, groups).
+    """A quantised activation that came with the network: step * clip(round(x / step), low, groups).
 
     step: what one count is worth, float64 [channels]. rounding: as the network itself rounds, one of ROUNDINGS; our
-    counts take halves up. "below" is down, also of whole counts: a spike where x > step, not where both are equal.
+    counts take halves up. "below" is down, also of whole counts: a spike where x > step, not where both are equal. low:
+    at most 0.
     """
 
     step: np.ndarray
     groups: int
     rounding: str = "half even"
+    low: int = 0
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
         """The values of sums [..., channels], in their own float type; noise does not keep a sum from a whole count."""
         step = self.step.astype(sums.dtype)
         counts = sums / step
-        noise = 64 * np.finfo(sums.dtype).eps * self.groups
+        noise = 64 * np.finfo(sums.dtype).eps * max(self.groups, -self.low)
         if self.rounding == "floor":
             counts = counts + noise
         elif self.rounding == "below":  # sums of whole spikes often equal a threshold
             counts = counts - max(noise, 1e-9)
-        return step * np.clip(ROUNDINGS[self.rounding](counts), 0, self.groups)
+        return step * np.clip(ROUNDINGS[self.rounding](counts), self.low, self.groups)
 
     def same(self, other: Staircase | None) -> bool:
         """Whether both compute the same."""
         return (
             other is not None
-            and (self.groups, self.rounding) == (other.groups, other.rounding)
+            and (self.low, self.groups, self.rounding) == (other.low, other.groups, other.rounding)
             and np.array_equal(self.step, other.step)
         )
 
@@ -145,7 +147,9 @@ class Node:
     @property
     def signed(self) -> bool:
         """Whether its activation gives values below 0; a node that copies has the sign of its source."""
-        return self.fires and not self.exact and self.staircase is None and (self.floor is None or self.floor < 0)
+        if self.staircase is not None:
+            return self.staircase.low < 0
+        return self.fires and not self.exact and (self.floor is None or self.floor < 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -298,6 +302,8 @@ def tidy(graph: Graph) -> Graph:
         if node.staircase is not None:
             if (staircase := _under(node.staircase, ceiling)) is None:
                 continue
+            if not raw:  # it climbs from 0, as what it reads does
+                staircase = dataclasses.replace(staircase, low=0)
             ceiling = None
         pool = pools[0] if pools else None
         joined = dataclasses.replace(

@@ -21,7 +21,7 @@ def existing(path: str | Path) -> Path:
         reason = error.strerror if isinstance(error, OSError) else error
         raise OneSpikeError(f"Cannot read {shown!r}: {reason}.") from None
     if folder:
-        raise OneSpikeError(f"Cannot read {path}: it is a folder; give the .pt2 or .onnx file itself.")
+        raise OneSpikeError(f"Cannot read {path}: it is a folder; give the .pt2, .onnx or .tflite file itself.")
     if not found:
         raise OneSpikeError(f"Cannot read {path}: no such file.")
     return path

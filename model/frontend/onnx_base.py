@@ -19,6 +19,8 @@ from .aten_base import per_channel
 from .builder import Builder
 from .layout import PLACES, by_place, of_image
 
+KIND_KEY = "onespike.kind"  # metadata of a node: what the operation is called in the format that it was written from
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -97,10 +99,13 @@ class OnnxContext:
         self.name = ""
         self.where = ""
         self.results = 1
+        self.labelled = False
 
-    def begin(self, name: str, where: str, rank: int, results: int = 1) -> None:
-        """The layer's name, what messages call it, the axes of its first activation, and how many results it has."""
-        self.results = results
+    def begin(self, name: str, where: str, rank: int, results: int = 1, labelled: bool = False) -> None:
+        """The layer's name, what messages call it, the axes of its first activation, and how many results it has;
+        labelled: whether nodes that belong to one layer of the user's have that name.
+        """
+        self.results, self.labelled = results, labelled
         self.name = self.torch.name = name
         self.where = self.torch.where = where
         self.torch.ranks, self.torch.source_shape, self.torch.movable = (rank,), (), False

@@ -23,7 +23,7 @@ from .builder_signed import Reader, consumers
 from .graph import Graph
 from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
-from .onnx_base import Levels, Mask, Tensor
+from .onnx_base import KIND_KEY, Levels, Mask, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
 MASKED = {"Where", "Mul", "Cast", "Identity"}  # that take a comparison as it is; to others it is a number
@@ -44,8 +44,13 @@ def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """
     path = Path(path)
+    return import_model(reference.in_double(reference.read(path)), path, signed)
+
+
+def import_model(model: onnx.ModelProto, path: Path, signed: bool | str = "auto") -> Graph:
+    """The same of a model whose numbers are all float64; path: the file that it comes from."""
     with np.errstate(all="ignore"):  # NaN and infinity are refused where they arise
-        return _Front(reference.in_double(reference.read(path)), path).graph(signed)
+        return _Front(model, path).graph(signed)
 
 
 class _Front:
@@ -193,7 +198,8 @@ class _Front:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
         first = active[0] if isinstance(active[0], Tensor) else active[0].tensor
-        operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output))
+        labelled = _kind(node) != node.op_type
+        operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output), labelled)
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}
@@ -201,7 +207,7 @@ class _Front:
         if self._ends(node) and (behind or node.op_type in left):
             if not behind:
                 self._compares_channels(node, first.rank)
-                operations.builder.notes.append(f"The last {node.op_type} is left out: logits are given before it.")
+                operations.builder.notes.append(f"The last {_kind(node)} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
             return
@@ -344,4 +350,9 @@ def _label(node: onnx.NodeProto) -> str:
 
 
 def _refusal(node: onnx.NodeProto, reason: str) -> OneSpikeError:
-    return OneSpikeError(f"Node {_label(node)!r} ({node.op_type}): {reason}.")
+    return OneSpikeError(f"Node {_label(node)!r} ({_kind(node)}): {reason}.")
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    """The operation as the user's file calls it."""
+    return next((entry.value for entry in node.metadata_props if entry.key == KIND_KEY), node.op_type)

@@ -2,7 +2,8 @@
 """The quantisers of ONNX and QONNX as staircases: QuantizeLinear, Clip, DequantizeLinear; Quant; MultiThreshold.
 
 An unsigned quantiser of b bits computes scale * clip(round(x / scale), 0, 2**b - 1): counts of spikes, g = 2**b - 1,
-each worth `scale`. One on the image itself says what the pixels' codes are.
+each worth `scale`; one with a sign, or with a zero point, counts with a sign. One on the image itself says what the
+pixels' codes are.
 """
 
 from __future__ import annotations
@@ -74,10 +75,6 @@ class Quantisers(OnnxContext):
             raise OneSpikeError("its thresholds must be constant and its input an activation")
         if data_layout not in ("", "NCHW", "NC", "NCL", "NCW"):
             raise OneSpikeError(f"the data layout {data_layout!r} is not supported; use NCHW")
-        if out_bias != 0:
-            raise OneSpikeError(
-                "its values are signed (out_bias is not 0); the nearest supported choice is out_bias=0 after a Relu"
-            )
         if not out_scale > 0:
             raise OneSpikeError(f"out_scale must be positive, not {out_scale}")
         table = np.asarray(thresholds, np.float64)
@@ -94,8 +91,14 @@ class Quantisers(OnnxContext):
                 "its thresholds are not evenly spaced; the nearest supported choice is a uniform quantiser (Quant)"
             )
         value = affine.scale(x.value, out_scale / step, out_scale * (1 - first / step))
-        staircase = Staircase(step=np.full(channels, float(out_scale)), groups=groups, rounding="floor")
-        return Tensor(self.builder.quantise(self._named(value), staircase, self.where), x.rank)
+        unit, low = np.full(channels, float(out_scale)), out_bias / out_scale
+        value = self._named(value)
+        if low < 0 and low == np.rint(low):  # counts with a sign
+            value = affine.scale(value, 1.0, out_bias)
+            made = self.builder.quantise_signed(value, unit, int(low), int(low) + groups, "floor", self.where)
+            return Tensor(made, x.rank)
+        made = self.builder.quantise(value, Staircase(step=unit, groups=groups, rounding="floor"), self.where)
+        return Tensor(affine.scale(made, 1.0, out_bias), x.rank)
 
     def _quantise(self, x: Any, scale: Any, zero: Any, low: float, high: float, rounding: str, axis: int = 1) -> Tensor:
         """scale * (clip(round(x / scale) + zero, low, high) - zero)."""
@@ -110,17 +113,15 @@ class Quantisers(OnnxContext):
             if rounding != "half even":
                 raise OneSpikeError("it does not round the image to nearest; the nearest supported choice is ROUND")
             return Tensor(self.builder.quantise_image(x.value, step, 0, bottom, top), x.rank)
-        if bottom < 0 and not self.builder.unsigned(x.value):
-            raise OneSpikeError(
-                f"it quantises to signed values ({bottom}..{top}); the nearest supported choice is an unsigned "
-                f"quantiser (zero point 0) after Relu"
-            )
-        if bottom > 0 or top < 1:
-            raise OneSpikeError(f"it quantises to {bottom}..{top} steps; use an unsigned quantiser, from 0")
-        if top > 4095:
-            raise OneSpikeError(f"it quantises to {top} steps; the nearest supported choice is at most 12 bits")
+        if bottom > 0 or top <= bottom:
+            raise OneSpikeError(f"it quantises to {bottom}..{top} steps; use a quantiser with 0 among its numbers")
+        if max(top, top - bottom) > 4095:
+            raise OneSpikeError(f"it quantises to {bottom}..{top} steps; the nearest supported choice is 12 bits")
+        value = self._named(x.value)
+        if bottom < 0:
+            return Tensor(self.builder.quantise_signed(value, step, bottom, top, rounding, self.where), x.rank)
         staircase = Staircase(step=step, groups=top, rounding=rounding)
-        return Tensor(self.builder.quantise(self._named(x.value), staircase, self.where), x.rank)
+        return Tensor(self.builder.quantise(value, staircase, self.where), x.rank)
 
     def _step(self, scale: Any, x: Tensor, axis: int) -> np.ndarray:
         """The scale as one number per channel."""
@@ -136,7 +137,8 @@ class Quantisers(OnnxContext):
         return array.reshape(-1)
 
     def _named(self, value: Value) -> Value:
-        return value if value.origin else dataclasses.replace(value, origin=self.name)
+        own = value.origin and not (self.labelled and value.pointwise)
+        return value if own else dataclasses.replace(value, origin=self.name)
 
 
 def _shown(values: Any) -> str:

@@ -255,7 +255,7 @@ def climbed(value: Tensor, staircase: Staircase) -> Tensor:
         "half even": counts.round(), "half up": (counts + 0.5).floor(), "floor": counts.floor(),
         "below": counts.ceil() - 1,
     }  # fmt: skip
-    return rounded[staircase.rounding].clamp(0, staircase.groups) * step
+    return rounded[staircase.rounding].clamp(staircase.low, staircase.groups) * step
 
 
 def _diagonal(term: Term) -> bool:

@@ -37,6 +37,7 @@ def convert(args: argparse.Namespace, network: Any, images: np.ndarray | None) -
         "method",
         "signed_groups",
         "weight_bits",
+        "accumulator_bits",
         "clip",
         "percentile",
         "input_bits",

@@ -89,11 +89,11 @@ def add_convert(command: Command) -> None:
     convert = command(
         "convert",
         "turn a trained network into an integer spiking network",
-        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, MODEL.nir a spiking network of NIR, "
-        "WEIGHTS.npz the parameters of an example network by their PyTorch names; layers that cannot become spikes are "
-        "refused by name.",
+        "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, MODEL.tflite is TensorFlow's, "
+        "MODEL.nir a spiking network of NIR, WEIGHTS.npz the parameters of an example network by their PyTorch names; layers that "
+        "cannot become spikes are refused by name.",
     )
-    convert.add_argument("model", type=Path, metavar="MODEL.pt2|MODEL.onnx|MODEL.nir|WEIGHTS.npz")
+    convert.add_argument("model", type=Path, metavar="MODEL.pt2|.onnx|.tflite|.nir|WEIGHTS.npz")
     add_source(convert)
     add_clip(convert)
     convert.add_argument(
@@ -103,6 +103,12 @@ def add_convert(command: Command) -> None:
     )
     convert.add_argument(
         "--input-bits", type=options.number(1, 8), default=8, metavar="N", help="of a pixel (default: 8)"
+    )
+    convert.add_argument(
+        "--accumulator-bits",
+        type=options.number(8, 48),
+        metavar="N",
+        help="the most that any sum may need (default: 24; 32 where the network is quantised already)",
     )
     tune = convert.add_argument_group("fine-tuning")
     tune.add_argument(

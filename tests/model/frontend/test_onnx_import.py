@@ -283,7 +283,7 @@ def test_a_quantiser_at_the_end_is_left_out(tmp_path):
 
 SMALL = {"none": np.zeros(0, np.float32), "scales": np.array([1, 1, 2, 2], np.float32), "parts": np.array([3]),
          "axis": np.array([1]), "w": uniform(2, 1, 3, 3), "s": np.float32(0.1), "z": np.uint8(0), "zero": np.float32(0),
-         "v": uniform(2, 32),
+         "v": uniform(2, 32), "wide": np.float32(13),
          "bits": np.float32(4), "m": uniform(2, 2), "ones": np.ones((4, 4)), "minus": np.float32(-0.1),
          "z3": np.uint8(3), "table": np.array([[1.0, 2.0, 4.0]]), "even": np.array([[1.0, 2.0, 3.0]]),
          "sizes": np.array([2, -1]), "lower": np.float32(-1), "upper": np.float32(1)}  # fmt: skip
@@ -295,11 +295,10 @@ REFUSED = {
         r"^Node 'r' \(Softplus\): this operation is not supported; the nearest supported choice is Relu\.$"),
     "unknown domain": ([*FIRST, node("FusedConv", "a w", "r", domain="com.microsoft"), *TAIL],
         r"^Node 'r' \(FusedConv\): the domain 'com.microsoft' is unknown; only standard ONNX and QONNX are"),
-    "signed activations": ([*FIRST, node("Quant", "a s zero bits", "r", **(QUANT | {"signed": 1})), *TAIL],
-        r"^Node 'r' \(Quant\): it quantises to signed values \(-8\.\.7\); the nearest supported choice is an unsigned "
-        r"quantiser \(zero point 0\) after Relu\.$"),
-    "zero point": ([*FIRST, node("QuantizeLinear", "a s z3", "k"), node("DequantizeLinear", "k s z3", "r"), *TAIL],
-        r"^Node 'r' \(DequantizeLinear\): it quantises to signed values \(-3\.\.252\);"),
+    "a grid without 0": ([*FIRST, node("Quant", "a s lower bits", "r", **QUANT), *TAIL],
+        r"^Node 'r' \(Quant\): it quantises to 1\.\.16 steps; use a quantiser with 0 among its numbers\.$"),
+    "too many steps": ([*FIRST, node("Quant", "a s zero wide", "r", **(QUANT | {"signed": 1})), *TAIL],
+        r"^Node 'r' \(Quant\): it quantises to -4096\.\.4095 steps; the nearest supported choice is 12 bits\.$"),
     "negative scale": ([*FIRST, node("Quant", "a minus zero bits", "r", **QUANT), *TAIL],
         r"^Node 'r' \(Quant\): its scale must be positive, not -0\.1\.$"),
     "a scale for every place": ([*FIRST, node("Quant", "a ones zero bits", "r", **QUANT), *TAIL],
@@ -308,8 +307,6 @@ REFUSED = {
         r"^Node 'r' \(BipolarQuant\): this operation is not supported; the nearest supported choice is an unsigned"),
     "uneven thresholds": ([*FIRST, node("MultiThreshold", "a table", "r", domain=QONNX, out_dtype="UINT2"), *TAIL],
         r"^Node 'r' \(MultiThreshold\): its thresholds are not evenly spaced; the nearest supported choice is a"),
-    "signed thresholds": ([*FIRST, node("MultiThreshold", "a even", "r", domain=QONNX, out_dtype="INT2", out_bias=-2.0),
-        *TAIL], r"^Node 'r' \(MultiThreshold\): its values are signed \(out_bias is not 0\); the nearest"),
     "rounding up": ([*FIRST, node("Quant", "a s zero bits", "r", **(QUANT | {"rounding_mode": "CEIL"})), *TAIL],
         r"^Node 'r' \(Quant\): the rounding mode 'CEIL' is not supported; use ROUND or FLOOR\.$"),
     "quantised operations": ([*FIRST, node("QuantizeLinear", "a s z", "k"), node("Relu", "k", "r"), *TAIL],

@@ -152,9 +152,10 @@ def test_ties_are_reported():
     ("activation", "message"),
     [
         (
-            fake(0.125, 7, 0, 15),
-            r"fake_quantize.*: its activation is signed \(zero point 7 in 0\.\.15\), but a spike count is not; "
-            r"quantise behind a ReLU with zero point 0 \[\w+\.py, line \d+: ",
+            lambda x: torch.fake_quantize_per_channel_affine(
+                x, torch.full((4,), 0.125), torch.tensor([0, 1, 2, 3], dtype=torch.int32), 1, 0, 15
+            ),
+            r"fake_quantize.*: its zero point is 0 to 3 in 0\.\.15; use one whole number of these \[\w+\.py, line ",
         ),
         (fake(0.125, 0, 0, 65535), r"it has 65536 levels, more than the 4096 of a spike count; use 12 bits or fewer"),
         (

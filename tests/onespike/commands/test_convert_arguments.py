@@ -17,7 +17,7 @@ from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.spec import INPUT, Image
 
 GRAPH, IMAGES = float_graph()
-WANTED = r"give a torch\.nn\.Module in eval mode, an ExportedProgram, or the path of a \.pt2 or \.onnx file"
+WANTED = r"give a torch\.nn\.Module in eval mode, an ExportedProgram, or the path of a \.pt2, \.onnx or \.tflite file"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ WANTED = r"give a torch\.nn\.Module in eval mode, an ExportedProgram, or the pat
         (7, rf"^int is not a network; {WANTED}\.$"),
         ("absent.pt2", r"^Cannot read absent\.pt2: no such file\.$"),
         ("absent.onnx", r"^Cannot read absent\.onnx: no such file\.$"),
-        (".", r"^Cannot read \.: it is a folder; give the \.pt2 or \.onnx file itself\.$"),
+        (".", r"^Cannot read \.: it is a folder; give the \.pt2, \.onnx or \.tflite file itself\.$"),
         ("a" * 5000 + ".pt2", r"^Cannot read 'a{80}\.\.\.': File name too long\.$"),
         ("a" * 5000 + ".onnx", r"^Cannot read 'a{80}\.\.\.': File name too long\.$"),
     ],
