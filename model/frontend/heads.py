@@ -69,7 +69,7 @@ def _folds(heads: Sequence[Head]) -> list[tuple[int, int]]:
 
 
 def _weights(value: Value, fold: tuple[int, int]) -> int:
-    """How many weights a folded map takes, or the kernel that copies it, if that is larger; 0: nothing is folded."""
+    """Weights that a folded map takes, or the kernel that copies it, if that has more; 0 where nothing is folded."""
     if fold == (1, 1):
         return 0
     taken = value.shape[0] * math.prod(fold)
