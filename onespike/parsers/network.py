@@ -90,8 +90,8 @@ def add_convert(command: Command) -> None:
         "convert",
         "turn a trained network into an integer spiking network",
         "MODEL.pt2 comes from torch.export.save, MODEL.onnx holds ONNX or QONNX, MODEL.tflite is TensorFlow's, "
-        "MODEL.nir a spiking network of NIR, WEIGHTS.npz the parameters of an example network by their PyTorch names; layers that "
-        "cannot become spikes are refused by name.",
+        "MODEL.nir a spiking network of NIR, WEIGHTS.npz the parameters of an example network by their PyTorch names; "
+        "layers that cannot become spikes are refused by name.",
     )
     convert.add_argument("model", type=Path, metavar="MODEL.pt2|.onnx|.tflite|.nir|WEIGHTS.npz")
     add_source(convert)
