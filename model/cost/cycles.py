@@ -271,11 +271,11 @@ def _layer(
     layer: MappedLayer,
     chunks: Map[str, np.ndarray],
     values: dict[str, np.ndarray],
-    jobs: list[Job] | None,
+    done: list[Job] | None,
 ) -> LayerCycles:
     config = mapping.config
     counts, lengths, shared = _read_words(config, layer, chunks)
-    places = layer.places() if jobs is not None else []
+    places = layer.places() if done is not None else []
     banks, slices = config.banks, layer.slices
     steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
     ahead = room + hops  # commands that a bank's queue holds
@@ -366,10 +366,10 @@ def _layer(
                     taken[b] = start + (steps - 1) * interval + hops
                 released[b] = [*released[b][1:], start + release]
                 drained = start + steps * interval
-                if jobs is not None:
+                if done is not None:
                     added = sum(word & MASK for word in counts[s][place][0 if shared else block])
                     y, x = places[place]
-                    jobs.append(Job(b, y, x, block, opened[s] + 1, left[b], added, (start, drained - 1)))
+                    done.append(Job(b, y, x, block, opened[s] + 1, left[b], added, (start, drained - 1)))
     events = np.zeros(layer.blocks, np.int64)  # of each block
     for slice_ in counts:
         for jobs in slice_:

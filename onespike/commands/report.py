@@ -18,8 +18,10 @@ from ..model.network import golden
 from ..model.network.spec import SpikeNet
 from ..model.system.files import write_atomically
 from ..model.targets import find_target
+from ..model.training.data import Dataset
 from ..page.gather import gather, mapping_of
-from ..page.measured import read
+from ..page.material import Material
+from ..page.measured import Measured, read
 from ..page.render import render
 from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
@@ -63,13 +65,27 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print("* Reads of external memory are not part of this energy; every system would need them.")
     if args.output is None:
         return result
-    with progress.stage("page", "Drawing the page"):
-        material = gather(args, mapping, data, codes, result, measured)
-        write_atomically(args.output, render(material))
+    material = draw(args, mapping, data, codes, result, measured, progress)
     console.print(f"Page: {args.output}", soft_wrap=True)
     for missing in material["missing"]:
         console.print(f"  not measured: {missing['what']}; {missing['command']}", soft_wrap=True)
     return material.figures
+
+
+def draw(
+    args: argparse.Namespace,
+    mapping: Mapping,
+    data: Dataset,
+    codes: np.ndarray,
+    result: dict[str, Any],
+    measured: Measured,
+    progress: Progress,
+) -> Material:
+    """Write the page of figures, counted on `codes`, and of files to `args.output`."""
+    with progress.stage("page", "Drawing the page"):
+        material = gather(args, mapping, data, codes, result, measured)
+        write_atomically(args.output, render(material))
+    return material
 
 
 def _page_needs(args: argparse.Namespace) -> None:
@@ -83,6 +99,11 @@ def _page_needs(args: argparse.Namespace) -> None:
         raise OneSpikeError("The page counts on real images; give some with --data.")
     if args.target is not None:
         find_target(args.target)
+    drawable()
+
+
+def drawable() -> None:
+    """Complains of packages that a page needs before the work, not after it."""
     import jinja2  # noqa: F401
     import matplotlib  # noqa: F401
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from .drawing import ACCENT, INK, LINE, QUIET, SERIES, Picture, grid, picture, tip
-from .layers import short
 from .material import HERE, Material
 from .parts import Fact, Section, Table, cells, number, words
 
@@ -18,16 +17,13 @@ def energy(material: Material) -> Section:
     """Energy from counted events, always with the name of the table that it rests on, and of cells where measured."""
     found = material["energy"]
     systems, tables = found["systems"], found["tables"]
-    ours = next(system for system in systems if system["name"] == "onespike")
-    sentences = []
-    for rival in systems:
-        if rival is not ours:
-            memory, bare = (ours[key] / rival[key] for key in ("memory_uj", "operations_int8_uj"))
-            sentences.append(
-                f"Of the energy of the system “{rival['label']}”, ours takes {memory:.2f} in the table with memory and "
-                f"{bare:.2f} in the table of operations only."
-            )
-    shown = [_systems(systems, found), _parts(systems)]
+    ours, rival = (next(s for s in systems if s["name"] == name) for name in ("onespike", "quantised_skip"))
+    memory, bare = (ours[key] / rival[key] for key in ("memory_uj", "operations_int8_uj"))
+    sentences = [
+        f"Against the honest rival, “{rival['label']}”, ours takes {memory:.2f} of its energy in the table with memory "
+        f"and {bare:.2f} in the table of operations only."
+    ]
+    shown = [_systems(systems, found), _ratios(systems, ours), _parts(systems)]
     facts, origins = [], [HERE]
     if (cells_ := material.measured("asic")) is not None:
         facts = _asic(cells_)
@@ -52,14 +48,24 @@ def _systems(systems: list[dict[str, Any]], found: dict[str, Any]) -> Table:
                  heads=(*heads, *(key.removesuffix("_uj").replace("_", " ") for key in more)))  # fmt: skip
 
 
+def _ratios(systems: list[dict[str, Any]], ours: dict[str, Any]) -> Table:
+    rows = tuple(
+        cells(f"ours / {system['label']}", *(number(ours[key] / system[key], "{:.2f}") for key in reversed(KNOWN[1:])))
+        for system in systems
+        if system is not ours
+    )
+    return Table(name="energy-ratios", caption="Our energy as a share of each rival's", rows=rows,
+                 heads=("share", "with memory", "INT8, operations only"))  # fmt: skip
+
+
 def _parts(systems: list[dict[str, Any]]) -> Table:
     purposes = list(dict.fromkeys(name for system in systems for name in system["memory_parts_uj"]))
     rows = tuple(
         cells(system["label"], *(number(system["memory_parts_uj"].get(name), "{:.3f}") for name in purposes))
         for system in systems
     )
-    return Table(name="energy-parts", caption="Energy with memory, by what it is for", heads=("system", *purposes), rows=rows,
-                 note="uJ an image.")  # fmt: skip
+    return Table(name="energy-parts", caption="Energy with memory, by what it is for", rows=rows,
+                 heads=("system", *purposes), note="uJ an image.")  # fmt: skip
 
 
 def _bars(systems: list[dict[str, Any]], table: str) -> Picture:
@@ -75,7 +81,9 @@ def _bars(systems: list[dict[str, Any]], table: str) -> Picture:
                 bar = axes.barh(at, width, 0.65, left, color=SERIES[int(colours[name][1:])])[0]
                 tip(bar, f"{system['label']}: {width:.3f} uJ for {name}")
                 left += width
-            axes.text(left, at, f" {system['memory_uj']:.2f}", va="center", color=INK)
+            axes.annotate(
+                f"{system['memory_uj']:.2f}", (left, at), textcoords="offset points", xytext=(4, 0), va="center"
+            )
         labels = [system["label"].replace(", ", ",\n") if narrow else system["label"] for system in systems]
         axes.set_yticks(range(len(systems)), labels)
         axes.set(xlabel="uJ an image", xlim=(0, 1.12 * max(system["memory_uj"] for system in systems)))
@@ -86,8 +94,9 @@ def _bars(systems: list[dict[str, Any]], table: str) -> Picture:
     said = "; ".join(f"{system['label']} {system['memory_uj']:.3f} uJ" for system in systems)
     tall = 0.65 + 0.32 * len(systems)
     meaning = table.partition(" (")[0]
-    return picture("energy", f"Energy of an image, estimated {meaning}, by what it is for", f"A bar for each system: {said}.",
-                   paint, (tall, tall + 0.5), tuple((colours[name], name) for name in purposes))  # fmt: skip
+    caption = f"Energy of an image, estimated {meaning}, by what it is for"
+    return picture("energy", caption, f"A bar for each system: {said}.", paint,
+                   (tall, tall + 0.5), tuple((colours[name], name) for name in purposes))  # fmt: skip
 
 
 def _asic(found: dict[str, Any]) -> list[Fact]:
@@ -96,7 +105,7 @@ def _asic(found: dict[str, Any]) -> list[Fact]:
         Fact(name="Cells", cell=number(found["area_um2"], "{:.3f} mm²", 1e-6), note=f"of {found['library']}"),
         Fact(name="Power of logic", cell=number(power["total"], "{:.2f} mW"),
              note=f"at {found['clock_mhz']:g} MHz, clock pins included, no clock gating"),
-        Fact(name="Energy of logic", cell=number(found["logic_uj"], "{:.3f} uJ"), note="an image, from activities in RTL"),
+        Fact(name="Energy of logic", cell=number(found["logic_uj"], "{:.3f} uJ"), note="an image, by activity in RTL"),
         Fact(name="Energy of memory", cell=number(found["memory_uj"], "{:.3f} uJ"), note=found["memory_source"]),
     ]  # fmt: skip
 

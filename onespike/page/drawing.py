@@ -25,7 +25,7 @@ INK, QUIET, LINE, PAPER, ACCENT = (COLOURS[name] for name in ("ink", "quiet", "l
 SERIES = [COLOURS[f"c{i}"] for i in range(10)]
 ACCENT_RGB = (0.20, 0.45, 0.90)  # of pictures made of pixels, which are one colour on any paper
 BELOW_RGB = (0.85, 0.35, 0.15)  # the same of values below zero
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "onespike",
     "font.size": 9,
@@ -78,10 +78,10 @@ def picture(
 def _svg(paint: Paint, width: float, height: float, narrow: bool, prefix: str) -> str:
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
         paint(figure, narrow)
         contents = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

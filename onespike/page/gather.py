@@ -45,8 +45,8 @@ def mapping_of(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray, measu
     for name, value in _asked(args):
         if hardware[name] != value:
             raise OneSpikeError(
-                f"{path} measured an engine with {name} = {hardware[name]}, not {value}; leave the engine's options out, or "
-                f"measure that engine."
+                f"{path} measured an engine with {name} = {hardware[name]}, not {value}; leave the engine's options "
+                f"out, or measure that engine."
             )
     config = EngineConfig(**{name: value for name, value in hardware.items() if name != "slices"})
     seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
@@ -208,7 +208,7 @@ def _hashes(path: Path, mapping: Mapping, codes: np.ndarray) -> dict[str, str]:
 
 
 def _pixels(net: SpikeNet, codes: np.ndarray) -> np.ndarray | None:
-    """The first image in 0..1 as eyes see it, where it is one: grey or red, green and blue, of at least 6 x 6 pixels."""
+    """The first image in 0..1 as eyes see it, where it is one: grey or of three colours, of at least 6 x 6 pixels."""
     channels, height, width = net.image.shape
     if channels not in (1, 3) or min(height, width) < 6:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from .drawing import ACCENT, ACCENT_RGB, BELOW_RGB, INK, LINE, QUIET, Picture, picture
 from .layers import short
 from .material import HERE, Material
-from .parts import Section, Table, cells, number, several
+from .parts import Section, Table, cells, number, several, share
 
 MOST_PANELS = 12  # of the raster: evenly chosen layers of deeper networks
 NAMED = 0.05  # of the image's cycles that a layer needs for its name to have room
@@ -39,8 +39,8 @@ def timeline(material: Material) -> Section:
         "Stalled: cycles before the layer, for its weights.",
     )  # fmt: skip
     sentence = (
-        f"The first image takes {total:,} cycles. The trace, to be opened in Perfetto or chrome://tracing, has every job of "
-        f"every bank; a microsecond there is a cycle."
+        f"The first image takes {total:,} cycles. The trace, to be opened in Perfetto or chrome://tracing, has what "
+        f"every bank does, job by job; a microsecond there is a cycle."
     )
     return Section(name="timeline", title="One image in time", sentences=(sentence,), origins=(HERE,),
                    pictures=(_banks(material, layers, total),), tables=(table,))  # fmt: skip
@@ -73,8 +73,8 @@ def _banks(material: Material, layers: list[dict[str, Any]], total: int) -> Pict
         axes.spines["left"].set_visible(False)
 
     mean = busy.mean(1)
-    alt = f"{several(busy, 'bank')} over {total:,} cycles; events in {mean.min():.0%} to {mean.max():.0%} of the cycles of "
-    alt += f"a bank. Layers one after another: {', '.join(layer['name'] for layer in layers)}."
+    alt = f"{several(mean, 'bank')} over {total:,} cycles; a bank adds events in {share(mean.min())} to "
+    alt += f"{share(mean.max())} of them. Layers one after another: {', '.join(layer['name'] for layer in layers)}."
     tall = min(6.5, 0.9 + (0.36 if banks <= 8 else 0.2) * banks)
     return picture("timeline", "Share of the cycles in which each bank adds an event", alt, paint, (tall, tall))
 
@@ -95,7 +95,8 @@ def raster(material: Material) -> Section:
         sentences.append(f"The answer for this image is class {first['class']}{label}.")
     tables = [
         Table(
-            name="raster", caption="Spikes of the first image", heads=("layer", "channels", "places", "not 0", "mean of its top"),
+            name="raster", caption="Spikes of the first image",
+            heads=("layer", "channels", "places", "not 0", "mean of its top"),
             rows=tuple(
                 cells(name, *array.shape, number(float((array != 0).mean()), "{:.1f} %", 100),
                       number(float(np.abs(array).mean()), "{:.3f}"))
@@ -142,7 +143,7 @@ def _raster(material: Material, shown: list[str]) -> Picture:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color=LINE)
 
-    said = "; ".join(f"{name} {(material.shades[name] != 0).mean():.0%} not 0" for name in shown)
+    said = "; ".join(f"{name} {share((material.shades[name] != 0).mean())} not 0" for name in shown)
     caption = "Channels x places of each layer; below zero in the other colour"
     if all((material.shades[name] >= 0).all() for name in shown):
         caption = "Channels x places of each layer"

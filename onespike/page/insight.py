@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ def values(net: SpikeNet, result: golden.Result) -> list[dict[str, Any]]:
         else:  # none is its own
             edges = np.unique(np.linspace(low, top + 1, BINS + 1).astype(int))
             bins = [(0, 0)] if low >= 0 else []
-            bins += [(max(int(a), int(low >= 0)), int(b) - 1) for a, b in zip(edges, edges[1:], strict=False)]
+            bins += [(max(int(a), int(low >= 0)), int(b) - 1) for a, b in itertools.pairwise(edges)]
         rows.append(
             {
                 "name": layer.name,
@@ -72,8 +73,8 @@ def available(target: Target) -> dict[str, int]:
 
 
 def alternatives(mapping: Mapping, target: Target, codes: np.ndarray, memory: ExternalMemory) -> list[dict[str, Any]]:
-    """This engine, and those with half and twice the banks and lanes, on the first of the image codes; cycles are exact,
-    area is an estimate. refused: why the part or the network does not take an engine. Empty for large networks."""
+    """This engine, and those with half and twice the banks and lanes, on the first of the image codes; cycles are
+    exact, area is an estimate. refused: why part or network do not take an engine. Empty for large networks."""
     if sum(layer.jobs for layer in mapping.layers) > MOST_JOBS:
         return []
     net = mapping.net

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..tables import kernel
-from .drawing import ACCENT, LINE, QUIET, SERIES, Picture, grid, picture, tip
+from .drawing import ACCENT, LINE, SERIES, Picture, grid, picture, tip
 from .material import HERE, Material
-from .parts import Section, Table, cells, number, percent, words
+from .parts import Section, Table, cells, number, percent, share, words
 
 # Cause of `model/cost/cycles.py` -> what a lane does in such a cycle, and its colour in page.css.
 CAUSES = {
@@ -30,9 +30,9 @@ def section(material: Material) -> Section:
     cycles, hardware = material["cycles"], material["hardware"]
     array = hardware["banks"] * hardware["lanes"]
     worst = max(cycles["layers"], key=lambda layer: layer["predicted_cycles"])
-    share = worst["predicted_cycles"] / cycles["predicted_cycles_per_image"]
-    sentences = [f"{worst['name']} takes most cycles: {worst['predicted_cycles']:,.0f} of "
-                 f"{cycles['predicted_cycles_per_image']:,.0f}, {share:.0%}."]  # fmt: skip
+    most = worst["predicted_cycles"] / cycles["predicted_cycles_per_image"]
+    sentences = [f"Layer {worst['name']} takes most cycles: {worst['predicted_cycles']:,.0f} of "
+                 f"{cycles['predicted_cycles_per_image']:,.0f}, {share(most)}."]  # fmt: skip
     pictures = [_causes(cycles, array)]
     tables = [_shapes(material), _cycles(material), _lane_cycles(cycles, array)]
     if material["values"]:
@@ -83,7 +83,7 @@ def _causes(cycles: dict[str, Any], array: int) -> Picture:
         grid(axes)
 
     said = "; ".join(
-        f"{layer['name']} {layer['predicted_cycles']:,.0f} cycles, {layer['utilisation']:.0%} useful"
+        f"{layer['name']} {layer['predicted_cycles']:,.0f} cycles, {share(layer['utilisation'])} useful"
         for layer in layers
     )
     legend = tuple((CAUSES[cause][1], CAUSES[cause][0]) for cause in shown)
@@ -97,20 +97,21 @@ def _values(values: list[dict[str, Any]]) -> Picture:
         axes = figure.subplots()
         for at, layer in enumerate(values):
             left = 0.0
-            for low, high, share in layer["bins"]:
+            for low, high, part in layer["bins"]:
                 zero = low == high == 0
                 depth = 0.2 + 0.8 * min(1.0, max(abs(low), abs(high)) / max(1, layer["top"]))
-                bar = axes.barh(at, 100 * share, 0.7, left, color=LINE if zero else ACCENT, alpha=1 if zero else depth)
-                tip(bar[0], f"{layer['name']}: {share:.2%} of the values are {_level(low, high)}")
-                left += 100 * share
+                bar = axes.barh(at, 100 * part, 0.7, left, color=LINE if zero else ACCENT, alpha=1 if zero else depth)
+                tip(bar[0], f"{layer['name']}: {100 * part:.2f} % of the values are {_level(low, high)}")
+                left += 100 * part
         _named(axes, [layer["name"] for layer in values], narrow)
         axes.set(xlabel="share of the values, %", xlim=(0, 100))
         axes.locator_params(axis="x", nbins=5)
-        grid(axes)
+        axes.tick_params(length=0)
+        axes.spines["left"].set_visible(False)
 
     said = "; ".join(
         f"{layer['name']} uses {layer['used']:,} of {layer['levels']:,} levels, "
-        f"{sum(share for low, high, share in layer['bins'] if low == high == 0):.0%} are 0"
+        f"{share(sum(part for low, high, part in layer['bins'] if low == high == 0))} are 0"
         for layer in values
     )
     tall = 0.65 + 0.3 * len(values)
@@ -167,18 +168,20 @@ def _rates(material: Material) -> Table:
         neurons = counted["neurons"]
         rows.append(
             cells(layer["name"], neurons, percent(counted["neurons_fired"] / neurons),
-                  number(counted["spikes_unary"] / neurons, "{:.3f}"), counted["events_radix"], counted["additions_radix"],
-                  f"{layer['used']:,} of {layer['levels']:,}", layer["highest"])
+                  number(counted["spikes_unary"] / neurons, "{:.3f}"), counted["events_radix"],
+                  counted["additions_radix"], f"{layer['used']:,} of {layer['levels']:,}", layer["highest"])
         )  # fmt: skip
-    note = f"An image, the mean of {material['operations']['images']}. Events and additions: those that the layer makes of "
-    note += "what it reads, each into one output channel. Spikes of a neuron: after the pool, of all g."
+    note = (
+        f"An image, the mean of {material['operations']['images']}. Events and additions: those that the layer makes "
+    )
+    note += "of what it reads, each into one output channel. Spikes of a neuron: after the pool, of all g."
     heads = ("layer", "neurons", "firing", "spikes of a neuron", "events", "additions", "levels in use", "highest")
     return Table(name="rates", caption="Spikes, events and levels", heads=heads, rows=tuple(rows), note=note)
 
 
 def _bins(values: list[dict[str, Any]]) -> Table:
-    rows = [cells(layer["name"], _level(low, high), percent(share, 2)) for layer in values
-            for low, high, share in layer["bins"]]  # fmt: skip
+    rows = [cells(layer["name"], _level(low, high), percent(part, 2)) for layer in values
+            for low, high, part in layer["bins"]]  # fmt: skip
     return Table(
         name="values", caption="How often each value occurs", heads=("layer", "value", "share"), rows=tuple(rows)
     )
@@ -186,13 +189,13 @@ def _bins(values: list[dict[str, Any]]) -> Table:
 
 def _losses(found: dict[str, Any]) -> Table:
     compared = any("error" in layer for layer in found["layers"])
-    heads = ("layer", "zero", "at the top", "mean value")
+    heads: tuple[str, ...] = ("layer", "zero", "at the top", "mean value")
     note = f"Over {found['images']:,} images."
     if compared:
         heads += ("error", "alone", "up to here")
         note += (
-            " Error: squared, against the float network, relative. Alone: accuracy of the float network with this layer in "
-            "integers. Up to here: with integers to this layer and the float network behind it."
+            " Error: squared, against the float network, relative. Alone: accuracy of the float network with "
+            "this layer in integers. Up to here: with integers to this layer and the float network behind it."
         )
     rows = []
     for layer in found["layers"]:

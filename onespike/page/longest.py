@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from .parts import share
+
 STEP = re.compile(r"([\d.]+) ns (\S+) (\S+) -> (\S+)")
 # Units of the engine -> what they do.
 UNITS = {
@@ -53,9 +55,9 @@ def unit(cell: str) -> str:
 
 
 def described(path: Sequence[str]) -> dict[str, Any] | None:
-    """Time of the path, of wires in it, its steps with their units, and all of it as a sentence; None without a path."""
+    """Time of the path and of its wires, its steps with their units, and all of it in a sentence; None without one."""
     found = [STEP.match(step) for step in path]
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"ns": float(step[1]), "kind": step[2], "from": unit(step[3]), "to": unit(step[4]), "cells": [step[3], step[4]]}
         for step in found
         if step is not None
@@ -73,12 +75,12 @@ def described(path: Sequence[str]) -> dict[str, Any] | None:
     goes += f"{crossed} to {end}" if end != begin else crossed.rstrip(";")
     cells = "no logic cell" if not levels else "1 logic cell" if levels == 1 else f"{levels} logic cells"
     sentence = (
-        f"The longest path goes {goes.rstrip(',')}. It takes {total:.2f} ns, {wires:.2f} ns of it ({wires / total:.0%}) "
-        f"in wires, and passes {cells}."
+        f"The longest path goes {goes.rstrip(',')}. It takes {total:.2f} ns, {wires:.2f} ns of it "
+        f"({share(wires / total)}) in wires, and passes {cells}."
     )
     advice = (
-        f"More than half of it is wire: what helps is a placement nearer to {named} (another seed, fewer banks, less of "
-        f"the part in use), not less logic."
+        f"More than half of it is wire: what helps is a placement nearer to {named} (another seed, fewer banks, "
+        f"less of the part in use), not less logic."
         if wires > total / 2
         else "More than half of it is logic: narrower words, fewer lanes or another register in that unit would help."
     )

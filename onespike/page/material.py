@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the sections are made from: figures, which also leave as JSON, and the pixels and times that only pictures show."""
+"""What the sections are made from: figures, which also leave as JSON, and pixels and times that only pictures show."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ HERE = "here"  # the id of what `report` itself has counted
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """busy: [banks, bins] of the first image's timeline; shades: its tensors by name, [channels, pixels] in -1..1; pixels:
-    the image itself [H, W] or [H, W, 3] in 0..1, where it is one that eyes can read; trace: for Perfetto."""
+    """busy: [banks, bins] of the first image's timeline; shades: its tensors by name, [channels, pixels] in -1..1;
+    pixels: the image itself [H, W] or [H, W, 3] in 0..1, where it is one that eyes can read; trace: for Perfetto."""
 
     figures: dict[str, Any]
     busy: np.ndarray
@@ -34,8 +34,10 @@ class Material:
         return next((source["id"] for source in self.figures["sources"] if part in source["parts"]), HERE)
 
     def missing(self, *parts: str) -> tuple[tuple[str, str], ...]:
-        """What of these parts nobody has measured, with the commands that do."""
-        return tuple((row["what"], row["command"]) for row in self.figures["missing"] if row["part"] in parts)
+        """What of these parts, or of all, nobody has measured, with the commands that do."""
+        return tuple(
+            (row["what"], row["command"]) for row in self.figures["missing"] if not parts or row["part"] in parts
+        )
 
     @property
     def array(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of figures that other commands wrote with --json: which of them the page may show, and what is still missing."""
+"""Files of figures that other commands wrote with --json, and which of them the page may show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = ("luts", "flip_flops", "block_rams", "fmax_mhz", "critical_path", "targe
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file: its figures, the command that wrote it ("" in files of older versions) and the parts it is shown for."""
+    """One file: its figures, the command that wrote it ("" in files of older versions) and the parts it holds."""
 
     path: str
     sha256: str

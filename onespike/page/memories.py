@@ -26,7 +26,8 @@ def figures(mapping: Mapping) -> list[dict[str, Any]]:
     config, needs = mapping.config, mapping.needs
     widths = target_widths(config)
     found = [
-        _memory("spike memory", config.banks, config.spike_depth, config.word_bits, needs["spike_depth"], _tensors(mapping)),
+        _memory("spike memory", config.banks, config.spike_depth, config.word_bits, needs["spike_depth"],
+                _tensors(mapping)),
         _memory("weight memory", config.banks, config.weight_depth, config.lanes * config.weight_bits,
                 needs["weight_depth"], _weights(mapping)),
     ]  # fmt: skip

@@ -22,7 +22,9 @@ def section(material: Material) -> Section:
     names = list(dict.fromkeys(name for source in sources for name in source["versions"]))
     versions = Table(
         name="versions", caption="Versions", heads=("source", *names),
-        rows=tuple(cells(source["id"], *(words(source["versions"].get(name, "-")) for name in names)) for source in sources),
+        rows=tuple(
+            cells(source["id"], *(words(source["versions"].get(name, "-")) for name in names)) for source in sources
+        ),
     )  # fmt: skip
     rows = [("network", material["network"]["hash"]), ("network's file, SHA-256", material["hashes"]["file"]),
             ("engine", material["hashes"]["engine"]), ("image codes", material["hashes"]["images"])]  # fmt: skip
@@ -31,6 +33,5 @@ def section(material: Material) -> Section:
     rows += [(f"seed of {source['id']}", str(source["seed"])) for source in sources if source["seed"] is not None]
     hashes = Table(name="hashes", caption="Hashes, data and seeds", heads=("what", "is"),
                    rows=tuple(cells(words(name), words(value)) for name, value in rows),
-                   note="Engine: of its parameters and slices. Image codes: of the images as the network takes them.")  # fmt: skip
-    missing = tuple((row["what"], row["command"]) for row in material["missing"])
-    return Section(name="sources", title="Make it again", tables=(commands, hashes, versions), missing=missing)
+                   note="Engine: of its parameters and slices. Image codes: as the network takes them.")  # fmt: skip
+    return Section(name="sources", title="Make it again", tables=(commands, hashes, versions))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,13 @@ class Table:
     note: str = ""
     shown: bool = False
 
+    @property
+    def wordy(self) -> list[bool]:
+        """Which columns hold words, and are read from the left."""
+        return [
+            all(row[at].value is None and row[at].text != "-" for row in self.rows) for at in range(len(self.heads))
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -42,7 +49,8 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section. origins: ids of the sources behind its figures; missing: (what, command that measures it)."""
+    """One section. origins: ids of the sources behind its figures; missing: (what, command that measures it), said at
+    length where `whole`."""
 
     name: str
     title: str
@@ -51,6 +59,7 @@ class Section:
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
+    whole: bool = False
     origins: tuple[str, ...] = ()
 
 
@@ -68,6 +77,11 @@ def percent(value: float | None, digits: int = 1) -> Cell:
     return number(value, f"{{:.{digits}f}} %", 100)
 
 
+def share(value: float) -> str:
+    """A share in whole percent, for sentences."""
+    return f"{100 * value:.0f} %"
+
+
 def cells(*values: Any) -> tuple[Cell, ...]:
     """A row: cells as they are, numbers with thousands, and words."""
     return tuple(
@@ -76,6 +90,6 @@ def cells(*values: Any) -> tuple[Cell, ...]:
     )
 
 
-def several(items: Sequence[Any], one: str, many: str = "") -> str:
+def several(items: Sized, one: str, many: str = "") -> str:
     """ "1 layer", "3 layers"."""
     return f"{len(items):,} {one if len(items) == 1 else many or f'{one}s'}"

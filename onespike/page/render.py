@@ -40,7 +40,7 @@ def render(material: Material) -> str:
         name=material["name"],
         array=material.array,
         sections=sections(material),
-        sources={source["id"]: source["path"] or "this command" for source in material["sources"]},
+        sources={source["id"]: source["path"] or "the command of this page" for source in material["sources"]},
         versions=material["sources"][0]["versions"],
         style=(FOLDER / "page.css").read_text(),
         json_link=link("application/json", json.dumps(material.figures, indent=1) + "\n"),

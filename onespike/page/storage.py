@@ -8,7 +8,7 @@ from typing import Any
 from .drawing import ACCENT, INK, LINE, PAPER, Picture, picture, tip
 from .layers import short
 from .material import HERE, Material
-from .parts import Section, Table, cells, number, percent, several
+from .parts import Section, Table, cells, number, percent, several, share
 
 
 def section(material: Material) -> Section:
@@ -26,8 +26,9 @@ def section(material: Material) -> Section:
     tensors, weights = memories[0]["regions"], memories[1]["regions"]
     tables = [fill, _tensors(tensors, material["network"]["layers"])]
     if weights:
-        tables.append(Table(name="weight-map", caption="Weight memory of each bank", heads=("layer", "first row", "end", "rows"),
-                            rows=tuple(cells(r["name"], r["begin"], r["end"], r["end"] - r["begin"]) for r in weights)))  # fmt: skip
+        placed = tuple(cells(r["name"], r["begin"], r["end"], r["end"] - r["begin"]) for r in weights)
+        tables.append(Table(name="weight-map", caption="Weight memory of each bank", rows=placed,
+                            heads=("layer", "first row", "end", "rows")))  # fmt: skip
     names = [layer["name"] for layer in material["network"]["layers"]]
     return Section(
         name="memory",
@@ -48,7 +49,7 @@ def _tensors(tensors: list[dict[str, Any]], layers: list[dict[str, Any]]) -> Tab
     )  # fmt: skip
     return Table(name="spike-map", caption="Spike memory of each bank", rows=rows,
                  heads=("tensor", "first word", "end", "words", "slices", "made by", "lives until"),
-                 note="The image has two buffers, so that the next one can be loaded while one is computed.")  # fmt: skip
+                 note="The image has two buffers: the next one is loaded while this one is computed.")  # fmt: skip
 
 
 def _fill(memories: list[dict[str, Any]]) -> Picture:
@@ -59,9 +60,9 @@ def _fill(memories: list[dict[str, Any]]) -> Picture:
             bar = axes.barh(at, 100 * memory["fill"], 0.55, color=ACCENT)[0]
             tip(bar, f"{memory['name']}: {memory['used']:,} of {memory['depth']:,} rows")
             text = (
-                f"{memory['fill']:.0%}"
+                f"{share(memory['fill'])}"
                 if narrow
-                else f"{memory['used']:,} of {memory['depth']:,} ({memory['fill']:.0%})"
+                else f"{memory['used']:,} of {memory['depth']:,} ({share(memory['fill'])})"
             )
             axes.text(103, at, text, va="center", color=INK)
         axes.set(yticks=range(len(memories)), yticklabels=[memory["name"] for memory in memories])
@@ -71,7 +72,7 @@ def _fill(memories: list[dict[str, Any]]) -> Picture:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
 
-    said = "; ".join(f"{memory['name']} {memory['fill']:.0%}" for memory in memories)
+    said = "; ".join(f"{memory['name']} {share(memory['fill'])}" for memory in memories)
     tall = 0.45 + 0.3 * len(memories)
     return picture("fill", "Rows in use of each memory", f"Bars of the share in use: {said}.", paint, (tall, tall))
 

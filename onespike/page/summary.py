@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .drawing import ACCENT, INK, LINE, Picture, grid, picture, tip
+from .drawing import ACCENT, INK, LINE, Picture, picture, tip
 from .longest import described
 from .material import HERE, Material, cycles_per_image, placed
-from .parts import Fact, Section, Table, cells, number, percent, several, words
+from .parts import Fact, Section, Table, cells, number, percent, several, share, words
 
 
 def verdict(material: Material) -> Section:
@@ -27,7 +27,8 @@ def verdict(material: Material) -> Section:
         title="Verdict",
         sentences=(sentence,),
         facts=tuple(facts),
-        missing=material.missing("accuracy", "rtl", "synthesis"),
+        missing=material.missing(),
+        whole=True,
         origins=tuple(origins),
     )
 
@@ -127,7 +128,7 @@ def _bars(caption: str, rows: list[tuple[str, int, int]]) -> Picture:
         for at, (name, used, have) in enumerate(rows):
             axes.barh(at, 100, 0.55, color=LINE, alpha=0.5)
             tip(axes.barh(at, 100 * used / have, 0.55, color=ACCENT)[0], f"{name}: {used:,} of {have:,}")
-            text = f"{used / have:.0%}" if narrow else f"{used:,} of {have:,} ({used / have:.0%})"
+            text = f"{share(used / have)}" if narrow else f"{used:,} of {have:,} ({share(used / have)})"
             axes.text(103, at, text, va="center", color=INK)
         axes.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlim=(0, 118 if narrow else 140))
         axes.set_xticks([0, 50, 100], ["0", "50 %", "100 %"])
@@ -163,8 +164,7 @@ def speed(material: Material) -> Section:
     table = Table(
         name="speed", caption="Speed", heads=("what", "figure", "of what"), rows=tuple(map(_row, rows)), shown=True
     )
-    missing = material.missing("synthesis") if found is None else ()
-    return Section(name="speed", title="Latency, rate and utilisation", tables=(table,), missing=missing,
+    return Section(name="speed", title="Latency, rate and utilisation", tables=(table,),
                    origins=tuple(dict.fromkeys(origins)))  # fmt: skip
 
 

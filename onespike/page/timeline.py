@@ -38,7 +38,7 @@ def timeline(mapping: Mapping, fields: Map[str, np.ndarray], memory: ExternalMem
     """Of one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
     jobs: list[list[Job]] = []
     found = predict(mapping, fields, jobs)
-    layers = list(with_memory(mapping, [found], memory))[0]
+    layers = next(iter(with_memory(mapping, [found], memory)))
     begins, now = [], 0
     for layer in layers:
         begins.append(now + layer.stalled)
