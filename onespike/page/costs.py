@@ -133,7 +133,7 @@ def choices(material: Material) -> Section:
         name="choices", caption=f"Engines on {target}",
         heads=("banks x lanes", "fire lanes", "cycles", "LUTs", "flip-flops", "block RAMs", "remark"),
         rows=tuple(
-            cells(f"{row['banks']} x {row['lanes']}", str(row["fire_lanes"]), number(row["cycles"]),
+            cells(f"{row['banks']} x {row['lanes']}", row["fire_lanes"], number(row["cycles"]),
                   *(number((row["area"] or {}).get(name)) for name in ("luts", "flip_flops", "block_rams")),
                   words("this engine" if row["this"] else row["refused"] or "-"))
             for row in rows

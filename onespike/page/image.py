@@ -84,9 +84,7 @@ def raster(material: Material) -> Section:
     first, names = material["image"], list(material.shades)
     step = max(1.0, (len(names) - 1) / (MOST_PANELS - 1))
     shown = names if len(names) <= MOST_PANELS else [names[round(i * step)] for i in range(MOST_PANELS)]
-    sentence = (
-        "Every row is a channel, every column a place of the map; the darker, the more of its spikes a value has."
-    )
+    sentence = "Every row is a channel, every column a place of the map; the stronger its colour, the more spikes."
     if len(shown) < len(names):
         sentence += f" {len(shown)} of {len(names)} layers are shown."
     sentences = [sentence]

@@ -115,7 +115,7 @@ def _values(values: list[dict[str, Any]]) -> Picture:
         for layer in values
     )
     tall = 0.65 + 0.3 * len(values)
-    caption = "Values of each layer: no spike in grey, then from few spikes, light, to most, dark"
+    caption = "Values of each layer: no spike in grey, then from few spikes, faint, to most, strong"
     return picture("values", caption, f"A bar for each layer: {said}.", paint, (tall, tall))
 
 
@@ -137,7 +137,7 @@ def _cycles(material: Material) -> Table:
     rtl = material.measured("rtl")
     real = {layer["name"]: layer["cycles"] for layer in rtl["layers"]} if rtl is not None else {}
     rows = [
-        cells(layer["name"], str(layer["slices"]), number(layer["predicted_cycles"], "{:,.1f}"),
+        cells(layer["name"], layer["slices"], number(layer["predicted_cycles"], "{:,.1f}"),
               number(real.get(layer["name"]), "{:,.1f}"), number(layer["events"], "{:,.1f}"),
               percent(layer["utilisation"]))
         for layer in material["cycles"]["layers"]

@@ -32,8 +32,10 @@ class Table:
     @property
     def wordy(self) -> list[bool]:
         """Which columns hold words, and are read from the left."""
+        columns = [[row[at] for row in self.rows] for at in range(len(self.heads))]
         return [
-            all(row[at].value is None and row[at].text != "-" for row in self.rows) for at in range(len(self.heads))
+            all(cell.value is None for cell in column) and any(cell.text != "-" for cell in column)
+            for column in columns
         ]
 
 

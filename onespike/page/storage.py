@@ -16,7 +16,7 @@ def section(material: Material) -> Section:
     memories = material["memories"]
     total = sum(memory["bits"] for memory in memories)
     rows = tuple(
-        cells(memory["name"], str(memory["copies"]), memory["depth"], memory["width"], memory["used"],
+        cells(memory["name"], memory["copies"], memory["depth"], memory["width"], memory["used"],
               percent(memory["fill"]), number(memory["bits"] / 8192, "{:,.2f}"))
         for memory in memories
     )  # fmt: skip
@@ -43,7 +43,7 @@ def section(material: Material) -> Section:
 def _tensors(tensors: list[dict[str, Any]], layers: list[dict[str, Any]]) -> Table:
     names = [layer["name"] for layer in layers]
     rows = tuple(
-        cells(region["name"], region["begin"], region["end"], region["end"] - region["begin"], str(region["slices"]),
+        cells(region["name"], region["begin"], region["end"], region["end"] - region["begin"], region["slices"],
               "loaded before" if region["first"] < 0 else names[region["first"]], names[region["last"]])
         for region in tensors
     )  # fmt: skip
@@ -86,7 +86,17 @@ def _lives(memory: dict[str, Any], names: list[str]) -> Picture:
         for region in regions:
             begin, width = max(0, region["first"]), region["last"] + 1 - max(0, region["first"])
             tall = region["end"] - region["begin"]
-            bar = axes.bar(begin, tall, width, region["begin"], align="edge", color=ACCENT, alpha=0.35, edgecolor=PAPER)
+            bar = axes.bar(
+                begin,
+                tall,
+                width,
+                region["begin"],
+                align="edge",
+                color=ACCENT,
+                alpha=0.35,
+                edgecolor=PAPER,
+                linewidth=0.5,
+            )
             tip(bar[0], f"{region['name']}: words {region['begin']:,} to {region['end'] - 1:,}")
             if tall > 0.06 * room and (width > 0.12 * len(names) or not narrow):
                 axes.text(begin + width / 2, region["begin"] + tall / 2, short(region["name"], True), ha="center",
