@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .drawing import ACCENT, INK, LINE, QUIET, SERIES, Picture, grid, picture, tip
+from .drawing import ACCENT, INK, LINE, NARROW, QUIET, SERIES, WIDE, Picture, grid, picture, tip
 from .material import HERE, Material
 from .parts import Fact, Section, Table, cells, number, words
 
 PURPOSES = {"arithmetic": "c0", "weights": "c4", "activations": "c3", "parameters": "c6", "state": "c7"}
+FAR = 6  # times as many cycles as the fastest engine: from here on both axes are logarithmic
+POINTS_HEIGHT = 3.2  # inches of their picture
 KNOWN = ("operations_fp32_uj", "operations_int8_uj", "memory_uj")
 
 
@@ -154,24 +156,55 @@ def _is_this(config: dict[str, Any], material: Material) -> bool:
 def _points(rows: list[dict[str, Any]], target: str) -> Picture:
     def paint(figure: Any, narrow: bool) -> None:
         axes = figure.subplots()
+        most_cycles, most_luts = max(row["cycles"] for row in rows), max(row["area"]["luts"] for row in rows)
+        scale = "log" if most_cycles > FAR * min(row["cycles"] for row in rows) else "linear"
+        axes.set(xlabel=f"LUTs of {target}, estimated", ylabel="cycles an image", xscale=scale, yscale=scale)
         for row in rows:
-            luts, refused = row["area"]["luts"], bool(row["refused"])
-            name = f"{row['banks']} x {row['lanes']}"
-            (point,) = axes.plot(luts, row["cycles"], "o", ms=9 if row["this"] else 6, mew=1.4,
+            refused = bool(row["refused"])
+            (point,) = axes.plot(row["area"]["luts"], row["cycles"], "o", ms=9 if row["this"] else 6, mew=1.4,
                                  mec=QUIET if refused else ACCENT, mfc="none" if refused else ACCENT)  # fmt: skip
-            tip(point, f"{name}: {row['cycles']:,.0f} cycles, {luts:,} LUTs")
-            axes.annotate(name, (luts, row["cycles"]), textcoords="offset points", xytext=(7, 5),
-                          color=QUIET if refused else INK, fontweight="bold" if row["this"] else "normal")  # fmt: skip
-        axes.set(xlabel=f"LUTs of {target}, estimated", ylabel="cycles an image")
-        axes.set_ylim(0, 1.15 * max(row["cycles"] for row in rows))
-        axes.set_xlim(0, 1.2 * max(row["area"]["luts"] for row in rows))
-        axes.locator_params(nbins=4 if narrow else 6)
+            tip(point, f"{_size(row)}: {row['cycles']:,.0f} cycles, {row['area']['luts']:,} LUTs")
+        if scale == "linear":
+            axes.set(xlim=(0, 1.2 * most_luts), ylim=(0, 1.15 * most_cycles))
+            axes.locator_params(nbins=4 if narrow else 6)
+        else:
+            axes.margins(0.12)
+        _label(axes, rows, 72 * (NARROW if narrow else WIDE))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:,.0f}")
         axes.grid(color=LINE)
         axes.tick_params(length=0)
 
-    said = "; ".join(f"{row['banks']} x {row['lanes']} {row['cycles']:,.0f} cycles and {row['area']['luts']:,} LUTs"
+    said = "; ".join(f"{_size(row)} {row['cycles']:,.0f} cycles and {row['area']['luts']:,} LUTs"
                      for row in rows)  # fmt: skip
     caption = f"Cycles over LUTs of each engine; a ring: {target} does not take it; bold: this engine"
-    return picture("choices", caption, f"Points: {said}.", paint, (3.2, 3.0))
+    return picture("choices", caption, f"Points: {said}.", paint, (POINTS_HEIGHT, POINTS_HEIGHT))
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['banks']} x {row['lanes']}"
+
+
+def _label(axes: Any, rows: list[dict[str, Any]], width: float) -> None:
+    """Names beside the points, where there is room for one; this engine's first. width: of the picture, in points."""
+    taken: list[tuple[float, float, float, float]] = []
+    wide, tall = 0.85 * width, 0.75 * 72 * POINTS_HEIGHT  # of the axes, about
+    places = [(row, axes.transAxes.inverted().transform(axes.transData.transform((row["area"]["luts"], row["cycles"]))))
+              for row in rows]  # fmt: skip
+    boxes = [(x * wide - 5, y * tall - 5, x * wide + 5, y * tall + 5) for _, (x, y) in places]
+    for (row, (x, y)), own in sorted(zip(places, boxes, strict=True), key=lambda item: not item[0][0]["this"]):
+        name = _size(row)
+        long = 6.0 * len(name)
+        for right, below in ((False, False), (True, False), (False, True), (True, True)):
+            left, low = x * wide + (-7 - long if right else 7), y * tall + (-14 if below else 5)
+            box = (left, low, left + long, low + 9)
+            if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3]
+                   for b in (*taken, *(other for other in boxes if other is not own))):  # fmt: skip
+                continue
+            taken.append(box)
+            axes.annotate(
+                name, (row["area"]["luts"], row["cycles"]), textcoords="offset points",
+                xytext=(-7 if right else 7, -14 if below else 5), ha="right" if right else "left",
+                color=QUIET if row["refused"] else INK, fontweight="bold" if row["this"] else "normal",
+            )  # fmt: skip
+            break
