@@ -24,7 +24,7 @@ from ..model.targets import Target
 from ..parsers.options import default_fire_lanes
 
 BINS = 16  # that values of more levels are gathered in
-MOST_JOBS = 6_000  # of an image: engines for larger networks take `explore` its time, not ours
+MOST_JOBS = 3_000  # of an image: engines for larger networks take `explore` its time, not ours
 
 
 def values(net: SpikeNet, result: golden.Result) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def _accuracy(material: Material) -> list[Fact]:
 def _exact(material: Material) -> list[Fact]:
     found = material.measured("rtl")
     if found is None:
-        return [Fact(name="Bit-exact", cell=words("not simulated"), note="nobody has run the Verilog yet")]
+        return [Fact(name="Bit-exact", cell=words("not simulated"), note="the Verilog has not been run")]
     wrong = found["mismatches"] + found["cycle_mismatches"]
     text = f"{found['images']:,} images" if not wrong else f"{wrong:,} differences"
     note = f"{found['words_compared']:,} spike words, all logits and cycles of the Verilog compared with the model"

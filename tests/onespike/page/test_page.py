@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: what it says equals the figures, its structure, and that it needs nothing from anywhere."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from html_page import Page
+from onespike.page import gather, layers
+from onespike.parsers.options import engine_config
+from onespike.parsers.parser import build_parser
+
+SECTIONS = (
+    "Verdict", "Part and clock", "Latency, rate and utilisation", "Layers", "One image in time", "Spikes of one image",
+    "Memories", "Longest path", "Energy", "Other engines", "Make it again",
+)  # fmt: skip
+
+
+def column(table, head):
+    return [row[[text for text, _ in table[0]].index(head)] for row in table[1:]]
+
+
+def test_structure(whole):
+    page = Page(whole[0])
+    assert [text for level, text in page.headings if level == 2] == list(SECTIONS)
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)  # all of them lead somewhere on the page
+    assert len(page.labels) == len(page.captions) > 7 and all(len(label) > 20 for label in page.labels)
+    for name, table in page.tables.items():
+        assert len({len(row) for row in table}) == 1 and len(table) > 1, name
+
+
+def test_one_file_without_scripts(whole):
+    text, _ = whole
+    page = Page(text)
+    assert not {"script", "img", "link", "iframe", "object"} & page.tags
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert "url(" not in re.sub(r"url\(#", "", text) and "@import" not in text
+    assert "http" not in re.sub(r'xmlns(:\w+)?="http[^"]*"', "", text)
+    assert len(text) < 5_000_000
+
+
+def test_figures_are_those_of_the_json(whole):
+    page, figures = Page(whole[0]), whole[1]
+    saved = json.loads(page.files["report.json"])
+    assert saved == {name: value for name, value in figures.items() if name != "made_by"}
+    layers = figures["cycles"]["layers"]
+    tables = page.tables
+    assert [v for _, v in column(tables["cycles"], "predicted")] == [layer["predicted_cycles"] for layer in layers]
+    rtl = figures["measured"]["rtl"]["layers"]
+    assert [v for _, v in column(tables["cycles"], "simulated")] == [layer["cycles"] for layer in rtl]
+    causes = [v for _, v in column(tables["causes"], "adds a weight")]
+    assert causes[:-1] == [layer["lane_cycles"]["useful"] for layer in layers]
+    assert [v for _, v in column(tables["energy"], "with memory")] == [s["memory_uj"] for s in figures["energy"]["systems"]]
+    ours = figures["energy"]["systems"][-1]
+    assert column(tables["energy-ratios"], "with memory")[0][1] == pytest.approx(
+        ours["memory_uj"] / figures["energy"]["systems"][0]["memory_uj"]
+    )
+    resources = figures["measured"]["synthesis"]
+    names = ("luts", "flip_flops", "block_rams")
+    assert [v for _, v in column(tables["resources"], "in use")] == [resources[name] for name in names]
+    assert [v for _, v in column(tables["memories"], "rows in use")] == [m["used"] for m in figures["memories"]]
+    assert [text for text, _ in column(tables["sources"], "SHA-256 of the file")][1:] == [
+        source["sha256"] for source in figures["sources"][1:]
+    ]
+    latency = dict((row[0][0], row[1][1]) for row in tables["speed"])["latency"]
+    assert latency == pytest.approx(figures["measured"]["rtl"]["cycles_per_image"] / 123.4 / 1000)
+
+
+def test_tables_as_csv(whole):
+    page = Page(whole[0])
+    assert set(page.files) == {"report.json", "trace.json", *(f"{name}.csv" for name in page.tables)}
+    for name, table in page.tables.items():
+        head, *rows = csv.reader(io.StringIO(page.files[f"{name}.csv"]))
+        assert head == [text for text, _ in table[0]]
+        for row, shown in zip(rows, table[1:], strict=True):
+            for cell, (text, value) in zip(row, shown, strict=True):
+                assert cell == text or float(cell) == value
+
+
+def test_verdict_and_sources(whole):
+    text, figures = whole
+    verdict = re.sub(r"<[^>]+>", " ", text.split('<section id="verdict"')[1].split("</section>")[0])
+    assert re.search(r"Bit-exact\s+5 images\s+1,234 spike words", verdict)
+    assert re.search(r"Accuracy\s+0\.00 %\s+of 5 images\s+\S+eval\.json", verdict)
+    assert re.search(r"Images a second\s+[\d,]+\s+at 123\.4 MHz on ecp5-25k\s+\S+synth\.json", verdict)
+    assert "wins" not in text
+    assert [source["command"].split()[:2] for source in figures["sources"]] == [
+        ["onespike", "report"], ["onespike", "eval"], ["onespike", "simulate"], [],
+    ]  # fmt: skip
+    assert [source["seed"] for source in figures["sources"]] == [None, None, 3, None]
+    assert "from extract of bank 1, which finds events in spike words, to the lanes of bank 1" in text
+
+
+def test_what_differs_is_said(make_page, paged, tmp_path):
+    simulated = json.loads((paged / "simulate.json").read_text())
+    simulated["rtl"] |= {"mismatches": 2, "cycle_mismatches": 1}
+    (tmp_path / "wrong.json").write_text(json.dumps(simulated))
+    text, _ = make_page(options=("--from", str(tmp_path / "wrong.json")))
+    assert "Not bit-exact" in text and "3 differences" in text
+
+
+def test_without_measurements(make_page):
+    """Everything that is missing is named, with a command that the command line takes."""
+    text, figures = make_page(options=("--banks", "2", "--lanes", "4", "--word-bits", "16", "--set", "word_fifo=8"))
+    parts = [row["part"] for row in figures["missing"]]
+    assert parts == ["accuracy", "losses", "rtl", "synthesis", "asic", "front"]
+    for row in figures["missing"]:
+        parsed = build_parser().parse_args(row["command"].split()[1:])
+        assert parsed.json.name == f"{parsed.command}.json"
+        if row["part"] in ("rtl", "synthesis", "asic"):
+            assert (parsed.banks, parsed.lanes, parsed.word_bits, parsed.fixed) == (2, 4, 16, [("word_fifo", 8)])
+    assert "the Verilog has not been run" in text and "the engine without a front; no clock is known" in text
+    assert {row["this"] for row in figures["alternatives"]} == {True, False}
+    page = Page(text)
+    assert "Images a second" not in text and "path" not in page.tables
+
+
+def test_of_a_bitstream(make_page):
+    text, figures = make_page("fpga")
+    facts = re.sub(r"<[^>]+>", " ", text.split('<section id="part"')[1].split("</section>")[0])
+    for expected in (r"Clock\s+101\.2 MHz", r"Reached\s+101\.5 MHz", r"Asked\s+110 MHz", r"Seed\s+1\b"):
+        assert re.search(expected, facts), expected
+    assert figures["area"]["target"] == "ecp5-25k" and "synthesis" not in [row["part"] for row in figures["missing"]]
+
+
+def test_pictures_are_the_same_again(whole):
+    """Byte for byte, as are pages of the same figures."""
+    layer = {"name": "a", "levels": 3, "used": 2, "top": 2, "bins": [[0, 0, 0.5], [1, 1, 0.5], [2, 2, 0.0]]}
+    one, other = (layers._values([layer]) for _ in range(2))
+    assert one == other and one.wide != one.narrow and "var(--accent)" in one.wide
+    assert "<title>a: 50.00 % of the values are 1</title>" in one.wide
+
+
+def test_engine_words_describe_the_engine():
+    args = build_parser().parse_args(
+        ["report", "n", "--external-weights", "--code", "unary", "--set", "multiples=3", "--set", "loadable=0", "--slices", "2"]
+    )
+    config = engine_config(args)
+    words = gather.engine_words(args, config)
+    again = build_parser().parse_args(["report", "n", *words])
+    assert engine_config(again) == config and again.slices == 2
