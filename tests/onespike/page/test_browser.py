@@ -41,7 +41,7 @@ def test_in_chromium(whole, tmp_path):
     frames = "".join(f'<iframe style="width: {width}px" srcdoc="{html.escape(text)}"></iframe>' for width in WIDTHS)
     (tmp_path / "frames.html").write_text(f"<!DOCTYPE html><body>{frames}<script>{PROBE}</script></body>")
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", f"file://{tmp_path / 'frames.html'}"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", str(tmp_path / "frames.html")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr, done.stderr
     found = json.loads(html.unescape(re.search(r'data-found="([^"]*)"', done.stdout)[1]))

@@ -65,8 +65,8 @@ def test_of_another_engine(paged, tmp_path):
     other = changed(paged, tmp_path, "synth", engine__weight_depth=4096)
     depth = json.loads((paged / "simulate.json").read_text())["hardware"]["weight_depth"]
     refused(
-        f"{other} and {paged / 'simulate.json'} measured different engines (weight_depth is 4096 in one, {depth} in the "
-        f"other); measure both with the same engine options and the same --data.",
+        f"{other} and {paged / 'simulate.json'} measured different engines (weight_depth is 4096 in one, {depth} in "
+        f"the other); measure both with the same engine options and the same --data.",
         paged / "simulate.json", other,
     )  # fmt: skip
     broken = changed(paged, tmp_path, "fpga", hardware__banks=3)
@@ -83,7 +83,8 @@ def test_broken(tmp_path, contents):
     path = tmp_path / "f.json"
     path.write_text(contents)
     refused(
-        f"{path} is no JSON, or only a part of it; let the command that wrote it run once more with --json {path}.", path
+        f"{path} is no JSON, or only a part of it; let the command that wrote it run once more with --json {path}.",
+        path,
     )
 
 
@@ -92,8 +93,8 @@ def test_no_figures(tmp_path, paged):
     path.write_text("[1, 2]")
     refused(f"{path} holds no figures of a command; name a file that one wrote with --json.", path)
     sentence = (
-        "{} holds no figures that the page shows; give files that `onespike simulate`, `onespike eval`, `onespike synth`, "
-        "`onespike fpga`, `onespike asic` or `onespike explore` wrote with --json."
+        "{} holds no figures that the page shows; give files that `onespike simulate`, `onespike eval`, `onespike "
+        "synth`, `onespike fpga`, `onespike asic` or `onespike explore` wrote with --json."
     )
     path.write_text('{"rtl": {"images": 3}, "front": [], "synthesis": 3}')
     refused(sentence.format(path), path)
@@ -110,7 +111,7 @@ def test_the_command_line(capsys, paged, tmp_path):
     net, simulate = paged / "net.spike", paged / "simulate.json"
     page = ["report", net, "--data", paged / "images", "--images", "5", "-o", tmp_path / "p.html"]
     fails(capsys, "--from is for the page; name its file, too: -o report.html.", "report", net, "--from", simulate)
-    fails(capsys, "--target is for the page; name its file, too: -o report.html.", "report", net, "--target", "ecp5-25k")
+    fails(capsys, "--target is for the page; name its file, too: -o report.html.", "report", net, "--target", "hx8k")
     fails(capsys, "The page counts on real images; give some with --data.", "report", net, "-o", tmp_path / "p.html")
     fails(
         capsys,

@@ -3,6 +3,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 
@@ -27,7 +28,7 @@ def test_structure(whole):
     page = Page(whole[0])
     assert [text for level, text in page.headings if level == 2] == list(SECTIONS)
     levels = [level for level, _ in page.headings]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in itertools.pairwise(levels))
     assert len(set(page.ids)) == len(page.ids)
     assert {link.removeprefix("#") for link in page.links} <= set(page.ids)  # all of them lead somewhere on the page
     assert len(page.labels) == len(page.captions) > 7 and all(len(label) > 20 for label in page.labels)
@@ -56,10 +57,11 @@ def test_figures_are_those_of_the_json(whole):
     assert [v for _, v in column(tables["cycles"], "simulated")] == [layer["cycles"] for layer in rtl]
     causes = [v for _, v in column(tables["causes"], "adds a weight")]
     assert causes[:-1] == [layer["lane_cycles"]["useful"] for layer in layers]
-    assert [v for _, v in column(tables["energy"], "with memory")] == [s["memory_uj"] for s in figures["energy"]["systems"]]
-    ours = figures["energy"]["systems"][-1]
+    systems = figures["energy"]["systems"]
+    assert [v for _, v in column(tables["energy"], "with memory")] == [s["memory_uj"] for s in systems]
+    ours = systems[-1]
     assert column(tables["energy-ratios"], "with memory")[0][1] == pytest.approx(
-        ours["memory_uj"] / figures["energy"]["systems"][0]["memory_uj"]
+        ours["memory_uj"] / systems[0]["memory_uj"]
     )
     resources = figures["measured"]["synthesis"]
     names = ("luts", "flip_flops", "block_rams")
@@ -139,7 +141,8 @@ def test_pictures_are_the_same_again(whole):
 
 def test_engine_words_describe_the_engine():
     args = build_parser().parse_args(
-        ["report", "n", "--external-weights", "--code", "unary", "--set", "multiples=3", "--set", "loadable=0", "--slices", "2"]
+        ["report", "n", "--external-weights", "--code", "unary", "--set", "multiples=3", "--set", "loadable=0",
+         "--slices", "2"]
     )
     config = engine_config(args)
     words = gather.engine_words(args, config)

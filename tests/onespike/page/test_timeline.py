@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What banks do, job by job: it adds up to the counters, no bank does two things at a time, and a trace holds it."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,9 +36,9 @@ def test_jobs_add_up(options):
         for bank in range(mapping.config.banks):
             own = [job for job in jobs if job.bank == bank]
             assert all(job.events <= job.last - job.first + 1 for job in own)
-            assert all(before.last < after.first for before, after in zip(own, own[1:], strict=False))
+            assert all(before.last < after.first for before, after in itertools.pairwise(own))
         drains = [job.drained for job in jobs]
-        assert all(before[1] < after[0] for before, after in zip(drains, drains[1:], strict=False))
+        assert all(before[1] < after[0] for before, after in itertools.pairwise(drains))
         assert drains[-1][1] < layer.cycles
     busy = timeline.busy(line, mapping.config.banks, 50)
     assert busy.max() <= 1 + 1e-9
