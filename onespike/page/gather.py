@@ -24,10 +24,11 @@ from ..model.network.spec import INPUT, SpikeNet
 from ..model.targets import Target, find_target
 from ..model.training.data import Dataset
 from ..outputs import made_by
-from ..parsers.options import CHOOSING, default_fire_lanes, make_mapping, memory_of
+from ..parsers.options import CHOOSING, make_mapping, memory_of
 from . import insight, memories, timeline
 from .material import HERE, Material
 from .measured import Measured
+from .missing import missing
 
 BINS = 240  # of the picture of the timeline
 DEFAULT_TARGET = "ecp5-25k"
@@ -111,7 +112,7 @@ def gather(
         "alternatives": [] if "front" in measured.of else insight.alternatives(mapping, target, codes, memory),
         "measured": _copied(measured),
         "sources": _sources(args, measured),
-        "missing": _missing(args, mapping, measured, target),
+        "missing": missing(args, mapping, codes, measured, target),
         "hashes": _hashes(args.net, mapping, codes),
         "data": {"name": Path(data.name).name, "images": len(codes), "split": args.split},
     }
@@ -157,48 +158,6 @@ def _sources(args: argparse.Namespace, measured: Measured) -> list[dict[str, Any
             }
         )  # fmt: skip
     return rows
-
-
-def _missing(args: argparse.Namespace, mapping: Mapping, measured: Measured, target: Target) -> list[dict[str, str]]:
-    """What no file holds, and the command that measures it on this network and engine."""
-    net, data = str(args.net), ["--data", str(args.data)]
-    engine = engine_words(args, mapping.config)
-    rows = {
-        "accuracy": ("accuracy on all of the data", ["eval", net, *data]),
-        "losses": ("what each layer costs in accuracy", ["eval", net, *data, "--model", "MODEL.pt2"]),
-        "rtl": ("the Verilog against the model", ["simulate", net, *data, *engine]),
-        "synthesis": ("LUTs, block RAMs and clock", ["synth", net, *data, "--target", target.name, *engine]),
-        "asic": ("area and power in standard cells", ["asic", net, *data, "--liberty", "CELLS.lib", *engine]),
-        "front": ("other engines, all that are worth having", ["explore", net, *data, "--target", target.name]),
-    }
-    have = set(measured.of)
-    if "bitstream" in have:
-        have.add("synthesis")
-    if any("error" in row for row in _copied(measured).get("layers", {}).get("layers", [])):
-        have.add("losses")
-    return [
-        {"part": part, "what": what, "command": f"onespike {' '.join(words)} --json {words[0]}.json"}
-        for part, (what, words) in rows.items() if part not in have
-    ]  # fmt: skip
-
-
-def engine_words(args: argparse.Namespace, config: EngineConfig) -> list[str]:
-    """The options that describe an engine of this size to other commands."""
-    words = ["--banks", str(config.banks), "--lanes", str(config.lanes)]
-    if config.fire_lanes != default_fire_lanes(config.lanes):
-        words += ["--fire-lanes", str(config.fire_lanes)]
-    if config.word_bits != EngineConfig.word_bits:
-        words += ["--word-bits", str(config.word_bits)]
-    if config.code != EngineConfig.code:
-        words += ["--code", config.code]
-    if args.slices != "auto":
-        words += ["--slices", str(args.slices)]
-    if config.streams_weights:
-        words += ["--external-weights", "--axi-bits", str(config.external_weights)]
-    for name, value in args.fixed:
-        shown = value[-1] if isinstance(value, tuple) else int(value)
-        words += ["--set", f"{name}={shown}"]
-    return words
 
 
 def _hashes(path: Path, mapping: Mapping, codes: np.ndarray) -> dict[str, str]:

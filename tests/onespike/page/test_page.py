@@ -10,7 +10,8 @@ import re
 import pytest
 
 from html_page import Page
-from onespike.page import gather, layers
+from onespike.page import layers
+from onespike.page.missing import engine_words
 from onespike.parsers.options import engine_config
 from onespike.parsers.parser import build_parser
 
@@ -123,6 +124,24 @@ def test_without_measurements(make_page):
     assert "Images a second" not in text and "path" not in page.tables
 
 
+def test_commands_for_the_engine_of_a_file(make_page, paged, tmp_path):
+    """They give that engine, or say how to come by one that they can give."""
+    _, figures = make_page("synth")
+    (command,) = (row["command"] for row in figures["missing"] if row["part"] == "rtl")
+    assert " --images 5 --banks 2 --lanes 4 --json simulate.json" in command
+    deeper = json.loads((paged / "fpga.json").read_text())
+    deeper["hardware"]["weight_depth"] *= 2
+    (tmp_path / "deep.json").write_text(json.dumps(deeper))
+    _, figures = make_page(options=("--from", str(tmp_path / "deep.json")))
+    (row,) = (row for row in figures["missing"] if row["part"] == "rtl")
+    assert f"--set weight_depth={deeper['hardware']['weight_depth']} --json" in row["command"]
+    deeper["hardware"]["slices"]["conv"] = 2
+    (tmp_path / "deep.json").write_text(json.dumps(deeper))
+    _, figures = make_page(options=("--from", str(tmp_path / "deep.json")))
+    (row,) = (row for row in figures["missing"] if row["part"] == "rtl")
+    assert row["command"].endswith("--board ulx3s-25f --banks 2 --lanes 4 --json fpga.json") and "fitted" in row["what"]
+
+
 def test_of_a_bitstream(make_page):
     text, figures = make_page("fpga")
     facts = re.sub(r"<[^>]+>", " ", text.split('<section id="part"')[1].split("</section>")[0])
@@ -145,6 +164,6 @@ def test_engine_words_describe_the_engine():
          "--slices", "2"]
     )
     config = engine_config(args)
-    words = gather.engine_words(args, config)
+    words = engine_words(args, config)
     again = build_parser().parse_args(["report", "n", *words])
     assert engine_config(again) == config and again.slices == 2
