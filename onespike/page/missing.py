@@ -45,7 +45,7 @@ def missing(
             rows[part] = (what, [*words, *engine])
         elif board is not None:  # the same part and size, but with memories that the options give it
             what += "; this engine was fitted to its part: of one of its size, the bitstream comes first"
-            words = ["fpga", net, *data, "--board", board["bitstream"]["board"]]
+            words = ["fpga", net, *data, "--board", board["bitstream"]["board"], "-o", "build/fpga"]
             rows[part] = (what, [*words, *engine_words(args, mapping.config)])
         else:
             rows[part] = (f"{what}, with the engine's options of the command that measured it", words)

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from html_page import Page
+from onespike.cli import main
 from onespike.page import layers
 from onespike.page.missing import engine_words
 from onespike.parsers.options import engine_config
@@ -139,7 +140,8 @@ def test_commands_for_the_engine_of_a_file(make_page, paged, tmp_path):
     (tmp_path / "deep.json").write_text(json.dumps(deeper))
     _, figures = make_page(options=("--from", str(tmp_path / "deep.json")))
     (row,) = (row for row in figures["missing"] if row["part"] == "rtl")
-    assert row["command"].endswith("--board ulx3s-25f --banks 2 --lanes 4 --json fpga.json") and "fitted" in row["what"]
+    assert row["command"].endswith("--board ulx3s-25f -o build/fpga --banks 2 --lanes 4 --json fpga.json")
+    assert build_parser().parse_args(row["command"].split()[1:]).banks == 2 and "fitted" in row["what"]
 
 
 def test_of_a_bitstream(make_page):
@@ -148,6 +150,33 @@ def test_of_a_bitstream(make_page):
     for expected in (r"Clock\s+101\.2 MHz", r"Reached\s+101\.5 MHz", r"Asked\s+110 MHz", r"Seed\s+1\b"):
         assert re.search(expected, facts), expected
     assert figures["area"]["target"] == "ecp5-25k" and "synthesis" not in [row["part"] for row in figures["missing"]]
+
+
+def test_what_other_commands_find(make_page, paged, tmp_path):
+    """Engines of `explore`, cells of `asic` and losses of `eval --model`, each as its file has it."""
+    common = [str(paged / "net.spike"), "--data", str(paged / "images")]
+    sizes = ["--banks", "1,2", "--lanes", "4,8", "--word-bits", "32", "--jobs", "1"]
+    assert main(["explore", *common, *sizes, "--json", str(tmp_path / "explore.json")]) == 0
+    asic = json.loads((paged / "synth.json").read_text()) | {
+        "asic": {"library": "l.lib", "area_um2": 250_000.0, "clock_mhz": 50.0, "logic_uj": 1.5, "memory_uj": 0.25,
+                 "memory_source": "somebody", "power_mw": {"total": 12.5}},
+    }  # fmt: skip
+    evaluated = json.loads((paged / "eval.json").read_text())
+    evaluated["layers"]["layers"][0] |= {"error": 0.0125, "alone": 0.9, "upto": 0.8}
+    evaluated["accuracy"]["float"] = 0.75
+    for name, figures in (("asic", asic), ("eval", evaluated)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(figures))
+    files = [str(tmp_path / f"{name}.json") for name in ("explore", "asic", "eval")]
+    text, figures = make_page(options=("--from", *files))
+    tables = Page(text).tables
+    front = json.loads((tmp_path / "explore.json").read_text())["front"]
+    assert [v for _, v in column(tables["choices"], "cycles")] == [point["cycles"] for point in front]
+    assert "this engine" in [words for words, _ in column(tables["choices"], "remark")]
+    assert column(tables["losses"], "error")[0] == ("1.25 %", 0.0125)
+    energy = re.sub(r"<[^>]+>", " ", text.split('<section id="energy"')[1].split("</section>")[0])
+    assert re.search(r"Power of logic\s+12\.50 mW\s+at 50 MHz", energy) and "0.250 uJ" in energy
+    assert re.search(r"Accuracy, float\s+75\.00 %", re.sub(r"<[^>]+>", " ", text))
+    assert [row["part"] for row in figures["missing"]] == ["rtl"]
 
 
 def test_pictures_are_the_same_again(whole):
