@@ -130,7 +130,7 @@ def choices(material: Material) -> Section:
     missing = material.missing("front")
     if not rows:
         sentence = "Engines for a network of this size take long to compare."
-        return Section(name="choices", title="Other engines", sentences=(sentence,), missing=missing)
+        return Section(name="choices", title="Alternatives", sentences=(sentence,), missing=missing)
     table = Table(
         name="choices", caption=f"Engines on {target}",
         heads=("banks x lanes", "fire lanes", "cycles", "LUTs", "flip-flops", "block RAMs", "remark"),
@@ -144,7 +144,7 @@ def choices(material: Material) -> Section:
     )  # fmt: skip
     drawn = [row for row in rows if row["cycles"] and row["area"]]
     pictures = (_points(drawn, target),) if len(drawn) > 1 else ()
-    return Section(name="choices", title="Other engines", sentences=(sentence,), pictures=pictures, tables=(table,),
+    return Section(name="choices", title="Alternatives", sentences=(sentence,), pictures=pictures, tables=(table,),
                    missing=missing, origins=(origin,))  # fmt: skip
 
 
@@ -155,6 +155,8 @@ def _is_this(config: dict[str, Any], material: Material) -> bool:
 
 def _points(rows: list[dict[str, Any]], target: str) -> Picture:
     def paint(figure: Any, narrow: bool) -> None:
+        from matplotlib.ticker import LogLocator, NullLocator
+
         axes = figure.subplots()
         most_cycles, most_luts = max(row["cycles"] for row in rows), max(row["area"]["luts"] for row in rows)
         scale = "log" if most_cycles > FAR * min(row["cycles"] for row in rows) else "linear"
@@ -171,13 +173,18 @@ def _points(rows: list[dict[str, Any]], target: str) -> Picture:
             axes.margins(0.12)
         _label(axes, rows, 72 * (NARROW if narrow else WIDE))
         for axis in (axes.xaxis, axes.yaxis):
+            if scale == "log":
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_minor_locator(NullLocator())
             axis.set_major_formatter("{x:,.0f}")
         axes.grid(color=LINE)
         axes.tick_params(length=0)
 
     said = "; ".join(f"{_size(row)} {row['cycles']:,.0f} cycles and {row['area']['luts']:,} LUTs"
                      for row in rows)  # fmt: skip
-    caption = f"Cycles over LUTs of each engine; a ring: {target} does not take it; bold: this engine"
+    caption = "Cycles over LUTs of each engine; bold: this one"
+    if any(row["refused"] for row in rows):
+        caption += f"; a ring: {target} does not take it"
     return picture("choices", caption, f"Points: {said}.", paint, (POINTS_HEIGHT, POINTS_HEIGHT))
 
 

@@ -42,7 +42,7 @@ def timeline(material: Material) -> Section:
         f"The first image takes {total:,} cycles. The trace, to be opened in Perfetto or chrome://tracing, has what "
         f"every bank does, job by job; a microsecond there is a cycle."
     )
-    return Section(name="timeline", title="One image in time", sentences=(sentence,), origins=(HERE,),
+    return Section(name="timeline", title="Timeline of one image", sentences=(sentence,), origins=(HERE,),
                    pictures=(_banks(material, layers, total),), tables=(table,))  # fmt: skip
 
 

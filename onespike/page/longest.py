@@ -75,7 +75,7 @@ def described(path: Sequence[str]) -> dict[str, Any] | None:
     goes += f"{crossed} to {end}" if end != begin else crossed.rstrip(";")
     cells = "no logic cell" if not levels else "1 logic cell" if levels == 1 else f"{levels} logic cells"
     sentence = (
-        f"The longest path goes {goes.rstrip(',')}. It takes {total:.2f} ns, {wires:.2f} ns of it "
+        f"The critical path goes {goes.rstrip(',')}. It takes {total:.2f} ns, {wires:.2f} ns of it "
         f"({share(wires / total)}) in wires, and passes {cells}."
     )
     advice = (

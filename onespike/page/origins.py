@@ -34,4 +34,4 @@ def section(material: Material) -> Section:
     hashes = Table(name="hashes", caption="Hashes, data and seeds", heads=("what", "is"),
                    rows=tuple(cells(words(name), words(value)) for name, value in rows),
                    note="Engine: of its parameters and slices. Image codes: as the network takes them.")  # fmt: skip
-    return Section(name="sources", title="Make it again", tables=(commands, hashes, versions))
+    return Section(name="sources", title="Reproduce", tables=(commands, hashes, versions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .drawing import ACCENT, INK, LINE, PAPER, Picture, picture, tip
+from .drawing import ACCENT, INK, LINE, Picture, picture, tip
 from .layers import short
 from .material import HERE, Material
 from .parts import Section, Table, cells, number, percent, several, share
@@ -94,8 +94,8 @@ def _lives(memory: dict[str, Any], names: list[str]) -> Picture:
                 align="edge",
                 color=ACCENT,
                 alpha=0.35,
-                edgecolor=PAPER,
-                linewidth=0.5,
+                edgecolor=ACCENT,
+                linewidth=0.8,
             )
             tip(bar[0], f"{region['name']}: words {region['begin']:,} to {region['end'] - 1:,}")
             if tall > 0.06 * room and (width > 0.12 * len(names) or not narrow):

@@ -142,7 +142,7 @@ def _bars(caption: str, rows: list[tuple[str, int, int]]) -> Picture:
 
 
 def speed(material: Material) -> Section:
-    """Latency, rate and utilisation, with the clock that they rest on."""
+    """Latency, throughput and utilisation, with the clock that they rest on."""
     count, how, origin = cycles_per_image(material)
     cycles, found = material["cycles"], placed(material)
     predicted = cycles["predicted_cycles_per_image"]
@@ -164,7 +164,7 @@ def speed(material: Material) -> Section:
     table = Table(
         name="speed", caption="Speed", heads=("what", "figure", "of what"), rows=tuple(map(_row, rows)), shown=True
     )
-    return Section(name="speed", title="Latency, rate and utilisation", tables=(table,),
+    return Section(name="speed", title="Latency, throughput and utilisation", tables=(table,),
                    origins=tuple(dict.fromkeys(origins)))  # fmt: skip
 
 
@@ -177,13 +177,13 @@ def longest(material: Material) -> Section:
     found = placed(material)
     path = None if found is None else described(found["critical_path"])
     if found is None or path is None:
-        return Section(name="path", title="Longest path", sentences=("No router has looked for it yet.",),
+        return Section(name="path", title="Critical path", sentences=("No router has looked for it yet.",),
                        missing=material.missing("synthesis"))  # fmt: skip
     rows = tuple(
         cells(str(at), number(step["ns"], "{:.2f}"), step["kind"], step["from"], step["to"], " -> ".join(step["cells"]))
         for at, step in enumerate(path["steps"], 1)
     )
-    table = Table(name="path", caption="Steps of the longest path", heads=("step", "ns", "kind", "from", "to", "cells"),
+    table = Table(name="path", caption="Steps of the critical path", heads=("step", "ns", "kind", "from", "to", "cells"),
                   rows=rows, note="Names of cells as the router has them.")  # fmt: skip
-    return Section(name="path", title="Longest path", sentences=(path["sentence"], path["advice"]), tables=(table,),
+    return Section(name="path", title="Critical path", sentences=(path["sentence"], path["advice"]), tables=(table,),
                    origins=(found["origin"],))  # fmt: skip

@@ -33,7 +33,7 @@ def test_described():
     found = described(steps)
     assert (found["ns"], found["wires_ns"], found["logic_cells"]) == (3.0, 2.25, 1)
     assert found["sentence"] == (
-        "The longest path goes from extract of bank 1, which finds events in spike words, by way of the lanes of bank "
+        "The critical path goes from extract of bank 1, which finds events in spike words, by way of the lanes of bank "
         "1, which add weights; to drain of bank 1, which collects sums. It takes 3.00 ns, 2.25 ns of it (75 %) in "
         "wires, and passes 1 logic cell."
     )

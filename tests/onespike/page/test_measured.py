@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -105,6 +106,12 @@ def test_no_figures(tmp_path, paged):
     os.truncate(tmp_path / "long", 1 << 30)
     refused(f"{tmp_path / 'long'} is larger than any file of figures; name one that a command wrote with --json.",
             tmp_path / "long")  # fmt: skip
+
+
+def test_a_missing_package_is_named_before_the_work(capsys, monkeypatch, paged, tmp_path):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    page = ["report", paged / "net.spike", "--data", paged / "images", "-o", tmp_path / "p.html"]
+    fails(capsys, "this command needs jinja2; run `pip install onespike[report]`.", *page)
 
 
 def test_the_command_line(capsys, paged, tmp_path):

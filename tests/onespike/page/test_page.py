@@ -17,8 +17,8 @@ from onespike.parsers.options import engine_config
 from onespike.parsers.parser import build_parser
 
 SECTIONS = (
-    "Verdict", "Part and clock", "Latency, rate and utilisation", "Layers", "One image in time", "Spikes of one image",
-    "Memories", "Longest path", "Energy", "Other engines", "Make it again",
+    "Verdict", "Part and clock", "Latency, throughput and utilisation", "Layers", "Timeline of one image", "Spikes of one image",
+    "Memories", "Critical path", "Energy", "Alternatives", "Reproduce",
 )  # fmt: skip
 
 
