@@ -129,7 +129,7 @@ def choices(material: Material) -> Section:
         sentence = f"This engine, and those with half and twice the banks and lanes, on {target}."
     missing = material.missing("front")
     if not rows:
-        sentence = "Engines for a network of this size take long to compare."
+        sentence = "No other engine has been compared."
         return Section(name="choices", title="Alternatives", sentences=(sentence,), missing=missing)
     table = Table(
         name="choices", caption=f"Engines on {target}",

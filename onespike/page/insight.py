@@ -58,13 +58,13 @@ def values(net: SpikeNet, result: golden.Result) -> list[dict[str, Any]]:
 
 
 def area(config: EngineConfig, target: Target) -> dict[str, Any]:
-    """The estimate of an engine on a part, and what the part has."""
-    found = estimate(config, target)
-    return {
-        "target": target.name,
-        "estimate": {name: getattr(found, name) for name in ("luts", "flip_flops", "block_rams")},
-        "available": available(target),
-    }
+    """The estimate of an engine on a part, or None and why there is none; and what the part has."""
+    found: dict[str, Any] = {"target": target.name, "estimate": None, "why": "", "available": available(target)}
+    try:
+        area = estimate(config, target)
+    except OneSpikeError as error:
+        return found | {"why": str(error)}
+    return found | {"estimate": {name: getattr(area, name) for name in ("luts", "flip_flops", "block_rams")}}
 
 
 def available(target: Target) -> dict[str, int]:
@@ -74,8 +74,9 @@ def available(target: Target) -> dict[str, int]:
 
 def alternatives(mapping: Mapping, target: Target, codes: np.ndarray, memory: ExternalMemory) -> list[dict[str, Any]]:
     """This engine, and those with half and twice the banks and lanes, on the first of the image codes; cycles are
-    exact, area is an estimate. refused: why part or network do not take an engine. Empty for large networks."""
-    if sum(layer.jobs for layer in mapping.layers) > MOST_JOBS:
+    exact, area is an estimate. refused: why part or network do not take an engine. Empty for large
+    networks, and where no area is estimated."""
+    if mapping.config.streams_weights or sum(layer.jobs for layer in mapping.layers) > MOST_JOBS:
         return []
     net = mapping.net
     seen = golden.run(net, codes[:1], layers=True, trains=mapping.config.code == "psg")

@@ -22,7 +22,7 @@ def sections(material: Material) -> list[Section]:
     """All sections, in the order of the page."""
     makers = (
         summary.verdict, summary.resources, summary.speed, layers.section, image.timeline, image.raster,
-        storage.section, summary.longest, costs.energy, costs.choices, origins.section,
+        storage.section, summary.critical, costs.energy, costs.choices, origins.section,
     )  # fmt: skip
     return [make(material) for make in makers]
 

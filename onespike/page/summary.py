@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first sections: the verdict, what it costs on a part, how fast it is, and the longest path."""
+"""The first sections: the verdict, what it costs on a part, how fast it is, and the critical path."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from .critical_path import described
 from .drawing import ACCENT, INK, LINE, Picture, picture, tip
-from .longest import described
 from .material import HERE, Material, cycles_per_image, placed
 from .parts import Fact, Section, Table, cells, number, percent, several, share, words
 
@@ -103,6 +103,9 @@ def resources(material: Material) -> Section:
 
 def _estimated(material: Material) -> Section:
     area = material["area"]
+    if area["estimate"] is None:
+        sentences = ("Nobody has placed and routed this engine.", area["why"])
+        return Section(name="part", title="Part and clock", sentences=sentences, missing=material.missing("synthesis"))
     names = (("LUTs", "luts"), ("flip-flops", "flip_flops"), ("block RAMs", "block_rams"))
     rows = [(shown, area["estimate"][name], area["available"][name]) for shown, name in names]
     table = Table(
@@ -172,7 +175,7 @@ def _row(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return cells(*row)
 
 
-def longest(material: Material) -> Section:
+def critical(material: Material) -> Section:
     """What sets the clock."""
     found = placed(material)
     path = None if found is None else described(found["critical_path"])
@@ -183,7 +186,8 @@ def longest(material: Material) -> Section:
         cells(str(at), number(step["ns"], "{:.2f}"), step["kind"], step["from"], step["to"], " -> ".join(step["cells"]))
         for at, step in enumerate(path["steps"], 1)
     )
-    table = Table(name="path", caption="Steps of the critical path", heads=("step", "ns", "kind", "from", "to", "cells"),
-                  rows=rows, note="Names of cells as the router has them.")  # fmt: skip
+    heads = ("step", "ns", "kind", "from", "to", "cells")
+    note = "Names of cells as the router has them."
+    table = Table(name="path", caption="Steps of the critical path", heads=heads, rows=rows, note=note)
     return Section(name="path", title="Critical path", sentences=(path["sentence"], path["advice"]), tables=(table,),
                    origins=(found["origin"],))  # fmt: skip

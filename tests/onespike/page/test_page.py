@@ -2,22 +2,27 @@
 """The page: what it says equals the figures, its structure, and that it needs nothing from anywhere."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
 import re
 
+import numpy as np
 import pytest
 
+from command_line import small_net
 from html_page import Page
 from onespike.cli import main
-from onespike.page import layers
+from onespike.model.network.spec import INPUT, Source
+from onespike.page import drawing, layers
 from onespike.page.missing import engine_words
 from onespike.parsers.options import engine_config
 from onespike.parsers.parser import build_parser
 
 SECTIONS = (
-    "Verdict", "Part and clock", "Latency, throughput and utilisation", "Layers", "Timeline of one image", "Spikes of one image",
+    "Verdict", "Part and clock", "Latency, throughput and utilisation", "Layers", "Timeline of one image",
+    "Spikes of one image",
     "Memories", "Critical path", "Energy", "Alternatives", "Reproduce",
 )  # fmt: skip
 
@@ -185,6 +190,32 @@ def test_pictures_are_the_same_again(whole):
     one, other = (layers._values([layer]) for _ in range(2))
     assert one == other and one.wide != one.narrow and "var(--accent)" in one.wide
     assert "<title>a: 50.00 % of the values are 1</title>" in one.wide
+
+
+@pytest.mark.parametrize(("options", "shown"), [
+    (("--external-weights",), "The area of an engine that streams its weights is not estimated"),
+    (("--code", "psg"), "Timeline of one image"), (("--banks", "16", "--lanes", "1"), "16 banks"),
+    (("--set", "row_masks=1"), "row masks"),
+])  # fmt: skip
+def test_of_other_engines(make_page, options, shown):
+    """Whatever an engine has or lacks, there is a page of it."""
+    text, figures = make_page(options=options)
+    page = Page(text)
+    assert shown in text and [words for level, words in page.headings if level == 2] == list(SECTIONS)
+    assert sum(region["end"] - region["begin"] > 0 for region in figures["memories"][0]["regions"]) == 2
+
+
+def test_of_one_layer(monkeypatch, tmp_path, paged):
+    """Nothing fires: no values, no losses, a raster of the image alone."""
+    monkeypatch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
+    net = small_net()
+    weights = np.ones((3, 1, 6, 6), int)
+    last = dataclasses.replace(net.layers[-1], sources=(Source(tensor=INPUT, weights=weights),))
+    dataclasses.replace(net, layers=(last,)).save(tmp_path / "one.spike")
+    words = ["report", tmp_path / "one.spike", "--data", paged / "images", "--images", "2", "-o", tmp_path / "p.html"]
+    assert main([str(word) for word in words]) == 0
+    page = Page((tmp_path / "p.html").read_text())
+    assert "rates" not in page.tables and len(page.tables["raster"]) == 2
 
 
 def test_engine_words_describe_the_engine():

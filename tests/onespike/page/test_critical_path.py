@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The longest path in words: units by the names of cells, and where its time goes."""
+"""The critical path in words: units by the names of cells, and where its time goes."""
 
 import pytest
 
-from onespike.page.longest import described, unit
+from onespike.page.critical_path import described, unit
 
 
 @pytest.mark.parametrize(

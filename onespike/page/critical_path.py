@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The longest path of a routed design in words of the design: which units it crosses, and what its time goes into."""
+"""The critical path of a routed design in words of the design: which units it crosses, and what its time goes into."""
 
 from __future__ import annotations
 
