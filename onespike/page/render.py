@@ -33,14 +33,14 @@ def render(material: Material) -> str:
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"csv": csv_link, "colour": lambda name: f"var(--{name})" if name in COLOURS else ""}
     return environment.get_template("page.html").render(
         name=material["name"],
         array=material.array,
         sections=sections(material),
-        sources={source["id"]: source["path"] or "the command of this page" for source in material["sources"]},
+        sources={s["id"]: Path(s["path"]).name or "the command of this page" for s in material["sources"]},
         versions=material["sources"][0]["versions"],
         style=(FOLDER / "page.css").read_text(),
         json_link=link("application/json", json.dumps(material.figures, indent=1) + "\n"),

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from command_line import fails, small_net
+from onespike.cli import main
 from onespike.model.errors import OneSpikeError
+from onespike.page import drawing
 from onespike.page.measured import read
 
 
@@ -114,7 +116,8 @@ def test_a_missing_package_is_named_before_the_work(capsys, monkeypatch, paged, 
     fails(capsys, "this command needs jinja2; run `pip install onespike[report]`.", *page)
 
 
-def test_the_command_line(capsys, paged, tmp_path):
+def test_the_command_line(capsys, monkeypatch, paged, tmp_path):
+    monkeypatch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
     net, simulate = paged / "net.spike", paged / "simulate.json"
     page = ["report", net, "--data", paged / "images", "--images", "5", "-o", tmp_path / "p.html"]
     fails(capsys, "--from is for the page; name its file, too: -o report.html.", "report", net, "--from", simulate)
@@ -128,4 +131,18 @@ def test_the_command_line(capsys, paged, tmp_path):
     sentence = f"--output {simulate} would overwrite {simulate}, which is read; name another file."
     fails(capsys, sentence, *page[:-1], simulate, "--from", simulate)
     fails(capsys, f"Cannot write the page to {tmp_path}: it is a folder; name a file.", *page[:-1], tmp_path)
+    assert main([*map(str, page[:-1]), "/dev/full"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "onespike: Cannot write /dev/full: No space left on device; free some space, or choose an output path that can be "
+        "written.\n"
+    )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_on_stdout_stands_alone(capfd, monkeypatch, paged):
+    monkeypatch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
+    words = ["report", paged / "net.spike", "--data", paged / "images", "--images", "2", "-o", "-"]
+    assert main([str(word) for word in words]) == 0
+    found = capfd.readouterr()
+    assert found.out.startswith("<!DOCTYPE html>") and found.out.endswith("</html>\n")
+    assert "Energy per image" in found.err
