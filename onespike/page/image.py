@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .drawing import ACCENT, ACCENT_RGB, BELOW_RGB, INK, LINE, QUIET, Picture, picture
+from .drawing import ACCENT, ACCENT_RGB, BELOW_RGB, INK, LINE, NARROW, QUIET, WIDE, Picture, picture
 from .layers import short
 from .material import HERE, Material
 from .parts import Section, Table, cells, number, several, share
 
 MOST_PANELS = 12  # of the raster: evenly chosen layers of deeper networks
-NAMED = 0.05  # of the image's cycles that a layer needs for its name to have room
+LETTER, LINE_HEIGHT = 6.0, 11.0  # points that text takes, about
 
 
 def timeline(material: Material) -> Section:
@@ -57,16 +57,22 @@ def _banks(material: Material, layers: list[dict[str, Any]], total: int) -> Pict
             axes.axhline(bank, color=LINE, linewidth=0.6)
             shown, at = (busy[bank].reshape(-1, 2).mean(1), edges[::2]) if narrow else (busy[bank], edges)
             axes.stairs(bank - 0.9 * shown, at, baseline=bank, fill=True, color=ACCENT, linewidth=0)
+        room = 72 * 0.86 * (NARROW if narrow else WIDE) / total  # points of a cycle
+        wide = [layer for layer in layers if room * (layer["end"] - layer["begin"]) > LINE_HEIGHT]
+        names = [short(layer["name"], True) for layer in wide]
+        upright = any(LETTER * len(name) > room * (layer["end"] - layer["begin"])
+                      for name, layer in zip(names, wide, strict=True))  # fmt: skip
         for layer in layers:
             axes.axvline(layer["end"], color=QUIET, linewidth=0.7, linestyle=(0, (3, 2)))
-            if layer["end"] - layer["begin"] > (2 * NAMED if narrow else NAMED) * total:
-                middle = (layer["begin"] + layer["end"]) / 2
-                axes.text(middle, -1.1, short(layer["name"], True), ha="center", va="bottom", color=INK)
+        for name, layer in zip(names, wide, strict=True):
+            middle = (layer["begin"] + layer["end"]) / 2
+            axes.annotate(name, (middle, -0.9), textcoords="offset points", xytext=(0, 3), ha="center", va="bottom",
+                          color=INK, rotation=90 if upright else 0, annotation_clip=False)  # fmt: skip
         step = -(-banks // 8)
         axes.set_yticks(
             [bank - 0.45 for bank in range(0, banks, step)], [f"bank {bank}" for bank in range(0, banks, step)]
         )
-        axes.set(xlabel="cycle", xlim=(0, total), ylim=(banks - 0.8, -1.6))
+        axes.set(xlabel="cycle", xlim=(0, total), ylim=(banks - 0.8, -0.95))
         axes.locator_params(axis="x", nbins=4 if narrow else 8)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.tick_params(length=0)
@@ -75,7 +81,8 @@ def _banks(material: Material, layers: list[dict[str, Any]], total: int) -> Pict
     mean = busy.mean(1)
     alt = f"{several(mean, 'bank')} over {total:,} cycles; a bank adds events in {share(mean.min())} to "
     alt += f"{share(mean.max())} of them. Layers one after another: {', '.join(layer['name'] for layer in layers)}."
-    tall = min(6.5, 0.9 + (0.36 if banks <= 8 else 0.2) * banks)
+    longest = max(len(short(layer["name"], True)) for layer in layers)
+    tall = min(6.5, 0.8 + (0.36 if banks <= 8 else 0.2) * banks) + LETTER * longest / 72
     return picture("timeline", "Share of the cycles in which each bank adds an event", alt, paint, (tall, tall))
 
 

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
+from collections.abc import Mapping as Map
 from typing import Any
 
 import numpy as np
 
 from .. import figures
 from ..hw.config import EngineConfig
+from ..model.cost.choose import spike_rates
 from ..model.errors import OneSpikeError
+from ..model.mapping.mapper import fit_config
 from ..model.mapping.mapping import Mapping
+from ..model.network import golden
+from ..model.network.spec import INPUT
 from ..model.targets import Target
-from ..parsers.options import default_fire_lanes, make_mapping
+from ..parsers.options import CHOOSING, default_fire_lanes, engine_config, make_mapping
 from .measured import Measured
 
 SIMULATED = 16  # images of `simulate`, unless the data hold fewer
@@ -28,7 +34,9 @@ def missing(
     net, data = str(args.net), ["--data", str(args.data)]
     data += ["--split", args.split] if args.split != "test" else []
     few = ["--images", str(len(codes))] if len(codes) < SIMULATED else []
-    engine = engine_words(args, mapping.config) if measured.hardware is None else described(args, mapping, codes)
+    engine = (
+        engine_words(args, mapping.config) if measured.hardware is None else described(args, mapping, codes, measured)
+    )
     rows: dict[str, tuple[str, list[str]]] = {
         "accuracy": ("accuracy on all of the data", ["eval", net, *data]),
         "losses": ("what each layer costs in accuracy", ["eval", net, *data, "--model", "MODEL.pt2"]),
@@ -83,26 +91,45 @@ def engine_words(args: argparse.Namespace, config: EngineConfig) -> list[str]:
     return words
 
 
-def described(args: argparse.Namespace, mapping: Mapping, codes: np.ndarray) -> list[str] | None:
-    """`engine_words` of an engine that a file measured, once they have been found to give it; None where none do."""
+def described(args: argparse.Namespace, mapping: Mapping, codes: np.ndarray, measured: Measured) -> list[str] | None:
+    """`engine_words` of the engine that files measured, with parameters that its size does not say; None where they
+    give another. Either commands that take these options made it, or they are tried here.
+    """
     config, wanted = mapping.config, figures.hardware(mapping)
     asked = {name: getattr(config, name) for name in ALIKE[:-1]}
-    asked |= {"external_weights": config.streams_weights, "axi_bits": config.external_weights or 64}
-    fixed: list[tuple[str, Any]] = []
+    asked |= {"external_weights": config.streams_weights, "axi_bits": config.external_weights or 64, "slices": "auto"}
+    plain = argparse.Namespace(**(vars(args) | asked | {"fixed": []}))
+    if measured.of.keys() & {"rtl", "asic"}:
+        options: dict[str, Any] = {"slices": wanted["slices"], "image_code": mapping.tensors[INPUT].code}
+        if len(codes):
+            seen = golden.run(mapping.net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
+            options["rates"] = spike_rates(mapping.net, seen, config)
+        usual = dataclasses.replace(engine_config(plain), shadows=config.shadows)
+        try:
+            return _words(plain, config, vars(fit_config(mapping.net, usual, **options)))
+        except OneSpikeError:
+            return engine_words(plain, config)
+    trial = plain
     for _ in range(2):  # by its size alone, then with every other parameter that it has
-        trial = argparse.Namespace(**(vars(args) | asked | {"fixed": fixed, "slices": "auto"}))
         try:
             found = figures.hardware(make_mapping(trial, mapping.net, codes))
         except OneSpikeError:
             return None
         if found == wanted:
             return engine_words(trial, config)
-        if fixed:
-            break
-        fixed = [
-            (name, value) for name, value in wanted.items() if name not in (*ALIKE, "slices") and value != found[name]
-        ]
+        if trial is not plain:
+            return None
+        trial = argparse.Namespace(**(vars(plain) | {"fixed": _other(wanted, found)}))
     return None
+
+
+def _words(plain: argparse.Namespace, config: EngineConfig, usual: dict[str, Any]) -> list[str]:
+    return engine_words(argparse.Namespace(**(vars(plain) | {"fixed": _other(vars(config), usual)})), config)
+
+
+def _other(wanted: Map[str, Any], found: Map[str, Any]) -> list[tuple[str, Any]]:
+    """Parameters in which engines of one size differ."""
+    return [(name, value) for name, value in wanted.items() if name not in (*ALIKE, "slices") and value != found[name]]
 
 
 def _value(value: Any) -> Any:

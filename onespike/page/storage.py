@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from .drawing import ACCENT, INK, LINE, Picture, picture, tip
+from .drawing import ACCENT, INK, LINE, NARROW, WIDE, Picture, picture, tip
+from .image import LINE_HEIGHT
 from .layers import short
 from .material import HERE, Material
 from .parts import Section, Table, cells, number, percent, several, share
@@ -83,6 +85,7 @@ def _lives(memory: dict[str, Any], names: list[str]) -> Picture:
     def paint(figure: Any, narrow: bool) -> None:
         axes = figure.subplots()
         room = memory["depth"]
+        place = 72 * 0.82 * (NARROW if narrow else WIDE) / len(names)  # points of a layer
         for region in regions:
             begin, width = max(0, region["first"]), region["last"] + 1 - max(0, region["first"])
             tall = region["end"] - region["begin"]
@@ -98,14 +101,13 @@ def _lives(memory: dict[str, Any], names: list[str]) -> Picture:
                 linewidth=0.8,
             )
             tip(bar[0], f"{region['name']}: words {region['begin']:,} to {region['end'] - 1:,}")
-            if tall > 0.06 * room and (width > 0.12 * len(names) or not narrow):
-                axes.text(begin + width / 2, region["begin"] + tall / 2, short(region["name"], True), ha="center",
-                          va="center", color=INK)  # fmt: skip
-        step = max(1, -(-len(names) // (5 if narrow else 12)))
-        places = range(0, len(names), step)
-        axes.set_xticks([at + 0.5 for at in places], [short(names[at], True) for at in places])
-        if max(len(names[at]) for at in places) > 7:
-            axes.tick_params(axis="x", rotation=30)
+            name = short(region["name"], True)
+            if tall > 0.09 * room and 6 * len(name) < width * place:
+                axes.text(begin + width / 2, region["begin"] + tall / 2, name, ha="center", va="center", color=INK)
+        shown = [short(name, True) for name in names]
+        upright = any(6 * len(name) > place for name in shown)
+        step = max(1, math.ceil(LINE_HEIGHT / place)) if upright else 1
+        axes.set_xticks([at + 0.5 for at in range(0, len(names), step)], shown[::step], rotation=90 if upright else 0)
         axes.set(xlim=(0, len(names)), ylim=(0, room), xlabel="while this layer runs", ylabel="word")
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.tick_params(length=0)

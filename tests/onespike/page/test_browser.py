@@ -39,7 +39,8 @@ def test_in_chromium(whole, tmp_path):
     """Some seconds for the browser: nothing less lays the page out."""
     text, _ = whole
     frames = "".join(f'<iframe style="width: {width}px" srcdoc="{html.escape(text)}"></iframe>' for width in WIDTHS)
-    (tmp_path / "frames.html").write_text(f"<!DOCTYPE html><body>{frames}<script>{PROBE}</script></body>")
+    head = '<!DOCTYPE html><meta charset="utf-8">'
+    (tmp_path / "frames.html").write_text(f"{head}<body>{frames}<script>{PROBE}</script></body>")
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", str(tmp_path / "frames.html")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -133,8 +133,8 @@ def test_the_command_line(capsys, monkeypatch, paged, tmp_path):
     fails(capsys, f"Cannot write the page to {tmp_path}: it is a folder; name a file.", *page[:-1], tmp_path)
     assert main([*map(str, page[:-1]), "/dev/full"]) == 2
     assert capsys.readouterr().err.endswith(
-        "onespike: Cannot write /dev/full: No space left on device; free some space, or choose an output path that can be "
-        "written.\n"
+        "onespike: Cannot write /dev/full: No space left on device; free some space, or choose an output path that "
+        "can be written.\n"
     )
     assert not list(tmp_path.iterdir())
 

@@ -135,6 +135,9 @@ def test_commands_for_the_engine_of_a_file(make_page, paged, tmp_path):
     _, figures = make_page("synth")
     (command,) = (row["command"] for row in figures["missing"] if row["part"] == "rtl")
     assert " --images 5 --banks 2 --lanes 4 --json simulate.json" in command
+    _, figures = make_page("simulate")
+    (command,) = (row["command"] for row in figures["missing"] if row["part"] == "synthesis")
+    assert command.endswith(" --target ecp5-25k --banks 2 --lanes 4 --json synth.json")
     deeper = json.loads((paged / "fpga.json").read_text())
     deeper["hardware"]["weight_depth"] *= 2
     (tmp_path / "deep.json").write_text(json.dumps(deeper))
