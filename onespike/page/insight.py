@@ -59,11 +59,18 @@ def values(net: SpikeNet, result: golden.Result) -> list[dict[str, Any]]:
 
 def area(config: EngineConfig, target: Target) -> dict[str, Any]:
     """The estimate of an engine on a part, or None and why there is none; and what the part has."""
-    found: dict[str, Any] = {"target": target.name, "estimate": None, "why": "", "available": available(target)}
+    found: dict[str, Any] = {
+        "target": target.name,
+        "estimate": None,
+        "why": "",
+        "refused": "",
+        "available": available(target),
+    }
     try:
         area = estimate(config, target)
     except OneSpikeError as error:
         return found | {"why": str(error)}
+    found["refused"] = excess(area, target)
     return found | {"estimate": {name: getattr(area, name) for name in ("luts", "flip_flops", "block_rams")}}
 
 

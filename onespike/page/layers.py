@@ -31,7 +31,7 @@ def section(material: Material) -> Section:
     array = hardware["banks"] * hardware["lanes"]
     worst = max(cycles["layers"], key=lambda layer: layer["predicted_cycles"])
     most = worst["predicted_cycles"] / cycles["predicted_cycles_per_image"]
-    sentences = [f"Layer {worst['name']} takes most cycles: {worst['predicted_cycles']:,.0f} of "
+    sentences = [f"Most cycles go into “{worst['name']}”: {worst['predicted_cycles']:,.0f} of "
                  f"{cycles['predicted_cycles_per_image']:,.0f}, {share(most)}."]  # fmt: skip
     pictures = [_causes(cycles, array)]
     tables = [_shapes(material), _cycles(material), _lane_cycles(cycles, array)]

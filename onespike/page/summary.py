@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from .critical_path import described
-from .drawing import ACCENT, INK, LINE, Picture, picture, tip
+from .drawing import ACCENT, INK, LINE, SERIES, Picture, picture, tip
 from .material import HERE, Material, cycles_per_image, placed
 from .parts import Fact, Section, Table, cells, number, percent, several, share, words
 
@@ -114,10 +114,13 @@ def _estimated(material: Material) -> Section:
         rows=tuple(cells(name, used, have, percent(used / have)) for name, used, have in rows),
         note="An estimate that is fitted to synthesis, of the engine without a front; no clock is known.",
     )  # fmt: skip
+    sentences = [f"Nobody has placed and routed this engine: what follows is an estimate for {area['target']}."]
+    if area["refused"]:
+        sentences.append(f"This part does not take it: the engine {area['refused']}")
     return Section(
         name="part",
         title="Part and clock",
-        sentences=(f"Nobody has placed and routed this engine: what follows is an estimate for {area['target']}.",),
+        sentences=tuple(sentences),
         pictures=(_bars(f"Resources of {area['target']}, estimated", rows),),
         tables=(table,),
         missing=material.missing("synthesis"),
@@ -130,7 +133,8 @@ def _bars(caption: str, rows: list[tuple[str, int, int]]) -> Picture:
         axes = figure.subplots()
         for at, (name, used, have) in enumerate(rows):
             axes.barh(at, 100, 0.55, color=LINE, alpha=0.5)
-            tip(axes.barh(at, 100 * used / have, 0.55, color=ACCENT)[0], f"{name}: {used:,} of {have:,}")
+            colour = SERIES[9] if used > have else ACCENT
+            tip(axes.barh(at, min(100, 100 * used / have), 0.55, color=colour)[0], f"{name}: {used:,} of {have:,}")
             text = f"{share(used / have)}" if narrow else f"{used:,} of {have:,} ({share(used / have)})"
             axes.text(103, at, text, va="center", color=INK)
         axes.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlim=(0, 118 if narrow else 140))

@@ -199,6 +199,7 @@ def test_pictures_are_the_same_again(whole):
     (("--external-weights",), "The area of an engine that streams its weights is not estimated"),
     (("--code", "psg"), "Timeline of one image"), (("--banks", "16", "--lanes", "1"), "16 banks"),
     (("--set", "row_masks=1"), "row masks"),
+    (("--target", "ice40", "--lanes", "64"), "This part does not take it: the engine needs"),
 ])  # fmt: skip
 def test_of_other_engines(make_page, options, shown):
     """Whatever an engine has or lacks, there is a page of it."""
