@@ -104,8 +104,8 @@ def resources(material: Material) -> Section:
 def _estimated(material: Material) -> Section:
     area = material["area"]
     if area["estimate"] is None:
-        sentences = ("Nobody has placed and routed this engine.", area["why"])
-        return Section(name="part", title="Part and clock", sentences=sentences, missing=material.missing("synthesis"))
+        said = ("Nobody has placed and routed this engine.", area["why"])
+        return Section(name="part", title="Part and clock", sentences=said, missing=material.missing("synthesis"))
     names = (("LUTs", "luts"), ("flip-flops", "flip_flops"), ("block RAMs", "block_rams"))
     rows = [(shown, area["estimate"][name], area["available"][name]) for shown, name in names]
     table = Table(

@@ -9,7 +9,7 @@ import pytest
 from command_line import ENGINE, small_net, write_idx
 from onespike.cli import main
 from onespike.fpga.boards import find_board
-from onespike.page import drawing
+from onespike.page import drawing, insight
 
 IMAGES = ["--images", "5"]
 PATH = (
@@ -77,10 +77,13 @@ def whole(paged, tmp_path_factory):
 
 @pytest.fixture
 def make_page(paged, tmp_path, monkeypatch):
-    """The text of a page, and its figures, from these of the files; its pictures are not drawn."""
+    """The text of a page, and its figures, from these of the files; its pictures are not drawn, and other engines only
+    `compared` where a test asks for it: both take seconds."""
     monkeypatch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
 
-    def make(*files: str, options: tuple = ()):
+    def make(*files: str, options: tuple = (), compared: bool = False):
+        if not compared:
+            monkeypatch.setattr(insight, "alternatives", lambda *_: [])
         measured = ["--from", *(str(paged / f"{name}.json") for name in files)] if files else []
         return page_of(paged, tmp_path, *measured, *options)
 

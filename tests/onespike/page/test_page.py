@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pytest
 
-from command_line import small_net
+from command_line import ENGINE, small_net
 from html_page import Page
 from onespike.cli import main
 from onespike.model.network.spec import INPUT, Source
@@ -116,7 +116,7 @@ def test_what_differs_is_said(make_page, paged, tmp_path):
 
 def test_without_measurements(make_page):
     """Everything that is missing is named, with a command that the command line takes."""
-    text, figures = make_page(options=("--banks", "2", "--lanes", "4", "--word-bits", "16", "--set", "word_fifo=8"))
+    text, figures = make_page(options=(*ENGINE, "--word-bits", "16", "--set", "word_fifo=8"), compared=True)
     parts = [row["part"] for row in figures["missing"]]
     assert parts == ["accuracy", "losses", "rtl", "synthesis", "asic", "front"]
     for row in figures["missing"]:
@@ -163,7 +163,7 @@ def test_of_a_bitstream(make_page):
 def test_what_other_commands_find(make_page, paged, tmp_path):
     """Engines of `explore`, cells of `asic` and losses of `eval --model`, each as its file has it."""
     common = [str(paged / "net.spike"), "--data", str(paged / "images")]
-    sizes = ["--banks", "1,2", "--lanes", "4,8", "--word-bits", "32", "--jobs", "1"]
+    sizes = ["--banks", "2", "--lanes", "4,8", "--word-bits", "32", "--jobs", "1"]
     assert main(["explore", *common, *sizes, "--json", str(tmp_path / "explore.json")]) == 0
     asic = json.loads((paged / "synth.json").read_text()) | {
         "asic": {"library": "l.lib", "area_um2": 250_000.0, "clock_mhz": 50.0, "logic_uj": 1.5, "memory_uj": 0.25,
