@@ -180,7 +180,9 @@ def test_figures_name_the_command_that_makes_them_again(capsys, tmp_path, net):
     before = json.loads(where.read_text())
     program, *words = shlex.split(before["made_by"]["command"])
     assert program == "onespike" and before["made_by"]["versions"]["numpy"] == np.__version__
-    assert main(words) == 0 and json.loads(where.read_text()) == before
+    assert main(words) == 0
+    again = json.loads(where.read_text())
+    assert again | {"seconds": 0} == before | {"seconds": 0}
 
 
 def test_figures_into_a_link_and_a_device(capsys, tmp_path, net):
