@@ -34,7 +34,8 @@ EXTRAS = {
     "cocotb": "sim",
     "cocotb_tools": "sim",
     "mlxtend": "demo",
-    "matplotlib": "demo",
+    "jinja2": "report",
+    "matplotlib": "report",
     "serial": "host",
     "PIL": "host",
 }
@@ -42,6 +43,7 @@ EXTRAS = {
 
 def _run(arguments: Sequence[str] | None) -> None:
     args = build_parser().parse_args(arguments)
+    args.words = sys.argv[1:] if arguments is None else list(arguments)  # for those who will want the same again
     outputs.check(args)
     # Imported when it is needed: not every command needs torch.
     module = importlib.import_module(f".commands.{args.command}", __package__)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +14,19 @@ from typing import Any
 
 from rich.console import Console
 
+from . import versions
 from .model.errors import OneSpikeError
 from .model.system.files import descriptor, is_stdout, makeable, writable, write_atomically
 from .model.training.pictures import SUFFIXES
 
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
-INPUTS = ("net", "nets", "model", "calibration", "data", "test", "images", "liberty", "resnet20", "mnist", "cifar10")
+INPUTS = (
+    "net", "nets", "model", "calibration", "data", "test", "images", "liberty", "resnet20", "mnist", "cifar10",
+    "measured",
+)  # fmt: skip
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = dict.fromkeys(("train", "convert", "export"), "the network")
-FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot")
+FILES |= dict.fromkeys(("explore", "bases", "steps", "compare"), "the plot") | {"report": "the page"}
 DATA = ("calibration", "data", "test", "mnist", "cifar10")  # those that may be folders
 MANIFEST = "manifest.json"
 # Command -> a file that it writes into its folder, where --json would be in its way.
@@ -106,6 +111,13 @@ def make_console(args: argparse.Namespace) -> Console:
 
 
 def write_figures(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """The figures of a command as JSON, where --json asks for them."""
+    """The figures of a command as JSON, where --json asks for them, with how they were made."""
     if args.json is not None:
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+        write_atomically(args.json, json.dumps({"made_by": made_by(args)} | result, indent=1) + "\n")
+
+
+def made_by(args: argparse.Namespace) -> dict[str, Any]:
+    """The command and the versions behind figures; the seed, where a command has one."""
+    words = getattr(args, "words", [args.command])
+    seed = {"seed": args.seed} if hasattr(args, "seed") else {}
+    return {"command": shlex.join(["onespike", *map(str, words)]), **seed, "versions": versions.environment()}

@@ -99,8 +99,31 @@ def utilisation(layers: list[LayerCycles], banks: int, lanes: int, *, zeros: boo
     return added / (banks * lanes * sum(layer.total for layer in layers))
 
 
-def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]:
-    """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`)."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one bank does for one output place and block of channels, in cycles after the layer's first.
+
+    first .. last: from the first cycle in which its events may be added to that of its last one, of `events`; drained:
+    the first and the last cycle in which its sums leave the bank.
+    """
+
+    bank: int
+    y: int
+    x: int
+    block: int
+    first: int
+    last: int
+    events: int
+    drained: tuple[int, int]
+
+
+def predict(
+    mapping: Mapping, fields: Map[str, np.ndarray], jobs: list[list[Job]] | None = None
+) -> list[LayerCycles]:
+    """Cycles of every layer for one image, whose tensors hold `fields` [C, H, W] (see `Mapping.golden_fields`).
+
+    jobs: gets a list for every layer of the mapping, of what its banks do one after another.
+    """
     chunks: dict[str, np.ndarray] = {}
     values: dict[str, np.ndarray] = {}
     for name, tensor in mapping.tensors.items():
@@ -108,7 +131,12 @@ def predict(mapping: Mapping, fields: Map[str, np.ndarray]) -> list[LayerCycles]
         words = words.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
         chunks[name] = chunk_events(words, tensor, mapping.config)
         values[name] = value_events(words, chunks[name], tensor, mapping.config)
-    return [_layer(mapping, layer, chunks, values) for layer in mapping.layers]
+    found = []
+    for layer in mapping.layers:
+        if jobs is not None:
+            jobs.append([])
+        found.append(_layer(mapping, layer, chunks, values, None if jobs is None else jobs[-1]))
+    return found
 
 
 def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycles]]:
@@ -257,10 +285,15 @@ def _masked(words: np.ndarray, masks: np.ndarray, layer: MappedLayer, source: Ma
 
 
 def _layer(
-    mapping: Mapping, layer: MappedLayer, chunks: Map[str, np.ndarray], values: dict[str, np.ndarray]
+    mapping: Mapping,
+    layer: MappedLayer,
+    chunks: Map[str, np.ndarray],
+    values: dict[str, np.ndarray],
+    done: list[Job] | None,
 ) -> LayerCycles:
     config = mapping.config
     counts, lengths, shared = _read_words(config, layer, chunks)
+    places = layer.places() if done is not None else []
     banks, slices = config.banks, layer.slices
     steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
     ahead = room + hops  # commands that a bank's queue holds
@@ -287,7 +320,7 @@ def _layer(
         for block in range(layer.blocks):
             group = range(bank, bank + slices)
             bank = (bank + slices) % banks
-            begin = [0] * slices
+            begin, opened = [0] * slices, [0] * slices
             at = 0
             for part, length in enumerate(lengths[place]):
                 # With a register on the way, a bank is ready for one command more in the cycle after another.
@@ -307,6 +340,8 @@ def _layer(
                     x = max(times[-1], pop + READ_LATENCY)
                     held = queue[b]
                     f, g, z = first[b], second[b], left[b]
+                    if at == 0:
+                        opened[s] = max(z, pop + READ_LATENCY + EXTRACT_LATENCY)
                     last = at + length - 1 if final else -1
                     words = counts[s][place][0 if shared else block]
                     for i in range(at, at + length):
@@ -349,6 +384,10 @@ def _layer(
                     taken[b] = start + (steps - 1) * interval + hops
                 released[b] = [*released[b][1:], start + release]
                 drained = start + steps * interval
+                if done is not None:
+                    added = sum(word & MASK for word in counts[s][place][0 if shared else block])
+                    y, x = places[place]
+                    done.append(Job(b, y, x, block, opened[s] + 1, left[b], added, (start, drained - 1)))
     events = np.zeros(layer.blocks, np.int64)  # of each block
     for slice_ in counts:
         for jobs in slice_:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .. import tables
+from .. import figures, tables
 from ..model.network.spec import SpikeNet
 from ..parsers.options import make_mapping
 from ..progress import Progress
@@ -43,7 +43,12 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         ("memory", found.memory_source),
     ]
     tables.facts(console, "Engine in standard cells", rows)
-    return {"engine": dataclasses.asdict(mapping.config), "asic": dataclasses.asdict(found)}
+    return {
+        "network": {"hash": net.hash},
+        "hardware": figures.hardware(mapping),
+        "engine": dataclasses.asdict(mapping.config),
+        "asic": dataclasses.asdict(found),
+    }
 
 
 def clock_sentence(found: Asic, asked: float) -> str:

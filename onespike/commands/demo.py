@@ -15,21 +15,26 @@ from .. import figures, tables
 from ..hw.emit.emit import emit
 from ..model.convert.evaluate import evaluate
 from ..model.errors import OneSpikeError
+from ..model.mapping.mapping import Mapping
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
 from ..model.training import data as datasets
 from ..model.training.data import Dataset
 from ..model.training.finetune import finetune
 from ..model.training.train import train_or_load
-from ..parsers.options import make_mapping
+from ..outputs import made_by
+from ..page.measured import read
+from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
 from ..sim.engine import simulate
 from ..sim.verilator import find_verilator
 from ..versions import environment
 from .counting import counted
 from .graphs import convert
+from .report import draw, drawable, predicted
 from .train import training_settings
 
+REPORT = "report.html"
 COUNTED = 200  # images for operations and energy
 CALIBRATION = 1000
 
@@ -41,6 +46,7 @@ def load_digits() -> tuple[Dataset, Dataset]:
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     find_verilator()  # complain before the long work
+    drawable()
     with owned(args.output) as output:
         return _demo(args, output, console, progress)
 
@@ -79,6 +85,7 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
         result: dict[str, Any] = counted(mapping, codes[:COUNTED])
 
     summary = {
+        "made_by": made_by(args),
         "versions": environment(),
         "groups": figures.groups(net),
         "values": f"{values} spikes a value" if args.levels == "uniform" else values,
@@ -100,8 +107,22 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
         "seconds": progress.seconds | {"total": time.perf_counter() - started},
     }
     write_atomically(output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    page(args, mapping, held_out[: args.images], summary, progress)
     show(summary, output, console)
     return summary
+
+
+def page(
+    args: argparse.Namespace, mapping: Mapping, data: Dataset, summary: dict[str, Any], progress: Progress
+) -> None:
+    """The page of `onespike report`: cycles and pictures of the images, all else of the summary."""
+    output, codes = Path(args.output), mapping.net.image.quantise(data.images)
+    here = {"net": output / "digits.spike", "data": datasets.DIGITS, "split": "test", "output": output / REPORT}
+    asked = argparse.Namespace(**(vars(args) | here | {"target": None}))
+    result = {name: summary[name] for name in ("network", "hardware", "operations", "energy", "accuracy")}
+    result["cycles"] = predicted(mapping, codes, memory_of(asked))
+    measured = read([output / "summary.json"], mapping.net, asked.net)
+    draw(asked, mapping, data, codes, result, measured, progress)
 
 
 def show(summary: dict[str, Any], output: Path, console: Console) -> None:
@@ -136,6 +157,7 @@ def show(summary: dict[str, Any], output: Path, console: Console) -> None:
                    f"quantised {systems['quantised']['memory_uj']:.2f} (Horowitz 45 nm, see above)"),
         ("Verilog", str(summary["verilog"])),
         ("figures", str(output / "summary.json")),
+        ("report", str(output / REPORT)),
         ("time", f"{summary['seconds']['total']:.0f} s"),
     ]  # fmt: skip
     tables.facts(console, "OneSpike: from PyTorch to verified hardware", rows)

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     ]
     result = {
         "target": target.name,
+        "networks": {name: net.hash for name, net in nets.items()},
         "images": "random pixels" if args.data is None else args.images,
         "points": [figures(point) for point in points],
         "front": worth_having,

@@ -62,6 +62,7 @@ def summary(args: argparse.Namespace, mapping: Mapping, found: Bitstream, codes:
         "network": {"hash": mapping.net.hash},
         "hardware": figures.hardware(mapping),
         "bitstream": dataclasses.asdict(found) | {"file": str(found.file), "resources": dict(found.resources)},
+        "seed": args.seed,
         "images": "random pixels" if args.data is None else len(codes),
         "cycles": cycles,
         "utilisation": used,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike report`: layers, operations, cycles and energy, without a simulation."""
+"""`onespike report`: layers, operations, cycles and energy, without a simulation; with -o, all on one page."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ from rich.console import Console
 from .. import figures, tables
 from ..model.cost.cycles import predict_all, readout
 from ..model.cost.external import ExternalMemory, with_memory
+from ..model.errors import OneSpikeError
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
 from ..model.network.spec import SpikeNet
+from ..model.system.files import write_atomically
+from ..model.targets import find_target
+from ..model.training.data import Dataset
+from ..page.gather import gather, mapping_of
+from ..page.material import Material
+from ..page.measured import Measured, read
+from ..page.render import render
 from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
 from .counting import counted
@@ -24,6 +32,8 @@ from .verilog import _sparse_rows, _streamed_rows
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     net = SpikeNet.load(args.net)
+    _page_needs(args)
+    measured = read(args.measured, net, args.net)
     result: dict[str, Any] = {"network": figures.network(net)}
     if args.data is None:
         mapping = make_mapping(args, net)
@@ -33,7 +43,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         return result | {"hardware": figures.hardware(mapping)}
     data = load_data(args, net)
     codes = net.image.quantise(data.images)
-    mapping = make_mapping(args, net, codes)
+    mapping = mapping_of(args, net, codes, measured)
     with progress.stage("count", f"Counting on {len(codes)} images"):
         result |= counted(mapping, codes)
         result["cycles"] = predicted(mapping, codes, memory_of(args))
@@ -58,7 +68,49 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(sentence)
     if mapping.config.streams_weights:
         console.print("* Reads of external memory are not part of this energy; every system would need them.")
-    return result
+    if args.output is None:
+        return result
+    material = draw(args, mapping, data, codes, result, measured, progress)
+    console.print(f"Page: {args.output}", soft_wrap=True)
+    for missing in material["missing"]:
+        console.print(f"  not measured: {missing['what']}; {missing['command']}", soft_wrap=True)
+    return material.figures
+
+
+def draw(
+    args: argparse.Namespace,
+    mapping: Mapping,
+    data: Dataset,
+    codes: np.ndarray,
+    result: dict[str, Any],
+    measured: Measured,
+    progress: Progress,
+) -> Material:
+    """Write the page of figures, counted on `codes`, and of files to `args.output`."""
+    with progress.stage("page", "Drawing the page"):
+        material = gather(args, mapping, data, codes, result, measured)
+        write_atomically(args.output, render(material))
+    return material
+
+
+def _page_needs(args: argparse.Namespace) -> None:
+    """OneSpikeError where the options of the page have no page, or it has no images; complains of missing packages."""
+    if args.output is None:
+        for option, value in (("--from", args.measured), ("--target", args.target)):
+            if value:
+                raise OneSpikeError(f"{option} is for the page; name its file, too: -o report.html.")
+        return
+    if args.data is None:
+        raise OneSpikeError("The page counts on real images; give some with --data.")
+    if args.target is not None:
+        find_target(args.target)
+    drawable()
+
+
+def drawable() -> None:
+    """Complains of packages that a page needs before the work, not after it."""
+    import jinja2  # noqa: F401
+    import matplotlib  # noqa: F401
 
 
 def predicted(mapping: Mapping, codes: np.ndarray, memory: ExternalMemory) -> dict[str, Any]:

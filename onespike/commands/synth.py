@@ -22,14 +22,16 @@ from .labelled import load_data
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     part = None if args.target == xilinx.NAME else find_target(args.target)
+    network: dict[str, Any] = {}
     if args.net is None:
         config = engine_config(args)
     else:
         net = SpikeNet.load(args.net)
+        network = {"network": {"hash": net.hash}}
         guide = None if args.data is None else net.image.quantise(load_data(args, net).images)
         config = make_mapping(args, net, guide, part).config
     if part is None:
-        return estimate_xilinx(args, config, console, progress)
+        return network | estimate_xilinx(args, config, console, progress)
     with progress.stage("synth", f"yosys and nextpnr for {part.name}"):
         found = synthesise(config, part.name, args.output, seed=args.seed, frequency=args.frequency)
     rows = [
@@ -43,7 +45,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         ("tools", found.tools),
     ]
     tables.facts(console, f"Engine on {part.name}", rows)
-    return {"engine": dataclasses.asdict(config), "synthesis": dataclasses.asdict(found)}
+    made = {"engine": dataclasses.asdict(config), "synthesis": dataclasses.asdict(found), "asked_mhz": args.frequency}
+    return network | made
 
 
 def estimate_xilinx(

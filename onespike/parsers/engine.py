@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .. import outputs
 from . import options
 from .options import Command, add_net
 
@@ -77,9 +78,30 @@ def add_simulate(command: Command) -> None:
 
 
 def add_report(command: Command) -> None:
-    report = command("report", "show layers, memories and, on images, operations, cycles and energy")
+    report = command(
+        "report",
+        "show layers, memories and, on images, operations, cycles and energy; -o: all on one page",
+        "With -o everything goes on one page that needs no network and no script, with what the files of --from say "
+        "of the same network and engine; what nobody has measured, it names with the command that does.",
+    )
     add_net(report)
     options.add_data(report, 16, "images to count on", required=False)
+    group = report.add_argument_group("page")
+    group.add_argument("-o", "--output", type=outputs.target, metavar="FILE.html", help="write the page to this file")
+    group.add_argument(
+        "--from",
+        dest="measured",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.json",
+        help="what eval, simulate, synth, fpga, asic, explore or demo wrote with --json; the page is of their engine",
+    )
+    group.add_argument(
+        "--target",
+        metavar="PART",
+        help="part of the area estimate and of other engines (default: as measured, or ecp5-25k)",
+    )
     options.add_engine(report)
     options.add_memory(report)
     options.add_common(report)

@@ -24,6 +24,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike compare model.pt2 --data digits             the network under every method, side by side
   onespike steps model.pt2 --data digits               one timestep against integrate-and-fire over T
   onespike report digits.spike --data digits --images 16
+  onespike report digits.spike --data digits -o report.html --from eval.json simulate.json
   onespike verilog digits.spike --banks 4 --lanes 16 -o build/verilog
   onespike simulate digits.spike --data digits --images 16
   onespike bases model.pt2 --calibration digits        which base phase coding wants on its activations

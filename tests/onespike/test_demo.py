@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo from end to end, on few digits and a small engine; and train and convert from the command line."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from html_page import Page
 from onespike.cli import main
 from onespike.commands import demo
 from onespike.model.network.spec import SpikeNet
@@ -60,6 +62,13 @@ def test_demo(capsys, tmp_path, few_digits, monkeypatch):
     out = capsys.readouterr().out
     for expected in ("OneSpike: from PyTorch to verified hardware", "0 mismatches", "Horowitz", "clamp-quantised"):
         assert expected in out
+
+    # The page says the same, of the file that holds it.
+    assert f"report        {output / 'report.html'}" in out
+    page = Page((output / "report.html").read_text())
+    shown = json.loads(page.files["report.json"])
+    assert shown["measured"]["rtl"] == summary["rtl"] and shown["measured"]["accuracy"] == summary["accuracy"]
+    assert shown["sources"][1]["sha256"] == hashlib.sha256((output / "summary.json").read_bytes()).hexdigest()
 
     # The saved network is the one that was measured.
     net = SpikeNet.load(output / "digits.spike")

@@ -142,7 +142,9 @@ def test_command(net: SpikeNet, tmp_path, capsys) -> None:
     for run in range(2):
         written, plot = tmp_path / f"{run}.json", tmp_path / f"{run}.svg"
         assert main(["explore", str(path), str(other), *options, "--json", str(written), "-o", str(plot)]) == 0
-        results.append((json.loads(written.read_text()), plot.read_text()))
+        figures = json.loads(written.read_text())
+        assert figures.pop("made_by")["seed"] == 3  # and the names of these files
+        results.append((figures, plot.read_text()))
         assert "random pixels" in capsys.readouterr().out
     assert results[0] == results[1]
     found = results[0][0]

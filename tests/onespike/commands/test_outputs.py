@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -171,6 +172,17 @@ def test_figures_on_stdout_stand_alone(capfd, net, where):
     found = capfd.readouterr()
     assert json.loads(found.out)["network"]["hash"] == small_net().hash
     assert "Give --data" in found.err
+
+
+def test_figures_name_the_command_that_makes_them_again(capsys, tmp_path, net):
+    where = tmp_path / "a b.json"
+    assert main(["verilog", str(net), "--set", "word_fifo=8", "-o", str(tmp_path / "v"), "--json", str(where)]) == 0
+    before = json.loads(where.read_text())
+    program, *words = shlex.split(before["made_by"]["command"])
+    assert program == "onespike" and before["made_by"]["versions"]["numpy"] == np.__version__
+    assert main(words) == 0
+    again = json.loads(where.read_text())
+    assert again | {"seconds": 0} == before | {"seconds": 0}
 
 
 def test_figures_into_a_link_and_a_device(capsys, tmp_path, net):
