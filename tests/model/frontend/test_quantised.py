@@ -174,7 +174,7 @@ def test_ties_are_reported():
         (lambda x: torch.round(x).round(), r"it rounds what was rounded already; clamp between the two"),
         (lambda x: torch.round(x, decimals=1), r"rounding to decimals is not supported; scale, round to whole"),
         (
-            lambda x: torch.where(x > 0, x, 0.1 * x),
+            lambda x: torch.where(x > 1, x, 0.1 * x),
             r"only the choice between an activation and one number is supported",
         ),
     ],
