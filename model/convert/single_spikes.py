@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..frontend.graph import DOWN, Graph, Node
+from ..frontend.graph import DOWN, Graph, Node, Staircase
 from ..network.spec import INPUT, Image
 from .exact import whole_unit
 from .quantise import Arithmetic
@@ -44,12 +44,12 @@ def free_units(graph: Graph, image: Image, arithmetic: Arithmetic) -> Graph:
             for t in node.terms
         )
         node = replace(node, terms=tuple(terms))
-        if single(node):
-            before = node.staircase.step
-            node = _on_own_grid(node, steps, arithmetic)
-            moved[node.name] = node.staircase.step / before
-        if node.staircase is not None:
-            steps[node.name] = node.staircase.step
+        before = node.staircase
+        if before is not None and single(node):
+            node, steps[node.name] = _on_own_grid(node, before, steps, arithmetic)
+            moved[node.name] = steps[node.name] / before.step
+        elif before is not None:
+            steps[node.name] = before.step
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
 
@@ -59,10 +59,11 @@ def single(node: Node) -> bool:
     return node.staircase is not None and node.staircase.groups == 1 and node.staircase.rounding in DOWN
 
 
-def _on_own_grid(node: Node, steps: dict[str, np.ndarray], arithmetic: Arithmetic) -> Node:
-    """The node with a step of its own for every channel; steps: of the tensors that are known to have one."""
-    assert node.staircase is not None
-    step = node.staircase.step.copy()
+def _on_own_grid(
+    node: Node, stairs: Staircase, steps: dict[str, np.ndarray], arithmetic: Arithmetic
+) -> tuple[Node, np.ndarray]:
+    """The node with a step of its own for every channel, and these; `steps`: of the tensors that have one already."""
+    step = stairs.step.copy()
     worth = [steps.get(term.tensor, np.ones(1))[:, None, None] for term in node.terms]
     weights = [term.weights.copy() for term in node.terms]
     for channel in range(node.channels):
@@ -75,5 +76,5 @@ def _on_own_grid(node: Node, steps: dict[str, np.ndarray], arithmetic: Arithmeti
                 kernel[channel] = np.rint(row * unit) / unit / each
         step[channel] = 2.0 ** (arithmetic.weight_bits - 1) / (unit or arithmetic.limit / peak)
     terms = tuple(replace(term, weights=kernel) for term, kernel in zip(node.terms, weights, strict=True))
-    stairs = replace(node.staircase, step=step)
-    return replace(node, terms=terms, bias=node.bias + step - node.staircase.step, staircase=stairs)
+    moved = replace(node, terms=terms, bias=node.bias + step - stairs.step, staircase=replace(stairs, step=step))
+    return moved, step

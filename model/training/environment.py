@@ -57,7 +57,8 @@ class Environment:
             raise OneSpikeError(
                 f"{self.name}'s actions are not 0, 1 .., but {actions}; choose one such as CartPole-v1."
             )
-        self.solved = math.inf if self.gym.spec.reward_threshold is None else float(self.gym.spec.reward_threshold)
+        asked = getattr(self.gym.spec, "reward_threshold", None)
+        self.solved = math.inf if asked is None else float(asked)
         self.features, self.actions = int(space.shape[0]), int(actions.n)
 
     @functools.cached_property

@@ -245,5 +245,7 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _folded(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d | nn.Linear:
-    fuse = nn.utils.fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else nn.utils.fuse_linear_bn_eval
-    return fuse(layer.eval(), copy.deepcopy(norm).eval())  # type: ignore[operator,no-any-return]
+    still: Any = copy.deepcopy(norm).eval()
+    if isinstance(layer, nn.Conv2d):
+        return nn.utils.fuse_conv_bn_eval(layer.eval(), still)
+    return nn.utils.fuse_linear_bn_eval(layer.eval(), still)

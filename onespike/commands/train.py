@@ -61,7 +61,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 f"The network {args.network!r} does not take images of {data.images.shape[1:]}: {_first_line(error)}."
             ) from None
         stage.note = "reused, as it was trained before with these settings" if reused else ""
-    right, found = accuracy(module, held_out), {}
+    right = accuracy(module, held_out)
+    found: dict[str, Any] = {}
     if plan is not None:
         relu = right
         module, found = one_timestep.reduce(module, data, held_out, plan, cache, console, progress)
