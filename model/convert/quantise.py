@@ -22,7 +22,7 @@ from ..frontend.graph import Graph, Node, Term
 from ..network.grouped import compact
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
-from .exact import MAX_LIFT, Span, common_factor, exact_shifts, whole
+from .exact import Span, common_factor, exact_shifts, most_lift, whole
 from .rounding import ends, least, places, with_curve, with_levels
 
 MAX_SHIFT = 40
@@ -298,9 +298,9 @@ def _shifts(
         ]
         shift = np.where(np.ldexp(reach, free.astype(int)) + sum(slack) <= quarter, free, shift)
         lifts = []
-        for peak, small in zip(peaks, light, strict=True):
+        for peak, small, span in zip(peaks, light, spans, strict=True):
             least = (peak * 2.0**shift)[peak > 0].min(initial=np.inf)
-            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, MAX_LIFT)) if small and np.isfinite(least) else 0
+            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, most_lift(span))) if small and np.isfinite(least) else 0
             shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) * 2.0**lift / peak)))
             lifts.append(lift)
     return shift, lifts

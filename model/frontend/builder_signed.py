@@ -35,7 +35,9 @@ Key = TypeVar("Key", bound=Hashable)
 class Reader:
     """What a value is read for: `outputs` channels (0: as many as it has) at `share` of its places.
 
-    inputs: channels of a convolution's group. taps, dilation: of its kernel; an activation has a kernel of one place.
+    inputs: channels of a convolution's group; 0 where each output reads its own channel alone, as in an activation,
+    which has as many outputs as stand side by side.
+    taps, dilation: of the kernel; an activation has one of a single place.
     features: of a linear layer, how many numbers it takes at each place; 0 for others.
     """
 
@@ -154,8 +156,10 @@ class Storing(Nodes):
         if reader.features == math.prod(value.shape):
             taps = math.prod(value.shape[1:])
         rate = COUNT if self.unsigned(value) else SIGNED
-        inputs = min(reader.inputs or value.shape[0], value.shape[0])
-        return (reader.outputs or value.shape[0]) * inputs * taps * (reader.places(value) * rate + 1)
+        inputs = value.shape[0] if reader.features else min(reader.inputs, value.shape[0])
+        # An activation reads each channel once, for all that stands beside it in a concatenation.
+        weights = (reader.outputs or value.shape[0]) * inputs * taps if inputs else value.shape[0]
+        return weights * (reader.places(value) * rate + 1)
 
     def told(self) -> list[str]:
         """What to tell the user of the sums that are stored."""
