@@ -39,7 +39,7 @@ def most_lift(span: Span) -> int:
 
     Values with a sign have eight bits, whatever they are.
     """
-    return max(0, MAX_LIFT - (7 if span.low else span.most.bit_length()))
+    return max(0, MAX_LIFT - (7 if span.low else span.most.bit_length() - 1))
 
 
 def exact_shifts(

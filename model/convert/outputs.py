@@ -15,7 +15,7 @@ import numpy as np
 
 from ..frontend.graph import Graph, Node
 from ..network.spec import INPUT, Image, SpikeNet
-from .exact import NOISE, common_factor, most_lift
+from .exact import MAX_LIFT, NOISE, common_factor
 from .quantise import Arithmetic, Scale, image_scale, output_scale, per_count
 
 APART = 4  # binary places between the sources of the last layer; outputs less far apart share one
@@ -36,8 +36,7 @@ def split_outputs(node: Node, scales: Mapping[str, Scale], arithmetic: Arithmeti
     places = np.floor(np.log2(np.divide(arithmetic.limit, peaks, where=peaks > 0, out=np.ones_like(peaks))))
     kinds = np.minimum(places // APART, MOST)
     levels = np.array([places[kinds == kind].min() if kind > 0 else 0 for kind in kinds])
-    most = min(most_lift(span) for span in spans)
-    levels = np.clip(levels, 0, max(0, min(np.floor(np.log2(room)), most))).astype(int)
+    levels = np.clip(levels, 0, max(0, min(np.floor(np.log2(room)), MAX_LIFT))).astype(int)
     if not levels.any():
         return node
     terms = []
