@@ -72,8 +72,21 @@ def output_scale(node: Node, step: np.ndarray, groups: int, scales: Mapping[str,
     """The scale of a node's tensor: its own steps, or its source's where it copies; sums raise the top."""
     base = Scale(step=step, offset=np.zeros(node.channels), top=groups, low=least(node, step, groups))
     if node.exact:
-        base = scales[node.terms[0].tensor].times(summed(node))
+        base = copied(node, scales)
     return base.times(math.prod(node.pool.kernel)) if node.pool is not None and node.pool.kind == "sum" else base
+
+
+def copied(node: Node, scales: Mapping[str, Scale]) -> Scale:
+    """What the codes of a node that copies are worth before its pool: its source's, or its sources' side by side."""
+    parts = [scales[term.tensor] for term in node.terms]
+    if len(parts) == 1:
+        return parts[0].times(summed(node))
+    step, offset = (
+        sum(term.weights[:, :, 0, 0] @ each for term, each in zip(node.terms, numbers, strict=True))
+        for numbers in ([part.step for part in parts], [part.offset for part in parts])
+    )
+    top, low = max(part.top for part in parts), min(part.low for part in parts)
+    return Scale(step=np.asarray(step), offset=np.asarray(offset), top=top, low=low)
 
 
 def summed(node: Node) -> int:
@@ -114,11 +127,11 @@ def quantise_node(
     """The integer layer of one node whose counts, or whose levels' units, are worth `step` [channels]."""
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
-        source, term = scales[node.terms[0].tensor], node.terms[0]
-        worth = float(source.step.mean())
+        scale = copied(node, scales)
+        sources = tuple(_source(term, term.weights.astype(np.int16)) for term in node.terms)
         return Layer(
-            name=node.name, sources=(_source(term, term.weights.astype(np.int16)),), bias=zero.astype(np.int64),
-            shift=zero, groups=source.top * summed(node), low=source.low * summed(node), pool=node.pool, step=worth,
+            name=node.name, sources=sources, bias=zero.astype(np.int64), shift=zero, groups=scale.top, low=scale.low,
+            pool=node.pool, step=float(scale.step.mean()),
         )  # fmt: skip
     for term in node.terms:
         if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():

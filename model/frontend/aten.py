@@ -237,4 +237,4 @@ class Operations(Activations, Pools):
     def op_cat(self, values: Sequence[Any], dim: int = 0) -> Value:
         if dim % self.ranks[0] != 1 or not all(isinstance(value, Value) for value in values):
             raise OneSpikeError("only the channels of activations can be concatenated (dim=1)")
-        return affine.concatenate(list(values))
+        return self.builder.joined(affine.concatenate(list(values)), self.where)

@@ -17,6 +17,7 @@ from .graph import Node, Staircase, Term
 
 MAX_CHANNELS, MAX_PLACES = 1 << 14, 1 << 26  # of a map; beyond, nothing that we make could hold it
 MAX_TERMS = 16  # tensors that one layer can read: `EngineConfig.segments`
+MOST_BESIDE = 8  # tensors side by side that readers read one by one; more are copied into one
 
 
 @dataclass(kw_only=True)
@@ -91,7 +92,7 @@ class Nodes:
             windows = node.pool.windows(height, width)
             height, width = len(windows[0]), len(windows[1])
         self.nodes.append(node)
-        if node.signed or (node.exact and node.terms[0].tensor in self.signed):
+        if node.signed or (node.exact and any(term.tensor in self.signed for term in node.terms)):
             self.signed.add(name)
         self.shapes[name] = (value.shape[0], height, width)
         return dataclasses.replace(self.read(name, value.origin), flat=value.flat, view=value.view)
@@ -108,6 +109,22 @@ class Nodes:
                 term = dataclasses.replace(copy.terms[0], weights=term.weights)
             terms.append(term)
         return dataclasses.replace(value, terms=tuple(terms))
+
+    def joined(self, value: Value, where: str) -> Value:
+        """A concatenation, as one tensor where it has many that only stand side by side: copied once, not rounded."""
+        total = [term.weights[:, :, 0, 0] for term in value.terms]
+        beside = all(term.whole and term.tensor != INPUT for term in value.terms)
+        waits = value.pool is not None or value.averages is not None or value.rounding is not None or any(value.padding)
+        if len(value.terms) <= MOST_BESIDE or not beside or waits:
+            return value
+        if (sum(np.count_nonzero(matrix, axis=1) for matrix in total) != 1).any():  # sums, or channels of zeros
+            return value
+        terms = tuple(dataclasses.replace(t, weights=(t.weights != 0).astype(np.float64)) for t in value.terms)
+        copies = dataclasses.replace(value, terms=terms, bias=np.zeros_like(value.bias))
+        made = self._node(copies, f"{value.origin}.beside", where, unpooled=value.shape[1:], exact=True)
+        factor = sum(matrix.sum(1) for matrix in total)
+        scaled = dataclasses.replace(made.terms[0], weights=np.diag(factor)[:, :, None, None])
+        return dataclasses.replace(made, terms=(scaled,), bias=value.bias)
 
     def _ones(self, value: Value) -> str:
         """A tensor of ones, one channel, as large as the map `value`, which is made of single places."""
