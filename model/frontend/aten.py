@@ -19,6 +19,7 @@ from .aten_activations import Activations
 from .aten_base import spatial
 from .aten_pools import Pools
 from .layout import Moved, of_image, view_of
+from .own_cost import Work
 
 # Operations that do not change values: `dropout` in eval mode becomes a clone.
 TRANSPARENT = {"alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "_to_copy", "to", "type_as"}
@@ -136,7 +137,9 @@ class Operations(Activations, Pools):
         kernel = arrange.linear_kernel(x, weights)
         shape = (x.shape[0], *kernel.shape[2:])
         whole = dataclasses.replace(x, shape=shape, averages=None, view=None, flat=False)
-        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where)
+        used = int(np.count_nonzero(weights))
+        own = Work(macs=used, weights=used)
+        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where, own=own)
 
     def _along(self, x: Value, weights: np.ndarray, offset: np.ndarray) -> Value:
         """A linear layer along the user's last axis, in which the channels must lie."""

@@ -14,6 +14,7 @@ from ..network.spec import INPUT, Image, Pool
 from .affine import Value
 from .compose import uncropped
 from .graph import Node, Staircase, Term
+from .own_cost import Work
 
 MAX_CHANNELS, MAX_PLACES = 1 << 14, 1 << 26  # of a map; beyond, nothing that we make could hold it
 MAX_TERMS = 16  # tensors that one layer can read: `EngineConfig.segments`
@@ -28,6 +29,7 @@ class Nodes:
     ones: nodes that were made already, by what they hold. image: the codes of the pixels, where the network says so.
     sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True or False.
     signed: tensors with values below 0. kept: sums that were stored; saved: events an image that this saves.
+    own: what each of the user's layers multiplies; origins: which of them every node belongs to.
     """
 
     shape: tuple[int, int, int]
@@ -42,6 +44,8 @@ class Nodes:
     signed: set[str] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
     saved: float = 0.0
+    own: dict[str, Work] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.shape[0] > MAX_CHANNELS or math.prod(self.shape) > MAX_PLACES or min(self.shape) < 1:
@@ -92,6 +96,7 @@ class Nodes:
             windows = node.pool.windows(height, width)
             height, width = len(windows[0]), len(windows[1])
         self.nodes.append(node)
+        self.origins[name] = value.origin
         if node.signed or (node.exact and any(term.tensor in self.signed for term in node.terms)):
             self.signed.add(name)
         self.shapes[name] = (value.shape[0], height, width)
