@@ -313,7 +313,8 @@ def _shifts(
         lifts = []
         for peak, small, span in zip(peaks, light, spans, strict=True):
             least = (peak * 2.0**shift)[peak > 0].min(initial=np.inf)
-            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, most_lift(span))) if small and np.isfinite(least) else 0
+            most = most_lift(span) if small and np.isfinite(least) else 0
+            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, most)) if most else 0
             shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) * 2.0**lift / peak)))
             lifts.append(lift)
     return shift, lifts

@@ -116,8 +116,8 @@ class Node:
     bias: float64 [channels]. floor, ceiling: the activation is clip(x, floor, ceiling), None where it has no such end.
     curve: what bends the sum before that (LeakyReLU, ELU, tanh). staircase: the activation where its steps are given,
     instead of these. exact: the node copies its only source without rounding (a 1x1 kernel of ones), to pool it, or
-    adds its places up (a larger kernel of ones), or copies several side by side. fires: False for the last node, which gives its sums. where: the
-    user's source line, for messages.
+    adds its places up (a larger kernel of ones), or copies several side by side. fires: False for the last node, which
+    gives its sums. where: the user's source line, for messages.
     """
 
     name: str

@@ -12,7 +12,6 @@ from onnx import TensorProto
 
 from ..errors import OneSpikeError
 from . import affine
-from .affine import Value
 from .onnx_base import OnnxContext, Tensor, activation, constant
 from .onnx_reference import FLOATS
 

@@ -69,8 +69,8 @@ def told(graph: Graph, own: Mapping[str, Work], origins: Mapping[str, str], sign
     largest = sorted((name for name in more if more[name] > 0), key=lambda name: -more[name])
     names = ", ".join(map(repr, largest[:SHOWN])) + (f" and {len(largest) - SHOWN} more" if largest[SHOWN:] else "")
     way = {
-        False: "; sums that several layers read, or one reads in a large kernel, are computed anew: allow signed values "
-        "(signed='auto')",
+        False: "; sums that several layers read, or one reads in a large kernel, are computed anew: allow signed "
+        "values (signed='auto')",
         "auto": "; a ReLU behind them, or signed=True, keeps layers apart",
     }.get(sign, "")
     return [f"The integer network has {' and '.join(parts)}, most of all in {names or 'no single layer'}{way}."]

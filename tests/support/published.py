@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that people have, after their papers, with random weights and sane activations; small ones for tests."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -197,7 +198,7 @@ def points(features: int = 4, widths=(32, 64, 128), classes: int = 10) -> nn.Mod
         def __init__(self) -> None:
             super().__init__()
             sizes = (features, *widths)
-            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
             self.head = nn.Linear(widths[-1], classes)
 
         def forward(self, x):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What published networks cost as integer networks, over their own: `python tests/support/published_costs.py [NAME ..]`.
+"""What published networks cost as integer networks: `python tests/support/published_costs.py [NAME ..]`.
 
 Multiplications and weights of the layers (copies and pools have none) over those of the module's convolutions, linear
 layers and adjacency matrices (entries that are not zero); cycles of an engine of 4 x 16 lanes, chosen for the first
@@ -49,7 +49,7 @@ def own(module: nn.Module, images: torch.Tensor) -> Own:
         module(images[:1])
     for hook in hooks:
         hook.remove()
-    if (matrix := getattr(module, "a", None)) is not None:
+    if isinstance(matrix := getattr(module, "a", None), torch.Tensor):
         edges = int((matrix != 0).sum())
         macs += edges * (module.one.out_features + module.two.out_features)
         weights += edges
