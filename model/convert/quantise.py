@@ -332,5 +332,5 @@ def _source(term: Term, weights: np.ndarray, shift: int = 0) -> Source:
     groups, own = compact(weights)
     return Source(
         tensor=term.tensor, weights=own, groups=groups, stride=term.stride, padding=term.padding,
-        dilation=term.dilation, shift=shift,
+        dilation=term.dilation, shift=shift, up=term.up, held=term.held,
     )  # fmt: skip

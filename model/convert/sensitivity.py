@@ -121,6 +121,8 @@ def _fan_out(term: Term, size: tuple[int, int]) -> float:
     """Mean events of one under a kernel; weights of zero count, but for those between groups."""
     out, _, *kernel = term.weights.shape
     pairs = out // compact(term.weights)[0]
+    if term.up != (1, 1):
+        return float(pairs * (np.prod(term.up) if term.held else 1))
     for axis in (0, 1):  # taps of all output places that fall on the map, along one side of it
         starts = np.arange(term.output_shape(*size)[axis]) * term.stride[axis] - term.padding[2 * axis]
         places = starts[:, None] + np.arange(kernel[axis]) * term.dilation[axis]

@@ -26,8 +26,8 @@ class Nodes:
     """Collects the nodes that activations and pools make.
 
     shape: (C, H, W) of the image. shapes: of every tensor so far. zero: what padding of the image stands for. pooled,
-    ones: nodes that were made already, by what they hold. image: the codes of the pixels, where the network says so.
-    sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True or False.
+    ones, raised: nodes that were made already, by what they hold. image: the codes of the pixels, where the network
+    says so. sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True, False.
     signed: tensors with values below 0. kept: sums that were stored; saved: events an image that this saves.
     own: what each of the user's layers multiplies; origins: which of them every node belongs to.
     """
@@ -39,6 +39,7 @@ class Nodes:
     notes: list[str] = field(default_factory=list)
     pooled: dict[tuple[str, Pool], str] = field(default_factory=dict)
     ones: dict[tuple[int, int], str] = field(default_factory=dict)
+    raised: dict[tuple[str, tuple[int, int], bool], str] = field(default_factory=dict)
     image: Image | None = None
     sign: bool | str = "auto"
     signed: set[str] = field(default_factory=set)

@@ -37,7 +37,7 @@ class Term:
 
     weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right;
     negative where the map is cropped, until the term is part of a node. lift: of the last node alone, its weights count
-    2**lift times, as in `spec.Source.shift` (see `outputs.py`).
+    2**lift times, as in `spec.Source.shift` (see `outputs.py`). up, held: of a node that copies into a larger map.
     """
 
     tensor: str
@@ -46,11 +46,13 @@ class Term:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     lift: int = 0
+    up: tuple[int, int] = (1, 1)
+    held: bool = False
 
     @property
     def pointwise(self) -> bool:
         """Whether every output place reads one place of the map (a 1x1 kernel, no padding)."""
-        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0
+        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0 and self.up == (1, 1)
 
     @property
     def whole(self) -> bool:

@@ -15,7 +15,7 @@ from ..errors import OneSpikeError
 from . import aten
 from .affine import Value
 from .aten_base import per_channel
-from .builder import Builder
+from .builder_larger import Larger
 from .layout import PLACES, by_place, of_image
 
 
@@ -79,7 +79,7 @@ class OnnxContext:
     torch has them.
     """
 
-    def __init__(self, builder: Builder, batch: int = 1) -> None:
+    def __init__(self, builder: Larger, batch: int = 1) -> None:
         self.builder = builder
         self.batch = batch
         self.torch = aten.Operations(builder)
@@ -91,6 +91,10 @@ class OnnxContext:
         self.name = self.torch.name = name
         self.where = self.torch.where = where
         self.torch.ranks = (rank,)
+
+    def unfolded(self, x: Tensor) -> Tensor:
+        """`x`, the map itself where it is nearest upsampling of one."""
+        return Tensor(self.builder.unfolded(x.value, self.where), x.rank)
 
     def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
         """A constant that ONNX broadcasts over `x` as one number per channel."""

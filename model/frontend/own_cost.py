@@ -35,12 +35,14 @@ def work(graph: Graph) -> dict[str, Work]:
     """By node."""
     shapes = graph.shapes()
     found = {}
+    zeros = {n.name: math.prod(t.up) for n in graph.nodes for t in n.terms if t.up != (1, 1) and not t.held}
     for node in graph.nodes:
         total = Work()
         for term in node.terms:
             if not node.exact and not _copies(term):
                 weights = int(np.count_nonzero(term.weights))
-                places = math.prod(term.output_shape(*shapes[term.tensor][1:]))
+                # Between the values of such a tensor there is nothing to multiply.
+                places = math.prod(term.output_shape(*shapes[term.tensor][1:])) // zeros.get(term.tensor, 1)
                 total += Work(macs=weights * places, weights=weights)
         found[node.name] = total
     return found

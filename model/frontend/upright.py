@@ -50,6 +50,7 @@ def _turned(node: Node) -> Node:
             stride=term.stride[::-1],
             padding=term.padding[2:] + term.padding[:2],
             dilation=term.dilation[::-1],
+            up=term.up[::-1],
         )
         for term in node.terms
     )

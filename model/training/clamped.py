@@ -273,10 +273,22 @@ def _diagonal(term: Term) -> bool:
     )
 
 
+def _spread(tensor: Tensor, term: Term) -> Tensor:
+    """`network/spread.py` of [N, C, H, W]."""
+    fields = tensor.repeat_interleave(term.up[0], 2).repeat_interleave(term.up[1], 3)
+    if term.held:
+        return fields
+    first = torch.zeros(fields.shape[2:])
+    first[:: term.up[0], :: term.up[1]] = 1
+    return fields * first
+
+
 def convolved(
     tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """One term, with a bias [channels]; the image's padding holds `base`."""
+    if term.up != (1, 1):
+        tensor = _spread(tensor, term)
     top, bottom, left, right = term.padding
     if base is None and (top, left) == (bottom, right):
         if _diagonal(term):

@@ -145,9 +145,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=6),
+            manifest(version=7),
             "manifest.json",
-            r"has format version 6, newer than the 5 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 7, newer than the 6 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),
