@@ -50,7 +50,7 @@ class Builder(Stairs, Pools):
         value = dataclasses.replace(value, padding=NO_PADDING)
         if not value.pointwise and any(padding):
             need = "padding follows a convolution or linear layer without a ReLU between them; put one there"
-            value = self.settled(value, where, need)
+            value = self.whole(value, where, need)
         elif not value.pointwise and self.sign is not False and too_large(value.terms, weights, dilation):
             value = self.stored(value, where)
         _, height, width = value.shape

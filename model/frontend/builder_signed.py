@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..network.spec import INPUT
+from . import affine
 from .affine import NO_PADDING, Value
 from .builder_nodes import MAX_TERMS, Nodes
 from .compose import joint_sides
@@ -91,6 +92,21 @@ class Storing(Nodes):
         if self.sign is False:
             raise OneSpikeError(f"{need}, or signed values (signed='auto')")
         return self.stored(value, where)
+
+    def whole(self, value: Value, where: str, need: str) -> Value:
+        """The value made of single places of tensors: its channels that are not become one of their own (`settled`)."""
+        across = np.any([term.weights.any((1, 2, 3)) for term in value.terms if not term.pointwise], axis=0)
+        if np.all(across):
+            return self.settled(value, where, need)
+        every = np.eye(value.shape[0])
+        parts = []
+        for chosen, settle in ((across, True), (~across, False)):
+            part = affine.rows(value, every[chosen])
+            part = dataclasses.replace(part, terms=tuple(term for term in part.terms if term.weights.any()))
+            if not part.terms:  # constants alone
+                return self.settled(value, where, need)
+            parts.append(affine.rows(self.settled(part, where, need) if settle else part, every[:, chosen]))
+        return affine.add(*parts)
 
     def offer(self, value: Value, readers: Iterable[Reader], where: str) -> Value:
         """The value, stored where `signed` says so, or where that is cheaper for its readers."""

@@ -204,7 +204,7 @@ def points(features: int = 4, widths=(32, 64, 128), classes: int = 10) -> nn.Mod
         def forward(self, x):
             for layer in self.layers:
                 x = F.relu(layer(x))
-            return self.head(x.mean(1))
+            return self.head(x.transpose(1, 2).mean(2))
 
     return Points()
 

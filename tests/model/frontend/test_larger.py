@@ -83,6 +83,13 @@ def test_larger_maps_agree(name):
     np.testing.assert_allclose(FloatGraph(conversion)(maps).detach(), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+def test_only_sums_beside_counts_are_stored():
+    """Padding wants zeros around the sums of the transposed convolution; the way around stays counts."""
+    net = made("U-Net")[0].net
+    assert {source.tensor for source in net.by_name["c"].sources} == {"a", "up"}
+    assert [layer.name for layer in net.layers if layer.low] == ["up"]
+
+
 def test_zeros_between_multiply_nothing():
     """A transposed convolution has as many multiplications as places of its input times weights."""
     module = nn.Sequential(conv(1, 4), nn.ReLU(), nn.ConvTranspose2d(4, 3, 2, 2, bias=False), nn.ReLU(), nn.Flatten(),
