@@ -151,7 +151,7 @@ class ClampQuantised(nn.Module):
         for term in node.terms:
             kernel = torch.tensor(term.weights, dtype=torch.float32)
             counts = convolved(codes[term.tensor], kernel, term, self.pad_code if term.tensor == INPUT else None)
-            matrix = kernel[:, :, 0, 0].to(worth[term.tensor].dtype)
+            matrix = kernel.amax((2, 3)).to(worth[term.tensor].dtype)
             parts.append((counts, matrix @ worth[term.tensor], matrix @ offsets[term.tensor] * summed(node)))
         counts, steps, zeros = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
         return counts, steps, zeros
