@@ -130,7 +130,7 @@ def _reader(node: torch.fx.Node) -> Reader | None:
                 taps=(taps[0], taps[1]),
                 dilation=spatial(gaps, rank, 1),
             )
-    found = node.meta.get("val")
+    found = next((source.meta.get("val") for source in node.all_input_nodes), None)
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
     return Reader(outputs=int(shape[1]) if len(shape) > 2 else 0)
 
