@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .quantise import Arithmetic
 
 PLACES = 28  # binary places that are looked at for exact weights
-MAX_LIFT = 15  # of a source's weights, as in `spec.Source.shift`
+MAX_LIFT = 15  # of a source's weights and the bits of its codes together: the engine shifts by both
 FLOAT32 = 2.0**-22  # of a number that was rounded to float32 twice
 NOISE = 1e-6  # of one integer step: what is nearer to a whole number counts as whole
 SAMPLES = 64  # weights that a grid is tried on first
@@ -35,6 +35,14 @@ class Span(NamedTuple):
         return max(-self.low, self.top)
 
 
+def most_lift(span: Span) -> int:
+    """The farthest that weights on a source may be shifted, as in `spec.Source.shift`, beside its own codes.
+
+    Values with a sign have eight bits, whatever they are.
+    """
+    return max(0, MAX_LIFT - (7 if span.low else span.most.bit_length() - 1))
+
+
 def exact_shifts(
     real: list[np.ndarray], bias: np.ndarray, spans: list[Span], arithmetic: Arithmetic, half: bool = False
 ) -> tuple[np.ndarray, list[int]] | None:
@@ -50,11 +58,11 @@ def exact_shifts(
     room, wider = (most / reach_of(whole, np.ldexp(each, least), spans) for each in (bias, bias + 0.5 * half))
     room = np.where(least > 0, np.minimum(room, wider), room)  # k = 0 has no half
     lifts = []
-    for weights in whole:
+    for weights, span in zip(whole, spans, strict=True):
         lift = 0
         while weights.max() > arithmetic.limit or weights.min() < -arithmetic.limit - 1:
             weights, lift = weights / 2, lift + 1
-            if lift > MAX_LIFT or (weights != np.rint(weights)).any():
+            if lift > most_lift(span) or (weights != np.rint(weights)).any():
                 return None
         lifts.append(lift)
         room = np.minimum(room, arithmetic.limit / np.maximum(weights.max((1, 2, 3)), 1e-9))

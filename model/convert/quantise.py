@@ -22,7 +22,7 @@ from ..frontend.graph import DOWN, Graph, Node, Term
 from ..network.grouped import compact
 from ..network.levels import Levels
 from ..network.spec import INPUT, Image, Layer, Source, SpikeNet, reach
-from .exact import FLOAT32, MAX_LIFT, NOISE, Span, common_factor, exact_shifts, whole
+from .exact import FLOAT32, NOISE, Span, common_factor, exact_shifts, most_lift, whole
 from .rounding import ends, least, places, with_curve, with_levels
 
 MAX_SHIFT = 40
@@ -72,8 +72,21 @@ def output_scale(node: Node, step: np.ndarray, groups: int, scales: Mapping[str,
     """The scale of a node's tensor: its own steps, or its source's where it copies; sums raise the top."""
     base = Scale(step=step, offset=np.zeros(node.channels), top=groups, low=least(node, step, groups))
     if node.exact:
-        base = scales[node.terms[0].tensor].times(summed(node))
+        base = copied(node, scales)
     return base.times(math.prod(node.pool.kernel)) if node.pool is not None and node.pool.kind == "sum" else base
+
+
+def copied(node: Node, scales: Mapping[str, Scale]) -> Scale:
+    """What the codes of a node that copies are worth before its pool: its source's, or its sources' side by side."""
+    parts = [scales[term.tensor] for term in node.terms]
+    if len(parts) == 1:
+        return parts[0].times(summed(node))
+    step, offset = (
+        sum(term.weights[:, :, 0, 0] @ each for term, each in zip(node.terms, numbers, strict=True))
+        for numbers in ([part.step for part in parts], [part.offset for part in parts])
+    )
+    top, low = max(part.top for part in parts), min(part.low for part in parts)
+    return Scale(step=np.asarray(step), offset=np.asarray(offset), top=top, low=low)
 
 
 def summed(node: Node) -> int:
@@ -117,11 +130,11 @@ def quantise_node(
     """The integer layer of one node whose counts, or whose levels' units, are worth `step` [channels]."""
     zero = np.zeros(node.channels, np.int8)
     if node.exact:
-        source, term = scales[node.terms[0].tensor], node.terms[0]
-        worth = float(source.step.mean())
+        scale = copied(node, scales)
+        sources = tuple(_source(term, term.weights.astype(np.int16)) for term in node.terms)
         return Layer(
-            name=node.name, sources=(_source(term, term.weights.astype(np.int16)),), bias=zero.astype(np.int64),
-            shift=zero, groups=source.top * summed(node), low=source.low * summed(node), pool=node.pool, step=worth,
+            name=node.name, sources=sources, bias=zero.astype(np.int64), shift=zero, groups=scale.top, low=scale.low,
+            pool=node.pool, step=float(scale.step.mean()),
         )  # fmt: skip
     for term in node.terms:
         if any(term.padding) and term.tensor != INPUT and scales[term.tensor].offset.any():
@@ -314,9 +327,10 @@ def _shifts(
         ]
         shift = np.where(np.ldexp(reach, free.astype(int)) + sum(slack) <= quarter, free, shift)
         lifts = []
-        for peak, small in zip(peaks, light, strict=True):
+        for peak, small, span in zip(peaks, light, spans, strict=True):
             least = (peak * 2.0**shift)[peak > 0].min(initial=np.inf)
-            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, MAX_LIFT)) if small and np.isfinite(least) else 0
+            most = most_lift(span) if small and np.isfinite(least) else 0
+            lift = int(np.clip(np.floor(np.log2(least / 32)), 0, most)) if most else 0
             shift = np.minimum(shift, np.floor(np.log2((arithmetic.limit + 0.49) * 2.0**lift / peak)))
             lifts.append(lift)
     return shift, lifts
@@ -334,5 +348,5 @@ def _source(term: Term, weights: np.ndarray, shift: int = 0) -> Source:
     groups, own = compact(weights)
     return Source(
         tensor=term.tensor, weights=own, groups=groups, stride=term.stride, padding=term.padding,
-        dilation=term.dilation, shift=shift,
+        dilation=term.dilation, shift=shift, up=term.up, held=term.held,
     )  # fmt: skip

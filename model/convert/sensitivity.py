@@ -9,6 +9,7 @@ as long as the events stay within the budget.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -108,8 +109,10 @@ def _events(graph: Graph, node: Node, counts: np.ndarray, groups: int) -> float:
         for term in reader.terms:
             if term.tensor == node.name:
                 total += fired * _fan_out(term, counts.shape[1:3])
-        if reader.exact and reader.terms[0].tensor == node.name:
-            copied = activate(reader, graph.sums(reader, {node.name: counts}))
+        if reader.exact and (own := tuple(term for term in reader.terms if term.tensor == node.name)):
+            # Of several tensors side by side, its channels alone.
+            part = dataclasses.replace(reader, terms=own)
+            copied = activate(part, graph.sums(part, {node.name: counts}))
             total += _events(graph, reader, copied, top * quantise.summed(reader))
     return total
 
@@ -118,6 +121,8 @@ def _fan_out(term: Term, size: tuple[int, int]) -> float:
     """Mean events of one under a kernel; weights of zero count, but for those between groups."""
     out, _, *kernel = term.weights.shape
     pairs = out // compact(term.weights)[0]
+    if term.up != (1, 1):
+        return float(pairs * (np.prod(term.up) if term.held else 1))
     for axis in (0, 1):  # taps of all output places that fall on the map, along one side of it
         starts = np.arange(term.output_shape(*size)[axis]) * term.stride[axis] - term.padding[2 * axis]
         places = starts[:, None] + np.arange(kernel[axis]) * term.dilation[axis]

@@ -107,6 +107,8 @@ def choose_for(
             uniform[slices] = mapping if fit else map_network(net, config, slices=slices, **options)
         except OneSpikeError as error:
             refused = refused or str(error)
+    if not cost:
+        raise OneSpikeError(refused)
     if fit and fits is not None:
         uniform = {s: mapping for s, mapping in uniform.items() if fits(mapping.config)}
     best = min(uniform, key=lambda s: (cost[s].sum(), s), default=None)

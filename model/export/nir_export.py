@@ -20,6 +20,7 @@ from ..errors import OneSpikeError
 from ..frontend.nir_import import IMAGE_KEY
 from ..network.membranes import require_one_step
 from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet
+from ..network.spread import require_size
 from ..system.files import write_atomically
 
 MAX_GROUPS = 64
@@ -40,6 +41,7 @@ def to_nir(net: SpikeNet) -> nir.NIRGraph:
     square-kernel shape rule cannot hold.
     """
     require_one_step(net, "Our NIR graph")
+    require_size(net, "Our NIR graph")
     net.require_counts("NIR, whose thresholds give 0 or 1,", "export QONNX")
     writer = _Writer(net)
     for layer in net.layers:

@@ -19,6 +19,7 @@ from ..errors import OneSpikeError
 from ..frontend.onnx_import import IMAGE_KEY
 from ..network.membranes import require_one_step
 from ..network.spec import INPUT, Layer, Pool, Source, SpikeNet, signed_bits
+from ..network.spread import require_size
 from ..system.files import write_atomically
 
 OPSET = 13
@@ -39,6 +40,7 @@ def to_qonnx(net: SpikeNet, batch: int = 1) -> onnx.ModelProto:
     Its metadata hold what the codes mean, x = code * scale + offset. Raises OneSpikeError where float32 is too narrow.
     """
     require_one_step(net, "A QONNX model")
+    require_size(net, "A QONNX model")
     if net.accumulator_bits > EXACT_BITS:
         raise OneSpikeError(
             f"The network needs {net.accumulator_bits}-bit accumulators, but the float32 of ONNX runtimes is exact up "

@@ -19,6 +19,7 @@ from .aten_activations import Activations, Comparison
 from .aten_base import spatial
 from .aten_pools import Pools
 from .layout import Moved, of_image, view_of
+from .own_cost import Work
 
 # Operations that do not change values: `dropout` in eval mode becomes a clone.
 TRANSPARENT = {"alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "_to_copy", "to", "type_as"}
@@ -58,8 +59,8 @@ NEAREST = {
     "_native_batch_norm_legit": "batch norm with running statistics",
     "native_dropout": "module.eval() before the import: dropout is in training mode",
     "native_layer_norm": "batch norm", "layer_norm": "batch norm", "native_group_norm": "batch norm",
-    "group_norm": "batch norm", "instance_norm": "batch norm", "conv_transpose2d": "Conv2d",
-    "upsample_bilinear2d": "nearest upsampling in front of a linear layer", "softplus": "ReLU",
+    "group_norm": "batch norm", "instance_norm": "batch norm",
+    "upsample_bilinear2d": "nearest upsampling", "softplus": "ReLU",
     "log_sigmoid": "sigmoid", "mish": "ReLU", "glu": "ReLU",
     "rrelu": "ReLU", "hardshrink": "ReLU", "softshrink": "ReLU", "exp": "ReLU",
     "scaled_dot_product_attention": "a convolution", "bmm": "a linear layer with constant weights",
@@ -125,11 +126,33 @@ class Operations(Activations, Pools):
         output_padding: Any,
         groups: int,
     ) -> Value:
-        if transposed:
-            raise OneSpikeError("a transposed convolution is not supported; the nearest supported choice is Conv2d")
         if weight.ndim > 4:
             raise OneSpikeError("a convolution over volumes is not supported; the nearest supported choice is Conv2d")
+        if transposed:
+            return self.op_conv_transpose2d(x, weight, bias, stride, padding, output_padding, groups, dilation)
         return self.op_conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    def op_conv_transpose2d(
+        self,
+        x: Value,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Value:
+        rank, weights = weight.ndim, np.asarray(weight, np.float64)
+        weights = weights[:, :, None, :] if rank == 3 else weights
+        offset = np.zeros(weights.shape[1] * groups) if bias is None else np.asarray(bias, np.float64)
+        return self.builder.transposed(
+            x, weights, offset, stride=spatial(stride, rank, 1), padding=spatial(padding, rank, 0),
+            more=spatial(output_padding, rank, 0), dilation=spatial(dilation, rank, 1), groups=groups,
+            origin=self.name, where=self.where,
+        )  # fmt: skip
+
+    op_conv_transpose1d = op_conv_transpose2d
 
     def op_linear(self, x: Value, weight: Any, bias: Any = None) -> Value:
         weights = np.asarray(weight, np.float64)
@@ -139,7 +162,9 @@ class Operations(Activations, Pools):
         kernel = arrange.linear_kernel(x, weights)
         shape = (x.shape[0], *kernel.shape[2:])
         whole = dataclasses.replace(x, shape=shape, averages=None, view=None, flat=False)
-        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where)
+        used = int(np.count_nonzero(weights))
+        own = Work(macs=used, weights=used)
+        return self.builder.convolve(whole, kernel, offset, origin=self.name, where=self.where, own=own)
 
     def _along(self, x: Value, weights: np.ndarray, offset: np.ndarray) -> Value:
         """A linear layer along the user's last axis, in which the channels must lie."""
@@ -243,4 +268,4 @@ class Operations(Activations, Pools):
     def op_cat(self, values: Sequence[Any], dim: int = 0) -> Value:
         if dim % self.ranks[0] != 1 or not all(isinstance(value, Value) for value in values):
             raise OneSpikeError("only the channels of activations can be concatenated (dim=1)")
-        return affine.concatenate(list(values))
+        return self.builder.joined(affine.concatenate(list(values)), self.where)

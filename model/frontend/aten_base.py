@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from . import arrange
 from .affine import Value
-from .builder import Builder
+from .builder_larger import Larger
 from .layout import PLACES, by_place, of_image
 
 
@@ -57,7 +57,7 @@ class Context:
     may follow (`layout.py`).
     """
 
-    def __init__(self, builder: Builder, movable: bool = False) -> None:
+    def __init__(self, builder: Larger, movable: bool = False) -> None:
         self.builder = builder
         self.movable = movable
         self.where = ""

@@ -15,6 +15,7 @@ from .builder_stairs import Stairs
 from .compose import before, behind, too_large
 from .curve import Curve
 from .graph import Graph, Term, tidy
+from .own_cost import Work, told
 
 
 class Builder(Stairs, Pools):
@@ -31,8 +32,12 @@ class Builder(Stairs, Pools):
         dilation: tuple[int, int] = (1, 1),
         origin: str = "",
         where: str = "",
+        own: Work | None = None,
     ) -> Value:
-        """A convolution of `value`: weights float64 [O, C, kh, kw], bias float64 [O]."""
+        """A convolution of `value`: weights float64 [O, C, kh, kw], bias float64 [O].
+
+        own: what the user's layer multiplies, where that is not a weight of the kernel at every place.
+        """
         if weights.ndim != 4 or weights.shape[1] != value.shape[0] or bias.shape != weights.shape[:1]:
             raise OneSpikeError(
                 f"its weights {list(weights.shape)} and bias {list(bias.shape)} do not fit an input of "
@@ -45,13 +50,16 @@ class Builder(Stairs, Pools):
         value = dataclasses.replace(value, padding=NO_PADDING)
         if not value.pointwise and any(padding):
             need = "padding follows a convolution or linear layer without a ReLU between them; put one there"
-            value = self.settled(value, where, need)
+            value = self.whole(value, where, need)
         elif not value.pointwise and self.sign is not False and too_large(value.terms, weights, dilation):
             value = self.stored(value, where)
         _, height, width = value.shape
         kernel_h, kernel_w = weights.shape[2:]
         out_h = (height + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
         out_w = (width + left + right - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
+        known = int(np.count_nonzero(weights))
+        own = own or Work(macs=known * out_h * out_w, weights=known)
+        self.own[origin] = self.own.get(origin, Work()) + own
         terms = []
         if value.pointwise and any(self._neighbours(t, value.shape[1:], padding) for t in value.terms):
             value = self._copied(value)
@@ -152,6 +160,6 @@ class Builder(Stairs, Pools):
         self.notes += self.told()
         self._node(value, value.origin, where, unpooled=value.shape[1:], fires=False)
         zero = () if self.zero is None else tuple(float(z) for z in self.zero)
-        return tidy(
-            Graph(shape=self.shape, nodes=tuple(self.nodes), pad=zero, image=self.image, notes=tuple(self.notes))
-        )
+        graph = tidy(Graph(shape=self.shape, nodes=tuple(self.nodes), pad=zero, image=self.image))
+        self.notes += told(graph, self.own, self.origins, self.sign)
+        return dataclasses.replace(graph, notes=tuple(self.notes))

@@ -14,9 +14,11 @@ from ..network.spec import INPUT, Image, Pool
 from .affine import Value
 from .compose import uncropped
 from .graph import Node, Staircase, Term
+from .own_cost import Work
 
 MAX_CHANNELS, MAX_PLACES = 1 << 14, 1 << 26  # of a map; beyond, nothing that we make could hold it
 MAX_TERMS = 16  # tensors that one layer can read: `EngineConfig.segments`
+MOST_BESIDE = 8  # tensors side by side that readers read one by one; more are copied into one
 
 
 @dataclass(kw_only=True)
@@ -24,9 +26,10 @@ class Nodes:
     """Collects the nodes that activations and pools make.
 
     shape: (C, H, W) of the image. shapes: of every tensor so far. zero: what padding of the image stands for. pooled,
-    ones: nodes that were made already, by what they hold. image: the codes of the pixels, where the network says so.
-    sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True or False.
+    ones, raised: nodes that were made already, by what they hold. image: the codes of the pixels, where the network
+    says so. sign: whether sums without a ReLU may be stored with their sign: "auto" (where it is cheaper), True, False.
     signed: tensors with values below 0. kept: sums that were stored; saved: events an image that this saves.
+    own: what each of the user's layers multiplies; origins: which of them every node belongs to.
     """
 
     shape: tuple[int, int, int]
@@ -36,11 +39,14 @@ class Nodes:
     notes: list[str] = field(default_factory=list)
     pooled: dict[tuple[str, Pool], str] = field(default_factory=dict)
     ones: dict[tuple[int, int], str] = field(default_factory=dict)
+    raised: dict[tuple[str, tuple[int, int], bool], str] = field(default_factory=dict)
     image: Image | None = None
     sign: bool | str = "auto"
     signed: set[str] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
     saved: float = 0.0
+    own: dict[str, Work] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.shape[0] > MAX_CHANNELS or math.prod(self.shape) > MAX_PLACES or min(self.shape) < 1:
@@ -91,7 +97,8 @@ class Nodes:
             windows = node.pool.windows(height, width)
             height, width = len(windows[0]), len(windows[1])
         self.nodes.append(node)
-        if node.signed or (node.exact and node.terms[0].tensor in self.signed):
+        self.origins[name] = value.origin
+        if node.signed or (node.exact and any(term.tensor in self.signed for term in node.terms)):
             self.signed.add(name)
         self.shapes[name] = (value.shape[0], height, width)
         return dataclasses.replace(self.read(name, value.origin), flat=value.flat, view=value.view)
@@ -108,6 +115,22 @@ class Nodes:
                 term = dataclasses.replace(copy.terms[0], weights=term.weights)
             terms.append(term)
         return dataclasses.replace(value, terms=tuple(terms))
+
+    def joined(self, value: Value, where: str) -> Value:
+        """A concatenation, as one tensor where it has many that only stand side by side: copied once, not rounded."""
+        total = [term.weights[:, :, 0, 0] for term in value.terms]
+        beside = all(term.whole and term.tensor != INPUT for term in value.terms)
+        waits = value.pool is not None or value.averages is not None or value.rounding is not None or any(value.padding)
+        if len(value.terms) <= MOST_BESIDE or not beside or waits:
+            return value
+        if (sum(np.count_nonzero(matrix, axis=1) for matrix in total) != 1).any():  # sums, or channels of zeros
+            return value
+        terms = tuple(dataclasses.replace(t, weights=(t.weights != 0).astype(np.float64)) for t in value.terms)
+        copies = dataclasses.replace(value, terms=terms, bias=np.zeros_like(value.bias))
+        made = self._node(copies, f"{value.origin}.beside", where, unpooled=value.shape[1:], exact=True)
+        factor = sum(matrix.sum(1) for matrix in total)
+        scaled = dataclasses.replace(made.terms[0], weights=np.diag(factor)[:, :, None, None])
+        return dataclasses.replace(made, terms=(scaled,), bias=value.bias)
 
     def _ones(self, value: Value) -> str:
         """A tensor of ones, one channel, as large as the map `value`, which is made of single places."""

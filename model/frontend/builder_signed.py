@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..network.spec import INPUT
+from . import affine
 from .affine import NO_PADDING, Value
 from .builder_nodes import MAX_TERMS, Nodes
 from .compose import joint_sides
@@ -35,7 +36,9 @@ Key = TypeVar("Key", bound=Hashable)
 class Reader:
     """What a value is read for: `outputs` channels (0: as many as it has) at `share` of its places.
 
-    inputs: channels of a convolution's group. taps, dilation: of its kernel; an activation has a kernel of one place.
+    inputs: channels of a convolution's group; 0 where each output reads its own channel alone, as in an activation,
+    which has as many outputs as stand side by side.
+    taps, dilation: of the kernel; an activation has one of a single place.
     features: of a linear layer, how many numbers it takes at each place; 0 for others.
     """
 
@@ -89,6 +92,21 @@ class Storing(Nodes):
         if self.sign is False:
             raise OneSpikeError(f"{need}, or signed values (signed='auto')")
         return self.stored(value, where)
+
+    def whole(self, value: Value, where: str, need: str) -> Value:
+        """The value made of single places of tensors: its channels that are not become one of their own (`settled`)."""
+        across = np.any([term.weights.any((1, 2, 3)) for term in value.terms if not term.pointwise], axis=0)
+        if np.all(across):
+            return self.settled(value, where, need)
+        every = np.eye(value.shape[0])
+        parts = []
+        for chosen, settle in ((across, True), (~across, False)):
+            part = affine.rows(value, every[chosen])
+            part = dataclasses.replace(part, terms=tuple(term for term in part.terms if term.weights.any()))
+            if not part.terms:  # constants alone
+                return self.settled(value, where, need)
+            parts.append(affine.rows(self.settled(part, where, need) if settle else part, every[:, chosen]))
+        return affine.add(*parts)
 
     def offer(self, value: Value, readers: Iterable[Reader], where: str) -> Value:
         """The value, stored where `signed` says so, or where that is cheaper for its readers."""
@@ -154,8 +172,10 @@ class Storing(Nodes):
         if reader.features == math.prod(value.shape):
             taps = math.prod(value.shape[1:])
         rate = COUNT if self.unsigned(value) else SIGNED
-        inputs = min(reader.inputs or value.shape[0], value.shape[0])
-        return (reader.outputs or value.shape[0]) * inputs * taps * (reader.places(value) * rate + 1)
+        inputs = value.shape[0] if reader.features else min(reader.inputs, value.shape[0])
+        # An activation reads each channel once, for all that stands beside it in a concatenation.
+        weights = (reader.outputs or value.shape[0]) * inputs * taps if inputs else value.shape[0]
+        return weights * (reader.places(value) * rate + 1)
 
     def told(self) -> list[str]:
         """What to tell the user of the sums that are stored."""

@@ -29,7 +29,7 @@ from .aten import (
 )  # fmt: skip
 from .aten_activations import Comparison
 from .aten_base import spatial
-from .builder import Builder
+from .builder_larger import Larger
 from .builder_signed import Reader, consumers
 from .exported_nodes import mixes_nodes, walk_nodes
 from .graph import Graph
@@ -102,7 +102,7 @@ def _walk(
 ) -> tuple[Graph, Ending]:
     """The same of a decomposed program, with the image laid out so."""
     inputs = [n for n in exported.graph.nodes if n.name in exported.graph_signature.user_inputs]
-    builder = Builder(shape=layout.shape, sign=signed)
+    builder = Larger(shape=layout.shape, sign=signed)
     if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
         builder.notes.append(f"Images of several sizes fit; this network is for {list(layout.taken)}, as exported.")
     operations = Operations(builder, movable=True)
@@ -133,7 +133,8 @@ def _reader(node: torch.fx.Node) -> Reader | None:
     kind = kind_of(node)
     if kind in SUMS | MOVES | TRANSPARENT:
         return None
-    if kind in LINEAR or kind in ("conv1d", "conv2d", "convolution"):
+    turned = kind == "convolution" and len(node.args) > 6 and bool(node.args[6])
+    if kind in LINEAR or (kind in ("conv1d", "conv2d", "convolution") and not turned):
         weights = node.args[2 if kind == "addmm" else 1]
         shape = tuple(map(int, weights.meta["val"].shape)) if isinstance(weights, torch.fx.Node) else ()
         if kind in LINEAR and len(shape) == 2:
@@ -150,7 +151,7 @@ def _reader(node: torch.fx.Node) -> Reader | None:
                 taps=(taps[0], taps[1]),
                 dilation=spatial(gaps, rank, 1),
             )
-    found = node.meta.get("val")
+    found = next((source.meta.get("val") for source in node.all_input_nodes), None)
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
     return Reader(outputs=int(shape[1]) if len(shape) > 2 else 0)
 
@@ -291,6 +292,10 @@ def _operate(node: torch.fx.Node, kind: str, args: Any, options: Any, operations
     if handler is None:
         near = f"; the nearest supported choice is {NEAREST[kind]}" if kind in NEAREST else ""
         raise OneSpikeError(f"this operation is not supported{near}")
+    if kind not in ELEMENTWISE | LINEAR:
+        args, options = torch.utils._pytree.tree_map_only(
+            Value, lambda value: operations.builder.unfolded(value, operations.where), (args, options)
+        )
     moved = next((v for v in _values(args) if v.view is not None), None)
     if kind not in ELEMENTWISE | LINEAR | REDUCES and moved is not None:
         if of_image(moved) and moved.view is not None:

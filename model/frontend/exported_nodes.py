@@ -18,7 +18,7 @@ from ..errors import OneSpikeError
 from . import affine
 from .aten import CLASSIFIERS, RISING, TRANSPARENT, Operations
 from .aten_nodes import FEATURES, NODES, NodeOperations
-from .builder import Builder
+from .builder_larger import Larger
 from .graph import Graph
 from .nodes import NodeAlgebra, NodeValue
 from .program import ends, kind_of, layer_name, operands, refusal, replay, returned, settled, user_line
@@ -69,7 +69,7 @@ def walk_nodes(
             f"(images, nodes, features)."
         )
     columns, features = shape[-2:]
-    builder = Builder(shape=(features, 1, columns), sign=sign)
+    builder = Larger(shape=(features, 1, columns), sign=sign)
     operations = Operations(builder)
     finals: list[torch.fx.Node] = []
     apply = NodeOperations(operations, len(shape))
@@ -128,7 +128,7 @@ def _apply(node: torch.fx.Node, values: dict[torch.fx.Node, Any], apply: NodeOpe
 
 
 def _finish(
-    builder: Builder,
+    builder: Larger,
     value: NodeValue,
     last: torch.fx.Node,
     place: int,

@@ -38,7 +38,7 @@ class Term:
 
     weights: float64 [out channels, in channels, kernel height, kernel width]; padding: top, bottom, left, right;
     negative where the map is cropped, until the term is part of a node. lift: of the last node alone, its weights count
-    2**lift times, as in `spec.Source.shift` (see `outputs.py`).
+    2**lift times, as in `spec.Source.shift` (see `outputs.py`). up, held: of a node that copies into a larger map.
     """
 
     tensor: str
@@ -47,11 +47,13 @@ class Term:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     lift: int = 0
+    up: tuple[int, int] = (1, 1)
+    held: bool = False
 
     @property
     def pointwise(self) -> bool:
         """Whether every output place reads one place of the map (a 1x1 kernel, no padding)."""
-        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0
+        return self.weights.shape[2:] == (1, 1) and max(self.padding) <= 0 and self.up == (1, 1)
 
     @property
     def whole(self) -> bool:
@@ -124,8 +126,8 @@ class Node:
     bias: float64 [channels]. floor, ceiling: the activation is clip(x, floor, ceiling), None where it has no such end.
     curve: what bends the sum before that (LeakyReLU, ELU, tanh). staircase: the activation where its steps are given,
     instead of these. exact: the node copies its only source without rounding (a 1x1 kernel of ones), to pool it, or
-    adds its places up (a larger kernel of ones). fires: False for the last node, which gives its sums. where: the
-    user's source line, for messages.
+    adds its places up (a larger kernel of ones), or copies several side by side. fires: False for the last node, which
+    gives its sums. where: the user's source line, for messages.
     """
 
     name: str

@@ -22,6 +22,7 @@ from ..network.spec import INPUT
 from .affine import Value
 from .arrange import seen
 from .graph import Graph
+from .upright import upright
 
 OTHER_ORDER = (
     "it reads the image in an order that the host cannot lay out; only reshapes and transposes of the whole image that "
@@ -62,12 +63,12 @@ class Layout:
         return None if self.places is None else arrangement_of(self.taken, self.places)
 
     def finish(self, graph: Graph) -> Graph:
-        """The graph with its arrangement."""
+        """The graph with its arrangement, upright where that is cheaper."""
         arrangement = self.arrangement
-        if arrangement is None:
-            return graph
-        image = None if graph.image is None else dataclasses.replace(graph.image, arrangement=arrangement)
-        return dataclasses.replace(graph, image=image, arrangement=arrangement)
+        if arrangement is not None:
+            image = None if graph.image is None else dataclasses.replace(graph.image, arrangement=arrangement)
+            graph = dataclasses.replace(graph, image=image, arrangement=arrangement)
+        return upright(graph, self.taken)
 
     def after(self, view: np.ndarray) -> Layout | None:
         """The layout in which a map seen as `view` of this one's places lies as it should; None where there is none.

@@ -21,6 +21,7 @@ from .affine import Value
 from .builder import Builder
 from .builder_signed import Reader
 from .compose import LARGEST
+from .own_cost import Work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +72,7 @@ class NodeAlgebra:
         value = self.clamped(value)
         kernel = weights if value.is_map else np.kron(np.eye(value.columns), weights)
         self._small(kernel.shape, value.columns, max(weights.shape))
-        made = self._convolve(value.base, kernel[:, :, None, None])
+        made = self._convolve(value.base, kernel[:, :, None, None], weights, value.columns)
         return dataclasses.replace(value, base=made, features=len(weights))
 
     def settled(self, value: NodeValue) -> NodeValue:
@@ -90,7 +91,7 @@ class NodeAlgebra:
             kernel = kernel.reshape(nodes * features, features, 1, columns)
         else:
             kernel = kernel.transpose(0, 1, 3, 2).reshape(nodes * features, columns * features, 1, 1)
-        return NodeValue(base=self._convolve(base, kernel), columns=nodes, features=features)
+        return NodeValue(base=self._convolve(base, kernel, matrix, features), columns=nodes, features=features)
 
     def at_one_place(self, value: NodeValue) -> NodeValue:
         """The same as one place, whose channels are node after node."""
@@ -140,8 +141,12 @@ class NodeAlgebra:
         """The value without a rounding that waits for its clamp."""
         return dataclasses.replace(value, base=self.builder.clamped(value.base, self.where))
 
-    def _convolve(self, base: Value, kernel: np.ndarray) -> Value:
-        return self.builder.convolve(base, kernel, np.zeros(len(kernel)), origin=self.name, where=self.where)
+    def _convolve(self, base: Value, kernel: np.ndarray, matrix: np.ndarray, times: int) -> Value:
+        """A convolution of what the user multiplies with `matrix`, at so many nodes or features."""
+        known = int(np.count_nonzero(matrix))
+        own = Work(macs=known * times, weights=known)
+        bias = np.zeros(len(kernel))
+        return self.builder.convolve(base, kernel, bias, origin=self.name, where=self.where, own=own)
 
     def _small(self, shape: tuple[int, ...], nodes: int, features: int) -> None:
         if shape[0] * shape[1] > LARGEST:

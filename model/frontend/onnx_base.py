@@ -16,7 +16,7 @@ from . import aten
 from .affine import Value
 from .aten_activations import Comparison
 from .aten_base import per_channel
-from .builder import Builder
+from .builder_larger import Larger
 from .layout import PLACES, by_place, of_image
 
 KIND_KEY = "onespike.kind"  # metadata of a node: what the operation is called in the format that it was written from
@@ -92,7 +92,7 @@ class OnnxContext:
     torch has them.
     """
 
-    def __init__(self, builder: Builder, batch: int = 1) -> None:
+    def __init__(self, builder: Larger, batch: int = 1) -> None:
         self.builder = builder
         self.batch = batch
         self.torch = aten.Operations(builder)
@@ -109,6 +109,10 @@ class OnnxContext:
         self.name = self.torch.name = name
         self.where = self.torch.where = where
         self.torch.ranks, self.torch.source_shape, self.torch.movable = (rank,), (), False
+
+    def unfolded(self, x: Tensor) -> Tensor:
+        """`x`, the map itself where it is nearest upsampling of one."""
+        return Tensor(self.builder.unfolded(x.value, self.where), x.rank)
 
     def _per_channel(self, values: Any, x: Tensor) -> np.ndarray:
         """A constant that ONNX broadcasts over `x` as one number per channel."""

@@ -14,7 +14,6 @@ from onnx import TensorProto
 
 from ..errors import OneSpikeError
 from . import affine
-from .affine import Value
 from .onnx_base import Mask, OnnxContext, Tensor, activation, constant
 from .onnx_reference import FLOATS
 
@@ -238,5 +237,6 @@ class Geometry(OnnxContext):
         if len(ranks) > 1 or axis % tensors[0].rank != 1:
             raise OneSpikeError("only the channels of activations can be concatenated (axis=1)")
         flat = {tensor.value.flat for tensor in tensors}
-        joined: Value = affine.concatenate([dataclasses.replace(t.value, flat=False) for t in tensors])
+        beside = affine.concatenate([dataclasses.replace(t.value, flat=False) for t in tensors])
+        joined = self.builder.joined(beside, self.where)
         return Tensor(dataclasses.replace(joined, flat=True in flat), tensors[0].rank)

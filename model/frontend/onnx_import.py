@@ -17,7 +17,7 @@ from ..errors import OneSpikeError
 from ..network.spec import INPUT, Image
 from . import onnx_reference as reference
 from .affine import scale
-from .builder import Builder
+from .builder_larger import Larger
 from .builder_nodes import MAX_PLACES
 from .builder_signed import Reader, consumers
 from .graph import Graph
@@ -109,7 +109,7 @@ class _Front:
     def _walk(self, layout: Layout, signed: bool | str) -> Graph:
         """The graph with the image laid out so."""
         self.skipped = []
-        builder = Builder(shape=layout.shape, sign=signed)
+        builder = Larger(shape=layout.shape, sign=signed)
         operations = OnnxOperations(builder, self.sizes[0])
         values: dict[str, Any] = dict(self.constants)
         start = builder.read(INPUT)
@@ -212,6 +212,9 @@ class _Front:
             values[node.output[0]] = active[0]
             return
         handler = operations.find(node.op_type)
+        if not _any_order(node, inputs):
+            inputs = [operations.unfolded(value) if isinstance(value, Tensor) else value for value in inputs]
+            active = [value for value in inputs if isinstance(value, Tensor | Levels)]
         ordered = all(not isinstance(value, Tensor) or value.value.view is None for value in active)
         attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute}
         try:

@@ -49,7 +49,6 @@ NEAREST = {
     "ArgMax": "ArgMax only as the last operation", "LayerNormalization": "BatchNormalization",
     "InstanceNormalization": "BatchNormalization", "GroupNormalization": "BatchNormalization",
     "LRN": "BatchNormalization",
-    "ConvTranspose": "Conv",
     "QLinearConv": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
     "QLinearMatMul": "QuantizeLinear and DequantizeLinear around MatMul (QDQ)",
     "ConvInteger": "QuantizeLinear and DequantizeLinear around Conv (QDQ)",
@@ -81,6 +80,36 @@ class OnnxOperations(Geometry, Pools, Quantisers):
         offset = None if bias is None else constant(bias, "the bias")
         flat = kernel if kernel.ndim == 4 else kernel[:, :, None, :]
         return Tensor(self.torch.op_conv2d(value, flat, offset, place.stride, 0, place.dilation, group), x.rank)
+
+    def op_ConvTranspose(
+        self,
+        x: Any,
+        weights: Any,
+        bias: Any = None,
+        *,
+        group: int = 1,
+        kernel_shape: Any = None,
+        auto_pad: str = "NOTSET",
+        dilations: Any = None,
+        output_padding: Any = None,
+        output_shape: Any = None,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> Tensor:
+        x, kernel = activation(x), constant(weights, "the kernel")
+        if kernel.ndim != x.rank or x.rank not in (3, 4):
+            raise OneSpikeError(f"a kernel of {kernel.ndim} axes does not fit an input of {x.rank}")
+        axes = kernel.ndim - 2
+        around = list(pads or [0] * 2 * axes)
+        if auto_pad not in ("NOTSET", "VALID") or output_shape:
+            raise OneSpikeError("auto_pad and output_shape are not supported here; export with explicit pads")
+        # Rows that only one end lacks come back as output padding of the other.
+        first, last = around[:axes], around[axes:]
+        more = [m + f - e for m, f, e in zip(output_padding or [0] * axes, first, last, strict=True)]
+        offset = None if bias is None else constant(bias, "the bias")
+        steps, gaps = list(strides or [1] * axes), list(dilations or [1] * axes)
+        value = self.torch.op_conv_transpose2d(x.value, kernel, offset, steps, first, more, group, gaps)
+        return Tensor(value, x.rank)
 
     def op_Gemm(
         self, a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0

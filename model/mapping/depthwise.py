@@ -24,7 +24,9 @@ def is_depthwise(net: SpikeNet, layer: Layer) -> bool:
     if len(layer.sources) != 1 or layer.pool is not None or not layer.fires:
         return False
     (source,) = layer.sources
-    return source.groups == source.in_channels == layer.channels > 1 and not source.shift and source.tensor != INPUT
+    if source.tensor == INPUT or source.shift or source.up != (1, 1):
+        return False
+    return source.groups == source.in_channels == layer.channels > 1
 
 
 def takes_own(net: SpikeNet, layer: Layer, config: EngineConfig, tensors: Map[str, TensorLayout]) -> bool:

@@ -26,8 +26,8 @@ class MappedSource:
     weights: int [out, in, KH, KW]; tap (ky, kx) of output (y, x) reads stored row y * stride_y + ky * dilation +
     shift_y and column x * stride_x + kx + shift_x. span: words of a pixel that a block reads; those of block b begin at
     word word_base + b // block_run * block_words. own: lanes take values of their own, and weights are [lanes of all
-    blocks, 1, KH, KW]. Where the engine has masks, the weight rows that are counted here are rows of masks, one for
-    each word.
+    blocks, 1, KH, KW]. up, held: of a copy into a larger map (`network/spread.py`). Where the engine has masks, the
+    weight rows that are counted here are rows of masks, one for each word.
     """
 
     tensor: TensorLayout
@@ -42,6 +42,8 @@ class MappedSource:
     block_words: int = 0
     word_base: int = 0
     own: bool = False
+    up: tuple[int, int] = (1, 1)
+    held: bool = False
 
     @property
     def row_stride(self) -> int:
@@ -60,6 +62,8 @@ class MappedSource:
         """
         if axis and self.tensor.unroll is not None:
             return 0, position // self.tensor.unroll.turns, 1
+        if (up := self.up[axis]) > 1:
+            return (0 if self.held or position % up == 0 else 1), position // up, 1
         size = (self.tensor.height, self.tensor.width)[axis]
         gap = (self.dilation, 1)[axis]
         start = position * self.stride[axis] + self.shift[axis]

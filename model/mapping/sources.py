@@ -42,6 +42,10 @@ def stored_kernel(source: Source, tensor: TensorLayout, own: bool) -> np.ndarray
         weights = weights.reshape(len(weights), -1, 1, 1)
     if tensor.unroll is not None:
         weights = tensor.unroll.weights(weights)
+    elif source.up != (1, 1) and not source.held:
+        # Places of zeros read the same value by a tap of zeros: a job has at least one.
+        around = [(0, 0), (0, 0), *((0, int(n > 1)) for n in source.up)]
+        weights = np.pad(weights, around)
     elif source.dilation[1] > 1 and weights.shape[3] > 1:
         # A tap row must be one run of words: fill the gaps with zero taps.
         filled = np.zeros((*weights.shape[:3], source.dilation[1] * (weights.shape[3] - 1) + 1), np.int64)
@@ -71,4 +75,6 @@ def mapped_source(
         span=reading.span,
         block_words=reading.step,
         own=own,
+        up=source.up,
+        held=source.held,
     )

@@ -23,6 +23,7 @@ from ..system import parallel
 from . import grouped
 from .membranes import require_one_step
 from .spec import INPUT, Layer, Pool, Source, SpikeNet
+from .spread import spread
 
 if TYPE_CHECKING:
     from .operations import Operations
@@ -257,8 +258,9 @@ def accumulate(codes: np.ndarray, source: Source, matrix: np.ndarray, pad: np.nd
     matrix: as `matrix_of` gives it. pad: the value of each channel in the padding, 0 without.
     """
     top, bottom, left, right = source.padding
+    out_h, out_w = source.output_shape(*codes.shape[1:3])
+    codes = spread(codes, source)
     n, height, width, channels = codes.shape
-    out_h, out_w = source.output_shape(height, width)
     if any(source.padding):
         padded = np.zeros((n, height + top + bottom, width + left + right, channels), codes.dtype)
         if pad is not None and pad.any():

@@ -120,8 +120,8 @@ def judge(shape: Shape, labels: Any, name: str = "the data") -> Judge:
         else:
             return Judge(shape, labels)
     wanted = (height, width) if height * width > 1 else ()
-    if height == 1 < width and labels.shape[-1:] == (width,) and labels.ndim < 3:
-        labels = labels.reshape(-1, 1, width)
+    if 1 == min(height, width) < height * width and labels.shape[-1:] == (height * width,) and labels.ndim < 3:
+        labels = labels.reshape(-1, height, width)
     if labels.shape[1:] != wanted or not labels.ndim:
         need = ", ".join(["N", *map(str, wanted)])
         raise OneSpikeError(

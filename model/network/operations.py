@@ -30,6 +30,7 @@ from . import golden
 from .codes import MULTIPLES
 from .membranes import require_one_step
 from .spec import INPUT, Layer, Source, SpikeNet
+from .spread import spread
 from .storage import Storage, hidden
 
 CHUNK = 64  # images at a time, per thread: bounds the memory that the kept tensors need
@@ -184,6 +185,7 @@ def reads(
 
     pad: value per channel of a stored border, whose taps count; without one, taps outside the map are skipped.
     """
+    values = spread(values, source, 2)
     (top, bottom, left, right), n = source.padding, len(values)
     if pad is not None and pad.any() and any(source.padding):
         bordered = np.empty((n, len(pad), values.shape[2] + top + bottom, values.shape[3] + left + right), np.int64)

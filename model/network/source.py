@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from . import fields, grouped
+from .spread import MOST_UP
 
 MAX_VALUES = 1 << 28  # of one image's tensor, padding included: 1080p with 128 channels; of a kernel written out
 
@@ -23,6 +24,8 @@ class Source:
     as many groups as channels make a depthwise kernel.
     padding: top, bottom, left, right; padded places hold the tensor's pad code (0 but for the image).
     shift: every weight counts 2**shift times (for sources such as shortcuts, whose weights are larger than the rest).
+    up: every place of the tensor counts as up[0] x up[1] places (`spread.py`), of a copy alone: a kernel of one place
+    on a hidden tensor. held: all of them have its value; else the first, and the others are 0.
     """
 
     tensor: str
@@ -32,11 +35,13 @@ class Source:
     dilation: tuple[int, int] = (1, 1)
     shift: int = 0
     groups: int = 1
+    up: tuple[int, int] = (1, 1)
+    held: bool = False
 
     def __post_init__(self) -> None:
         fields.name(self.tensor, "The tensor of a source")
         object.__setattr__(self, "weights", fields.integers(self.weights, np.int16, f"Weights on {self.tensor!r}", 4))
-        for name, count in (("stride", 2), ("padding", 4), ("dilation", 2)):
+        for name, count in (("stride", 2), ("padding", 4), ("dilation", 2), ("up", 2)):
             object.__setattr__(self, name, fields.wholes(getattr(self, name), f"the {name} of a source", count))
         object.__setattr__(self, "shift", fields.whole(self.shift, "The shift of a source"))
         if min(*self.stride, *self.dilation, *self.weights.shape) < 1 or min(self.padding) < 0:
@@ -44,6 +49,12 @@ class Source:
                 f"Stride, dilation and every kernel side must be at least 1 and padding at least 0, "
                 f"not stride {self.stride}, dilation {self.dilation}, kernel {self.weights.shape}, "
                 f"padding {self.padding}."
+            )
+        moves = self.stride != (1, 1) or any(self.padding) or self.weights.shape[2:] != (1, 1)
+        if self.up != (1, 1) and (moves or self.tensor == "input" or not all(1 <= n <= MOST_UP for n in self.up)):
+            raise OneSpikeError(
+                f"A source that makes a larger map, up = {self.up}, must be a kernel of one place on a hidden tensor, "
+                f"with stride 1, without padding, and up in 1..{MOST_UP}."
             )
         if not 0 <= self.shift <= 15:
             raise OneSpikeError(f"The shift of a source must lie in 0..15, not {self.shift}.")
@@ -75,6 +86,7 @@ class Source:
 
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result for a source map of `height` x `width`."""
+        height, width = height * self.up[0], width * self.up[1]
         top, bottom, left, right = self.padding
         _, _, kernel_h, kernel_w = self.weights.shape
         return (

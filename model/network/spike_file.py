@@ -21,8 +21,9 @@ from .membranes import Membranes
 from .outputs import Output
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 6
-ARRANGED_VERSION = 5  # of networks whose outputs have no names
+FORMAT_VERSION = 7
+NAMED_VERSION = 6  # of networks that make no map larger: what wrote it reads them, too
+ARRANGED_VERSION = 5  # of those whose outputs have no names
 GROUPS_VERSION = 4  # of networks whose images the host does not rearrange: what wrote it reads them, too
 STEPS_VERSION = 3  # of those all of whose sources are dense
 TABLES_VERSION = 2  # of those without membranes and nodes of a graph
@@ -47,7 +48,8 @@ def contents(net: SpikeNet) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays[f"{index}.{position}.weights"] = source.weights
             keys = ("tensor", "stride", "padding", "dilation", "shift")
             found = {key: getattr(source, key) for key in keys}
-            entry["sources"].append(found if source.groups == 1 else found | {"groups": source.groups})
+            found |= {"groups": source.groups} if source.groups > 1 else {}
+            entry["sources"].append(found | ({"up": source.up, "held": source.held} if source.up != (1, 1) else {}))
         layers.append(entry)
     image = dataclasses.asdict(net.image)
     if not net.image.first:
@@ -80,6 +82,8 @@ def save(net: SpikeNet, path: Path) -> None:
     if net.image.arrangement is not None:
         version = ARRANGED_VERSION
     if net.outputs:
+        version = NAMED_VERSION
+    if any(source.up != (1, 1) for layer in net.layers for source in layer.sources):
         version = FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
@@ -147,6 +151,8 @@ def _network(manifest: dict[str, Any], archive: bounded.Archive) -> SpikeNet:
                 weights=archive.array(f"{index}.{position}.weights"),
                 shift=s["shift"],
                 groups=s.get("groups", 1),
+                up=tuple(s.get("up", (1, 1))),
+                held=bool(s.get("held", False)),
                 **{key: tuple(s[key]) for key in ("stride", "padding", "dilation")},
             )
             for position, s in enumerate(entry["sources"])

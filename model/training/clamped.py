@@ -117,14 +117,11 @@ class ClampQuantised(nn.Module):
         worth, offsets = {INPUT: self.scale}, {INPUT: self.offset}
         costs: list[Tensor] = []
         for index, node in enumerate(self.nodes):
-            source, price = node.terms[0].tensor, self.prices.get(node.name)
+            price = self.prices.get(node.name)
             maximum = node.pool if node.pool is not None and node.pool.kind == "max" else None
             if node.exact:
-                base = self.pad_code if source == INPUT else None
-                kernel = torch.tensor(node.terms[0].weights, dtype=torch.float32)
-                counts = convolved(codes[source], kernel, node.terms[0], base)
+                counts, worth[node.name], offsets[node.name] = self._copied(node, codes, worth, offsets)
                 counts = counts if maximum is None else pooled(counts, maximum)
-                worth[node.name], offsets[node.name] = worth[source], offsets[source] * summed(node)
             else:
                 step = self.step(index)
                 sums = self._sums(index, codes, worth, offsets, step)
@@ -145,6 +142,19 @@ class ClampQuantised(nn.Module):
                 costs.append(pay(counts, price))
             codes[node.name] = counts
         raise AssertionError("the last node does not fire")
+
+    def _copied(
+        self, node: Node, codes: dict[str, Tensor], worth: dict[str, Tensor], offsets: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes, steps and offsets of a node that copies its source, or puts several side by side."""
+        parts = []
+        for term in node.terms:
+            kernel = torch.tensor(term.weights, dtype=torch.float32)
+            counts = convolved(codes[term.tensor], kernel, term, self.pad_code if term.tensor == INPUT else None)
+            matrix = kernel.amax((2, 3)).to(worth[term.tensor].dtype)
+            parts.append((counts, matrix @ worth[term.tensor], matrix @ offsets[term.tensor] * summed(node)))
+        counts, steps, zeros = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
+        return counts, steps, zeros
 
     def _sums(
         self, index: int, codes: dict[str, Tensor], worth: dict[str, Tensor], offsets: dict[str, Tensor], step: Tensor
@@ -267,10 +277,22 @@ def _diagonal(term: Term) -> bool:
     )
 
 
+def _spread(tensor: Tensor, term: Term) -> Tensor:
+    """`network/spread.py` of [N, C, H, W]."""
+    fields = tensor.repeat_interleave(term.up[0], 2).repeat_interleave(term.up[1], 3)
+    if term.held:
+        return fields
+    first = torch.zeros(fields.shape[2:])
+    first[:: term.up[0], :: term.up[1]] = 1
+    return fields * first
+
+
 def convolved(
     tensor: Tensor, weights: Tensor, term: Term, base: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """One term, with a bias [channels]; the image's padding holds `base`."""
+    if term.up != (1, 1):
+        tensor = _spread(tensor, term)
     top, bottom, left, right = term.padding
     if base is None and (top, left) == (bottom, right):
         if _diagonal(term):

@@ -10,6 +10,7 @@ what the events change by on the mean, when sums move by little.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,9 @@ def prices(net: SpikeNet, multiples: tuple[int, ...] = coding.MULTIPLES[-1]) -> 
         _, height, width = net.conv_shapes[layer.name]
         for source in layer.sources:
             top, _, left, _ = source.padding
+            if source.up != (1, 1):  # a copy: all of its places read the same one, or one of them does
+                shares[source.tensor] += source.fan_out * (math.prod(source.up) if source.held else 1)
+                continue
             (_, _, *kernel), (rows, columns) = source.weights.shape, shares[source.tensor].shape
             tall = cover(rows, kernel[0], [y * source.stride[0] - top for y in range(height)], source.dilation[0])
             wide = cover(columns, kernel[1], [x * source.stride[1] - left for x in range(width)], source.dilation[1])

@@ -170,8 +170,8 @@ BAD = {
     ),
     "fixed batch": (lambda: taking(lambda x: x.reshape(1, -1)[:, :8]), f"^Layer 'view' .*: it {BATCH}"),
     "batch as channels": (lambda: taking(lambda x: x.reshape(-1, 4).reshape(-1, 8)), f"^Layer 'view' .*: it {BATCH}"),
-    "upsampling": (
-        lambda: nn.Sequential(conv(1, 2), nn.ReLU(), nn.Upsample(scale_factor=2), conv(2, 2), nn.Flatten()),
+    "pixel shuffle": (
+        lambda: nn.Sequential(conv(1, 8), nn.ReLU(), nn.PixelShuffle(2), conv(2, 2), nn.Flatten()),
         r"^Layer '3' \(Conv2d, conv2d\): a reshape, permute or upsampling before it leaves a map that is not",
     ),
     "uneven maximum": (

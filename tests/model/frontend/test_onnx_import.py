@@ -76,6 +76,13 @@ CASES = {  # nodes, constants; the image is 2 x 8 x 7
         CONV | LINEAR | {"mean": uniform(1, 2, 1, 1), "std": uniform(2, 1, 1) + 1.5, "g": uniform(3),
                          "v1": uniform(3) + 1.5, "g3": uniform(3, 1, 1) + 1.1, "zero": np.float32(0)},
     ),
+    "transposed convolutions": (
+        [node("Conv", "x w b", "a", strides=[2, 2]), node("Relu", "a", "r"),
+         node("ConvTranspose", "r t", "d", strides=[2, 1], pads=[1, 0, 0, 1], output_padding=[1, 0]),
+         node("Relu", "d", "e"), node("ConvTranspose", "e u c3", "l", pads=[1, 1, 1, 1], group=1),
+         node("Flatten", "l", "f"), node("Gemm", "f big", "y", transB=1)],
+        CONV | {"t": uniform(3, 2, 3, 2), "u": uniform(2, 3, 3, 3), "c3": uniform(3), "big": uniform(4, 63)},
+    ),
     "option A, concatenation": (
         [node("Conv", "x w b", "a", pads=[1, 1, 1, 1]), node("Relu", "a", "r0"),
          node("Slice", "r0 from to axes steps", "s"), node("Pad", "s pads", "t"),

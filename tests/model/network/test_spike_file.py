@@ -145,9 +145,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=7),
+            manifest(version=8),
             "manifest.json",
-            r"has format version 7, newer than the 6 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 8, newer than the 7 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),
