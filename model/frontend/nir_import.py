@@ -17,7 +17,7 @@ from ..errors import OneSpikeError
 from ..network.spec import INPUT, Image
 from . import affine, nir_reference
 from .affine import scale
-from .builder import Builder
+from .builder_larger import Larger
 from .graph import Graph
 from .nir_graph import Passing, Plan, called, plan, read
 from .nir_ladders import Ladder, with_ladders
@@ -69,7 +69,7 @@ class _Front:
         self.plan, self.where, self.steps, self.dt = found, where, steps, dt
         self.shape = self._shape()
         maps = {1: (*self.shape, 1, 1), 2: (self.shape[0], 1, self.shape[-1]), 3: self.shape}[len(self.shape)]
-        self.builder = Builder(shape=maps, sign=signed)  # type: ignore[arg-type]
+        self.builder = Larger(shape=maps, sign=signed)  # type: ignore[arg-type]
         self.operations = NirOperations(self.builder, steps, dt)
         self.last = ""  # the neuron at the end that is left out, and what becomes of its input: factor, offset
         self.line = (np.ones(1), np.zeros(1))

@@ -19,7 +19,7 @@ from ..errors import OneSpikeError
 from ..network.spec import Pool
 from . import affine, aten
 from .affine import Value
-from .builder import Builder
+from .builder_larger import Larger
 from .graph import Staircase
 from .nir_ladders import Ladder
 from .nir_neurons import NEURONS, spikes_of, step_of
@@ -60,7 +60,7 @@ class Drive:
 class NirOperations:
     """One method per kind of node; steps: T, of the network as it was trained; dt: the length of a step."""
 
-    def __init__(self, builder: Builder, steps: int, dt: float) -> None:
+    def __init__(self, builder: Larger, steps: int, dt: float) -> None:
         self.builder, self.steps, self.dt = builder, steps, dt
         self.torch = aten.Operations(builder)
 
