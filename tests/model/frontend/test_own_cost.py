@@ -52,7 +52,7 @@ def test_no_more_than_the_module_asks_for(name):
 
 
 def test_an_onnx_file_costs_what_the_module_does(tmp_path):
-    """A sum that one activation of a concatenation reads would be a kernel with rows of zeros for what stands beside."""
+    """A sum that one activation of a concatenation reads would be a kernel with rows of zeros for the others."""
     module, images = made("dense blocks with bottlenecks")
     path = tmp_path / "dense.onnx"
     with warnings.catch_warnings():
