@@ -73,6 +73,7 @@ class _Front:
         self.input = inputs[0].name
         self.nodes = _needed(model.graph)
         self.sizes = self._sizes(inputs[0])
+        self.channels = _channels(model)
         self.users: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             for name in node.input:
@@ -153,7 +154,7 @@ class _Front:
         """What a node reads its first source for, or None where it only rewrites the sum; -1 is the end."""
         node = self.nodes[index]
         if index < 0 or node.op_type not in SUMS | MOVES | {"Conv", "Gemm", "MatMul"}:
-            return Reader()
+            return Reader(outputs=self.channels.get(node.input[0], 0) if index >= 0 else 0)
         shape = next((self.constants[name].shape for name in node.input[1:2] if name in self.constants), ())
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type in SUMS | MOVES:
@@ -325,6 +326,16 @@ class _Front:
 def _plain(value: Any) -> Any:
     """An attribute's value, texts decoded."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _channels(model: onnx.ModelProto) -> dict[str, int]:
+    """Channels of every map whose shape the file tells; they only weigh what is stored."""
+    try:
+        known = onnx.shape_inference.infer_shapes(model).graph.value_info
+    except Exception:  # a damaged file is refused where it is read
+        return {}
+    dims = {info.name: info.type.tensor_type.shape.dim for info in known}
+    return {name: int(found[1].dim_value) for name, found in dims.items() if len(found) > 2}
 
 
 def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

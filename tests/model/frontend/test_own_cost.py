@@ -2,6 +2,7 @@
 """What networks of well-known structures multiply, beside the module: no more than it asks for, or a note says so."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -48,6 +49,20 @@ def test_no_more_than_the_module_asks_for(name):
     assert sum(node.macs for node in found) <= most * asked.macs
     assert sum(node.weights for node in found) <= most * asked.weights
     assert not any("of the module (" in note for note in graph.notes)
+
+
+def test_an_onnx_file_costs_what_the_module_does(tmp_path):
+    """A sum that one activation of a concatenation reads would be a kernel with rows of zeros for the others."""
+    module, images = made("dense blocks with bottlenecks")
+    path = tmp_path / "dense.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.from_numpy(images[:1]),), str(path), dynamo=False, opset_version=17)
+    sizes = [
+        sum(term.weights.size for node in graph.nodes for term in node.terms)
+        for graph in (graph_of(module, torch.from_numpy(images[:2])), graph_of(path))
+    ]
+    assert sizes[0] == sizes[1]
 
 
 def test_tensors_side_by_side_become_one_without_rounding():
