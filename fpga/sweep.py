@@ -24,7 +24,7 @@ from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically
 from ..model.system.locks import in_turn
 from ..model.targets import Family, Target, find_target
-from .synth import recipe, routing, run_tool, timing, tool_versions, write_design, write_netlist
+from .synth import pinned, recipe, routing, run_tool, timing, tool_versions, write_design, write_netlist
 
 Variants = Mapping[str, tuple[str, tuple[str, ...]]]  # name -> how LUTs are mapped ("" as ever), the router's options
 
@@ -100,10 +100,9 @@ def place(part: Target, directory: Path, frequency: float, seed: int, options: t
     name = f"{hashlib.sha256(key.encode()).hexdigest()[:12]}-"
     report = directory / f"{name}report.json"
     if not report.is_file():
-        run_tool(
-            routing(part, directory, frequency, seed, options=options, name=f"{name}unfinished-"),
-            directory, f"{name}unfinished-nextpnr.log",
-        )  # fmt: skip
+        command = routing(part, directory, frequency, seed, options=options, name=f"{name}unfinished-")
+        command += pinned(part, directory, command)
+        run_tool(command, directory, f"{name}unfinished-nextpnr.log")
         (directory / f"{name}unfinished-report.json").rename(report)
     return timing(report)[0]
 

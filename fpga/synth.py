@@ -191,11 +191,7 @@ def _synthesise(
     defines = write_design(config, directory)
     write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
     command = routing(part, directory, frequency, seed)
-    if part.pins:
-        names = ("clk", "rst", "pin_in", "pin_out")
-        constraints = "".join(f'IO_LOC "{n}" {pin};\n' for n, pin in zip(names, part.pins, strict=True))
-        write_atomically(directory / "top.cst", constraints)
-        command += ["--vopt", "cst=top.cst"]
+    command += pinned(part, directory, command)
     for name, (used_cells, available) in packed_cells(command, directory).items():
         if used_cells > available:
             raise OneSpikeError(
@@ -277,6 +273,21 @@ def routing(
     command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
     command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
     return command
+
+
+def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
+    """Options of the router's command for the pins of the timing wrapper that it does not choose itself.
+
+    nextpnr's static placer may move an ECP5's clock to a pin that does not reach the clock network.
+    """
+    pins = dict(zip(("clk", "rst", "pin_in", "pin_out"), part.pins, strict=False))
+    if not pins or (part.family.name == "ecp5" and STATIC not in command):
+        return []
+    if part.family.name == "ecp5":
+        write_atomically(directory / "top.lpf", "".join(f'LOCATE COMP "{n}" SITE "{p}";\n' for n, p in pins.items()))
+        return ["--lpf", "top.lpf"]
+    write_atomically(directory / "top.cst", "".join(f'IO_LOC "{n}" {p};\n' for n, p in pins.items()))
+    return ["--vopt", "cst=top.cst"]
 
 
 def packed_cells(command: list[str], directory: Path) -> dict[str, tuple[int, int]]:

@@ -75,7 +75,7 @@ CROWDED = (0.75, 0.5)  # of the block RAMs of a part, or of its LUTs
 class Target:
     """A part: the router's options, its resources, and where the four pins of the timing wrapper may lie.
 
-    luts: LUT4s (on iCE40 logic cells); pins: only where the router does not choose them.
+    luts: LUT4s (on iCE40 logic cells); pins: those of clock, reset, input and output that the router does not choose.
     """
 
     name: str
@@ -159,6 +159,9 @@ GOWIN = Family(
 GOWIN2 = dataclasses.replace(GOWIN, synth="synth_gowin -family gw2a")
 
 
+ECP5_PINS = ("G2",)  # of the package CABGA381: reaches the clock network
+
+
 def _ecp5(size: str) -> tuple[str, ...]:
     return (f"--{size}", "--speed", "6", "--package", "CABGA381", "--lpf-allow-unconstrained")
 
@@ -167,13 +170,13 @@ TARGETS = {
     target.name: target
     for target in (
         Target(name="ecp5-12k", family=ECP5, part=_ecp5("12k"),
-               luts=12144, flip_flops=12144, block_rams=32),
+               luts=12144, flip_flops=12144, block_rams=32, pins=ECP5_PINS),
         Target(name="ecp5-25k", family=ECP5, part=_ecp5("25k"),
-               luts=24288, flip_flops=24288, block_rams=56),
+               luts=24288, flip_flops=24288, block_rams=56, pins=ECP5_PINS),
         Target(name="ecp5-45k", family=ECP5, part=_ecp5("45k"),
-               luts=43848, flip_flops=43848, block_rams=108),
+               luts=43848, flip_flops=43848, block_rams=108, pins=ECP5_PINS),
         Target(name="ecp5-85k", family=ECP5, part=_ecp5("85k"),
-               luts=83640, flip_flops=83640, block_rams=208),
+               luts=83640, flip_flops=83640, block_rams=208, pins=ECP5_PINS),
         Target(name="ice40-up5k", family=ICE40, part=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
                luts=5280, flip_flops=5280, block_rams=30),
         Target(name="gw1nr-9", family=GOWIN, part=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),

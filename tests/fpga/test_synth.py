@@ -162,6 +162,17 @@ def test_small_engine_is_placed_and_cached(tmp_path: Path) -> None:
     assert synth.synthesise(SMALL, "ecp5", tmp_path, frequency=100).fmax_mhz == 1.0  # from the cache
 
 
+def test_pins_that_the_router_does_not_choose(tmp_path):
+    ecp5, gowin = find_target("ecp5-85k"), find_target("gw1nr-9")
+    assert synth.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.usual]) == []
+    assert synth.pinned(find_target("ice40"), tmp_path, ["nextpnr-ice40"]) == []
+    # The static placer once put the clock where the clock network was out of reach.
+    assert synth.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.crowded]) == ["--lpf", "top.lpf"]
+    assert (tmp_path / "top.lpf").read_text() == 'LOCATE COMP "clk" SITE "G2";\n'
+    assert synth.pinned(gowin, tmp_path, []) == ["--vopt", "cst=top.cst"]
+    assert (tmp_path / "top.cst").read_text().startswith('IO_LOC "clk" 52;\nIO_LOC "rst" 4;\n')
+
+
 def test_crowded_parts_are_routed_otherwise():
     part = find_target("ecp5-85k")
     assert part.routing(156, 41820) == part.family.usual != part.family.crowded
