@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .model.convert.layerwise import Losses, Occupancy
-from .model.cost.cycles import CAUSES, LayerCycles, interval, utilisation
+from .model.cost.cycles import CAUSES, LayerCycles, utilisation
 from .model.cost.energy import Energy
+from .model.cost.readout import interval
 from .model.mapping.mapping import Mapping
 from .model.network.operations import Operations
 from .model.network.spec import SpikeNet

@@ -46,7 +46,6 @@ idle for one of seven reasons."""
 
 SPIKES = 6  # bits of a number of events of one word
 MASK = (1 << SPIKES) - 1
-READOUT_LATENCY = 3  # cycles of a readout beside its beats and rows
 NO_CHUNK = MASK  # in place of the events before the last chunk but one, if there is none
 
 
@@ -143,23 +142,6 @@ def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycle
     """Cycles of every layer for every image of a golden result with `layers`, and with `trains` for the psg code."""
     fields = mapping.golden_fields(result.codes, result.trains)
     return [predict(mapping, {n: f[i] for n, f in fields.items()}) for i in range(len(result.logits))]
-
-
-def readout(mapping: Mapping) -> int:
-    """Cycles from the last layer's end until the next image's may begin: its outputs leave meanwhile, if they are taken
-    at once; one every two cycles, and a cycle for each row of F (see `onespike.hw.engine.logits.Logits`).
-    """
-    last = mapping.layers[-1]
-    return 2 * mapping.net.classes + last.pixels * last.logit_rows(mapping.config) + READOUT_LATENCY
-
-
-def interval(mapping: Mapping, layers: list[LayerCycles]) -> int:
-    """Cycles from image to image where all are like this one and follow back to back: those of its layers, or, where
-    that is more, those of the last layer and of the outputs that it waits for.
-    """
-    pairs = list(zip(mapping.layers, layers, strict=True))
-    last = sum(cycles.total for layer, cycles in pairs if not layer.layer.fires)
-    return max(sum(cycles.total for _, cycles in pairs), last + readout(mapping))
 
 
 def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
-from ..model.cost.cycles import predict_all, readout
+from ..model.cost.cycles import predict_all
 from ..model.cost.external import ExternalMemory, with_memory
+from ..model.cost.readout import readout
 from ..model.errors import OneSpikeError
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
