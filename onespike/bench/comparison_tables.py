@@ -154,8 +154,10 @@ def draw(result: Map[str, Any], axes: Any) -> None:
 
 # Of Okabe and Ito: told apart by colour-blind people, too; and every method has a mark of its own, with its area. That
 # of ASG, which equals PSG, is seen inside the other.
-COLORS = {"psg": "#0072B2", "phase": "#D55E00", "asg": "#F0E442", "if": "#CC79A7", "ctt": "#7A5195"}
-MARKS = {"psg": ("o", 60), "phase": ("s", 40), "asg": ("D", 12), "if": ("^", 40), "ctt": ("v", 40)}
+COLORS = {"psg": "#0072B2", "phase": "#D55E00", "asg": "#F0E442", "if": "#CC79A7", "ctt": "#7A5195",
+          "trained": "#009E73"}  # fmt: skip
+MARKS = {"psg": ("o", 60), "phase": ("s", 40), "asg": ("D", 12), "if": ("^", 40), "ctt": ("v", 40),
+         "trained": ("P", 50)}  # fmt: skip
 SIDES = ((7, 0, "left"), (-7, 0, "right"), (0, 9, "center"), (0, -9, "center"), (7, 9, "left"), (7, -9, "left"),
          (-7, 9, "right"), (-7, -9, "right"), (12, 18, "left"), (12, -18, "left"), (-12, 18, "right"),
          (-12, -18, "right"), (12, 28, "left"), (12, -28, "left"), (-12, 28, "right"), (-12, -28, "right"))  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from rich.console import Console
 
 from ..bench import comparison, comparison_tables
 from ..bench.comparison import Entry
-from ..model.convert.converter import Conversion
+from ..model.convert.converter import Conversion, graph_of, prepare
 from ..model.convert.image_tensor import image_of
 from ..model.convert.phase import table_of
 from ..model.errors import OneSpikeError
+from ..model.frontend.graph import Graph
 from ..model.network.judge import judge
 from ..model.network.spec import SpikeNet
 from ..parsers.options import engine
@@ -24,6 +26,7 @@ from .convert import read_source
 from .labelled import load_for
 
 JUDGED = 1000  # images, unless --images says more or fewer
+BESIDE = "trained"  # the method of networks that others stand beside
 COUNTED = 32  # of them, on which spikes, events and bits are counted: T-step networks take long
 
 
@@ -53,6 +56,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             except OneSpikeError as error:
                 made.append((entry, str(error)))
                 stage.note = "refused"
+    for path in args.beside:
+        with progress.stage(f"convert {path}", f"{path}: conversion, as it was trained"):
+            made.append(_beside(path, graph, images, settings))
     if all(isinstance(found, str) for _, found in made):
         raise OneSpikeError(str(made[0][1]))
 
@@ -74,4 +80,21 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         plotting.save(made_figure, args.output)
         console.print(f"Plotted to {args.output}.", soft_wrap=True)
     return result
+
+
+def _beside(
+    path: Path, graph: Graph, images: np.ndarray | None, settings: dict[str, Any]
+) -> tuple[Entry, Conversion]:
+    """Another network for the same images and answers, which was trained for few spikes, with what it brings along."""
+    own = graph_of(path)
+    shapes = [(each.shape, each.arrangement, each.output) for each in (own, graph)]
+    if shapes[0] != shapes[1]:
+        raise OneSpikeError(
+            f"{path} takes images of {own.shape} and gives outputs of {own.output}, but the network beside it "
+            f"{graph.shape} and {graph.output}; give a network for the same images and answers."
+        )
+    conversion = prepare(own, calibration=images, **settings)
+    counts = [layer.groups for layer in conversion.net.layers if layer.fires]
+    stated = "single spikes, 1 step" if max(counts, default=0) == 1 else f"up to g = {max(counts)} groups, 1 step"
+    return Entry(label=path.stem, stated=f"trained: {stated}", method=BESIDE, settings={}), conversion
 

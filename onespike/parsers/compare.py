@@ -50,6 +50,15 @@ def add_compare(command: Command) -> None:
     methods.add_argument(
         "--weight-bits", type=options.number(2, 16), default=8, metavar="N", help="bits of a weight (default: 8)"
     )
+    methods.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MODEL.pt2",
+        help="another network for the same images and answers, as it was trained, such as one of `train --method "
+        "one-timestep`; may be given several times",
+    )
     engine = compare.add_argument_group("engine")
     engine.add_argument("--banks", type=options.power_of_two, default=4, metavar="B", help="pipelines (default: 4)")
     engine.add_argument(

@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from command_line import fails, small_net
 from onespike.bench import comparison, comparison_tables
 from onespike.bench.fired import before_pool, count_fired
 from onespike.cli import main
 from onespike.commands import plotting
+from onespike.commands.train import exported
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.methods import METHODS
@@ -19,6 +21,7 @@ from onespike.model.network import golden, stepped
 from onespike.model.network.membranes import Membranes
 from onespike.model.training.data import load
 from onespike.model.training.networks import build
+from onespike.model.training.spiking import SpikingNet
 
 QUICK = ("--groups", "4,8", "--phases", "7,16", "--banks", "2", "--lanes", "4", "--cycle-images", "1")
 
@@ -50,6 +53,27 @@ def result(made):
     files = ("-o", made / "plot.svg", "--json", made / "figures.json")
     assert main(command(made, *QUICK, "--images", "10", *files)) == 0
     return json.loads((made / "figures.json").read_text())
+
+
+def test_a_network_that_was_trained_for_single_spikes_stands_beside(made, tmp_path, capsys):
+    torch.manual_seed(0)
+    spiking = SpikingNet(build("mlp64"), 1)
+    spiking.balance(torch.rand(50, 1, 8, 8), 80.0)
+    (tmp_path / "single.pt2").write_bytes(exported(spiking.one_step(), np.zeros((1, 1, 8, 8), np.float32)))
+    figures = tmp_path / "figures.json"
+    words = ("--methods", "psg", "--groups", "4", "--images", "10", "--banks", "2", "--lanes", "4", "--json", figures)
+    assert main(command(made, *words, "--beside", tmp_path / "single.pt2")) == 0
+    rows = json.loads(figures.read_text())["methods"]
+    assert [row["label"] for row in rows] == ["psg g=4", "psg short", "single"]
+    assert rows[2]["stated"] == "trained: single spikes, 1 step" and rows[2]["quantised"]["bits"] == 1
+    assert 0 < rows[2]["cycles"] < rows[0]["cycles"] and "single" in capsys.readouterr().out
+
+
+def test_a_network_for_other_images_does_not(made, tmp_path, capsys):
+    path = tmp_path / "other.pt2"
+    path.write_bytes(exported(build("mlp").eval(), np.zeros((1, 1, 28, 28), np.float32)))
+    assert main(command(made, "--methods", "psg", "--groups", "4", "--images", "10", "--beside", path)) == 2
+    assert "takes images of (1, 28, 28) and gives outputs of (10, 1, 1), but the network" in capsys.readouterr().err
 
 
 def test_every_method_has_its_rows(result):
