@@ -177,6 +177,9 @@ def learn(
     frozen = copy.deepcopy(network)
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], plan.rate)
     best, kept = judged(environment, network, CHECKED, CHECK_SEED).mean, copy.deepcopy(network.state_dict())
+    if best >= environment.solved:  # nothing is left to learn
+        network.eval()
+        return float(best)
     episode = plan.seed * 10_000
     network.train()
     state, solved = environment.reset(episode), 0

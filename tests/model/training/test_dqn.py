@@ -45,7 +45,8 @@ def test_a_corridor_is_learned_with_relu_and_then_with_single_spikes():
     spiking.balance(torch.from_numpy(memory.seen), 75.0)
     for steps in (2, 1):
         spiking.steps = steps
-        follow(spiking, network, memory.seen, QLearning(steps=20, follow=100))
+        if steps == 1:
+            follow(spiking, network, memory.seen, QLearning(steps=20, follow=100))
         learn(Corridor(), spiking, QLearning(steps=1000, first=1, copy=50, start=0.1, seed=steps), memory)
     returns = judged(Corridor(), spiking)
     assert returns.mean > 0.6 and returns.deviation >= 0
