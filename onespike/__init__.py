@@ -80,7 +80,13 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'onespike' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    try:
+        home = importlib.import_module(f".{_HOME[name]}", __name__)
+    except ModuleNotFoundError as error:
+        from .model.system import extras
+
+        raise extras.missing(f"{name} needs", error) from None
+    value = getattr(home, name)
     globals()[name] = value
     return value
 

@@ -19,7 +19,7 @@ from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
 from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
-from ..system import parallel
+from ..system import extras, parallel
 from . import sensitivity
 from .calibrate import Clipping, calibrate
 from .finer import finer, other_weights
@@ -258,7 +258,7 @@ def graph_of(
         try:
             from ..frontend import nir_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"NIR files need {error.name}; run `pip install onespike[nir]`.") from None
+            raise extras.missing("NIR files need", error) from None
         return nir_import.import_nir(network, signed, network_steps, time_step)
     if network_steps is not None or time_step is not None:
         raise OneSpikeError(
@@ -271,19 +271,22 @@ def graph_of(
         try:
             from ..frontend import onnx_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
+            raise extras.missing("ONNX files need", error) from None
         return onnx_import.import_onnx(network, signed)
     if isinstance(network, str | Path) and Path(network).suffix.lower() == ".tflite":
         try:
             from ..frontend import tflite_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"TFLite files need {error.name}; run `pip install onespike[tflite]`.") from None
+            raise extras.missing("TFLite files need", error) from None
         return tflite_import.import_tflite(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
         raise OneSpikeError(_not_a_network(network))
-    from ..frontend import importer  # torch only where there is something to import
+    try:
+        from ..frontend import importer  # torch only where there is something to import
+    except ModuleNotFoundError as error:
+        raise extras.missing("PyTorch networks need", error) from None
 
     if isinstance(network, str | Path):
         return importer.import_exported(network, signed)

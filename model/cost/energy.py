@@ -105,7 +105,7 @@ class Energy:
         return next(system for system in self.systems if system.name == name)
 
     def sentences(self) -> list[str]:
-        """Where spiking wins and where it loses, from these numbers only; each verdict names the energy that it means."""
+        """Where spiking wins and where it loses, from these numbers only; a verdict names the energy that it means."""
         ours = self["onespike"]
         result = []
         for rival in self.systems[:-1]:
