@@ -181,6 +181,12 @@ def convert(network: Any, example: Any = None, calibration: Any = None, **settin
     network is the same for any number. network_steps: T, over which a network of NIR was trained to run; its neurons
     become counts of up to T spikes. time_step: how long one of these is in the file's unit of time.
     Raises OneSpikeError for whatever does not fit.
+
+    >>> convert(module, calibration=images, group=4)
+    Traceback (most recent call last):
+    onespike.model.errors.OneSpikeError: convert takes no argument 'group'; did you mean groups?
+    >>> convert(module, calibration=images, groups=4).layers[0].groups
+    4
     """
     check_names(settings, prepare, settings.get("method", "psg"))
     return prepare(network, example, calibration, **settings).net

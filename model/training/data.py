@@ -37,6 +37,10 @@ class Dataset:
     where there are none.
 
     native: the images are in the scale that the network itself takes. parted: the source has a test split of its own.
+
+    >>> data = Dataset(name="noise", images=np.zeros((5, 1, 8, 8), np.float32), labels=np.arange(5))
+    >>> len(data[:2]), data.labelled
+    (2, True)
     """
 
     name: str
