@@ -12,7 +12,7 @@ from networks import float_graph, random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
-from onespike.model.cost.cycles import interval
+from onespike.model.cost.readout import interval
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
