@@ -246,9 +246,9 @@ def find_packer(family: str) -> str:
         beside = Path(sys.executable).with_name("gowin_pack")
         path = str(beside) if beside.exists() else shutil.which("gowin_pack")
         if path is None:
-            raise OneSpikeError("The bitstream needs gowin_pack: run `pip install apycula`.")
+            raise OneSpikeError("The bitstream needs gowin_pack: run `pip install onespike[synth]`.")
         return path
-    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family], f"yowasp-nextpnr-{family}")
+    return find_tool({"ecp5": "ecppack", "ice40": "icepack"}[family])
 
 
 def sources(mapping: Mapping, board: Board, clock: Clock, front: Front, baud: int) -> dict[str, str]:

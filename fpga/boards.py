@@ -72,7 +72,7 @@ class Board:
             platform = getattr(importlib.import_module(f"amaranth_boards.{module}"), name)
         except ModuleNotFoundError:
             raise OneSpikeError(
-                f"The pins of {self.name} come from amaranth-boards: run `pip install amaranth-boards`."
+                f"The pins of {self.name} come from amaranth-boards: run `pip install onespike[synth]`."
             ) from None
         return ResourceManager(platform.resources, platform.connectors)
 

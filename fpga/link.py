@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ..hw.fronts.packet import BAD_CRC, BAD_REQUEST, MOST_WORDS, REFUSED
 from ..model.errors import OneSpikeError
+from ..model.system import extras
 from .protocol import LONGEST_FRAME, Reply, find_reply, read_request, write_request
 
 SHOWN = 24  # bytes that an error message shows
@@ -135,8 +136,10 @@ class SerialLink(PacketLink):
     @classmethod
     def open(cls, path: str, *, baud: int = 115200, timeout: float = 2.0) -> SerialLink:
         """A link over the serial device `path`, for this program alone; OneSpikeError where it cannot be opened."""
-        import serial
-
+        try:
+            import serial
+        except ModuleNotFoundError as error:
+            raise extras.missing("A serial port needs", error) from None
         try:
             return cls(serial.Serial(path, baud, write_timeout=10, exclusive=True), timeout=timeout)
         except (serial.SerialException, OSError, ValueError) as error:

@@ -86,14 +86,13 @@ endmodule
 """
 
 
-def find_tool(name: str, package: str = "") -> str:
-    """Path of a yowasp tool, beside this Python or on the PATH; package: where it is not named like the tool."""
+def find_tool(name: str) -> str:
+    """Path of a yowasp tool, beside this Python or on the PATH; OneSpikeError where it is missing."""
     name = f"yowasp-{name}"
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:
-        also = " apycula" if "gowin" in name else ""
-        raise OneSpikeError(f"Synthesis needs {name}: run `pip install {package or name}{also}`.")
+        raise OneSpikeError(f"Synthesis needs {name}: run `pip install onespike[synth]`.")
     return path
 
 

@@ -77,6 +77,10 @@ class EngineConfig:
         next.
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
+
+    >>> EngineConfig(banks=3)
+    Traceback (most recent call last):
+    onespike.model.errors.OneSpikeError: banks must be 1, 2, 4 .. 64, not 3.
     """
 
     banks: int = 4

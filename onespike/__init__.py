@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """OneSpike: a trained PyTorch ReLU network in, a verified single-timestep spiking accelerator out.
 
-    net = onespike.convert(module, example, calibration)       # SpikeNet: integers only
-    config = onespike.fit_config(net, onespike.EngineConfig(banks=4, lanes=16))
-    mapping = onespike.map_network(net, config)
-    onespike.emit(mapping, "build/verilog")                    # Verilog, memory images, manifest
-    onespike.simulate(mapping, codes, "build/simulation")      # every bit and every cycle against the model
+>>> import onespike, torch
+>>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+>>> images = torch.rand(100, 1, 8, 8)                          # in the scale that the module takes
+>>> net = onespike.convert(module.eval(), calibration=images)  # SpikeNet: integers only
+>>> net.golden(images.numpy()).shape                           # logits
+(100, 4)
+>>> config = onespike.fit_config(net, onespike.EngineConfig(banks=2, lanes=8))
+>>> mapping = onespike.map_network(net, config)
 
-Names are imported when first used, so that torch is only needed for `convert`, `finetune` and `evaluate`.
+Then `onespike.emit(mapping, "build/verilog")` writes Verilog, memory images and a manifest, and
+`onespike.simulate(mapping, images.numpy(), "build/simulation")` compares every bit and every cycle with the model.
+
+Names are imported when first used, so that torch is only needed for what trains, and for `convert` of what is torch's.
 """
 
 from __future__ import annotations
@@ -36,10 +42,20 @@ _HOME = {
     "Front": "hw.fronts.front",
     "convert": "model.convert.converter",
     "finetune": "model.training.finetune",
+    "Conversion": "model.convert.converter",
+    "Dataset": "model.training.data",
+    "ExternalMemory": "model.cost.external",
+    "evaluate": "model.convert.evaluate",
+    "load_graph": "model.training.graphs",
+    "prepare": "model.convert.converter",
+    "train_gcn": "model.training.gcn",
 }
 __all__ = [
     "Board",
+    "Conversion",
+    "Dataset",
     "EngineConfig",
+    "ExternalMemory",
     "Front",
     "MmioLink",
     "OneSpikeError",
@@ -51,12 +67,16 @@ __all__ = [
     "count",
     "emit",
     "estimate",
+    "evaluate",
     "finetune",
     "fit_config",
+    "load_graph",
     "map_network",
     "predict",
+    "prepare",
     "simulate",
     "to_verilog",
+    "train_gcn",
 ]
 
 if TYPE_CHECKING:
@@ -66,21 +86,32 @@ if TYPE_CHECKING:
     from .hw.emit.emit import emit
     from .hw.emit.verilog import to_verilog
     from .hw.fronts.front import Front
-    from .model.convert.converter import convert
+    from .model.convert.converter import Conversion, convert, prepare
+    from .model.convert.evaluate import evaluate
     from .model.cost.cycles import predict
     from .model.cost.energy import estimate
+    from .model.cost.external import ExternalMemory
     from .model.errors import OneSpikeError
     from .model.mapping.mapper import fit_config, map_network
     from .model.network.operations import count
     from .model.network.spec import SpikeNet
+    from .model.training.data import Dataset
     from .model.training.finetune import finetune
+    from .model.training.gcn import train_gcn
+    from .model.training.graphs import load_graph
     from .sim.engine import simulate
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'onespike' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    try:
+        home = importlib.import_module(f".{_HOME[name]}", __name__)
+    except ModuleNotFoundError as error:
+        from .model.system import extras
+
+        raise extras.missing(f"{name} needs", error) from None
+    value = getattr(home, name)
     globals()[name] = value
     return value
 

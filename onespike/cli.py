@@ -20,25 +20,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from . import outputs
 from .model.errors import OneSpikeError
-from .model.system import parallel
+from .model.system import extras, parallel
 from .parsers.parser import build_parser
 from .progress import Progress
 from .signals import Terminated, terminable
-
-# Module that is missing -> the extra that brings it.
-EXTRAS = {
-    "torch": "torch",
-    "onnx": "onnx",
-    "nir": "nir",
-    "h5py": "nir",
-    "cocotb": "sim",
-    "cocotb_tools": "sim",
-    "mlxtend": "demo",
-    "jinja2": "report",
-    "matplotlib": "report",
-    "serial": "host",
-    "PIL": "host",
-}
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -65,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"onespike: the hardware differs from the model. {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
+        sentence = extras.missing("this command needs", error)
+        if sentence is error:
             raise
-        print(f"onespike: this command needs {error.name}; run `pip install onespike[{extra}]`.", file=sys.stderr)
+        print(f"onespike: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("onespike: interrupted.", file=sys.stderr)

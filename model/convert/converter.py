@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -19,13 +17,14 @@ from ..frontend.graph import Graph
 from ..frontend.network_file import existing
 from ..network.levels import Levels
 from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
-from ..system import parallel
+from ..system import extras, parallel
 from . import sensitivity
+from .arguments import check_names, like
 from .calibrate import Clipping, calibrate
 from .finer import finer, other_weights
 from .image_tensor import check_images, image_of
 from .integrated import Time
-from .methods import METHODS, Groups, Start, method_of, own_settings
+from .methods import Groups, Settings, Start, method_of, own_settings
 from .outputs import lost, split_last
 from .quantise import Arithmetic, quantise, rounded_layers
 from .rounding import levels_by_layer, most_groups
@@ -91,21 +90,6 @@ class Conversion:
         return (*known, f"The weights of {shown} are rounded to {bits}{closer}.")
 
 
-def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
-    """The integer network of a trained one; `prepare` explains the arguments."""
-    shared = [name for name in inspect.signature(prepare).parameters if name != "own"]
-    own = method_of(settings.get("method", "psg")).settings
-    known = [*shared[:3], *own, *shared[3:]]
-    every = {*known, *(name for method in METHODS.values() for name in method.settings)}
-    for name in settings:
-        if name not in every:
-            begun = [other for other in known if name and other.startswith(name)]
-            near = begun or difflib.get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
-            raise OneSpikeError(f"convert takes no argument {name!r}; {hint}")
-    return prepare(network, example, calibration, **settings).net
-
-
 @parallel.takes_threads
 def prepare(
     network: Any,
@@ -130,32 +114,9 @@ def prepare(
     time_step: float | None = None,
     progress: Callable[[str], None] | None = None,
     threads: int | None = None,
-    **own: Any,
+    **own: Unpack[Settings],
 ) -> Conversion:
-    """Import, calibrate and choose thresholds; `.net` of the result is the integer network.
-
-    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx`, `.tflite` or `.nir` file, a
-    `nir.NIRGraph`, or a `Graph`. example: one input batch (by default the first calibration image). calibration: images
-    float [N, C, H, W] in the scale that the module takes, a few hundred; only a network that brings the steps of all
-    its activations along can do without.
-    method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
-    most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto": by sensitivity,
-    with no more events than `budget` groups in every layer make; layers whose steps are given have their own. levels:
-    "uniform" (counts up to g), "short", or a list of whole levels (short_levels.py), for all layers whose steps are not
-    given; groups say nothing about these. rounding: "nearest", or "floor" as in the OneSpike paper. Those of phase:
-    base, phases (phase.py).
-    signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
-    "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
-    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need
-    (auto: 24, and 32 where the network brings the steps of all its activations along).
-    clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
-    they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
-    scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
-    itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the
-    network is the same for any number. network_steps: T, over which a network of NIR was trained to run; its neurons
-    become counts of up to T spikes. time_step: how long one of these is in the file's unit of time.
-    Raises OneSpikeError for whatever does not fit.
-    """
+    """Import, calibrate and choose thresholds: `convert`, which explains the arguments, gives `.net` of the result."""
     row = method_of(method)
     given = own_settings(row, own)
     if clip not in ("mse", "percentile"):
@@ -193,6 +154,42 @@ def prepare(
 
     made = row.convert(Start(graph=graph, image=image, images=images, build=build), **given)
     return dataclasses.replace(made, method=row.name, settings={**given, **made.settings})
+
+
+@like(prepare)
+def convert(network: Any, example: Any = None, calibration: Any = None, **settings: Any) -> SpikeNet:
+    """The integer network of a trained one.
+
+    network: a module in eval mode, an `ExportedProgram`, the path of a `.pt2`, `.onnx`, `.tflite` or `.nir` file, a
+    `nir.NIRGraph`, or a `Graph`. example: one input batch (by default the first calibration image). calibration: images
+    float [N, C, H, W] in the scale that the module takes, a few hundred; only a network that brings the steps of all
+    its activations along can do without.
+    method: a row of `METHODS` (methods.py), the settings of which may be given as well. Those of psg: groups: g, the
+    most spikes of a value; one for all, or by layer name, or one per firing layer in order, or "auto": by sensitivity,
+    with no more events than `budget` groups in every layer make; layers whose steps are given have their own. levels:
+    "uniform" (counts up to g), "short", or a list of whole levels (short_levels.py), for all layers whose steps are not
+    given; groups say nothing about these. rounding: "nearest", or "floor" as in the OneSpike paper. Those of phase:
+    base, phases (phase.py); those of asg, if and ctt: docs/methods.md. "..." is what the method takes by itself.
+    signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
+    "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
+    linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need
+    (auto: 24, and 32 where the network brings the steps of all its activations along).
+    clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
+    they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
+    scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by
+    itself. threads: how many work at a time (by default ONESPIKE_THREADS of the environment, or every core); the
+    network is the same for any number. network_steps: T, over which a network of NIR was trained to run; its neurons
+    become counts of up to T spikes. time_step: how long one of these is in the file's unit of time.
+    Raises OneSpikeError for whatever does not fit.
+
+    >>> convert(module, calibration=images, group=4)
+    Traceback (most recent call last):
+    onespike.model.errors.OneSpikeError: convert takes no argument 'group'; did you mean groups?
+    >>> convert(module, calibration=images, groups=4).layers[0].groups
+    4
+    """
+    check_names(settings, prepare, settings.get("method", "psg"))
+    return prepare(network, example, calibration, **settings).net
 
 
 def _build(
@@ -258,7 +255,7 @@ def graph_of(
         try:
             from ..frontend import nir_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"NIR files need {error.name}; run `pip install onespike[nir]`.") from None
+            raise extras.missing("NIR files need", error) from None
         return nir_import.import_nir(network, signed, network_steps, time_step)
     if network_steps is not None or time_step is not None:
         raise OneSpikeError(
@@ -271,19 +268,22 @@ def graph_of(
         try:
             from ..frontend import onnx_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"ONNX files need {error.name}; run `pip install onespike[onnx]`.") from None
+            raise extras.missing("ONNX files need", error) from None
         return onnx_import.import_onnx(network, signed)
     if isinstance(network, str | Path) and Path(network).suffix.lower() == ".tflite":
         try:
             from ..frontend import tflite_import
         except ModuleNotFoundError as error:
-            raise OneSpikeError(f"TFLite files need {error.name}; run `pip install onespike[tflite]`.") from None
+            raise extras.missing("TFLite files need", error) from None
         return tflite_import.import_tflite(network, signed)
     if isinstance(network, str | Path):
         existing(network)
     elif network is None or isinstance(network, Mapping | np.ndarray | type):
         raise OneSpikeError(_not_a_network(network))
-    from ..frontend import importer  # torch only where there is something to import
+    try:
+        from ..frontend import importer  # torch only where there is something to import
+    except ModuleNotFoundError as error:
+        raise extras.missing("PyTorch networks need", error) from None
 
     if isinstance(network, str | Path):
         return importer.import_exported(network, signed)

@@ -3,15 +3,16 @@
 
 A method is a code, a fire rule and a way to find parameters. `METHODS` is read from top to bottom; docs/methods.md has
 a section for each, of the same name. To add one: its neuron in `model/neurons`, a function here or in a file of its own
-that takes a `Start` and the method's settings as keywords, and a row. `convert`, `onespike convert` and their messages
-know it then; `entries` of `onespike/bench/comparison.py` says with which settings it is compared.
+that takes a `Start` and the method's settings as keywords, a row, and their types in `Settings`. `convert`,
+`onespike convert` and their messages know it then; `entries` of `onespike/bench/comparison.py` says with which settings
+it is compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -54,6 +55,20 @@ class Setting:
     what: str
     kind: type = int
     auto: bool = False
+
+
+class Settings(TypedDict, total=False):
+    """The settings of all methods; which takes which, and what they mean, says `METHODS`."""
+
+    groups: Groups
+    levels: str | Sequence[int] | Levels
+    budget: int
+    rounding: str
+    base: float | str
+    phases: int
+    steps: int
+    membrane: str
+    threshold_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,14 +105,15 @@ class Energy:
         return next(system for system in self.systems if system.name == name)
 
     def sentences(self) -> list[str]:
-        """Where spiking wins and where it loses, in plain words and from these numbers only."""
+        """Where spiking wins and where it loses, from these numbers only; a verdict names the energy that it means."""
         ours = self["onespike"]
         result = []
         for rival in self.systems[:-1]:
             memory, bare = ours.total_uj / rival.total_uj, ours.int8_uj / rival.int8_uj
+            wins, bare_wins = ("loses" if share > 1 else "wins" for share in (memory, bare))
             result.append(
-                f"OneSpike {'loses' if memory > 1 else 'wins'} against the {PROSE[rival.name]}: it takes {memory:.2f} "
-                f"of its energy with memory, {bare:.2f} by operations only."
+                f"Against the {PROSE[rival.name]}, OneSpike {wins} by energy with memory, {memory:.2f} of the rival's, "
+                f"and {bare_wins} by energy of operations only, {bare:.2f}."
             )
         return result
 

@@ -83,7 +83,7 @@ def _input_sizes(exported: torch.export.ExportedProgram) -> torch.Size:
 def walk(exported: torch.export.ExportedProgram, signed: bool | str = "auto") -> tuple[Graph, Ending]:
     """The graph of a program, and the activations and softmax-like operations at its end, which the graph leaves out.
 
-    signed: as `prepare` says.
+    signed: as `convert` says.
     """
     shape, sizes = input_shape(exported), _input_sizes(exported)
     exported = exported.run_decompositions({})

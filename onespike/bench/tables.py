@@ -174,5 +174,5 @@ def sentences(result: Map[str, Any]) -> list[str]:
                 text += f", {tables.big(a['ecp5_luts'])} on ECP5 (yosys)"
             found.append(f"{text}; ours is an engine of {lanes} lanes that any network can be loaded into.")
     if not result["unrolled_installed"]:
-        found.append("alkaid is not installed, so it was not run; pip install onespike[bench].")
+        found.append("alkaid is not installed, so it was not run; `pip install onespike[bench]` brings it.")
     return found

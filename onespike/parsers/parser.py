@@ -9,6 +9,7 @@ from typing import NoReturn
 from .. import __version__
 from ..model.errors import OneSpikeError
 from . import compare as parser_compare
+from . import complete as parser_complete
 from . import engine as parser_engine
 from . import fpga as parser_fpga
 from . import network as parser_network
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, detail: str = "") -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {detail}".strip())
 
-    for group in (parser_network, parser_compare, parser_engine, parser_fpga):
+    for group in (parser_network, parser_compare, parser_engine, parser_fpga, parser_complete):
         for add in group.COMMANDS:
             add(command)
     return parser

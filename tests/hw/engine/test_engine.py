@@ -12,7 +12,7 @@ from networks import float_graph, random_codes, random_network
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
-from onespike.model.cost.cycles import interval
+from onespike.model.cost.readout import interval
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
@@ -155,7 +155,7 @@ def test_thresholds_are_hit_exactly(code: str) -> None:
     net = SpikeNet(image=Image(shape=(1, 16, 16)), layers=(first, last))
     config = ENGINES[{"radix": "4x16", "unary": "4x8, unary", "psg": "2x8, psg"}[code]]
     mapping = map_network(net, config)
-    result = simulate(mapping, np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16), BUILD)
+    result = simulate(mapping, np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16), str(BUILD))
     assert result.mismatches == 0 and result.cycle_mismatches == 0
 
 

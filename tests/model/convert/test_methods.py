@@ -9,7 +9,7 @@ import pytest
 
 from networks import float_graph
 from onespike.model.convert.converter import convert, prepare
-from onespike.model.convert.methods import METHODS, Method
+from onespike.model.convert.methods import METHODS, Method, Settings
 from onespike.model.errors import OneSpikeError
 from onespike.model.network.spec import SpikeNet
 from paths import ROOT
@@ -34,6 +34,20 @@ def test_settings_are_the_keywords_of_the_function_and_have_defaults(method: Met
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in own)
     shared = set(inspect.signature(prepare).parameters)
     assert not shared & set(method.settings), "a setting of every method is none of a row's"
+
+
+def test_convert_shows_every_argument_by_its_name():
+    """As `help` and editors show them: those of `prepare`, and the settings of the rows with psg's defaults."""
+    shown = inspect.signature(convert)
+    shared = dict(inspect.signature(prepare).parameters)
+    own = {name for row in METHODS.values() for name in row.settings}
+    del shared["own"]
+    assert set(shown.parameters) == set(shared) | own and own == set(Settings.__annotations__)
+    assert {name: shown.parameters[name] for name in shared} == shared
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(shown.parameters.values())[3:])
+    usual = {name: p.default for name, p in inspect.signature(METHODS["psg"].convert).parameters.items()}
+    assert {shown.parameters[name].default == usual.get(name, ...) for name in own} == {True}
+    assert shown.return_annotation == "SpikeNet" and shown.parameters["groups"].annotation == "Groups"
 
 
 @ROWS

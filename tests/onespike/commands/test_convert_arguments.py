@@ -17,7 +17,8 @@ from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.spec import INPUT, Image
 
 GRAPH, IMAGES = float_graph()
-WANTED = r"give a torch\.nn\.Module in eval mode, an ExportedProgram, or the path of a \.pt2, \.onnx or \.tflite file"
+FILES = r"\.pt2, \.onnx, \.tflite or \.nir file"
+WANTED = rf"give a torch\.nn\.Module in eval mode, an ExportedProgram, or the path of a {FILES}"
 
 
 @pytest.mark.parametrize(
