@@ -15,7 +15,7 @@ from ..network.arrangement import arrangement_of
 from ..network.outputs import Output, parts
 from . import affine
 from .affine import Value
-from .builder import Builder
+from .builder_larger import Larger
 from .graph import Graph
 
 MOST_FOLDED = 1 << 20  # weights of a map that is folded
@@ -31,11 +31,12 @@ class Head:
     where: str = ""
 
 
-def finished(builder: Builder, heads: Sequence[Head]) -> Graph:
+def finished(builder: Larger, heads: Sequence[Head]) -> Graph:
     """The graph whose last node gives all heads, those of the first one first.
 
     It has `outputs` where there are several, or one whose places the network puts into another order.
     """
+    heads = [dataclasses.replace(head, value=builder.unfolded(head.value, head.where)) for head in heads]
     outputs = [_output(head) for head in heads]
     if len(heads) == 1:
         graph = builder.finish(dataclasses.replace(heads[0].value, view=None, flat=False), heads[0].where)
@@ -80,7 +81,7 @@ def _weights(value: Value, fold: tuple[int, int]) -> int:
     return taken * max(kernels)
 
 
-def _folded(builder: Builder, value: Value, fold: tuple[int, int], where: str) -> Value:
+def _folded(builder: Larger, value: Value, fold: tuple[int, int], where: str) -> Value:
     """The map with `fold` rows and columns side by side as channels (c, row, column): a kernel that copies them."""
     if fold == (1, 1):
         return value

@@ -105,7 +105,7 @@ def test_one_step_without_state_is_the_same_network_and_becomes_single_spikes():
     net.eval()
     module = net.one_step()
     assert torch.equal(module(x), net(x))
-    integers = convert(module, x[:1].numpy(), x.numpy(), input_bits=1, weight_bits=16, accumulator_bits=32)
+    integers = convert(module, x[:1].numpy(), x.numpy(), input_bits=1, weight_bits=16, refit=False)
     assert [layer.groups for layer in integers.layers] == [1, 1, 0]
     logits = integers.golden(x.numpy()).reshape(64, 4) * integers.layers[-1].step
     assert np.allclose(logits, module(x).detach().numpy(), atol=1e-3)
