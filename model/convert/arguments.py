@@ -51,13 +51,18 @@ def signature_of(prepare: Callable[..., Any]) -> inspect.Signature:
     return inspect.Signature(found)
 
 
-def check_names(names: Iterable[str], prepare: Callable[..., Any], method: Any) -> None:
-    """OneSpikeError for a name that no method takes, with the nearest one that this method does."""
+def check_names(
+    names: Iterable[str], prepare: Callable[..., Any], method: Any, function: str = "convert", more: Iterable[str] = ()
+) -> None:
+    """OneSpikeError for a name that no method takes, with the nearest one that this method does.
+
+    function: what was called; more: arguments that it has of its own.
+    """
     shared = [name for name in inspect.signature(prepare).parameters if name != OWN]
-    known = [*shared[:3], *method_of(method).settings, *shared[3:]]
+    known = list(dict.fromkeys([*more, *shared[:3], *method_of(method).settings, *shared[3:]]))
     for name in names:
         if name not in known and name not in Settings.__annotations__:
             begun = [other for other in known if name and other.startswith(name)]
             near = begun or difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
-            raise OneSpikeError(f"convert takes no argument {name!r}; {hint}")
+            raise OneSpikeError(f"{function} takes no argument {name!r}; {hint}")

@@ -8,6 +8,7 @@ nothing is lost between training and hardware.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 from dataclasses import asdict
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..convert.arguments import check_names
 from ..convert.converter import Conversion, prepare
 from ..convert.image_tensor import check_images
 from ..errors import OneSpikeError
@@ -63,6 +65,8 @@ def finetune(
     threads.
     Raises OneSpikeError as `convert` does.
     """
+    own = inspect.getfullargspec(finetune)
+    check_names(settings, prepare, settings.get("method", "psg"), "finetune", [*own.args, *own.kwonlyargs])
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
     if not isinstance(network, Conversion):

@@ -36,6 +36,7 @@ A trained PyTorch ReLU network in, a verified single-timestep spiking accelerato
   onespike fpga digits.spike --board ulx3s-25f -o build/fpga  the bitstream of a board
   onespike project build/verilog --tool vivado --part xc7a35tcpg236-1
   onespike bench                                       the engine beside its rivals, on several networks
+  eval "$(onespike complete bash)"                     the tab key completes all of this
 """
 
 

@@ -63,6 +63,7 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
         expected |= {f"{package.replace('.', '/')}/{p.relative_to(folder)}" for p in [*folder.glob("*.py"), *data]}
     assert names == expected
     assert {"onespike/model/cost/area.json", "onespike/sim/harness.v", "onespike/fpga/driver/onespike.c"} <= names
+    assert "onespike/py.typed" in names  # or users' type checkers see no annotation of ours
 
 
 def test_installed_wheel_works_anywhere(wheel: Path, tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def test_bad_settings(trained):
     conversion = prepare(trained, None, data.images)
     with pytest.raises(OneSpikeError, match=r"^'groups' is fixed by the conversion already; leave it out\.$"):
         finetune(conversion, data, groups=4)
+    for name, near in (("epoch", "epochs"), ("group", "groups"), ("prune_row", "prune_rows")):
+        with pytest.raises(OneSpikeError, match=rf"^finetune takes no argument '{name}'; did you mean {near}\?$"):
+            finetune(conversion, data, **{name: 4})
     with pytest.raises(OneSpikeError, match=r"^distil must lie in 0\.\.1, not 2\.$"):
         finetune(conversion, data, distil=2)
     with pytest.raises(OneSpikeError, match=r"^temperature must be positive, not 0\.$"):
