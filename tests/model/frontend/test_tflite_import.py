@@ -211,9 +211,9 @@ REFUSED = {
 REFUSED["an average of fewer places at the border"] = (
     [FIRST, ("AVERAGE_POOL_2D", "a", "p", window((2, 2), SAME, FilterHeight=3, FilterWidth=3)),
      ("CONV_2D", "p w wb", "b", conv())],
-    r"^Node 'b' \(CONV_2D\): XX",
+    r"^Node 'b' \(CONV_2D\): padding after an average over uneven windows",
 )
-SMALL |= {"k3": constant(uniform(2, 3, 3, 3)), "axes": constant(np.array([3]), "i4"),
+SMALL |= {"p": tensor((1, 3, 3, 2)), "k3": constant(uniform(2, 3, 3, 3)), "axes": constant(np.array([3]), "i4"),
           "q": tensor((1, 6, 6, 2), "i1", scale=[0.5, 0.25], zero=[0, 0], axis=3)}  # fmt: skip
 
 
