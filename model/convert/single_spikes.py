@@ -56,7 +56,8 @@ def free_units(graph: Graph, image: Image, arithmetic: Arithmetic) -> Graph:
 
 def single(node: Node) -> bool:
     """Whether the node gives single spikes, by a comparison."""
-    return node.staircase is not None and node.staircase.groups == 1 and node.staircase.rounding in DOWN
+    stairs = node.staircase
+    return stairs is not None and (stairs.low, stairs.groups) == (0, 1) and stairs.rounding in DOWN
 
 
 def _on_own_grid(

@@ -9,7 +9,8 @@ from torch import nn
 from onespike import OneSpikeError, convert
 from onespike.model.convert.converter import graph_of
 from onespike.model.convert.quantise import Arithmetic
-from onespike.model.convert.single_spikes import free_units
+from onespike.model.convert.single_spikes import free_units, single
+from onespike.model.frontend.graph import Node, Staircase, Term
 from onespike.model.network.spec import Image
 
 FORMS = {
@@ -88,6 +89,13 @@ def test_free_units_change_no_number():
     images = np.random.default_rng(3).random((32, 4, 1, 1))
     found = free_units(graph, image, Arithmetic()).run(images)
     assert np.allclose(found, graph.run(images), rtol=0, atol=1e-12)
+
+
+def test_counts_with_a_sign_are_no_single_spikes():
+    term = Term(tensor="input", weights=np.full((1, 1, 1, 1), 0.3))
+    for low, spike in ((0, True), (-1, False)):
+        stairs = Staircase(step=np.ones(1), groups=1, low=low, rounding="floor")
+        assert single(Node(name="a", terms=(term,), bias=np.zeros(1), staircase=stairs)) == spike
 
 
 def test_comparisons_of_activations_are_refused_in_one_sentence():
