@@ -84,7 +84,7 @@ def test_memories_become_what_yosys_makes_of_them(family: Family, tmp_path: Path
     widths, depths = (1, 8, 16, 18, 20, 32, 36, 40, 64, 100, 128), (2, 4, 8, 16, 24, 64, 100, 256, 512, 600, 2048, 3072)
     shapes = [Memory(name="m", width=rng.choice(widths), depth=rng.choice(depths), clocked=rng.random() < 0.8)
               for _ in range(40)]  # fmt: skip
-    shapes += [Memory(name="m", width=w, depth=d, written=False) for w, d in ((32, 64), (64, 512), (128, 3000))]
+    shapes += [Memory(name="m", width=w, depth=d, written=False) for w, d in ((32, 64), (64, 512), (128, 300))]
     for shape, cells in zip(shapes, mapped(family, shapes, tmp_path), strict=True):
         placed = place_memory(shape, family)
         rams = sum(number for name, number in cells.items() if "16X4" in name or "16SDP4" in name)
