@@ -18,13 +18,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..frontend.builder_nodes import MAX_TERMS
 from ..frontend.graph import Graph, Node
 from ..network.spec import INPUT, Image
 from .exact import MAX_LIFT, NOISE, places, reach_of
 from .quantise import Arithmetic, Scale, grid, image_scale, lossless, output_scale, per_count, quantise_node
-
-MOST_TERMS = 16  # that a layer reads: `EngineConfig.segments`
-MOST_SHIFT = 15  # of an event, its source's included: `EngineConfig.max_shift`; digits of four bits have one of up to 3
 
 
 def finer(
@@ -74,7 +72,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 def in_two(node: Node, scales: Mapping[str, Scale], step: np.ndarray, arithmetic: Arithmetic) -> Node:
     """The node with two terms for each, where all its terms have one weight per output and its steps are given."""
-    if node.staircase is None or not all(term.light for term in node.terms) or 2 * len(node.terms) > MOST_TERMS:
+    if node.staircase is None or not all(term.light for term in node.terms) or 2 * len(node.terms) > MAX_TERMS:
         return node
     real, bias, spans = per_count(node, scales, step)
     if max(places(weights).max() for weights in real) <= MAX_LIFT:
@@ -83,7 +81,7 @@ def in_two(node: Node, scales: Mapping[str, Scale], step: np.ndarray, arithmetic
     peak = max(float(np.abs(weights).max()) for weights in real)
     most = float(reach_of(real, np.abs(bias / step) + 0.5, spans).max())
     coarse = bits - int(np.ceil(np.log2(peak)))  # binary places of the first weight
-    room = min(MOST_SHIFT - (4 * -(-span.most.bit_length() // 4) - 1) for span in spans)
+    room = min(MAX_LIFT - (4 * -(-span.most.bit_length() // 4) - 1) for span in spans)
     fine = min(coarse + max(1, min(room, bits - 1)), arithmetic.accumulator_bits - 1 - int(np.ceil(np.log2(most))))
     if fine <= coarse:
         return node

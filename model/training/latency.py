@@ -21,13 +21,12 @@ from ..errors import OneSpikeError
 from ..frontend.torch_threads import torch_threads
 from ..system import parallel
 from .data import Dataset
+from .prune import PART, ROUNDS, gone
 from .spiking import SpikingNet
 from .train import Training, accuracy, fit, recall, remember, wrong
 
 BALANCED = 500  # training images that thresholds are set on
 RATED = 1000  # images that spikes are counted on
-PART = 0.5  # of a stage's steps in which weights are pruned
-ROUNDS = 50  # in which they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +111,10 @@ def _train(net: SpikingNet, data: Dataset, training: Training, share: float, che
     inner = _inner(net)
 
     def after(done: int, steps: int) -> None:
-        _check(net)
+        net.check()
         if share and done * ROUNDS // int(PART * steps + 1) != (done - 1) * ROUNDS // int(PART * steps + 1):
             part = min(1.0, done / (PART * steps))
-            _prune(net, inner, share * (1 - (1 - part) ** 3))
+            _prune(net, inner, share * gone(part))
         with torch.no_grad():
             for index, layer in net.weighted():
                 layer.weight.mul_(net.kept(index))
@@ -137,23 +136,11 @@ def _prune(net: SpikingNet, places: Sequence[int], share: float) -> None:
     layers = dict(net.weighted())
     for index in places:
         kept, size = net.kept(index), layers[index].weight.detach().abs()
-        if (gone := int(share * size.numel())) >= size.numel():
+        if (number := int(share * size.numel())) >= size.numel():
             raise OneSpikeError(f"Pruning {share:g} of its weights leaves layer {index} without any; prune less.")
-        if gone:
+        if number:
             size = torch.where(kept > 0, size, -1.0)  # first those that are gone already
-            kept.view(-1)[size.view(-1).argsort(stable=True)[:gone]] = 0.0
-
-
-def _check(net: SpikingNet) -> None:
-    """OneSpikeError unless all thresholds are positive and all leaks finite."""
-    found = torch.stack([torch.stack([fire.threshold, fire.leak]) for fire in net.fires]).detach()
-    bad = ~(found.isfinite().all(1) & (found[:, 0] > 0))
-    if bad.any():
-        layer = int(bad.nonzero()[0])
-        raise OneSpikeError(
-            f"At T = {net.steps} the threshold of spiking layer {layer + 1} became {float(found[layer, 0]):.3g} and "
-            f"its leak {float(found[layer, 1]):.3g}; train with a lower --stage-rate, or a longer stage before."
-        )
+            kept.view(-1)[size.view(-1).argsort(stable=True)[:number]] = 0.0
 
 
 def _judged(net: SpikingNet, held_out: Dataset, reused: bool) -> Stage:
@@ -161,10 +148,9 @@ def _judged(net: SpikingNet, held_out: Dataset, reused: bool) -> Stage:
     right = accuracy(net, held_out)
     with torch_threads(parallel.chosen()):
         rates = net.rates(torch.from_numpy(held_out.images[:RATED]))
-    weights = sum(layer.weight.numel() for _, layer in net.weighted())
     kept = sum(float(net.kept(index).sum()) for index, _ in net.weighted())
     return Stage(
-        steps=net.steps, accuracy=right, rates=tuple(rates), kept=kept / weights, reused=reused,
+        steps=net.steps, accuracy=right, rates=tuple(rates), kept=kept / net.weights, reused=reused,
         thresholds=tuple(float(fire.threshold.detach()) for fire in net.fires),
         leaks=tuple(float(fire.leak.detach()) for fire in net.fires),
     )  # fmt: skip

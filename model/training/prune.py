@@ -88,7 +88,7 @@ class RowPruning(nn.Module):
         if now <= int(self.rounds):
             return
         self.rounds.fill_(now)
-        part = 1 - (1 - now / ROUNDS) ** 3
+        part = gone(now / ROUNDS)
         for index in self.of_node:
             costs = self._costs(index)
             more = (part * self.share * (1 + 1e-9) - 1) * self.total[index] + float(costs.sum())
@@ -104,8 +104,8 @@ class RowPruning(nn.Module):
         last = score.where(kept, -torch.inf).argmax(1)  # the best of a block stays
         score[torch.arange(len(score)), last] = torch.inf
         order = score.flatten().argsort(stable=True)
-        gone = (costs.flatten()[order].cumsum(0) <= events) & score.flatten()[order].isfinite()
-        kept.view(-1)[order[gone]] = False
+        pruned = (costs.flatten()[order].cumsum(0) <= events) & score.flatten()[order].isfinite()
+        kept.view(-1)[order[pruned]] = False
         at = 0
         for term in self.of_node[index]:
             part = getattr(self, _name(index, term))
@@ -131,6 +131,11 @@ class RowPruning(nn.Module):
                 f"stay for each {self.lanes} output channels; prune at most "
                 f"{max(0, math.floor(100 * most)) / 100:g}."
             )
+
+
+def gone(part: float) -> float:
+    """Of what is pruned in the end, how much is after this part of the steps in which pruning takes place."""
+    return 1 - (1 - part) ** 3
 
 
 def check(share: float, lanes: int) -> None:

@@ -110,6 +110,22 @@ class SpikingNet(nn.Module):
         """The layers with weights, and their places."""
         return ((i, each) for i, each in enumerate(self.layers) if isinstance(each, nn.Conv2d | nn.Linear))
 
+    @property
+    def weights(self) -> int:
+        """How many there are, pruned ones too."""
+        return sum(layer.weight.numel() for _, layer in self.weighted())
+
+    def check(self) -> None:
+        """OneSpikeError unless all thresholds are positive and all leaks finite."""
+        found = torch.stack([torch.stack([fire.threshold, fire.leak]) for fire in self.fires]).detach()
+        bad = ~(found.isfinite().all(1) & (found[:, 0] > 0))
+        if bad.any():
+            layer = int(bad.nonzero()[0])
+            raise OneSpikeError(
+                f"At T = {self.steps} the threshold of spiking layer {layer + 1} became {float(found[layer, 0]):.3g} "
+                f"and its leak {float(found[layer, 1]):.3g}; train with a lower --stage-rate, or a longer stage before."
+            )
+
     def kept(self, index: int) -> Tensor:
         """Which weights of the layer at this place are not pruned: ones and zeros."""
         return self.get_buffer(f"kept{index}")

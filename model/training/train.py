@@ -86,6 +86,12 @@ def augment(images: torch.Tensor, settings: Training, generator: torch.Generator
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def progress_bar(shown: bool = True) -> Progress:
+    """A bar on stderr whose tasks have a `note`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    return Progress(*columns, console=Console(file=sys.stderr), disable=not shown)
+
+
 def fit(
     module: nn.Module,
     data: Dataset,
@@ -115,11 +121,10 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.rate, total_steps=settings.epochs * steps, pct_start=settings.warmup
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     with (
         torch.random.fork_rng(devices=[]),
         torch_threads(parallel.chosen()),
-        Progress(*columns, console=Console(file=sys.stderr), disable=not progress) as bar,
+        progress_bar(progress) as bar,
     ):
         torch.manual_seed(settings.seed)  # dropout draws from the global generator
         state = _restore(checkpoint, module, optimiser, schedule, generator)

@@ -65,7 +65,7 @@ def reduce(
     with progress.stage("reduce", f"Training spiking neurons at T = {steps}", spinner=False):
         net, stages = reduce_latency(module, data, held_out, plan, cache)
     macs, neurons = net.sizes(torch.from_numpy(held_out.images[:1]))
-    weights = sum(layer.weight.numel() for _, layer in net.weighted())
+    weights = net.weights
     most = memory_accesses(weights, sum(neurons), plan.steps[0])
     rows = []
     for stage in stages:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from .. import tables
 from ..model.errors import OneSpikeError
@@ -36,6 +34,7 @@ def train(args: argparse.Namespace, console: Console, progress: Progress) -> dic
     from ..model.training.environment import Environment
     from ..model.training.latency import Reduction
     from ..model.training.spiking import SpikingNet
+    from ..model.training.train import progress_bar
     from .train import exported
 
     _check(args)
@@ -51,15 +50,9 @@ def train(args: argparse.Namespace, console: Console, progress: Progress) -> dic
     rows: list[dict[str, Any]] = []
 
     def stage(title: str, settings: QLearning, steps: int) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-        )
         with (
             progress.stage(f"learn {title}", f"Learning {environment.name} with {title}", spinner=False) as shown,
-            Bar(*columns, console=progress.console) as bar,
+            progress_bar() as bar,
         ):
             task = bar.add_task(title, total=settings.steps, note="")
 

@@ -51,3 +51,8 @@ def test_header_compiles(tmp_path):
     command = ["cc", "-Wall", "-Werror", "-I", str(ROOT / "fpga" / "driver"), "-o", str(tmp_path / "use")]
     subprocess.run([*command, str(tmp_path / "use.c")], check=True)
     subprocess.run([str(tmp_path / "use")], check=True)
+
+
+def test_the_protocol_says_how_many_words_the_parameters_are():
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    assert f"read {len(PARAMETERS)} words at `config_banks`" in text
