@@ -156,6 +156,13 @@ def test_maps(fire_lanes, places, classes, unused, stall):
     assert rtl(config, logits, noise=3, seed=places, unused=unused, stall=stall)[0] == golden(logits)
 
 
+def test_a_place_may_take_every_row():
+    """Also where there are more rows of logits than a spike memory has words, by whose address other words count."""
+    config = EngineConfig(lanes=2, fire_lanes=2, acc_bits=9, class_depth=4, spike_depth=2, maps=True)
+    logits = np.random.default_rng(0).integers(-256, 256, (3, 1, 8))
+    assert rtl(config, logits)[0] == golden(logits)
+
+
 @pytest.mark.parametrize(("unused", "split"), [(0, 1), (1, 1), (1, 2), (3, 2)])
 def test_maps_in_parts(unused, split):
     """Where weights are streamed, a part computes some rows of all places, and the next one the others."""

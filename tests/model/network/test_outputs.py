@@ -81,6 +81,10 @@ def test_the_file_holds_them(tmp_path):
             (BOXES, dataclasses.replace(MASK, arrangement=LAST)),
             r"The output 'mask' of 6 values cannot have the shape \(1, 2, 3\).",
         ),
+        (
+            (BOXES, dataclasses.replace(MASK, arrangement=Arrangement(taken=(5,), split=(5,), axes=(0,)))),
+            r"The output 'mask' of 6 values cannot have the shape \(1, 2, 3\).",
+        ),
     ],
 )
 def test_what_does_not_share_out_the_channels(outputs, sentence):
