@@ -6,6 +6,7 @@ import pytest
 
 from onespike.model.convert.calibrate import BINS, Clipping, clip_levels
 from onespike.model.convert.converter import groups_by_layer
+from onespike.model.convert.exact import Span, most_lift
 from onespike.model.convert.quantise import Arithmetic, Scale, quantise_node
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.graph import Graph, Node, Term
@@ -117,3 +118,11 @@ def test_the_most_groups():
     assert groups_by_layer(graph, 4095) == {"n": 4095} and groups_by_layer(graph, 1) == {"n": 1}
     with pytest.raises(OneSpikeError, match=r"^groups of layer 'n' must be a whole number in 1\.\.4095, not 4096\.$"):
         groups_by_layer(graph, 4096)
+
+
+@pytest.mark.parametrize(
+    ("span", "most"), [(Span(0, 1), 15), (Span(0, 15), 12), (Span(0, 16), 11), (Span(0, 255), 8), (Span(-5, 3), 8)]
+)
+def test_weights_are_shifted_as_far_as_the_codes_beside_them_leave(span, most):
+    """An event is shifted by at most 15, its code's own place included; values with a sign have eight bits."""
+    assert most_lift(span) == most

@@ -42,8 +42,8 @@ class Compares(nn.Module):
 @pytest.mark.parametrize(("name", "scale"), [*((name, 0.0123) for name in FORMS), ("above", 1.0), ("at least", 3.7)])
 def test_every_sum_fires_as_the_comparison_says(name, scale):
     form, says = FORMS[name]
-    whole = np.array([[101, 1], [127, -3], [-100, 7], [1, 0]])
-    limit = np.array([1280, 640, -300, 13])  # V / scale = 1280: a sum of 1280 is a tie
+    whole = np.array([[101, 1], [127, -3], [-100, 7], [1, 0], [90, 1]])
+    limit = np.array([1280, 640, -300, 13, 128])  # V / scale = 1280: a sum of 1280 is a tie
     net = convert(
         Compares(form, whole * scale, (limit * scale).tolist()).eval(),
         np.zeros((1, 2), np.float32),

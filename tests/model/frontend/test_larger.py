@@ -14,6 +14,7 @@ from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import graph_of, prepare
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.own_cost import work
+from onespike.model.mapping.depthwise import is_depthwise
 from onespike.model.mapping.images import memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network import spike_file
@@ -120,7 +121,7 @@ def test_what_makes_a_map_larger_is_a_copy(changed):
 
 
 def test_file_and_tables(tmp_path):
-    """Version 6; a row of zeros has a tap row of zeros."""
+    """Version 7; a row of zeros has a tap row of zeros, and lanes take no values of their own in a copy."""
     net = made("U-Net")[0].net
     net.save(tmp_path / "net.spike")
     again = type(net).load(tmp_path / "net.spike")
@@ -130,6 +131,8 @@ def test_file_and_tables(tmp_path):
     larger = next(layer for layer in mapping.layers if layer.sources[0].up != (1, 1))
     assert [larger.sources[0].taps(0, y) for y in range(4)] == [(0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
     assert np.count_nonzero(larger.sources[0].weights) == np.count_nonzero(larger.sources[0].weights[:, :, 0, 0]) == 6
+    assert larger.sources[0].weights.shape[2:] == (2, 2)
+    assert not is_depthwise(net, larger.layer)
     memory_images(mapping)
 
 

@@ -30,6 +30,7 @@ def test_a_map_needs_an_engine_with_maps():
     fitted = fit_config(network, SMALL)
     assert fitted.maps
     assert not fit_config(dataclasses.replace(network, image=Image(shape=(1, 2, 3))), SMALL).maps
+    assert fit_config(dataclasses.replace(network, image=Image(shape=(1, 2, 4))), SMALL).maps  # two places
     mapping = map_network(network, fitted)
     rows = -(-5 // SMALL.fire_lanes)
     assert mapping.needs["class_depth"] == 6 * rows
