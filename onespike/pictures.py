@@ -18,7 +18,7 @@ from .model.training.pictures import TOPS, other_size, read_picture
 
 
 def load_codes(path: Path, image: Image) -> np.ndarray:
-    """Codes uint8 [N, C, H, W] of a picture or of a `.npy` file, for a network that takes `image`."""
+    """Codes [N, C, H, W] of a picture or of a `.npy` file, for a network that takes `image`."""
     if path.suffix in (".npy", ".npz"):
         values = load_images(path)
         arrangement = image.arrangement
@@ -34,7 +34,7 @@ def load_codes(path: Path, image: Image) -> np.ndarray:
         raise other_size(path, values.shape[1:], image.shape)
     top = TOPS.get(values.dtype.newbyteorder("="))
     if top is not None:
-        return np.rint(values * ((2**image.bits - 1) / top)).astype(np.uint8)
+        return np.rint(values * ((2**image.bits - 1) / top)).astype(image.code_type)
     if not np.issubdtype(values.dtype, np.floating):
         raise OneSpikeError(
             f"{path} must hold uint8 (0..255), uint16 (0..65,535) or floating-point numbers, not {values.dtype}."

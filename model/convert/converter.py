@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph
 from ..frontend.network_file import existing
+from ..network.image import MAX_BITS
 from ..network.levels import Levels
 from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
 from ..system import extras, parallel
@@ -126,7 +127,7 @@ def prepare(
     for name, number, low, high in (
         ("weight_bits", weight_bits, 2, 16),
         ("accumulator_bits", SUMS if accumulator_bits == "auto" else accumulator_bits, 8, 48),
-        ("input_bits", input_bits, 1, 8),
+        ("input_bits", input_bits, 1, MAX_BITS),
         ("signed_groups", signed_groups, 1, 127),
     ):
         if not _is_number(number) or number != int(number) or not low <= number <= high:
@@ -142,7 +143,8 @@ def prepare(
     if images is not None:
         images = check_images(images, image, own_scale=graph.image is not None)
     if accumulator_bits == "auto":
-        accumulator_bits = GIVEN_SUMS if _steps_given(graph) else SUMS
+        wider = max(0, image.bits - 8)
+        accumulator_bits = (GIVEN_SUMS if _steps_given(graph) else SUMS) + wider
     arithmetic = Arithmetic(weight_bits=weight_bits, accumulator_bits=int(accumulator_bits))
     graph = free_units(graph, image, arithmetic)
     clipping = Clipping(
@@ -173,7 +175,8 @@ def convert(network: Any, example: Any = None, calibration: Any = None, **settin
     signed: whether sums without a ReLU are stored with a sign, as counts from -signed_groups - 1 to signed_groups:
     "auto" where that costs fewer events than computing them anew, True wherever they are read by a convolution, a
     linear layer or several readers, False never. weight_bits: 2..16. accumulator_bits: the most that any sum may need
-    (auto: 24, and 32 where the network brings the steps of all its activations along).
+    (auto: 24, and 32 where the network brings the steps of all its activations along; as many more as a pixel has
+    beyond 8).
     clip: "mse" (least squared error) or "percentile". per_channel: clip levels by channel. refit: move weights so that
     they make up for rounding. bias_correction: keep every channel's mean. input_bits: of a pixel. input_range: the
     scale of raw pixels, before mean and std; (x - mean) / std is what the module takes where it does not normalise by

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph
+from ..network.image import MAX_BITS
 from ..network.pixels import as_maps
 from ..network.spec import Image
 
@@ -27,8 +28,8 @@ def image_of(
             raise OneSpikeError("The network quantises its input itself; leave out mean, std and input_range.")
         pad_code = _pad_code(graph, graph.image.scale, graph.image.offset, graph.image.bits)
         return dataclasses.replace(graph.image, pad_code=pad_code, channels_last=graph.channels_last)
-    if not 1 <= bits <= 8:
-        raise OneSpikeError(f"input_bits must lie in 1..8, not {bits}.")
+    if not 1 <= bits <= MAX_BITS:
+        raise OneSpikeError(f"input_bits must lie in 1..{MAX_BITS}, not {bits}.")
     span = _numbers(input_range)
     if span.size != 2 or not np.isfinite(span).all() or span[0] >= span[1]:
         raise OneSpikeError(f"input_range must be (lowest, highest) of the raw pixels, not {input_range}.")

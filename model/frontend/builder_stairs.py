@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from ..errors import OneSpikeError
+from ..network.image import MAX_BITS
 from ..network.spec import INPUT, Image
 from .affine import NO_PADDING, Rounding, Value, plain, scale
 from .builder_nodes import Nodes
@@ -87,11 +88,11 @@ class Stairs(Nodes):
         """The pixels' codes, from a quantised image (see `shows_image`): value = step * (code + low - zero)."""
         diagonal = np.diag(value.terms[0].weights[:, :, 0, 0])
         bits = (high - low).bit_length()
-        # Of a narrow quantiser, -127..127, the lowest code of 8 bits stays unused.
+        # Of a narrow quantiser, -127..127, the lowest code of its bits stays unused.
         narrow = int(high - low + 2 == 1 << bits and bits > 1 and low < 0)
         low -= narrow
-        if high - low + 1 != 1 << bits or bits > 8:
-            raise OneSpikeError(f"the image has {high - low + 1} levels; use 2, 4, 8 .. 256")
+        if high - low + 1 != 1 << bits or bits > MAX_BITS:
+            raise OneSpikeError(f"the image has {high - low + 1} levels; use 2, 4, 8 .. {2**MAX_BITS}")
         scale, offset = step / diagonal, ((low - zero) * step - value.bias) / diagonal
         image = Image(shape=self.shape, bits=bits, scale=tuple(scale), offset=tuple(offset), first=narrow)
         same = self.image is None or (self.image.bits, self.image.scale, self.image.offset, self.image.first) == (

@@ -14,6 +14,7 @@ import onnx
 from onnx import helper
 
 from ..errors import OneSpikeError
+from ..network.image import MAX_BITS
 from ..network.spec import INPUT, Image
 from . import onnx_reference as reference
 from .affine import scale
@@ -182,7 +183,7 @@ class _Front:
         for annotation in self.model.graph.quantization_annotation:
             kinds = {p.key: p.value for p in annotation.quant_parameter_tensor_names}
             kind = kinds.get("finn_datatype", "")
-            if annotation.tensor_name == self.input and kind.startswith("UINT") and 1 <= int(kind[4:]) <= 8:
+            if annotation.tensor_name == self.input and kind.startswith("UINT") and 1 <= int(kind[4:]) <= MAX_BITS:
                 return Image(shape=shape, bits=int(kind[4:]), scale=(1.0,) * shape[0], offset=(0.0,) * shape[0])
         return None
 

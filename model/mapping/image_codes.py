@@ -11,8 +11,11 @@ from ..network.spec import INPUT, SpikeNet, reach, signed_bits
 def image_codes(net: SpikeNet) -> list[str]:
     """How the engine can hold the image, first what `auto` takes without images.
 
-    Where the image's padding is half the range of its pixels, as in signed images, values around zero leave it empty.
+    Pixels of more than 8 bits are held in binary. Where the image's padding is half the range of its pixels, as in
+    signed images, values around zero leave it empty.
     """
+    if net.image.bits > 8:
+        return ["radix"]
     plain = ["signed", "radix"] if net.image.bits > 4 else ["radix"]
     around = ["twos"] if net.image.bits > 2 else []
     return around + plain if set(net.image.pad_code) == {image_offset(net, "twos")} else plain + around

@@ -99,7 +99,7 @@ def run(
     progress: Callable[[int], None] | None = None,
     threads: int | None = None,
 ) -> np.ndarray | Result:
-    """Logits int64 [N, classes] of image codes uint8 [N, C, H, W]; with `layers` or `trains` a `Result`.
+    """Logits int64 [N, classes] of image codes [N, C, H, W]; with `layers` or `trains` a `Result`.
 
     progress: gets the number of images of every chunk that is done, in order. threads: how many work, by default what
     `parallel.count` says. Raises OneSpikeError for codes that are not the network's, and sums beyond 53 bits.

@@ -13,6 +13,8 @@ from ..errors import OneSpikeError
 from . import fields
 from .arrangement import Arrangement
 
+MAX_BITS = 16  # of a pixel: sensors have 10 to 16
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
@@ -45,8 +47,8 @@ class Image:
             pixels = math.prod(self.arrangement.taken)
             if self.channels_last or pixels != math.prod(self.shape):
                 raise OneSpikeError(f"Images of {self.arrangement.taken} cannot be arranged as {self.shape}.")
-        if not 1 <= self.bits <= 8:
-            raise OneSpikeError(f"Input bits must lie in 1..8, not {self.bits}.")
+        if not 1 <= self.bits <= MAX_BITS:
+            raise OneSpikeError(f"Input bits must lie in 1..{MAX_BITS}, not {self.bits}.")
         channels = self.shape[0]
         for name, default in (("scale", 1 / (2**self.bits - 1)), ("offset", 0.0)):
             values = fields.reals(getattr(self, name), f"the image {name}") or (default,) * channels
@@ -64,8 +66,15 @@ class Image:
         if len(self.pad_code) != channels or not 0 <= min(self.pad_code) <= max(self.pad_code) <= top:
             raise OneSpikeError(f"The pad code must be {channels} codes in 0..{top}, not {self.pad_code}.")
 
+    @property
+    def code_type(self) -> type[np.integer]:
+        """The dtype of the codes."""
+        return np.uint8 if self.bits <= 8 else np.uint16
+
     def quantise(self, images: Any) -> np.ndarray:
-        """Codes uint8 [N, C, H, W] of images, by the rule of `pixels.py`: integers are codes, floats are rounded."""
+        """Codes [N, C, H, W] of images, of `code_type`, by the rule of `pixels.py`: integers are codes, floats are
+        rounded.
+        """
         from .pixels import image_codes
 
         return image_codes(self, images)

@@ -112,15 +112,17 @@ def count(
     net: SpikeNet,
     images: np.ndarray | Mapping[str, np.ndarray],
     *,
-    image_code: str = "signed",
+    image_code: str | None = None,
     multiples: tuple[int, ...] = MULTIPLES[-1],
 ) -> Operations:
     """Count the operations of images, as `pixels.py` says, or of all tensors' codes as `golden.run` gives them.
 
-    image_code: "signed" (digits, the engine's default for pixels of five bits and more), "radix" (plain binary) or
-    "twos" (less half the range). multiples: the engine's.
+    image_code: "signed" (digits, the engine's default for pixels of five to eight bits), "radix" (plain binary, that of
+    wider ones) or "twos" (less half the range). multiples: the engine's.
     """
     require_one_step(net, "Counting events")
+    if image_code is None:
+        image_code = "signed" if net.image.bits <= 8 else "radix"
     if image_code not in coding.DIGIT_CODES:
         raise OneSpikeError(f"The image code must be 'radix', 'signed' or 'twos', not {image_code!r}.")
     if len(images[INPUT] if isinstance(images, Mapping) else images) == 0:

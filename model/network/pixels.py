@@ -32,7 +32,7 @@ COARSE = 7  # top code from which two codes are too few to be meant
 
 
 def image_codes(image: Image, images: Any) -> np.ndarray:
-    """Codes uint8 [N, C, H, W] of images by the rule above; OneSpikeError, in one sentence, where they cannot be."""
+    """Codes [N, C, H, W] of images, of `image.code_type`; OneSpikeError, in one sentence, where they cannot be."""
     array = _array(image, images)
     top = 2**image.bits - 1
     if np.issubdtype(array.dtype, np.integer):
@@ -41,7 +41,7 @@ def image_codes(image: Image, images: Any) -> np.ndarray:
                 f"Integer images are codes 0..{top}, but these range from {array.min()} to {array.max()}; give "
                 f"floating-point numbers in the scale that the network's module takes ({_range(image)})."
             )
-        codes = array.astype(np.uint8)
+        codes = array.astype(image.code_type)
         differ = True
     else:
         if not np.isfinite(array).all():
@@ -60,9 +60,9 @@ def image_codes(image: Image, images: Any) -> np.ndarray:
 
 
 def nearest_codes(image: Image, values: np.ndarray) -> np.ndarray:
-    """Codes uint8 of floats [N, C, H, W] in the module's own scale, rounded to nearest and clipped, unchecked."""
+    """Codes of floats [N, C, H, W] in the module's own scale, rounded to nearest and clipped, unchecked."""
     scale, offset = (np.array(numbers).reshape(1, -1, 1, 1) for numbers in (image.scale, image.offset))
-    return np.clip(np.rint((values - offset) / scale), image.first, 2**image.bits - 1).astype(np.uint8)
+    return np.clip(np.rint((values - offset) / scale), image.first, 2**image.bits - 1).astype(image.code_type)
 
 
 def real_values(image: Image, images: Any) -> np.ndarray:

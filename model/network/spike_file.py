@@ -21,7 +21,8 @@ from .membranes import Membranes
 from .outputs import Output
 from .spec import Image, Layer, Pool, Source, SpikeNet
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
+UP_VERSION = 7  # of networks whose pixels have 8 bits at most: what wrote it reads them, too
 NAMED_VERSION = 6  # of networks that make no map larger: what wrote it reads them, too
 ARRANGED_VERSION = 5  # of those whose outputs have no names
 GROUPS_VERSION = 4  # of networks whose images the host does not rearrange: what wrote it reads them, too
@@ -84,6 +85,8 @@ def save(net: SpikeNet, path: Path) -> None:
     if net.outputs:
         version = NAMED_VERSION
     if any(source.up != (1, 1) for layer in net.layers for source in layer.sources):
+        version = UP_VERSION
+    if net.image.bits > 8:
         version = FORMAT_VERSION
     manifest = {"format": "onespike", "version": version, **geometry, "hash": net.hash, "meta": net.meta}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()

@@ -17,6 +17,7 @@ from ..model.network import operations
 from ..model.training.data import Dataset, check, in_scale, load
 from ..model.training.row_costs import RowWork, row_work
 from ..progress import Progress
+from . import held_out
 from .graphs import convert, read_graph
 from .labelled import trainable, why_not
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             "--limit says how many images fine-tuning takes; give --finetune EPOCHS as well, or --calibration-images."
         )
     lanes = args.prune_lanes or 16
+    held_out.asked(args)
     graph, data, images = read_source(args)
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
@@ -63,10 +65,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         )
     if args.prune_rows and images is not None:
         result["rows"] = _rows(console, row_work(whole, images, lanes), row_work(conversion, images, lanes), lanes)
-    console.print(f"Written to {args.output}.", soft_wrap=True)
     for note in conversion.notes:
         console.print(f"Note: {note}", soft_wrap=True)
-    return result
+    return result | held_out.judge(args, conversion, data, console, progress)
 
 
 def _rows(console: Console, before: RowWork, after: RowWork, lanes: int) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def guide(args: argparse.Namespace, net: SpikeNet) -> np.ndarray:
     if args.data is not None:
         return net.image.quantise(load_data(args, net).images)
     shape = (args.images, *net.image.shape)
-    return np.random.default_rng(args.seed).integers(0, 1 << net.image.bits, shape, dtype=np.uint8)
+    return np.random.default_rng(args.seed).integers(0, 1 << net.image.bits, shape, dtype=net.image.code_type)
 
 
 def spread(size: int, number: int) -> list[int]:

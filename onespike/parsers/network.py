@@ -97,12 +97,17 @@ def add_convert(command: Command) -> None:
     add_source(convert)
     add_clip(convert)
     convert.add_argument(
+        "--test",
+        metavar="DATA",
+        help="labelled images to judge the result on (default: the test split of the calibration data, if it has one)",
+    )
+    convert.add_argument(
         "--rounding",
         choices=("nearest", "floor"),
         help="of counts: nearest costs nothing, half a step in the bias (default: nearest)",
     )
     convert.add_argument(
-        "--input-bits", type=options.number(1, 8), default=8, metavar="N", help="of a pixel (default: 8)"
+        "--input-bits", type=options.number(1, 16), default=8, metavar="N", help="of a pixel (default: 8)"
     )
     convert.add_argument(
         "--accumulator-bits",

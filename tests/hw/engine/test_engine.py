@@ -22,7 +22,7 @@ from sparse_networks import sparse_network
 
 # Memories that hold every random network: one build per entry serves all its examples.
 ROOMY = EngineConfig(
-    acc_bits=28, max_shift=12, max_groups=20, max_code=255, segments=3, spike_depth=2048, weight_depth=8192,
+    acc_bits=30, max_shift=15, max_groups=20, max_code=255, segments=3, spike_depth=2048, weight_depth=8192,
     channel_depth=256, walk_depth=512, program_depth=256, pool_depth=64, class_depth=32,
 )  # fmt: skip
 ENGINES = {
@@ -172,7 +172,7 @@ def test_images_back_to_back() -> None:
 
 
 @pytest.mark.parametrize("slices", [1, 2, 4])
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 8, 13])
 def test_linear_layer_on_the_image(bits: int, slices: int) -> None:
     """All values of the image are the channels of one pixel, as many to a word as fit."""
     rng = np.random.default_rng(bits)
@@ -189,6 +189,34 @@ def test_linear_layer_on_the_image(bits: int, slices: int) -> None:
     assert mapping.tensors[INPUT].size == -(-60 // slices // per_word)
     result = simulate(mapping, random_codes(rng, net, 2), BUILD, through_load=slices == 2)
     assert result.mismatches == 0 and result.cycle_mismatches == 0
+
+
+@pytest.mark.parametrize("engine", ["4x16", "2x32, 16-bit words", "4x16, sparse"])
+@pytest.mark.parametrize("bits", [9, 12, 16])
+def test_wide_pixels(bits: int, engine: str) -> None:
+    """Pixels of a sensor, at both ends of their range and at every edge of a chunk, with a border in mid-range."""
+    rng = np.random.default_rng(bits)
+    image = Image(shape=(2, 9, 7), bits=bits, pad_code=(1 << bits - 1, 7))
+    source = Source(tensor=INPUT, weights=rng.integers(-8, 8, (20, 2, 3, 3)), padding=(1, 1, 1, 1), stride=(2, 1))
+    first = Layer(
+        name="first", sources=(source,), bias=rng.integers(-99, 99, 20), shift=np.full(20, bits), groups=8
+    )
+    last = Source(tensor="first", weights=rng.integers(-128, 128, (5, 20, 5, 7)))
+    zero = np.zeros(5, int)
+    out = Layer(name="out", sources=(last,), bias=zero, shift=zero, groups=0)
+    net = SpikeNet(image=image, layers=(first, out))
+    codes = rng.integers(0, 1 << bits, (2, 2, 9, 7))
+    edges = np.array([0, 1, 15, 16, 255, 256, (1 << bits) - 1, 1 << bits - 1, (1 << bits - 1) - 1])
+    codes[0, 0, :, 0] = edges
+    mapping = map_network(net, ENGINES[engine])
+    result = simulate(mapping, codes, BUILD, through_load=bits == 12)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0
+    padded = np.full((2, 2, 11, 9), [[[[1 << bits - 1]], [[7]]]])
+    padded[:, :, 1:-1, 1:-1] = codes
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))[:, :, ::2]
+    sums = np.einsum("nchwyx,ocyx->nohw", windows, source.weights.astype(np.int64)) + first.bias.reshape(-1, 1, 1)
+    counts = (sums >> bits).clip(0, 8)
+    np.testing.assert_array_equal(result.logits, np.einsum("nchw,ochw->no", counts, last.weights.astype(np.int64)))
 
 
 def test_an_image_is_needed() -> None:

@@ -299,7 +299,7 @@ def test_calibration_data_of_the_wrong_shape():
         ({"clip": "max"}, r"^clip must be one of mse, percentile, not 'max'\.$"),
         ({"rounding": "up"}, r"^rounding must be one of nearest, floor, not 'up'\.$"),
         ({"percentile": 0}, r"^percentile must lie above 0 and up to 100, not 0\.$"),
-        ({"input_bits": 9}, r"^input_bits must lie in 1\.\.8, not 9\.$"),
+        ({"input_bits": 17}, r"^input_bits must lie in 1\.\.16, not 17\.$"),
         ({"std": 0}, r"^std must be one positive number, or one for each of 1 channels, not 0\.$"),
         ({"mean": [1, 2]}, r"^mean must be one number, or one for each of 1 channels, not \[1, 2\]\.$"),
         ({"input_range": (1, 0)}, r"^input_range must be \(lowest, highest\) of the raw pixels, not \(1, 0\)\.$"),

@@ -208,13 +208,14 @@ def test_quantised_networks_are_exact_without_calibration(kind, tmp_path):
     assert not np.array_equal(ours, wanted)
 
 
-def test_a_narrow_image_leaves_its_lowest_code_unused(tmp_path):
-    """-127..127 are 255 levels: eight bits around zero, whose lowest code no real number is rounded to."""
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_narrow_image_leaves_its_lowest_code_unused(bits, tmp_path):
+    """-127..127 are 255 levels: eight bits around zero, whose lowest code no real number is rounded to; so are 12."""
     quant = {"domain": QONNX, "signed": 1, "narrow": 1, "rounding_mode": "ROUND"}
-    table = {"w": grid(0.125, 7, 5, 2, 3, 3), "v": grid(0.25, 7, 3, 5 * 6 * 6), "s": np.float32(0.25)}
-    table |= {"zero": np.float32(0), "bits3": np.float32(3), "bits8": np.float32(8), "sx": np.float32(1 / 64)}
+    table = {"w": grid(0.125, 7, 5, 2, 3, 3), "v": grid(0.25, 7, 3, 5 * 6 * 6)}
+    table |= zip(("s", "zero", "bits3", "bits", "sx"), np.float32([0.25, 0, 3, bits, 4 / 2**bits]), strict=True)
     nodes = [
-        node("Quant", "x sx zero bits8", "q", **quant),
+        node("Quant", "x sx zero bits", "q", **quant),
         node("Conv", "q w", "a"),
         node("Relu", "a", "r"),
         node("Quant", "r s zero bits3", "t", **quant | {"signed": 0, "narrow": 0}),
@@ -222,13 +223,12 @@ def test_a_narrow_image_leaves_its_lowest_code_unused(tmp_path):
         node("Gemm", "f v", "y", transB=1),
     ]
     path = write(tmp_path / "narrow.onnx", nodes, table, [1, 2, 8, 8])
-    net = prepare(path).net
-    images = RNG.uniform(-2.5, 2.5, (6, 2, 8, 8))  # beyond the range on both sides
+    net, images = prepare(path).net, RNG.uniform(-2.5, 2.5, (6, 2, 8, 8))  # beyond the range on both sides
     codes = net.image.quantise(images)
-    assert (net.image.bits, net.image.first, set(net.image.pad_code)) == (8, 1, {128})
-    assert (codes.min(), codes.max()) == (1, 255)
+    assert (net.image.bits, net.image.first, set(net.image.pad_code)) == (bits, 1, {2**bits // 2})
+    assert (codes.min(), codes.max()) == (1, 2**bits - 1)
     wanted = run_qonnx(path, images)
-    found = prepare(path).original.run(codes / 64.0 - 2)
+    found = prepare(path).original.run(codes / (2**bits / 4) - 2)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
     net.save(tmp_path / "net.spike")
     assert SpikeNet.load(tmp_path / "net.spike").hash == net.hash

@@ -16,6 +16,7 @@ from onespike.model.convert.layerwise import layer_losses
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.energy import estimate
 from onespike.model.errors import OneSpikeError
+from onespike.model.frontend.graph import Graph, Node, Term
 from onespike.model.network.golden import run
 from onespike.model.network.operations import count
 from onespike.model.network.pixels import from_white, real_values
@@ -142,3 +143,42 @@ def test_tensors_of_torch():
     assert np.array_equal(net.golden(leaf), net.golden(BYTES))
     with pytest.raises(OneSpikeError, match=r"^Images must be one array of numbers, not Tensor\.$"):
         net.golden(leaf.bfloat16())
+
+
+@pytest.mark.parametrize("bits", [9, 12, 16])
+def test_pixels_of_a_sensor(bits):
+    """More than 8 bits: codes of 16, every real number to the nearest of them, and a network that tells neighbours."""
+    top = 2**bits - 1
+    image = Image(shape=(1, 1, 2), bits=bits, scale=(2 / top,), offset=(-1.0,))
+    codes = RNG.integers(0, top + 1, (50, 1, 1, 2))
+    assert image.quantise(codes).dtype == np.uint16 and np.array_equal(image.quantise(codes), codes)
+    assert np.array_equal(image.quantise(real_values(image, codes)), codes)
+    assert np.array_equal(image.quantise(codes * 2 / top - 1 + 0.9 / top), codes)
+    with pytest.raises(OneSpikeError, match=f"codes 0..{top}, but these range from 0 to {top + 1}; give"):
+        image.quantise(np.array([[[[0, top + 1]]]]))
+    source = Source(tensor=INPUT, weights=np.array([127, -127]).reshape(1, 1, 1, 2))
+    last = Layer(name="out", sources=(source,), bias=np.zeros(1, int), shift=np.zeros(1, int), groups=0)
+    net = SpikeNet(image=image, layers=(last,))
+    assert np.array_equal(net.golden(codes)[:, 0], 127 * (codes[:, 0, 0, 0] - codes[:, 0, 0, 1]))
+    events = count(net, np.full((1, 1, 1, 2), top)).events_radix
+    digits = 2 * sum(1 if digit in (1, 3) else 2 for digit in (15,) * (bits // 4) + (2 ** (bits % 4) - 1,) if digit)
+    assert events == digits
+    with pytest.raises(OneSpikeError, match=r"Input bits must lie in 1\.\.16, not 17"):
+        Image(shape=(1, 1, 2), bits=17)
+
+
+def test_a_baseline_far_above_the_signal():
+    """A signal of a 500th of the range on any baseline: 12 bits show it to a network of differences, 8 do not."""
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(32) * np.pi / 4) * 0.002
+    signal = rng.choice([-1, 1], (200, 1, 1, 1)) * wave + rng.uniform(-0.9, 0.9, (200, 1, 1, 1))
+    matched = Term(tensor=INPUT, weights=np.stack([wave, -wave]).reshape(2, 1, 1, 32) * 1e6)
+    same = Term(tensor="a", weights=np.eye(2).reshape(2, 2, 1, 1))
+    first = Node(name="a", terms=(matched,), bias=np.zeros(2))
+    last = Node(name="b", terms=(same,), bias=np.zeros(2), fires=False)
+    graph = Graph(shape=(1, 1, 32), nodes=(first, last))
+    right = {}
+    for bits in (8, 12, 16):
+        net = prepare(graph, None, signal.astype(np.float32), input_bits=bits, input_range=(-1, 1)).net
+        right[bits] = (net.golden(signal).argmax(1) == (signal[:, 0, 0, 2] < signal[:, 0, 0, 6])).mean()
+    assert right[12] > 0.99 and right[16] > 0.99 and right[8] < 0.95, right

@@ -36,6 +36,17 @@ def manifest(**changes):
     return lambda content: json.dumps(json.loads(content) | changes).encode()
 
 
+@pytest.mark.parametrize(("bits", "version"), [(8, 1), (9, 8), (16, 8)])
+def test_wide_pixels_are_version_8(bits, version, tmp_path):
+    """Readers of older versions would take their codes for bytes."""
+    source = Source(tensor="input", weights=np.ones((2, 1, 1, 1), int))
+    last = Layer(name="out", sources=(source,), bias=np.zeros(2, int), shift=np.zeros(2, int), groups=0)
+    net = SpikeNet(image=Image(shape=(1, 1, 1), bits=bits), layers=(last,))
+    net.save(tmp_path / "net.spike")
+    assert written(tmp_path / "net.spike")["version"] == version
+    assert SpikeNet.load(tmp_path / "net.spike").image.bits == bits
+
+
 def test_round_trip(tmp_path):
     net = network()
     assert net.shapes == {"input": (2, 8, 8), "a": (4, 4, 7), "b": (4, 4, 7), "c": (3, 1, 1)}
@@ -145,9 +156,9 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     ("change", "name", "message"),
     [
         (
-            manifest(version=8),
+            manifest(version=9),
             "manifest.json",
-            r"has format version 8, newer than the 7 that this OneSpike reads; upgrade onespike\.$",
+            r"has format version 9, newer than the 8 that this OneSpike reads; upgrade onespike\.$",
         ),
         (
             manifest(format="other"),

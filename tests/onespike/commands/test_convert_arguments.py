@@ -61,7 +61,7 @@ def test_a_file_of_weights_is_refused_with_the_way_to_write_a_program(tmp_path):
         ({"weight_bits": "8"}, r"^weight_bits must lie in 2\.\.16, not '8'\.$"),
         ({"weight_bits": 7.5}, r"^weight_bits must lie in 2\.\.16, not 7\.5\.$"),
         ({"accumulator_bits": None}, r"^accumulator_bits must lie in 8\.\.48, not None\.$"),
-        ({"input_bits": 9}, r"^input_bits must lie in 1\.\.8, not 9\.$"),
+        ({"input_bits": 17}, r"^input_bits must lie in 1\.\.16, not 17\.$"),
         ({"budget": "x"}, r"^budget must lie in 1\.\.4095, not 'x'\.$"),
         ({"percentile": "x"}, r"^percentile must lie above 0 and up to 100, not 'x'\.$"),
         ({"percentile": float("nan")}, r"^percentile must lie above 0 and up to 100, not nan\.$"),

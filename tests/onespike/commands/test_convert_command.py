@@ -108,3 +108,38 @@ def test_mistakes(capsys, made):
         "convert", weights, "--calibration", made / "plain.npy", "--finetune", "1", "-o", made / "x.spike",
     )  # fmt: skip
     assert not (made / "x.spike").exists()
+
+
+def test_ends_with_accuracy_and_the_next_command(capsys, made):
+    """On the test split of the calibration data, on --test, or with the reason why there is none."""
+    options = ("--network", "mlp", "--input-range", "0", "255", "--json", str(made / "convert.json"))
+    assert main(command(made, *options)) == 0
+    said, found = capsys.readouterr().out, json.loads((made / "convert.json").read_text())["accuracy"]
+    net, weights = made / "net.spike", ["--model", made / "weights.npz", "--network", "mlp"]
+    evaluation = ["eval", net, "--data", made / "images", "--json", made / "eval.json", *weights]
+    assert main([str(argument) for argument in evaluation]) == 0
+    wanted = json.loads((made / "eval.json").read_text())["accuracy"]
+    assert found == {name: wanted[name] for name in ("golden", "float", "images")} and found["images"] == 30
+    assert f"% of 30 images (images, test); {100 * found['float']:.2f} % in floating point" in said
+    assert f"next       onespike simulate {net} --data {made / 'images'}" in said
+    rng = np.random.default_rng(1)
+    np.savez(made / "own.npz", images=rng.integers(0, 256, (20, 28, 28), np.uint8), labels=rng.integers(0, 10, 20))
+    np.save(made / "plain.npy", rng.integers(0, 256, (20, 28, 28), np.uint8))
+    capsys.readouterr()
+    assert main(command(made, *options, "--test", str(made / "own.npz"))) == 0
+    assert json.loads((made / "convert.json").read_text())["accuracy"]["images"] == 20
+    assert "% of 20 images (own.npz); " in capsys.readouterr().out
+    plain = [*command(made, *options)[:3], str(made / "plain.npy"), *command(made, *options)[4:]]
+    assert main(plain) == 0
+    assert "not measured: give --test DATA, labelled images that it has not seen" in capsys.readouterr().out
+    assert "accuracy" not in json.loads((made / "convert.json").read_text())
+
+
+def test_data_to_judge_on_must_be_there(capsys, made):
+    (made / "net.spike").unlink(missing_ok=True)
+    said = (
+        f"There is no data set {str(made / 'nowhere')!r}: give 'digits' or a folder of IDX or CIFAR-10 files, 'graph' "
+        f"or a folder of a citation network's files, a .npz, .npy or .csv file, or a folder of pictures by class."
+    )
+    fails(capsys, said, *command(made, "--network", "mlp", "--test", str(made / "nowhere")))
+    assert not (made / "net.spike").exists()
