@@ -10,7 +10,7 @@ WORKERS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results registers area clean distclean tools
+.PHONY: help demo test test-slow lint bench results registers area manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md; BENCH=\"--synth ..\" says how"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
+	@echo "make manual     the manual, as web pages in build/manual (half a minute)"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
@@ -51,6 +52,10 @@ results: $(STAMP)
 
 registers: $(STAMP)
 	$(BIN)/python -m onespike.hw.fronts.registers
+
+manual: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/manual/index.html"
 
 area: $(STAMP)
 	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)

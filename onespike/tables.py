@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -271,35 +270,3 @@ def facts(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
         console.print(f"  {name:{width}}   {value}", soft_wrap=True)
     console.print()
-
-
-def front(figures: Sequence[Map[str, Any]], target: Any, several: bool) -> Table:
-    """The engines that no other one beats; what synthesis found stands behind its estimate."""
-    table = titled(
-        f"Engines on {target.name} that no other one beats",
-        "banks x lanes, fire, word, weight bits, multiples, cycles, use, LUTs, flip-flops, block RAMs, accuracy, MHz",
-        "LUTs, flip-flops: estimated, and in brackets after place and route. Use: useful additions per lane and cycle."
-        + " Multiples: of a weight that one event may add."
-        + (" Weight bits and accuracy tell the networks apart." if several else ""),
-    )
-    for point in figures:
-        config, area, real = point["config"], point["area"], point.get("synthesis")
-
-        def beside(name: str, area: Any = area, real: Any = real) -> str:
-            return big(area[name]) + (f" ({big(real[name])})" if real else "")
-
-        table.add_row(
-            f"{config['banks']} x {config['lanes']}",
-            str(config["fire_lanes"]),
-            str(config["word_bits"]),
-            str(config["weight_bits"]),
-            ", ".join(map(str, config["multiples"])),
-            big(point["cycles"]),
-            f"{point['utilisation']:.2f}",
-            beside("luts"),
-            beside("flip_flops"),
-            beside("block_rams"),
-            "-" if point["accuracy"] is None else percent(point["accuracy"]),
-            f"{real['fmax_mhz']:.1f}" if real else "-",
-        )
-    return table

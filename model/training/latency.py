@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -31,12 +31,14 @@ RATED = 1000  # images that spikes are counted on
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """Settings. steps: T of every stage, falling to 1. training: of one stage (`epochs` each). percentile: of the
-    currents, where thresholds begin. prune: share of the weights that goes in a stage of its own; 0: none.
+    """Settings. steps: T of every stage, falling to 1. training: of one stage. epochs: of each stage, that of pruning
+    included, or one number for all; none: those of `training`. percentile: of the currents, where thresholds begin.
+    prune: share of the weights that goes in a stage of its own; 0: none.
     """
 
     steps: tuple[int, ...] = (5, 4, 3, 2, 1)
     training: Training = field(default_factory=lambda: Training(epochs=3, rate=1e-3, decay=0.0, warmup=0.1))
+    epochs: tuple[int, ...] = ()
     percentile: float = 90.0
     prune: float = 0.0
 
@@ -45,10 +47,28 @@ class Reduction:
             raise OneSpikeError(f"Steps must be whole numbers in 1..100 and end with 1, not {list(self.steps)}.")
         if any(one <= other for one, other in zip(self.steps, self.steps[1:], strict=False)):
             raise OneSpikeError(f"Steps must fall from stage to stage, as in 5,3,1, not {list(self.steps)}.")
+        if len(self.epochs) not in (0, 1, len(self.stages)) or any(number < 1 for number in self.epochs):
+            raise OneSpikeError(
+                f"The epochs of stages must be one number, or one for each of {len(self.stages)} stages, at least 1, "
+                f"not {list(self.epochs)}."
+            )
         if not 0 < self.percentile < 100:
             raise OneSpikeError(f"The percentile of thresholds must lie between 0 and 100, not {self.percentile:g}.")
         if not 0 <= self.prune < 1:
             raise OneSpikeError(f"The share of pruned weights must be at least 0 and below 1, not {self.prune:g}.")
+
+
+    @property
+    def stages(self) -> list[tuple[int, float]]:
+        """T and share of pruned weights of every stage."""
+        return [*((steps, 0.0) for steps in self.steps), *([(1, self.prune)] if self.prune else [])]
+
+    @property
+    def trainings(self) -> list[Training]:
+        """The settings of every stage."""
+        number = len(self.stages)
+        epochs = self.epochs if len(self.epochs) == number else (*self.epochs, self.training.epochs)[:1] * number
+        return [replace(self.training, epochs=each) for each in epochs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +108,17 @@ def reduce_latency(
     images = torch.from_numpy(data.images[:: -(-len(data) // BALANCED)])
     with torch_threads(parallel.chosen()):
         net.balance(images, plan.percentile)
-    digest = hashlib.sha256(json.dumps([asdict(plan.training), torch.__version__]).encode())
+    digest = hashlib.sha256(torch.__version__.encode())
     digest.update(data.images.tobytes() + data.labels.tobytes())
     for value in net.state_dict().values():
         digest.update(value.numpy().tobytes())
     stages = []
-    for steps, share in [*((steps, 0.0) for steps in plan.steps), *([(1, plan.prune)] if plan.prune else [])]:
-        digest.update(f"{steps} {share}".encode())  # a stage depends on those before it
+    for (steps, share), training in zip(plan.stages, plan.trainings, strict=True):
+        digest.update(json.dumps([steps, share, asdict(training)]).encode())  # a stage depends on those before it
         path = Path(cache) / f"one-timestep-{digest.hexdigest()[:16]}.npz"
         net.steps = steps
         if not (reused := recall(path, net)):
-            _train(net, data, plan.training, share, path.with_suffix(".checkpoint"), progress)
+            _train(net, data, training, share, path.with_suffix(".checkpoint"), progress)
             remember(path, net)
         stages.append(_judged(net, held_out, reused))
         if told is not None:

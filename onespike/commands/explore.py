@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from .. import tables
 from ..fpga.synth import synthesise
 from ..hw.config import EngineConfig
 from ..model.cost.explore import Point, explore, fed_lanes, pareto, require_fit
@@ -21,7 +19,7 @@ from ..model.errors import OneSpikeError
 from ..model.network.spec import SpikeNet
 from ..model.targets import Target, find_target
 from ..progress import Progress
-from . import plotting
+from . import explored, plotting
 from .labelled import accuracy_or_why, load_data
 
 JUDGED = 1000  # images that accuracy is measured on
@@ -40,6 +38,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 f"`onespike convert --weight-bits N`."
             )
     codes, right = {}, {}
+    rests_on: list[str] = []
     for name, net in nets.items():
         codes[name] = guide(args, net)
         if args.data is not None:
@@ -47,8 +46,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             with progress.stage("golden", f"Accuracy of {name}"):
                 judged = every[:JUDGED]
                 right[name], sentence = accuracy_or_why(net, judged, net.golden(judged.images))
-            if right[name] is None:
-                console.print(f"No accuracy of {name}: {sentence}", soft_wrap=True, markup=False)
+            where = f"of the first {len(judged)} images of {every.name}{', ' + args.split if every.parted else ''}"
+            none = f"No accuracy of {name}: {sentence}"
+            rests_on.append(none if right[name] is None else f"Accuracy of {name}: {sentence} {where}.")
     axes: dict[str, Any] = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
     if args.multiples is not None:
         axes["multiples"] = args.multiples
@@ -77,12 +77,17 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         "points": [figures(point) for point in points],
         "front": worth_having,
     }
-    console.print(tables.front(worth_having, target, len(nets) > 1))
+    console.print(explored.table(worth_having, target, list(nets)))
+    for sentence in rests_on:
+        console.print(sentence, soft_wrap=True, markup=False)
     say_refused(console, points, target)
     if args.data is None:
         console.print("Cycles are of random pixels: give --data for those of real images.")
+    else:
+        number = f"{len(next(iter(codes.values())))} images" if args.images is None else f"{args.images} images"
+        console.print(f"Cycles are means of the first {number} of {args.data}.", soft_wrap=True, markup=False)
     if args.output is not None:
-        plot(points, front, target, args.output)
+        explored.plot(points, front, target, args.output)
         console.print(f"Plot: {args.output}", soft_wrap=True)
     return result
 
@@ -119,20 +124,3 @@ def say_refused(console: Console, points: list[Point], target: Target) -> None:
     widest = {banks: fed_lanes(target, dataclasses.replace(point.config)) for (banks, _), point in seen.items()}
     said = ", ".join(f"{lanes} with {banks} banks" for banks, lanes in sorted(widest.items()))
     console.print(f"Block RAM ports feed at most this many lanes of each bank: {said}.", soft_wrap=True)
-
-
-def plot(points: list[Point], front: list[Point], target: Target, path: Path) -> None:
-    """Cycles against LUTs, logarithmic, the front as a line; the format follows the file's name."""
-    figure, axes = plotting.figure(7, 5)
-    fitting = [point for point in points if not point.refused and point.area is not None]
-    axes.scatter([p.area.luts for p in fitting if p.area], [p.cycles for p in fitting], s=14, c="0.7", label="fits")
-    line = sorted((p.area.luts, p.cycles) for p in front if p.area)
-    axes.plot(*zip(*line, strict=True), "o-", label="Pareto front (cycles, LUTs, block RAMs)")
-    for point in front:
-        if point.area is not None:
-            axes.annotate(f"{point.config.banks}x{point.config.lanes}", (point.area.luts, point.cycles),
-                          textcoords="offset points", xytext=(4, 4), fontsize=8)  # fmt: skip
-    axes.axvline(target.luts, ls=":", c="0.5")
-    axes.set(xscale="log", yscale="log", xlabel=f"LUTs of {target.name}, estimated", ylabel="cycles per image")
-    axes.legend()
-    plotting.save(figure, path)

@@ -38,13 +38,12 @@ def plan_of(args: argparse.Namespace, settings: Training) -> Reduction:
     from ..model.training.latency import Reduction
 
     plan = Reduction()
-    given = {"epochs": args.stage_epochs, "rate": args.stage_rate}
+    rate = plan.training.rate if args.stage_rate is None else args.stage_rate
     training = dataclasses.replace(
-        plan.training, shift=settings.shift, flip=settings.flip, seed=settings.seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
+        plan.training, shift=settings.shift, flip=settings.flip, seed=settings.seed, rate=rate
+    )
     own = {name: getattr(args, name) for name in ("steps", "percentile", "prune") if getattr(args, name) is not None}
-    return Reduction(training=training, **own)
+    return Reduction(training=training, epochs=tuple(args.stage_epochs or ()), **own)
 
 
 def reduce(

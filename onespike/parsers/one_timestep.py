@@ -25,7 +25,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="T,T,..",
         help="of the stages, falling to 1; 1 alone trains at one timestep at once (default: 5,4,3,2,1)",
     )
-    group.add_argument("--stage-epochs", type=options.number(1, 1000), metavar="N", help="of each stage (default: 3)")
+    group.add_argument(
+        "--stage-epochs",
+        type=options.several(options.number(1, 1000), once=False),
+        metavar="N[,N..]",
+        help="of each stage, one number for all or one for each, that of --prune included (default: 3)",
+    )
     group.add_argument(
         "--stage-rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning in them (default: 0.001)"
     )

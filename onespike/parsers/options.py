@@ -59,11 +59,12 @@ def power_of_two(text: str) -> int:
     return int(text)
 
 
-def several(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """An argparse type: values of `kind` with commas between them, each once."""
+def several(kind: Callable[[str], Any], *, once: bool = True) -> Callable[[str], tuple[Any, ...]]:
+    """An argparse type: values of `kind` with commas between them, each once, or all as they stand."""
 
     def parse(text: str) -> tuple[Any, ...]:
-        return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+        values = [kind(part) for part in text.split(",")]
+        return tuple(dict.fromkeys(values) if once else values)
 
     return parse
 

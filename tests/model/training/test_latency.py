@@ -158,11 +158,28 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch)
         ({"steps": ()}, "whole numbers in 1..100"),
         ({"percentile": 100.0}, "between 0 and 100, not 100"),
         ({"prune": 1.0}, "below 1, not 1"),
+        ({"steps": (3, 1), "epochs": (1, 2, 3)}, "one for each of 2 stages, at least 1, not \\[1, 2, 3\\]"),
+        ({"steps": (3, 1), "epochs": (0,)}, "at least 1, not \\[0\\]"),
     ],
 )
 def test_settings_that_cannot_be(settings, sentence):
     with pytest.raises(OneSpikeError, match=sentence):
         Reduction(**settings)
+
+
+@pytest.mark.parametrize(("epochs", "each"), [((), [4, 4, 4]), ((7,), [7, 7, 7]), ((1, 2, 5), [1, 2, 5])])
+def test_every_stage_may_have_epochs_of_its_own(epochs, each):
+    plan = Reduction(steps=(2, 1), training=Training(epochs=4), epochs=epochs, prune=0.5)
+    assert plan.stages == [(2, 0.0), (1, 0.0), (1, 0.5)] and [t.epochs for t in plan.trainings] == each
+
+
+def test_a_longer_last_stage_goes_on_from_those_before(tmp_path):
+    data = blobs()
+    first = Reduction(steps=(2, 1), training=QUICK)
+    _, before = reduce_latency(small(), data, data, first, tmp_path, progress=False)
+    longer = Reduction(steps=(2, 1), training=QUICK, epochs=(QUICK.epochs, QUICK.epochs + 1))
+    _, after = reduce_latency(small(), data, data, longer, tmp_path, progress=False)
+    assert [stage.reused for stage in before + after] == [False, False, True, False]
 
 
 def test_networks_and_trainings_that_cannot_be(tmp_path):
