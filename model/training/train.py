@@ -106,7 +106,7 @@ def fit(
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
 
-    note: what the progress says beside the share of right answers, asked after every epoch. after: gets the number of
+    note: what the progress says beside loss and share of right answers, asked after every step. after: gets the number of
     steps that are done, and that of all, after every step; what it changes in the module, checkpoints keep.
     checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
     weights as without a break; its name must tell settings and data apart. It is removed at the end.
@@ -130,19 +130,21 @@ def fit(
         state = _restore(checkpoint, module, optimiser, schedule, generator)
         task = bar.add_task(title, total=settings.epochs * steps, completed=state * steps, note="")
         for epoch in range(state, settings.epochs):
-            right, done = 0, epoch * steps
+            right, seen, lost, done = 0, 0, 0.0, epoch * steps
             for images, labels in batches(data, settings, generator):
                 logits = module(images)
                 optimiser.zero_grad()
-                loss(logits, images, labels).backward()
+                missed = loss(logits, images, labels)
+                missed.backward()
                 optimiser.step()
                 schedule.step()
                 done += 1
                 if after is not None:
                     after(done, settings.epochs * steps)
-                right += int((decided(logits) == labels).sum())
-                bar.advance(task)
-            bar.update(task, note=f"epoch {epoch + 1}/{settings.epochs}, {100 * right / len(data):.1f} % right{note()}")
+                right, seen = right + int((decided(logits) == labels).sum()), seen + len(images)
+                lost += len(images) * missed.item()
+                said = f"epoch {epoch + 1}/{settings.epochs}, loss {lost / seen:.3f}, {100 * right / seen:.1f} % right"
+                bar.update(task, advance=1, note=said + note())
             if checkpoint is not None:
                 _keep(checkpoint, epoch + 1, module, optimiser, schedule, generator)
     if checkpoint is not None:
