@@ -106,8 +106,8 @@ def fit(
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
 
-    note: what the progress says beside loss and share of right answers, asked after every step. after: gets the number of
-    steps that are done, and that of all, after every step; what it changes in the module, checkpoints keep.
+    note: what the progress says beside loss and share of right answers, asked after every step. after: gets the number
+    of steps that are done, and that of all, after every step; what it changes in the module, checkpoints keep.
     checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
     weights as without a break; its name must tell settings and data apart. It is removed at the end.
     """
