@@ -151,7 +151,7 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     image_code = mapping.tensors[INPUT].code
     result = golden.run(net, net.image.quantise(codes), layers=True)
     assert isinstance(result, golden.Result)
-    multiples = config.multiples
+    multiples = config.worths
     operations = operations or count(net, result.codes, image_code=image_code, multiples=multiples)
     maps = {n: work_maps(net, n, v, image_code, multiples) for n, v in result.codes.items()}
     pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
@@ -206,7 +206,7 @@ def stepped(
     what ours do, which is nothing.
     """
     works, images = {name: _Work() for name in NAMES}, 0
-    image_code, multiples = mapping.tensors[INPUT].code, mapping.config.multiples
+    image_code, multiples = mapping.tensors[INPUT].code, mapping.config.worths
     net, work = mapping.net, works["onespike"]
     pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
     pads["dense"] = np.ones(net.image.shape[0], np.int64)
