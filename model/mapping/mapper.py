@@ -74,9 +74,9 @@ def map_network(
         if name == "max_shift" and config.multiplies and needed % codes.CHUNK > available % codes.CHUNK:
             enough = max(needed, available) // codes.CHUNK * codes.CHUNK + needed % codes.CHUNK
             raise OneSpikeError(
-                f"The network needs shifts by {needed % codes.CHUNK} beside those by multiples of four, which lanes that "
-                f"multiply do not have where max_shift = {available}; take max_shift = {enough}, or let the configuration "
-                f"be fitted to the network."
+                f"The network needs shifts by {needed % codes.CHUNK} beside those by multiples of four, which lanes "
+                f"that multiply do not have where max_shift = {available}; take max_shift = {enough}, or let the "
+                f"configuration be fitted to the network."
             )
         if needed > available:
             raise OneSpikeError(
