@@ -10,7 +10,7 @@ WORKERS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results registers area manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow  the tests that take longer than a minute"
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
+	@echo "make rivals     the engine with multipliers in its lanes, zero-skipping and dense, placed and routed (30 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md; BENCH=\"--synth ..\" says how"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make manual     the manual, as web pages in build/manual (half a minute)"
@@ -41,6 +42,10 @@ lint: $(STAMP)
 	  build/types/onespike/
 	MYPYPATH=build/types $(BIN)/mypy -p onespike
 	cd build/types && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
+
+# The whole comparison from nothing; what has been placed is kept in build/bench.
+rivals: $(STAMP)
+	$(BIN)/onespike bench --rivals --images 16 $(BENCH) --json build/rivals.json
 
 bench: $(STAMP)
 	$(BIN)/onespike bench $(BENCH)

@@ -16,7 +16,7 @@ from ..model.network.spec import INPUT
 
 def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     """Figures `operations` and `energy` on image codes."""
-    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code, multiples=mapping.config.multiples)
+    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code, multiples=mapping.config.worths)
     return {
         "operations": figures.operations(operations),
         "energy": figures.energy(energy_model.estimate(mapping, codes, operations)),
