@@ -3,7 +3,7 @@
 
     footprint            bytes of all weights, biases and other parameters, as stored
     connection_sparsity  weights that are zero / weights
-    activation_sparsity  outputs of neurons that are zero / outputs, over all images
+    activation_sparsity  outputs of layers, as stored behind a pool, that are zero / outputs, over all images
     synaptic_operations  per image, of layers with weights:
         Dense            products of a dense network
         Effective_MACs   those of a value that is neither 0 nor a spike with a weight that is not 0
