@@ -32,7 +32,7 @@ from .engine import simulate
 from .liberty import Library, library, read_liberty
 from .power import at_reachable_clock, by_unit, taken_apart
 
-GATING = ("auto", "on", "off")
+BRIEF = 1_000_000  # cycles that end sooner with tracing in an engine compiled without optimisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,14 @@ def _analyse(
     verilog = synthesise(to_verilog(mapping.config), contents, text, folder, mhz, gating=gating)
     run = folder / "run"
     simulated = simulate(
-        mapping, codes, folder / "sim", run_dir=run, serial=False, waves="saif", gates={"onespike.v": verilog}
+        mapping,
+        codes,
+        folder / "sim",
+        run_dir=run,
+        serial=False,
+        waves="saif",
+        gates={"onespike.v": verilog},
+        brief=BRIEF,
     )
     measured = read_saif((run / "dump.saif").read_text(), simulated.simulated_cycles)
     mapped = netlist(folder, cells, measured)
