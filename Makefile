@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow  the tests that take longer than a minute"
 	@echo "make lint       ruff and mypy alone"
 	@echo "make bench      the engine beside its rivals on several networks, and the speed of the tools (5 minutes)"
+	@echo "make rivals     the engine with multipliers in its lanes, zero-skipping and dense, placed and routed (30 minutes)"
 	@echo "make results    run the demo and bench, and write their figures into README.md; BENCH=\"--synth ..\" says how"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
@@ -40,6 +41,10 @@ lint: $(STAMP)
 	  build/types/onespike/
 	MYPYPATH=build/types $(BIN)/mypy -p onespike
 	cd build/types && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
+
+# The whole comparison from nothing; what has been placed is kept in build/bench.
+rivals: $(STAMP)
+	$(BIN)/onespike bench --rivals --images 16 $(BENCH) --json build/rivals.json
 
 bench: $(STAMP)
 	$(BIN)/onespike bench $(BENCH)

@@ -7,10 +7,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..model.errors import OneSpikeError
-from ..model.network.codes import CHUNK, MULTIPLES
+from ..model.network.codes import CHUNK, MULTIPLES, PRODUCTS
 from .memory import page_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
+ARITHMETICS = ("spikes", "zero-skip", "dense")
+PRODUCT_BITS = (4, 8)
 AXI_BITS = (32, 64, 128)
 TABLES = (0, 1, 2, 4, 8)
 TABLE_CODES = (16, 32)
@@ -75,6 +77,12 @@ class EngineConfig:
         or two events (needs `row_masks`, the radix code, and a fire lane for each chunk of four bits of a word).
     maps : whether the last layer may give a map: its outputs leave place after place, all channels of one before the
         next.
+    arithmetic : what a lane does with an event: "spikes" (default), add a multiple of the weight, shifted; or, to
+        compare with, multiply the weight by the value: "zero-skip" for every value that is not zero, "dense" for all.
+        The rivals' events are values, one a cycle, and `multiples` is of no use to them; they need the radix code.
+    product_bits : bits of a value that a rival's lane multiplies in a cycle: 4 or 8. With 4, each chunk of four bits of
+        a wider value is an event of its own.
+    dsp : whether a rival's lanes multiply in DSP blocks, one each, and not in LUTs.
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
 
@@ -117,6 +125,9 @@ class EngineConfig:
     mask_depth: int = 512
     depthwise: bool = False
     maps: bool = False
+    arithmetic: str = "spikes"
+    product_bits: int = 4
+    dsp: bool = False
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -151,6 +162,24 @@ class EngineConfig:
         check(4 <= self.acc_bits <= 48, f"acc_bits must lie in 4..48, not {self.acc_bits}.")
         check(self.max_shift <= 15, f"max_shift must lie in 0..15, not {self.max_shift}.")
         check(self.code in ENGINE_CODES, f"code must be one of {', '.join(ENGINE_CODES)}, not {self.code!r}.")
+        check(
+            self.arithmetic in ARITHMETICS,
+            f"arithmetic must be one of {', '.join(ARITHMETICS)}, not {self.arithmetic!r}.",
+        )
+        check(
+            self.arithmetic == "spikes" or self.code == "radix",
+            f"An engine that multiplies takes values in binary; {self.arithmetic} arithmetic needs the radix code, not "
+            f"{self.code!r}.",
+        )
+        check(
+            self.arithmetic == "spikes" or self.multiples == MULTIPLES[-1],
+            f"multiples are what lanes of spikes add; leave them out with {self.arithmetic} arithmetic.",
+        )
+        check(self.product_bits in PRODUCT_BITS, f"product_bits must be 4 or 8, not {self.product_bits}.")
+        check(
+            not self.dsp or self.arithmetic != "spikes",
+            "dsp is for engines that multiply; take it away, or choose zero-skip or dense arithmetic.",
+        )
         check(
             self.code != "psg" or _power_of_two(self.max_groups),
             f"The psg code needs a power of two of groups, so that theta = groups << k is one, not {self.max_groups}; "
@@ -191,6 +220,21 @@ class EngineConfig:
             f"{self.external_weights} bits.",
         )
         check(_power_of_two(self.bursts) and 2 <= self.bursts <= 64, f"bursts must be 2, 4 .. 64, not {self.bursts}.")
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether a lane multiplies its weight by a value: one of the rivals."""
+        return self.arithmetic != "spikes"
+
+    @property
+    def worths(self) -> tuple[int, ...]:
+        """What an event may add of its weight: `multiples`, or a multiplier's (`codes.PRODUCTS`)."""
+        return PRODUCTS[self.arithmetic, self.product_bits] if self.multiplies else self.multiples
+
+    @property
+    def counts_values(self) -> bool:
+        """Whether the layer program says how many values a pixel has: a dense engine takes all, and no mask says so."""
+        return self.arithmetic == "dense" and not self.row_masks
 
     @property
     def streams_weights(self) -> bool:

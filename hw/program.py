@@ -118,6 +118,11 @@ def segment_fields(config: EngineConfig) -> dict[str, int]:
         }
     if config.depthwise:
         fields |= {"own": 1}  # each lane takes the value of its own channel
+    if config.counts_values:
+        fields |= {
+            "span": spike,  # words of a pixel - 1
+            "tail": _bits(config.word_chunks),  # chunks of four bits of the last of them that hold values - 1
+        }
     return fields
 
 

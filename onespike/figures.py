@@ -131,15 +131,15 @@ def energy(estimated: Energy) -> dict[str, Any]:
 
 def defended(estimated: Energy, config: EngineConfig) -> dict[str, Any]:
     """At which price of memory each verdict flips, and the rivals that use a weight for several pixels."""
-    ours = estimated["onespike"].total_uj
+    ours, who = estimated["onespike"].total_uj, estimated["onespike"].label.split(",")[0]
     found = sensitivity.reuses(estimated, config)
     flips = sensitivity.flips(estimated, config)
     best = [sensitivity.best(found, name) for name in dict.fromkeys(one.rival for one in found)]
     return {
-        "sensitivity": [vars(flip) | {"sentence": flip.sentence(PROSE[flip.rival])} for flip in flips],
+        "sensitivity": [vars(flip) | {"sentence": flip.sentence(PROSE[flip.rival], who)} for flip in flips],
         "reuse": [vars(one) | {"ours_share": ours / one.total_uj} for one in found],
         "reuse_sentences": [
-            f"Against the {PROSE[one.rival]} that uses each weight for {one.pixels} pixels, OneSpike "
+            f"Against the {PROSE[one.rival]} that uses each weight for {one.pixels} pixels, {who} "
             f"{'loses' if ours > one.total_uj else 'wins'} by energy with memory, {ours / one.total_uj:.2f} of the "
             f"rival's, whose register file takes {one.file_uj:.3f} uJ."
             for one in best

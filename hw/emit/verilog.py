@@ -24,6 +24,7 @@ MOST_ROWS = 1 << 17  # of all memories together, one bank's: Amaranth writes som
 BANK = "onespike_bank"
 LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an engine has one of them
 MASK_PARAMETERS = ("row_masks", "mask_depth", "depthwise")  # the same
+PRODUCT_PARAMETERS = ("arithmetic", "product_bits", "dsp")
 _IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
@@ -121,6 +122,7 @@ def to_verilog(config: EngineConfig) -> str:
         left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
         left_out += [] if config.row_masks else MASK_PARAMETERS
         left_out += [] if config.maps else ["maps"]
+        left_out += ["multiples"] if config.multiplies else PRODUCT_PARAMETERS
         if name not in left_out:
             text += f"//   {name} = {value}\n"
     return text + engine + bank_verilog(config)

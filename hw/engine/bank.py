@@ -18,6 +18,7 @@ from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, mask_entry, meta_layout, stride_layout
 from .lanes import Lanes, lane_latency, product_latency
 from .shadows import Shadows
+from .values import ValueExtractor
 
 
 def shadow_latency(config: EngineConfig) -> int:
@@ -54,7 +55,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "waiting": Out(1),
     }
     if config.tables:
-        members["terms"] = In(terms_write_layout(config.multiples, config.tables))
+        members["terms"] = In(terms_write_layout(config.worths, config.tables))
     row_bits = config.lanes * config.weight_bits
     if config.loadable or config.streams_weights:
         members["load"] = In(
@@ -117,8 +118,9 @@ class Bank(wiring.Component):
         room = config.command_fifo + config.hops
         m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.extract = extract = EventExtractor(
-            word_bits=config.word_bits, multiples=config.multiples, meta=meta_layout(config), tables=config.tables,
+        finder = ValueExtractor if config.multiplies else EventExtractor
+        m.submodules.extract = extract = finder(
+            word_bits=config.word_bits, multiples=config.worths, meta=meta_layout(config), tables=config.tables,
             masks=config.row_masks, depthwise=config.depthwise,
         )  # fmt: skip
         if config.tables:  # it comes from far away, too
@@ -221,7 +223,7 @@ class Bank(wiring.Component):
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
             row.eq(meta1.weight + (index_row >> source.field)),
-            digit.eq(place + term1.shift if config.multiples == (1,) else place | term1.shift),
+            digit.eq(place + term1.shift if config.worths == (1,) else place | term1.shift),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
             minus[0].eq(term1.negative),
@@ -295,7 +297,7 @@ class Bank(wiring.Component):
         if not self.config.depthwise:
             return []
         told = []
-        for name in ("own", "digits", "number"):
+        for name in ("own", "digits") if self.config.multiplies else ("own", "digits", "number"):
             value = getattr(extract, name)
             for i in range(1, stages + 1):
                 later = Signal.like(value, name=f"{name}{i}", reset_less=True)

@@ -10,7 +10,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signa
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, factors, most_terms, terms
+from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, factors, most_terms, multiplies, terms
 from ..memory import plain_memory
 
 FIELDS = 1 << CHUNK  # of the levels code
@@ -35,7 +35,7 @@ def lowest_index(word: Value) -> Value:
     return index
 
 
-def _ones_below(word: Value, place: Value) -> Value:
+def ones_below(word: Value, place: Value) -> Value:
     """Set bits of `word` below bit number `place`."""
     below = Array(Const((1 << i) - 1, len(word)) for i in range(len(word)))[place]
     return sum((word[i] & below[i] for i in range(len(word) - 1)), Const(0, 1))
@@ -74,7 +74,7 @@ def table_bits(tables: int) -> int:
 
 def term_layout(multiples: tuple[int, ...], *, tables: bool = False) -> data.StructLayout:
     """What an event adds: (-1)**negative * factors(multiples)[multiple] << shift; those of tables are shifted more."""
-    shifts = range(8 if tables else 4 if len(multiples) > 1 else 5)
+    shifts = range(8 if tables else 1 if multiplies(multiples) else 4 if len(multiples) > 1 else 5)
     return data.StructLayout({"multiple": range(len(factors(multiples))), "shift": shifts, "negative": 1})
 
 
@@ -250,7 +250,7 @@ class EventExtractor(wiring.Component):
                 next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
-                *([next_.rank.eq(_ones_below(word.mask, number))] if self.masks else []),
+                *([next_.rank.eq(ones_below(word.mask, number))] if self.masks else []),
                 *([next_.own.eq(word.own), next_.word.eq(word.word)] if self.depthwise else []),
                 *(next_[name].eq(word[name]) for name in tabled),
             ]

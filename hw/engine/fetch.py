@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...model.network.codes import CHUNK
+from ...model.network.codes import CHUNK, piece_bits
 from ..config import EngineConfig
 from ..memory import PagedMemory
 from ..program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
 from .extract import at_most_one, chunk_count, table_bits, word_chunks, word_layout
+from .values import pieces, value_word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
 
@@ -41,6 +42,7 @@ def stride_layout(config: EngineConfig) -> data.StructLayout:
     fields = segment_fields(config)
     names = ["row_stride", "weight_row_stride", "field", "code", "shift"]
     names += ["table"] * (config.tables > 0) + ["span", "tap_step"] * config.row_masks + ["own"] * config.depthwise
+    names += ["span", "tail"] * config.counts_values
     return data.StructLayout({name: fields[name] for name in names})
 
 
@@ -67,9 +69,10 @@ def masks_signature(config: EngineConfig) -> wiring.Signature:
 
 def engine_word(config: EngineConfig) -> data.StructLayout:
     """A spike word between fetch and the extractor."""
-    return word_layout(
-        config.word_bits, meta_layout(config), config.tables, masks=config.row_masks, depthwise=config.depthwise
-    )
+    meta, options = meta_layout(config), {"masks": config.row_masks, "depthwise": config.depthwise}
+    if config.multiplies:
+        return value_word_layout(config.word_bits, config.worths, meta, config.tables, **options)
+    return word_layout(config.word_bits, meta, config.tables, **options)
 
 
 class Fetch(wiring.Component):
@@ -80,6 +83,9 @@ class Fetch(wiring.Component):
 
     With masks, `weight` counts rows of masks instead, one for each word, which say where its weights are; the chunks
     that have none become 0. `span` + 1 words of a row follow one another, then the walk goes on `tap_step` further.
+
+    Where lanes multiply, what is worth an event is a value that is not 0, or, in dense engines, any: without masks,
+    `tail` + 1 chunks of the last of a pixel's `span` + 1 words hold some, and all chunks of the others.
 
     Latency: READ_LATENCY cycles from a word's turn to its offer. Throughput: one word a cycle, kept or dropped; the
     next command follows without a gap. Back-pressure: an offered word that is not taken stops the walk.
@@ -154,6 +160,9 @@ class Fetch(wiring.Component):
                     span_left.eq(Mux(new | span_left[-1], strides.span, span_left) - 1),
                 ]
             else:
+                if config.counts_values:
+                    span_left = Signal(config.spike_addr_bits + 1, reset_less=True)
+                    m.d.sync += span_left.eq(Mux(new | span_left[-1], strides.span, span_left) - 1)
                 m.d.sync += [
                     address.eq(Mux(new, begins.address, address) + ~new),
                     weight.eq(Mux(new, begins.weight, weight) + Mux(new, 0, codes_per_word)),
@@ -172,7 +181,7 @@ class Fetch(wiring.Component):
         # The read: the memory's own register, one more behind it, then the test for any spike. A stage moves if it or
         # one in front of it is free; only a word that is worth something waits at the end.
         meta = meta_layout(config)  # with masks, the weight comes with them
-        tag = data.StructLayout({"last": 1, "meta": meta})
+        tag = data.StructLayout({"last": 1, **({"tail": 1} if config.counts_values else {}), "meta": meta})
         tags = [Signal(tag, name=f"tag{i}", reset_less=True) for i in range(3)]
         valid = [Signal(name=f"valid{i}") for i in range(2)]
         offered = Signal()
@@ -193,6 +202,7 @@ class Fetch(wiring.Component):
                 tags[0].last.eq(ends & command.last),
                 *([] if config.row_masks else [tags[0].meta.weight.eq(weight)]),
                 tags[0].meta.segment.eq(command.segment),
+                *([tags[0].tail.eq(span_left[-1])] if config.counts_values else []),
             ]
         with m.If(moves[1]):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
@@ -203,30 +213,49 @@ class Fetch(wiring.Component):
             arrived = arrived & Cat(bit.replicate(CHUNK) for bit in mask.mask)
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
         tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
-        form = data.StructLayout(
-            {"digits": 1, "pairs": 1, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})}
-        )
+        wide_pieces = piece_bits(config.worths) > CHUNK
+        of_digits = {"wide" if wide_pieces else "pairs": 1} if config.multiplies else {"digits": 1, "pairs": 1}
+        form = data.StructLayout({**of_digits, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         for source, stride in zip(forms, self.strides, strict=True):
             wide = stride.field >= CHUNK.bit_length() - 1
             twos = stride.code == DIGITS_TWOS
-            m.d.sync += [
-                source.digits.eq((stride.code != DIGITS_UNARY) & wide),
-                source.pairs.eq((stride.code == DIGITS_SIGNED) | (twos & (stride.field == CHUNK.bit_length()))),
-                source.twos.eq(twos),
-            ]
+            if config.multiplies:
+                bytes_ = stride.field >= CHUNK.bit_length()
+                m.d.sync += source.wide.eq(bytes_) if wide_pieces else source.pairs.eq(twos & bytes_)
+            else:
+                m.d.sync += [
+                    source.digits.eq((stride.code != DIGITS_UNARY) & wide),
+                    source.pairs.eq((stride.code == DIGITS_SIGNED) | (twos & (stride.field == CHUNK.bit_length()))),
+                ]
+            m.d.sync += source.twos.eq(twos)
             if config.tables:
                 m.d.sync += [source.tabled.eq(stride.code == DIGITS_LEVELS), source.table.eq(stride.table)]
             if config.depthwise:
                 m.d.sync += source.own.eq(stride.own)
         form_of_word = Signal(form, reset_less=True)
+        known: Value | None = None  # chunks that hold values, of a dense engine
+        if config.counts_values:
+            filled = Signal(data.ArrayLayout(chunk_count(config.word_bits), config.segments), reset_less=True)
+            m.d.sync += [
+                chunks_.eq(Cat(stride.tail >= i for i in range(chunk_count(config.word_bits))))
+                for chunks_, stride in zip(filled, self.strides, strict=True)
+            ]
+            known = filled[tags[1].meta.segment] | ~tags[1].tail.replicate(chunk_count(config.word_bits))
+        elif config.arithmetic == "dense":
+            known = mask.mask
+        some = arrived.any() if known is None else known.any()
         with m.If(moves[2]):
             source = forms[tags[1].meta.segment]
-            found = word_chunks(arrived, source.pairs, source.twos)
+            if config.multiplies:
+                none = Const(0, 1)
+                found = pieces(*((arrived, source.wide, none) if wide_pieces else (arrived, none, source.pairs)), known)
+            else:
+                found = word_chunks(arrived, source.pairs, source.twos)
             if config.depthwise:  # the word is taken as one
-                found = Mux(source.own, arrived.any(), found)
+                found = Mux(source.own, some, found)
             m.d.sync += form_of_word.eq(source)
-            m.d.sync += [offered.eq(valid[1] & (arrived.any() | tags[1].last)), tags[2].eq(tags[1])]
+            m.d.sync += [offered.eq(valid[1] & (some | tags[1].last)), tags[2].eq(tags[1])]
             m.d.sync += [word.eq(arrived), chunks.eq(found)]
             if config.row_masks:
                 kept = Signal(mask_entry(config), name="kept_mask", reset_less=True)

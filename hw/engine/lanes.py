@@ -16,7 +16,8 @@ from ..config import EngineConfig
 
 def controls(config: EngineConfig) -> dict[str, Any]:
     """What every lane is told."""
-    multiple = {"multiple": In(range(len(factors(config.multiples))))} if len(config.multiples) > 1 else {}
+    multiple = {"multiple": In(range(len(factors(config.worths))))} if len(config.worths) > 1 else {}
+    number = {} if config.multiplies else {"number": In(range(most_terms(config.multiples)))}
     return {
         **multiple,
         "add": In(1),
@@ -27,13 +28,25 @@ def controls(config: EngineConfig) -> dict[str, Any]:
         "step": In(range(max(2, config.drain_steps))),
         "turn": In(1),
         **({"moves": In(config.shadows - 1)} if config.shadows > 1 else {}),
-        **({"own": In(1), "number": In(range(most_terms(config.multiples)))} if config.depthwise else {}),
+        **({"own": In(1), **number} if config.depthwise else {}),
     }
 
 
 def product_latency(config: EngineConfig) -> int:
-    """Cycles that making an odd multiple takes."""
+    """Cycles that making an odd multiple takes, or what a multiplier takes more than a shift."""
+    if config.multiplies:
+        return product_stages(config) + near_latency(config) - 1
     return int(len(config.multiples) > 1)
+
+
+def product_stages(config: EngineConfig) -> int:
+    """Registers in a multiplier, its last one included: two, and one more for eight bits in LUTs."""
+    return 3 if config.product_bits > CHUNK and not config.dsp else 2
+
+
+def near_latency(config: EngineConfig) -> int:
+    """Cycles that shifts of a product by less than 4 take."""
+    return int(config.max_shift % CHUNK > 0)
 
 
 def far_latency(config: EngineConfig) -> int:
@@ -76,7 +89,7 @@ class Lanes(wiring.Component):
     shift : In power of two of the event.
     negative : In(1) subtract.
     own, digits, number : In each lane adds the term of its own digit, if that has so many; `multiple`, `shift` and
-        `negative` do not matter then (only if `config.depthwise`).
+        `negative` do not matter then (only if `config.depthwise`; no `number` where lanes multiply).
     clear : In(1) the accumulators are 0 two cycles later.
     captures : Out(1) the first shadow set is written at the end of this cycle.
     moves : In(shadows - 1) sets that go on, see Shadows (only if there are several); the last one is shown.
@@ -103,7 +116,7 @@ class Lanes(wiring.Component):
         end = Signal(lane_latency(config))
         m.d.sync += [end.eq(Cat(self.end, end)), self.captures.eq(end[-1])]
         for f in range(config.fire_lanes):
-            group = LaneGroup(config)
+            group = lane_group(config)
             m.submodules[f"group{f}"] = group
             m.d.comb += [getattr(group, name).eq(getattr(self, name)) for name in controls(config)]
             for own, lane in enumerate(range(f, config.lanes, config.fire_lanes)):
@@ -112,6 +125,50 @@ class Lanes(wiring.Component):
             if config.depthwise:  # lanes f, f + F ... have the same digit: F is a multiple of their number
                 m.d.comb += group.digit.eq(self.digits.word_select(f % config.word_chunks, CHUNK))
         return m
+
+
+def lane_group(config: EngineConfig) -> wiring.Component:
+    """The lanes that a fire lane drains: those that add multiples, or those that multiply."""
+    if config.multiplies:
+        from .products import ProductGroup  # which is made of this file's parts
+
+        return ProductGroup(config)
+    return LaneGroup(config)
+
+
+def group_members(config: EngineConfig) -> dict[str, Any]:
+    """The ports of a group of lanes."""
+    return {
+        **controls(config),
+        **({"digit": In(CHUNK)} if config.depthwise else {}),
+        "weights": In(data.ArrayLayout(signed(config.weight_bits), config.drain_steps)),
+        "drain": Out(config.acc_bits),
+    }
+
+
+def shadow_sets(config: EngineConfig) -> list[list[Signal]]:
+    """The registers of a group's shadow sets, behind one another."""
+    lanes = range(config.drain_steps)
+    shadows = [[Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]]
+    for k in range(1, config.shadows):
+        shadows.append([Signal(config.acc_bits, name=f"shadow{i}_{k}", reset_less=True) for i in lanes])
+    return shadows
+
+
+def show(m: Module, group: Any, shadows: list[list[Signal]], step: Value) -> None:
+    """Move a group's shadow sets on, and show lane number `step` of the last."""
+    config = group.config
+    if config.shadows > 1:
+        moves = Signal.like(group.moves)
+        m.d.sync += moves.eq(group.moves)
+        for k, (before, behind) in enumerate(itertools.pairwise(shadows)):
+            with m.If(moves[k]):
+                m.d.sync += [new.eq(old) for old, new in zip(before, behind, strict=True)]
+    shown = Signal(config.acc_bits, reset_less=True)
+    m.d.sync += shown.eq(Array(shadows[-1])[step])
+    with m.If(~group.turn):  # so that the drain need not choose
+        m.d.sync += shown.eq(0)
+    m.d.comb += group.drain.eq(shown)
 
 
 class LaneGroup(wiring.Component):
@@ -134,14 +191,7 @@ class LaneGroup(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        super().__init__(
-            {
-                **controls(config),
-                **({"digit": In(CHUNK)} if config.depthwise else {}),
-                "weights": In(data.ArrayLayout(signed(config.weight_bits), config.drain_steps)),
-                "drain": Out(config.acc_bits),
-            }
-        )
+        super().__init__(group_members(config))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -153,10 +203,7 @@ class LaneGroup(wiring.Component):
         wide = min(config.acc_bits, product_bits + config.max_shift)
         moved = [Signal(signed(narrow), name=f"moved{i}", reset_less=True) for i in lanes]
         acc = [Signal(config.acc_bits, name=f"acc{i}", reset_less=True) for i in lanes]
-        shadow = [Signal(config.acc_bits, name=f"shadow{i}", reset_less=True) for i in lanes]
-        shadows = [shadow]  # the registers behind one another
-        for k in range(1, config.shadows):
-            shadows.append([Signal(config.acc_bits, name=f"shadow{i}_{k}", reset_less=True) for i in lanes])
+        shadows = shadow_sets(config)
         later, stages = product_latency(config), lane_latency(config)
         add, end = Signal(stages, reset_less=True), Signal(stages + 1, reset_less=True)
         negative = Signal(stages, reset_less=True)
@@ -200,18 +247,8 @@ class LaneGroup(wiring.Component):
             with m.If(clear):
                 m.d.sync += acc[i].eq(0)
             with m.If(end[-1]):
-                m.d.sync += shadow[i].eq(acc[i])
-        if config.shadows > 1:
-            moves = Signal.like(self.moves)
-            m.d.sync += moves.eq(self.moves)
-            for k, (before, behind) in enumerate(itertools.pairwise(shadows)):
-                with m.If(moves[k]):
-                    m.d.sync += [new.eq(old) for old, new in zip(before, behind, strict=True)]
-        shown = Signal(config.acc_bits, reset_less=True)
-        m.d.sync += shown.eq(Array(shadows[-1])[step])
-        with m.If(~self.turn):  # so that the drain need not choose
-            m.d.sync += shown.eq(0)
-        m.d.comb += self.drain.eq(shown)
+                m.d.sync += shadows[0][i].eq(acc[i])
+        show(m, self, shadows, step)
         return m
 
     def _told(self, m: Module) -> Any:

@@ -23,8 +23,8 @@ def table_entry(config: EngineConfig) -> data.StructLayout:
         {
             "threshold": count_shape(config),
             "value": value_shape(config),
-            "number": range(most_terms(config.multiples) + 1),
-            "terms": data.ArrayLayout(term_layout(config.multiples, tables=True), most_terms(config.multiples)),
+            "number": range(most_terms(config.worths) + 1),
+            "terms": data.ArrayLayout(term_layout(config.worths, tables=True), most_terms(config.worths)),
         }
     )
 
@@ -72,7 +72,7 @@ class Tables(wiring.Component):
             "start": In(1),
             "table": In(layer_fields(config)["table"]),
             "levels": Out(levels_write_layout(config)),
-            "terms": Out(terms_write_layout(config.multiples, config.tables)),
+            "terms": Out(terms_write_layout(config.worths, config.tables)),
         }
         if config.loadable:
             row = table_entry(config).size

@@ -18,12 +18,13 @@ from amaranth.lib.wiring import In, Out
 from ...model.errors import OneSpikeError
 from ...model.network.codes import MULTIPLES
 from ...model.system.files import write_atomically
-from ..config import ENGINE_CODES, EngineConfig
+from ..config import ARITHMETICS, ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
 VERSION = 8
-PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig))
+CODED = ("arithmetic", "product_bits", "dsp")  # in the register of `multiples`
+PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig) if field.name not in CODED)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ REGISTERS = (
             "r",
             "engine parameter `code`: " + ", ".join(f"{i} {c}" for i, c in enumerate(ENGINE_CODES))
             if name == "code"
-            else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add"
+            else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add; of engines that multiply, "
+            "256 x (1 zero-skip, 2 dense) + 16 x `dsp` + `product_bits`"
             if name == "multiples"
             else f"engine parameter `{name}`",
         )
@@ -163,8 +165,11 @@ def bus_signature() -> wiring.Signature:
 def parameter_words(config: EngineConfig) -> list[int]:
     """The engine's parameters as the config registers hold them."""
     values = dataclasses.asdict(config)
-    coded = {"code": ENGINE_CODES.index(config.code), "multiples": config.multiples[-1]}
-    return [int(value) for value in (values | coded).values()]
+    multiples = config.multiples[-1]
+    if config.multiplies:
+        multiples = ARITHMETICS.index(config.arithmetic) << 8 | config.dsp << 4 | config.product_bits
+    coded = {"code": ENGINE_CODES.index(config.code), "multiples": multiples}
+    return [int(value) for name, value in (values | coded).items() if name not in CODED]
 
 
 def config_of(words: list[int]) -> EngineConfig:
@@ -172,12 +177,16 @@ def config_of(words: list[int]) -> EngineConfig:
     values: dict[str, Any] = dict(zip(PARAMETERS, words, strict=True))
     if values["code"] >= len(ENGINE_CODES):
         raise OneSpikeError(f"There is no spike code number {values['code']}.")
-    multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), None)
-    if multiples is None:
+    kind, of_product = divmod(values["multiples"], 256)
+    multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), MULTIPLES[-1] if kind else None)
+    if multiples is None or kind >= len(ARITHMETICS):
         raise OneSpikeError(f"There is no engine with multiples up to {values['multiples']}.")
     fields = dataclasses.fields(EngineConfig)
-    switches = {field.name: bool(values[field.name]) for field in fields if field.type == "bool"}
-    return EngineConfig(**(values | switches | {"code": ENGINE_CODES[values["code"]], "multiples": multiples}))
+    switches = {f.name: bool(values[f.name]) for f in fields if f.name in values and f.type == "bool"}
+    coded: dict[str, Any] = {"code": ENGINE_CODES[values["code"]], "multiples": multiples, "arithmetic": ARITHMETICS[kind]}
+    if kind:
+        coded |= {"product_bits": of_product % 16, "dsp": bool(of_product >> 4)}
+    return EngineConfig(**(values | switches | coded))
 
 
 def c_header() -> str:

@@ -302,6 +302,10 @@ def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = N
     """LUTs, registers and block RAMs as the target's router will count them; fit: by default, area.json."""
     if config.streams_weights:
         raise OneSpikeError("The area of an engine that streams its weights is not estimated; use `onespike synth`.")
+    if config.multiplies:
+        raise OneSpikeError(
+            f"The area of an engine with {config.arithmetic} arithmetic is not estimated; use `onespike synth`."
+        )
     family = target.family
     known = (fit or fitted())["families"].get(family.name, {"blocks": {}})
     totals = {"luts": 0.0, "flip_flops": 0.0}

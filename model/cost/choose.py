@@ -37,8 +37,8 @@ def spike_rates(net: SpikeNet, result: golden.Result, config: EngineConfig) -> d
     rates = {}
     for name, values in result.codes.items():
         if name != INPUT:
-            kept = held(net, net.by_name[name], config.code, config.multiples)
-            rates[name] = spikes(values, kept.code, kept.top, config.multiples, kept.levels).mean((0, 2, 3))
+            kept = held(net, net.by_name[name], config.code, config.worths)
+            rates[name] = spikes(values, kept.code, kept.top, config.worths, kept.levels).mean((0, 2, 3))
     return rates
 
 
@@ -139,7 +139,7 @@ def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray)
     cost = {}
     for code in image_codes(net):
         events, border = (
-            work_maps(net, INPUT, values, code, config.multiples)["events_radix"]
+            work_maps(net, INPUT, values, code, config.worths)["events_radix"]
             for values in (np.asarray(pixels), np.array(net.image.pad_code))
         )
         cost[code] = sum(

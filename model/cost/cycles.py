@@ -25,7 +25,7 @@ from ..mapping.mapping import MappedLayer, MappedSource, Mapping
 from ..mapping.masks import chunk_masks, of_chunks
 from ..mapping.tables import field_terms
 from ..network import golden
-from ..network.codes import CHUNK, takes_digits, terms
+from ..network.codes import CHUNK, piece_bits, takes_digits, terms
 from .useful import useful_additions, value_events
 
 CAUSES = (
@@ -145,11 +145,13 @@ def predict_all(mapping: Mapping, result: golden.Result) -> list[list[LayerCycle
 
 
 def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
-    """Events of every chunk of spike words, int8 [.., chunks]."""
+    """Events of every chunk of spike words, int8 [.., chunks]; words [.., words of a pixel]."""
+    if config.multiplies:
+        return _pieces(words, tensor, config)
     digits = takes_digits(tensor.code, tensor.field)
-    of_digit = np.array([len(terms(digit, config.multiples)) for digit in range(-8, 17)], np.int8)
+    of_digit = np.array([len(terms(digit, config.worths)) for digit in range(-8, 17)], np.int8)
     of_field = np.array(
-        [len(t) for t in field_terms(tensor.levels, config.multiples)] if tensor.levels else [], np.int8
+        [len(t) for t in field_terms(tensor.levels, config.worths)] if tensor.levels else [], np.int8
     )
     chunks = []
     for at in range(0, config.word_bits, CHUNK):
@@ -167,6 +169,24 @@ def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) 
             here -= 16 * negative
         chunks.append(of_digit[here + 8])
     return np.stack(chunks, -1)
+
+
+def _pieces(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) -> np.ndarray:
+    """The same where lanes multiply: whether a value, or a piece of it, begins with a chunk, and is an event."""
+    piece = min(tensor.field, piece_bits(config.worths))
+    at = np.arange(0, config.word_bits, CHUNK)
+    begins = at % piece == 0
+    if config.arithmetic == "dense":
+        found = np.broadcast_to(begins, (*words.shape, len(at))).copy()
+        if config.counts_values:
+            found[..., -1, tensor.tail(config.word_bits) :] = False
+        return found.astype(np.int8)
+    digits = (words[..., None] >> at.astype(np.uint64)).astype(np.int64) & (1 << piece) - 1
+    if tensor.code == "twos" and piece < tensor.field:
+        below = np.where(at % tensor.field, at - 1, config.word_bits)  # 0 beyond the word
+        carry = np.where(below < config.word_bits, words[..., None] >> (below % 64).astype(np.uint64) & np.uint64(1), 0)
+        digits = digits + carry.astype(np.int64) & (1 << piece) - 1
+    return (begins & (digits != 0)).astype(np.int8)
 
 
 def _times(chunks: np.ndarray) -> np.ndarray:
@@ -243,8 +263,9 @@ def _source_masks(config: EngineConfig, layer: MappedLayer, source: MappedSource
     """Masks [slices, blocks, KH, KW, span, chunks] of a source; None where blocks read all of all words."""
     if not config.row_masks:
         return None
+    dense = config.arithmetic == "dense"  # what holds no channel would be an event
     masks = np.stack([chunk_masks(config, layer, source, s) for s in range(layer.slices)])
-    if source.span == source.tensor.words and not source.own:
+    if source.span == source.tensor.words and not source.own and not dense:
         # What holds no channel is 0 in memory, too.
         per_word = config.word_bits // source.tensor.field
         room = np.zeros((layer.slices, source.tensor.words * per_word), bool)

@@ -12,7 +12,8 @@ activation L lanes), so that only the coding differs. Of a kernel in groups they
 groups, in full rows all the same, and read an activation once for every L of the outputs that need it. An event machine
 reads a weight row once for every value that is not 0, however many events it has; one with row masks reads a mask with
 every spike word, and no rows of zeros. An event of 3 or 5 times a weight is two additions, the first as wide as the
-product. Event machines read and write whole spike words, with their empty places and with values that an unrolled image
+product. An engine that multiplies itself (`EngineConfig.arithmetic`) is charged its products, at the width of its
+multipliers, and one addition for each. Event machines read and write whole spike words, with their empty places and with values that an unrolled image
 holds several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not
 stored.
 Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
@@ -107,12 +108,12 @@ class Energy:
     def sentences(self) -> list[str]:
         """Where spiking wins and where it loses, from these numbers only; a verdict names the energy that it means."""
         ours = self["onespike"]
-        result = []
+        who, result = ours.label.split(",")[0], []
         for rival in self.systems[:-1]:
             memory, bare = ours.total_uj / rival.total_uj, ours.int8_uj / rival.int8_uj
             wins, bare_wins = ("loses" if share > 1 else "wins" for share in (memory, bare))
             result.append(
-                f"Against the {PROSE[rival.name]}, OneSpike {wins} by energy with memory, {memory:.2f} of the rival's, "
+                f"Against the {PROSE[rival.name]}, {who} {wins} by energy with memory, {memory:.2f} of the rival's, "
                 f"and {bare_wins} by energy of operations only, {bare:.2f}."
             )
         return result
@@ -151,7 +152,7 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     image_code = mapping.tensors[INPUT].code
     result = golden.run(net, net.image.quantise(codes), layers=True)
     assert isinstance(result, golden.Result)
-    multiples = config.multiples
+    multiples = config.worths
     operations = operations or count(net, result.codes, image_code=image_code, multiples=multiples)
     maps = {n: work_maps(net, n, v, image_code, multiples) for n, v in result.codes.items()}
     pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
@@ -178,6 +179,9 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     }
     if config.code != "radix":
         labels["onespike"] = (f"OneSpike, {config.code}", operations.additions_unary, FP32_ADD, INT8_ADD)
+    if config.multiplies:
+        product = multiply(net.weight_bits, config.product_bits) + INT8_ADD
+        labels["onespike"] = (f"this {config.arithmetic} engine", operations.additions_radix, None, product)
     systems = []
     for name, (label, number, fp32, int8) in labels.items():
         bits = {purpose: value / images for purpose, value in works[name].bits.items()}
@@ -206,7 +210,7 @@ def stepped(
     what ours do, which is nothing.
     """
     works, images = {name: _Work() for name in NAMES}, 0
-    image_code, multiples = mapping.tensors[INPUT].code, mapping.config.multiples
+    image_code, multiples = mapping.tensors[INPUT].code, mapping.config.worths
     net, work = mapping.net, works["onespike"]
     pads = work_maps(net, INPUT, np.array(net.image.pad_code), image_code, multiples)
     pads["dense"] = np.ones(net.image.shape[0], np.int64)
@@ -320,13 +324,18 @@ def _layer(
         weight_rows, _ = walk(maps[name]["read"], pads["read"])
         for system, code in spikes.items():
             work, kind = works[system], f"events_{code}"
+            if system == "onespike" and config.arithmetic == "dense":
+                weight_rows, _ = walk(maps[name]["dense"], pads["dense"])
             events, added = walk(maps[name][kind], pads[kind])
+            if system == "onespike" and config.multiplies:
+                work.multiplies += added * multiply(net.weight_bits, config.product_bits)
             kind = f"additions_{code}"
             work.bits["weights_read"] += weight_rows * config.lanes * net.weight_bits
             work.bits["registers"] += events * config.lanes * config.acc_bits
             work.additions += added
             work.products += walk(maps[name][kind], pads[kind])[1] - added
-            work.shifts += added if image or code == "radix" else 0
+            shifts = config.max_shift > 0 if system == "onespike" and config.multiplies else image or code == "radix"
+            work.shifts += added if shifts else 0
     _fired(mapping, layer, len(maps[INPUT]["dense"]), works)
 
 

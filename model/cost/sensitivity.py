@@ -47,13 +47,13 @@ class Flip:
     wins: bool
     flips_at: float | None
 
-    def sentence(self, prose: str) -> str:
-        """In words, for a rival called so."""
+    def sentence(self, prose: str, who: str = "OneSpike") -> str:
+        """In words, for a rival called so, and ours."""
         now = "wins" if self.wins else "loses"
         if self.flips_at is None:
-            return f"Against the {prose}, OneSpike {now} at every price of memory."
+            return f"Against the {prose}, {who} {now} at every price of memory."
         return (
-            f"Against the {prose}, OneSpike {now} where a byte of weights costs {self.ratio:.1f} additions, as in the "
+            f"Against the {prose}, {who} {now} where a byte of weights costs {self.ratio:.1f} additions, as in the "
             f"table with memory; the verdict flips at {self.flips_at:.1f}."
         )
 

@@ -8,6 +8,8 @@ from ...hw.config import EngineConfig
 from ...hw.program import DIGITS_UNARY
 from .extract import extract
 from .fetch import Command, Mask, Stride, Terms, fetch
+from .lanes import shifts
+from .values import values
 
 
 class Job(NamedTuple):
@@ -45,7 +47,8 @@ def bank(
         for word in fetch(config, command, strides, memory, tables, masks)
         if word is not None
     ]
-    found = extract(words, word_bits=config.word_bits, multiples=config.multiples).events
+    find = values if config.multiplies else extract
+    found = find(words, word_bits=config.word_bits, multiples=config.worths).events
     for index, term, (weight, segment), end, at, own in found:
         if index is not None and at is not None:
             source = strides[segment]
@@ -54,7 +57,7 @@ def bank(
             if term is not None:
                 place = index % (1 << source.field)
                 shift = term.shift + source.shift + (0 if source.code == DIGITS_UNARY else place)
-                assert shift <= config.max_shift, f"shift must lie in 0..{config.max_shift}, not {shift}"
+                assert shift in shifts(config), f"shift must be one of {shifts(config)}, not {shift}"
                 own = (term._replace(shift=shift),) * config.word_chunks
             worth = [0 if own_term is None else own_term.worth for own_term in own]
             sums = [

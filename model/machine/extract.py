@@ -14,7 +14,8 @@ class Word(NamedTuple):
 
     digits: its chunks are digits, else every bit is an event; pairs: two of them are a value, with a carry; twos:
     values are in two's complement; table: the terms of each digit, if they are not its own; mask: which chunks have a
-    weight row, where there are masks; own: each digit is for lanes of its own.
+    weight row, where there are masks; own: each digit is for lanes of its own. width: bits of a value, in engines that
+    multiply.
     """
 
     word: int
@@ -26,6 +27,7 @@ class Word(NamedTuple):
     table: tuple[tuple[Term, ...], ...] | None = None
     mask: int | None = None
     own: bool = False
+    width: int = 0
 
 
 class Event(NamedTuple):
@@ -92,10 +94,8 @@ def extract(
     offered: the cycle from which each word is offered (all from cycle 0, if not given). end_ready: the port in each
     cycle; high after the last one given. Golden function of :class:`onespike.hw.engine.extract.EventExtractor`.
     """
-    events: list[Event] = []
-    cycles: list[int] = []
-    waiting = 0
-    left_first = left_second = left = -1  # cycles at whose end the last chunk so far left each stage
+    number_of_chunks = word_bits // CHUNK
+    found: list[list[list[Any]]] = []
     for number, word in enumerate(words):
         assert 0 <= word.word < 1 << word_bits, f"word {number} must have {word_bits} bits, not {word.word:#x}"
         assert word.word or word.last, f"word {number} is empty but does not end a job"
@@ -103,23 +103,33 @@ def extract(
         assert word.table is None or (word.digits and not (word.pairs or word.twos)), (
             f"word {number} has a table, and pairs or signs"
         )
+        if word.own:
+            found.append([[(0, own) for own in own_events(word, number_of_chunks, multiples)]])
+        else:
+            found.append([chunk_events(word, chunk, multiples) for chunk in range(number_of_chunks)])
+    return leave(words, found, offered, end_ready)
+
+
+def leave(
+    words: Sequence[Word], found: Sequence[list[list[Any]]], offered: Sequence[int] | None, end_ready: Sequence[int]
+) -> Extracted:
+    """The events of each word's chunks, as they leave one after the other; other arguments as of `extract`."""
+    events: list[Event] = []
+    cycles: list[int] = []
+    waiting = 0
+    left_first = left_second = left = -1  # cycles at whose end the last chunk so far left each stage
+    for number, (word, chunks) in enumerate(zip(words, found, strict=True)):
         taken = max(offered[number] if offered is not None else 0, left_first)
         left_first = taken
-        number_of_chunks = word_bits // CHUNK
-        chunks: list[list[Any]]
-        if word.own:
-            chunks = [[(0, own) for own in own_events(word, number_of_chunks, multiples)]]
-        else:
-            chunks = [chunk_events(word, chunk, multiples) for chunk in range(number_of_chunks)]
         empty: list[list[Any]] = [[(None, None)]]
-        found = [chunk for chunk in chunks if chunk] or empty
-        for chunk in found:
+        some = [chunk for chunk in chunks if chunk] or empty
+        for chunk in some:
             left_first = max(left_first + 1, left_second)
             left_second = max(left_first + 1, left)
             left = left_second
             for count, (place, term) in enumerate(chunk):
                 left += 1
-                end = bool(word.last) and chunk is found[-1] and count == len(chunk) - 1
+                end = bool(word.last) and chunk is some[-1] and count == len(chunk) - 1
                 while end and left < len(end_ready) and not end_ready[left]:
                     left += 1
                     waiting += 1

@@ -25,7 +25,8 @@ class Stride(NamedTuple):
     """What a source's commands have in common; fields of 2**field bits, read as `code` (DIGITS_*), times 2**shift.
 
     table: whose terms the fields of the levels code stand for. Of engines with masks: span + 1 words of a pixel are
-    read, then the address goes on by tap_step; own: each lane takes the value of its own channel.
+    read, then the address goes on by tap_step; own: each lane takes the value of its own channel. tail: of engines that
+    take every value, without masks, tail + 1 chunks of the last of a pixel's span + 1 words hold some.
     """
 
     row_stride: int
@@ -37,6 +38,7 @@ class Stride(NamedTuple):
     span: int = 0
     tap_step: int = 1
     own: int = 0
+    tail: int = 0
 
     def fields(self, config: EngineConfig) -> dict[str, int]:
         """What the engine's record has of them."""
@@ -75,10 +77,12 @@ def fetch(
     :class:`onespike.hw.engine.fetch.Fetch`.
     """
     assert command.run >= 0 and command.rows in range(256), f"a walk of no or too many words: {command}"
-    row_stride, weight_row_stride, field, code, shift, table, span, tap_step, own = strides[command.segment]
+    row_stride, weight_row_stride, field, code, shift, table, span, tap_step, own, tail = strides[command.segment]
     assert 1 << field <= config.word_bits, f"fields of {1 << field} bits exceed a word of {config.word_bits}"
     digits, twos = code != DIGITS_UNARY and 1 << field >= CHUNK, code == DIGITS_TWOS
     pairs = code == DIGITS_SIGNED or (twos and 1 << field > CHUNK)
+    width = 1 << field if config.multiplies else 0
+    assert not config.multiplies or width >= CHUNK, f"a value to multiply by has {CHUNK} bits or more, not {width}"
     levels = tables[table] if code == DIGITS_LEVELS else None
     signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8), DIGITS_LEVELS: (4,)}.get(code, (1 << field,))
     assert 1 << field in signed_fields, f"fields of code {code} have {signed_fields} bits, not {1 << field}"
@@ -105,6 +109,9 @@ def fetch(
             last = bool(command.last) and row == command.rows and place == command.run
             meta = Meta(weight, command.segment)
             known = bits if config.row_masks else None
-            kept = Word(word, last, meta, digits, pairs, twos, levels, known, bool(own))
-            words.append(kept if word or last else None)
+            if config.counts_values:
+                known = (1 << (tail + 1 if place % (span + 1) == span else config.word_chunks)) - 1
+            kept = Word(word, last, meta, digits, pairs, twos, levels, known, bool(own), width)
+            worth = known if config.arithmetic == "dense" else word
+            words.append(kept if worth or last else None)
     return words

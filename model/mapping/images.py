@@ -170,6 +170,7 @@ def _segment_record(config: EngineConfig, source: MappedSource, row_base: int, c
         step = tensor.words - source.span + 1
         options |= {"span": source.span - 1, "tap_step": step % spikes, "block_words": source.block_words}
     options |= {"own": int(source.own)} if config.depthwise else {}
+    options |= {"span": tensor.words - 1, "tail": tensor.tail(config.word_bits) - 1} if config.counts_values else {}
     return {
         "image": tensor.name == INPUT,
         "field": tensor.field.bit_length() - 1,

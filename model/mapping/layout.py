@@ -61,6 +61,11 @@ class TensorLayout:
         """Channel number at every physical place, -1 where there is none."""
         return [c for s in self.slices for c in [*s, *[-1] * (self.channels_per_slice - len(s))]]
 
+    def tail(self, word_bits: int) -> int:
+        """Chunks of four bits of a pixel's last word that hold values in some slice; at least one."""
+        used = max(map(len, self.slices)) * self.field - (self.words - 1) * word_bits
+        return max(1, -(-used // codes.CHUNK))
+
     def pack(self, fields: np.ndarray, word_bits: int) -> np.ndarray:
         """Spike words uint64 [slices, H * W, words] of fields uint [C, H, W] (the border included).
 

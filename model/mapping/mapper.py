@@ -71,6 +71,13 @@ def map_network(
                 f"The last layer {net.layers[-1].name!r} gives a {height}x{width} map, but the engine streams the "
                 f"outputs of one place; build it with maps, or let the configuration be fitted to the network."
             )
+        if name == "max_shift" and config.multiplies and needed % codes.CHUNK > available % codes.CHUNK:
+            raise OneSpikeError(
+                f"The network needs shifts of {needed % codes.CHUNK} beside multiples of four, but lanes that multiply "
+                f"with max_shift = {available} make {available % codes.CHUNK}; raise max_shift to "
+                f"{-(-available // codes.CHUNK) * codes.CHUNK + needed % codes.CHUNK}, or let the configuration be fitted "
+                f"to the network."
+            )
         if needed > available:
             raise OneSpikeError(
                 f"The network needs {name} = {needed}, but the engine has {available}; "
@@ -150,7 +157,7 @@ def _plan(
             f"{', '.join(image_codes(net))}."
         )
     tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
-    made, numbers = engine_tables(net, tensors, config.multiples)
+    made, numbers = engine_tables(net, tensors, config.worths)
     tensors |= {name: dataclasses.replace(tensors[name], table=number) for name, number in numbers.items()}
     layers: list[MappedLayer] = []
     weight_base = channel_base = 0
@@ -195,11 +202,7 @@ def _plan(
             1 + theta_bits + max(int(layer.shift.max()) for layer in net.layers),
         ),
         "weight_bits": net.weight_bits,
-        "max_shift": max(
-            codes.largest_shift(s.tensor.code, s.tensor.top, config.multiples, s.tensor.levels) + s.spike_shift
-            for layer in layers
-            for s in layer.sources
-        ),
+        "max_shift": _max_shift(config, layers),
         "max_groups": max([max(-low, top) for low, top in ends], default=1),
         "max_code": max([largest_field(t) for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
@@ -224,6 +227,20 @@ def _plan(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(made),
         needs=needs,
     )  # fmt: skip
+
+
+def _max_shift(config: EngineConfig, layers: list[MappedLayer]) -> int:
+    """The largest shift of an event; of lanes that multiply, with what their two steps must reach."""
+    sources = [source for layer in layers for source in layer.sources]
+    shifts = [
+        codes.largest_shift(s.tensor.code, s.tensor.top, config.worths, s.tensor.levels) + s.spike_shift
+        for s in sources
+    ]
+    if not config.multiplies:
+        return max(shifts)
+    nearest = [s.spike_shift % codes.CHUNK for s in sources]
+    nearest += [3 for s in sources if s.tensor.code == "levels" and max(map(abs, s.tensor.levels)) > config.worths[-1]]
+    return max(shifts) // codes.CHUNK * codes.CHUNK + max(nearest)
 
 
 def largest_field(tensor: TensorLayout) -> int:
@@ -256,7 +273,9 @@ def _tensors(
             kept = Storage(image_code, net.top_code[name] - offset)
         else:
             code = "unary" if config.code == "psg" and name in pooled else config.code
-            kept = held(net, net.by_name[name], code, config.multiples)
+            kept = held(net, net.by_name[name], code, config.worths)
+        if config.multiplies and kept.code == "radix" and kept.top < 1 << codes.CHUNK - 1:  # whole chunks of four bits
+            kept = dataclasses.replace(kept, top=1 << codes.CHUNK - 1)
         slices, unroll = chosen[net.layers[indices[0]].name], None
         if image and not flat:
             blocks = {net.layers[i].name: _blocks(net.layers[i], config, tensors) for i in indices}

@@ -69,8 +69,8 @@ def _has_depthwise(net: SpikeNet, config: EngineConfig) -> bool:
     """Whether a depthwise layer's values are chunks of four bits, before it and behind it, and its rows long enough."""
     return any(
         is_depthwise(net, layer)
-        and _is_chunk(held(net, net.by_name[layer.sources[0].tensor], config.code, config.multiples), "radix")
-        and _is_chunk(held(net, layer, config.code, config.multiples))
+        and _is_chunk(held(net, net.by_name[layer.sources[0].tensor], config.code, config.worths), "radix")
+        and _is_chunk(held(net, layer, config.code, config.worths))
         and net.conv_shapes[layer.name][2] >= config.own_places
         for layer in net.layers
     )

@@ -65,7 +65,7 @@ def field_terms(levels: tuple[int, ...], multiples: tuple[int, ...]) -> tuple[tu
     for field, level in zip(fields_of(levels), levels, strict=True):
         found = level_terms(level, multiples)
         assert found is not None, f"the level {level} has more terms than an engine makes; `storage.py` refuses it"
-        made[field] = found
+        made[field] = found if level else ()
     return tuple(made)
 
 
@@ -85,7 +85,7 @@ def table_rows(config: EngineConfig, tables: Sequence[Table]) -> list[int]:
     """
     entry, codes = table_entry(config), config.table_codes
     assert len(tables) <= config.tables, f"an engine of {config.tables} tables has no room for {len(tables)}"
-    top, most = (1 << config.count_bits) - 1, most_terms(config.multiples)
+    top, most = (1 << config.count_bits) - 1, most_terms(config.worths)
     rows = []
     for number, table in enumerate(tables):
         assert len(table.stored) <= codes, f"table {number} has more than {codes} levels"
@@ -98,7 +98,7 @@ def table_rows(config: EngineConfig, tables: Sequence[Table]) -> list[int]:
             terms = table.terms[row] if row < len(table.terms) else ()
             assert len(terms) <= most, f"table {number}: field {row} has more than {most} terms"
             fields = [
-                {"multiple": factors(config.multiples).index(t.multiple), "shift": t.shift, "negative": t.negative}
+                {"multiple": factors(config.worths).index(t.multiple), "shift": t.shift, "negative": t.negative}
                 for t in terms
             ]
             values = {

@@ -16,12 +16,16 @@ every digit has one or two. 255 = 256 - 1 are two signed digits, of one term eac
 around the level 0, whose field is 0; up to 16 of them, each with no more terms than a digit, shifted by up to 7.
 
 A field is as wide as the next power of two, so that a bit position splits into (channel, bit) by wiring alone.
+
+Engines that multiply (`PRODUCTS`) take a field of 4 bits, or each byte of a wider one, as one term: the number that it
+holds. Those that skip no zeros take the number 0, too.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +36,12 @@ CODES = ("radix", "signed", "twos", "levels", "unary", "psg")
 DIGIT_CODES = CODES[:3]  # that an image may have
 CHUNK_CODES = CODES[:4]  # whose chunks of four bits have terms
 MULTIPLES = ((1,), (1, 3), (1, 3, 5))  # what an engine may have
+PRODUCTS = {  # in their place, what a lane multiplies by where it has a multiplier for numbers of so many bits
+    ("zero-skip", 4): tuple(range(1, 16)),
+    ("zero-skip", 8): tuple(range(1, 256)),
+    ("dense", 4): tuple(range(16)),
+    ("dense", 8): tuple(range(256)),
+}
 CHUNK = 4  # bits of a spike word that are taken apart at once
 LARGEST_DIGIT = 16
 MAX_FIELD = 32
@@ -55,8 +65,20 @@ def _price(chosen: tuple[Term, ...]) -> tuple[int, list[int]]:
     return sum(term.multiple > 1 for term in chosen), sorted((term.shift for term in chosen), reverse=True)
 
 
+def multiplies(multiples: tuple[int, ...]) -> bool:
+    """Whether lanes multiply by a whole number, see PRODUCTS."""
+    return multiples not in MULTIPLES
+
+
+def piece_bits(multiples: tuple[int, ...]) -> int:
+    """Bits of a field that one digit stands for, at most."""
+    return multiples[-1].bit_length() if multiplies(multiples) else CHUNK
+
+
 def factors(multiples: tuple[int, ...]) -> tuple[int, ...]:
     """All multiples that a lane makes, in the order of their numbers: its adder can double a weight, too."""
+    if multiplies(multiples):
+        return tuple(range(multiples[-1] + 1))
     return (*multiples, 2) if len(multiples) > 1 else multiples
 
 
@@ -65,8 +87,12 @@ def terms(digit: int, multiples: tuple[int, ...]) -> tuple[Term, ...]:
     """The fewest terms that add up to a digit -8..16; of those with the fewest additions, then with small shifts.
 
     A multiple other than 1 takes an addition of its own. No term is shifted by more than 3, so that the lanes' shifters
-    stay small: 16 is twice 8. Only where there is no other multiple than 1, it is 1 << 4.
+    stay small: 16 is twice 8. Only where there is no other multiple than 1, it is 1 << 4. A multiplier takes any digit
+    as one term.
     """
+    if multiplies(multiples):
+        assert abs(digit) <= multiples[-1], f"a multiplier takes {-multiples[-1]}..{multiples[-1]}, not {digit}"
+        return (Term(abs(digit), 0, digit < 0),) if abs(digit) >= multiples[0] else ()
     assert -8 <= digit <= LARGEST_DIGIT, f"a digit must lie in -8..{LARGEST_DIGIT}, not {digit}"
     if digit < 0:
         return tuple(term._replace(negative=not term.negative) for term in terms(-digit, multiples))
@@ -86,6 +112,11 @@ def level_terms(level: int, multiples: tuple[int, ...]) -> tuple[Term, ...] | No
 
     Of those with the fewest terms the one with the fewest additions, then with small shifts.
     """
+    if multiplies(multiples):
+        fits = [s for s in range(LEVEL_SHIFTS) if level % (1 << s) == 0 and abs(level) >> s <= multiples[-1]]
+        if level == 0 or not fits:
+            return terms(level, multiples) if level == 0 else None
+        return (Term(abs(level) >> fits[0], fits[0], level < 0),)
     single = [Term(m, s, n) for n in (False, True) for s in range(LEVEL_SHIFTS) for m in multiples]
     for number in range(most_terms(multiples) + 1):
         found = [c for c in itertools.combinations_with_replacement(single, number) if sum(t.worth for t in c) == level]
@@ -101,6 +132,8 @@ def fields_of(levels: tuple[int, ...]) -> np.ndarray:
 
 def most_terms(multiples: tuple[int, ...]) -> int:
     """Events that one chunk may take."""
+    if multiplies(multiples):
+        return 1
     return max(len(terms(digit, multiples)) for digit in range(-8, LARGEST_DIGIT + 1))
 
 
@@ -141,6 +174,16 @@ def chunk_digit(word: int, chunk: int, pairs: bool, twos: bool) -> int:
     return bits + carry - 16 * (bits >> 3) * (twos or (pairs and chunk % 2 == 0))
 
 
+def digit_of(field: int, at: int, piece: int, width: int, twos: bool) -> int:
+    """What a piece of a field of `width` bits from bit `at` on stands for, in engines that multiply.
+
+    Two's complement of several pieces: the lower ones have a sign, too, and the next takes what they are short of.
+    """
+    digit = field >> at & (1 << piece) - 1
+    carry = field >> at - 1 & 1 if twos and at else 0
+    return digit + carry - (digit >> piece - 1 << piece) * twos
+
+
 def encode(values: np.ndarray, code: str, top: int, levels: tuple[int, ...] = ()) -> np.ndarray:
     """Fields uint32, same shape as `values`, of counts 0..top; of the twos code, -top - 1..top; of the levels."""
     values = np.asarray(values)
@@ -167,6 +210,10 @@ def events(
     """The events of one field of `width` bits, in the engine's order."""
     if code == "levels":
         return list(level_terms(int(decode(np.array(field), code, width, levels)), multiples) or ())
+    if multiplies(multiples):
+        piece = min(width, piece_bits(multiples))
+        digits = (digit_of(field, at, piece, width, code == "twos") for at in range(0, width, piece))
+        return [t._replace(shift=piece * i) for i, digit in enumerate(digits) for t in terms(digit, multiples)]
     if takes_digits(code, width):
         pairs, twos = code == "signed" or (code == "twos" and width > CHUNK), code == "twos"
         digits = enumerate(chunk_digit(field, chunk, pairs, twos) for chunk in range(width // CHUNK))
@@ -195,7 +242,9 @@ def _table(code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, .
     """
     width, values = field_width(code, top), np.arange(-top - 1 if code == "twos" else 0, top + 1)
     if code == "levels":
-        return _cost([level_terms(level, multiples) or () for level in levels], 0)
+        return _cost([level_terms(level, multiples) or () for level in levels], 0, odd=not multiplies(multiples))
+    if multiplies(multiples):
+        return _cost([events(int(value) & (1 << width) - 1, code, width, multiples) for value in values], 0, odd=False)
     if not takes_digits(code, width):
         ones = np.bitwise_count(values)
         return np.array([ones, ones, [max(0, int(v).bit_length() - 1) for v in values]])
@@ -212,10 +261,13 @@ def _table(code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, .
     return found
 
 
-def _cost(made: list[tuple[Term, ...]], unshifted: int) -> np.ndarray:
-    """Terms, additions and largest shift (`unshifted` of no terms) [3, values] of the terms of some values."""
+def _cost(made: Sequence[Sequence[Term]], unshifted: int, *, odd: bool = True) -> np.ndarray:
+    """Terms, additions and largest shift (`unshifted` of no terms) [3, values] of the terms of some values.
+
+    odd: a multiple is an addition, too; else a multiplier's.
+    """
     return np.array(
-        [[len(t), sum(1 + (x.multiple > 1) for x in t), max((x.shift for x in t), default=unshifted)] for t in made]
+        [[len(t), sum(1 + (x.multiple > 1 and odd) for x in t), max((x.shift for x in t), default=unshifted)] for t in made]
     ).T
 
 

@@ -217,7 +217,12 @@ def work_maps(
         cost(stored, held.code, held.top, multiples, held.levels) for cost in (coding.spikes, coding.additions)
     )
     ones = np.abs(values)
-    unary = {"events_unary": events if image else ones, "additions_unary": added if image else ones}
+    pixel_events, pixel_added = events, added
+    if image and coding.multiplies(multiples):  # the literal network has no multipliers
+        pixel_events, pixel_added = (
+            cost(stored, held.code, held.top, MULTIPLES[-1]) for cost in (coding.spikes, coding.additions)
+        )
+    unary = {"events_unary": pixel_events if image else ones, "additions_unary": pixel_added if image else ones}
     return {"nonzero": values != 0, "read": stored != 0, "events_radix": events, "additions_radix": added, **unary}
 
 

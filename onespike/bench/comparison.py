@@ -120,7 +120,7 @@ def on_one_engine(nets: Sequence[SpikeNet], config: EngineConfig, codes: np.ndar
 def on_hardware(mapping: Mapped, codes: np.ndarray, cycled: int) -> dict[str, Any]:
     """Figures per image of a network on the engine; cycles of the first `cycled` images."""
     net, config = mapping.net, mapping.config
-    operations = count(net, codes, image_code=mapping.tensors[INPUT].code, multiples=config.multiples)
+    operations = count(net, codes, image_code=mapping.tensors[INPUT].code, multiples=config.worths)
     estimated = energy.estimate(mapping, codes, operations)
     predicted = predict_all(mapping, golden.run(net, codes[:cycled], layers=True))
     every = [layer for image in predicted for layer in image]

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures
-from ..bench import peers, speed, unrolled, workloads
+from ..bench import peers, rivals, speed, unrolled, workloads
 from ..bench import tables as bench_tables
 from ..bench.workloads import IMAGES, Workload
 from ..fpga.synth import synthesise
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         seed=args.seed,
         cache=args.output,
     )
+    if args.rivals:
+        return rivals.run(args, sources, console, progress)
     result: dict[str, Any] = {"versions": environment(), "groups": args.groups, "workloads": []}
     usual = [name for name in workloads.WORKLOADS if name != workloads.KEYWORDS or args.kws or args.kws_images]
     for name in args.workloads or usual:

@@ -17,7 +17,7 @@ from ..model.network.spec import INPUT
 
 def counted(mapping: Mapping, codes: np.ndarray) -> dict[str, Any]:
     """Figures `operations` and `energy` on image codes."""
-    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code, multiples=mapping.config.multiples)
+    operations = count(mapping.net, codes, image_code=mapping.tensors[INPUT].code, multiples=mapping.config.worths)
     estimated = energy_model.estimate(mapping, codes, operations)
     return {
         "operations": figures.operations(operations),

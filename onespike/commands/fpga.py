@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     }
     with progress.stage("fpga", f"yosys, nextpnr and the packer for {board.title}") as stage:
         if args.fit:
-            base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
+            base = EngineConfig(**({"code": args.code, "arithmetic": args.arithmetic} | dict(args.fixed)))
             mapping, found = fit_and_build(net, board, args.output, codes, base=base, **settings)
         else:
             mapping = engine(args, net, codes, board)

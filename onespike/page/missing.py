@@ -24,7 +24,8 @@ from ..parsers.options import CHOOSING, default_fire_lanes, engine_config, make_
 from .measured import Measured
 
 SIMULATED = 16  # images of `simulate`, unless the data hold fewer
-ALIKE = ("banks", "lanes", "fire_lanes", "word_bits", "code", "external_weights")  # what `engine_words` says by options
+# What `engine_words` says by options.
+ALIKE = ("banks", "lanes", "fire_lanes", "word_bits", "code", "arithmetic", "external_weights")
 
 
 def missing(
@@ -82,6 +83,8 @@ def engine_words(args: argparse.Namespace, config: EngineConfig) -> list[str]:
         words += ["--word-bits", str(config.word_bits)]
     if config.code != EngineConfig.code:
         words += ["--code", config.code]
+    if config.multiplies:
+        words += ["--arithmetic", config.arithmetic]
     if args.slices != "auto":
         words += ["--slices", str(args.slices)]
     if config.streams_weights:

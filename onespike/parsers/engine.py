@@ -164,9 +164,19 @@ def add_bench(command: Command) -> None:
         "--stock", action="store_true", help="also simulate as cocotb's own runner does, for comparison (minutes)"
     )
     group.add_argument(
-        "--synth", action="store_true", help="place and route the engine of 784-128-10, and map alkaid's (minutes)"
+        "--rivals",
+        action="store_true",
+        help="instead, generate the engine with other lanes, zero-skipping and dense multipliers in LUTs and in DSP "
+        "blocks, and simulate, place and route them all (default workloads: digits, mlp64; half an hour)",
     )
-    group.add_argument("--target", default="ecp5-85k", metavar="PART", help="for --synth (default: ecp5-85k)")
+    group.add_argument(
+        "--synth",
+        action=argparse.BooleanOptionalAction,
+        help="place and route the engine of 784-128-10, and map alkaid's (minutes; default: no, but of --rivals)",
+    )
+    group.add_argument(
+        "--target", default="ecp5-85k", metavar="PART", help="for --synth and --rivals (default: ecp5-85k)"
+    )
     bench.add_argument(
         "-o",
         "--output",

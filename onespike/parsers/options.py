@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import outputs
-from ..hw.config import AXI_BITS, ENGINE_CODES, EngineConfig
+from ..hw.config import ARITHMETICS, AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.convert.methods import METHODS, Setting
 from ..model.cost.area import block_rams
@@ -136,6 +136,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         default="radix",
         help="how hidden spikes are written: the count in binary (radix, default), thermometer (unary) "
         "or the OneSpike paper's pattern (psg)",
+    )
+    group.add_argument(
+        "--arithmetic",
+        choices=ARITHMETICS,
+        default="spikes",
+        help="what a lane does: add spikes (default); or, to compare with, multiply by every value that is not zero "
+        "(zero-skip) or by every value (dense); --set product_bits=8 for wider multipliers, --set dsp=1 for DSP blocks",
     )
     group.add_argument(
         "--slices",
@@ -374,6 +381,7 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The engine that the options describe, its memories as in EngineConfig or as fixed with --set."""
     fixed = dict(args.fixed)
     basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
+    basic["arithmetic"] = args.arithmetic
     lanes = fixed.get("lanes", args.lanes)
     basic["fire_lanes"] = args.fire_lanes or default_fire_lanes(lanes)
     if args.code == "psg":
