@@ -139,7 +139,7 @@ def defended(estimated: Energy, config: EngineConfig) -> dict[str, Any]:
         "sensitivity": [vars(flip) | {"sentence": flip.sentence(PROSE[flip.rival], who)} for flip in flips],
         "reuse": [vars(one) | {"ours_share": ours / one.total_uj} for one in found],
         "reuse_sentences": [
-            f"Against the {PROSE[one.rival]} that uses each weight for {one.pixels} pixels, {who} "
+            f"Against the {PROSE[one.rival]}, each weight used for {one.pixels} pixels, {who} "
             f"{'loses' if ours > one.total_uj else 'wins'} by energy with memory, {ours / one.total_uj:.2f} of the "
             f"rival's, whose register file takes {one.file_uj:.3f} uJ."
             for one in best

@@ -265,11 +265,11 @@ def energy(figures: Map[str, Any]) -> Table:
 
 
 def reuse(figures: Sequence[Map[str, Any]], labels: Map[str, str]) -> Table:
-    """Rivals that use a weight for several pixels, a row for each."""
+    """Rivals that use a weight for one pixel and for as many as suit them best."""
     table = titled(
         "Rivals that use each weight for R pixels, energy with memory (uJ)",
         "system, R, all, weights, file, ours / it",
-        "file: of the R sums of every lane, read and written with each addition.",
+        "R = 1, and the R that costs least. file: of the R sums of every lane, read and written with each addition.",
     )
     for one in figures:
         table.add_row(

@@ -175,7 +175,7 @@ def enables(module: Map[str, Any], measured: Activity) -> dict[str, float]:
             return float(bit == "1")
         return next((measured[name][1] for name in names.get(bit, ()) if name in measured), 1.0)
 
-    found = {}
+    found: dict[str, float] = {}
     for cell in module["cells"].values():
         pins, parameters = cell["connections"], cell["parameters"]
         if cell["type"] == "$dffe":

@@ -24,13 +24,9 @@ from ..model.mapping.mapper import fit_config
 from ..model.network.operations import is_copy
 from ..model.network.spec import SpikeNet
 
-
-LPF = 8  # prime factors of loops that ZigZag orders freely: with its 6, it misses orders that reuse weights
-
-
 def workload(net: SpikeNet) -> list[dict[str, Any]]:
     """The network's layers as ZigZag reads them: one convolution for each source with weights."""
-    layers = []
+    layers: list[dict[str, Any]] = []
     for layer in net.layers:
         _, height, width = net.conv_shapes[layer.name]
         for source in layer.sources:
@@ -105,7 +101,7 @@ def second_opinion(net: SpikeNet, config: EngineConfig, sums: int, folder: Path)
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(contents, sort_keys=False))
     pj, *_ = get_hardware_performance_zigzag(
         str(folder / "workload.yaml"), str(folder / "bank.yaml"), str(folder / "mapping.yaml"), opt="energy",
-        dump_folder=str(folder / "out"), pickle_filename=str(folder / "out.pickle"), loma_show_progress_bar=False, lpf_limit=LPF,
+        dump_folder=str(folder / "out"), pickle_filename=str(folder / "out.pickle"), loma_show_progress_bar=False,
     )  # fmt: skip
     macs = sum(_product(layer["loop_sizes"]) for layer in layers)
     return pj * 1e-6, macs

@@ -121,7 +121,8 @@ def _defend(console: Console, result: dict[str, Any]) -> None:
     for sentence in energy["sentences"]:
         console.print(sentence)
     labels = {system["name"]: system["label"] for system in energy["systems"]}
-    console.print(tables.reuse(energy["reuse"], labels))
+    best = {one["rival"]: one for one in sorted(energy["reuse"], key=lambda one: -one["total_uj"])}.values()
+    console.print(tables.reuse([one for one in energy["reuse"] if one["pixels"] == 1 or one in best], labels))
     for sentence in [*energy["reuse_sentences"], *(flip["sentence"] for flip in energy["sensitivity"])]:
         console.print(sentence)
     console.print()
