@@ -24,6 +24,7 @@ from ..model.mapping.mapper import fit_config
 from ..model.network.operations import is_copy
 from ..model.network.spec import SpikeNet
 
+
 def workload(net: SpikeNet) -> list[dict[str, Any]]:
     """The network's layers as ZigZag reads them: one convolution for each source with weights."""
     layers: list[dict[str, Any]] = []
