@@ -16,11 +16,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..hw.config import EngineConfig
-from ..model.cost.energy import access, add, multiply
-from ..model.cost.sensitivity import file_pj
+from ..model.cost.energy import access, add, estimate, multiply
+from ..model.cost.sensitivity import file_pj, reuse
 from ..model.errors import OneSpikeError
-from ..model.mapping.mapper import fit_config
+from ..model.mapping.mapper import fit_config, map_network
 from ..model.network.operations import is_copy
 from ..model.network.spec import SpikeNet
 
@@ -125,10 +127,13 @@ def main() -> None:
     args = parser.parse_args()
     net = SpikeNet.load(args.net)
     config = fit_config(net, EngineConfig(banks=args.banks, lanes=args.lanes, fire_lanes=min(8, args.lanes)))
+    black = np.zeros((1, *net.image.shape), np.uint8)  # a dense array does the same whatever it sees
+    dense = estimate(map_network(net, config), black)["dense"]
     for sums in args.sums:
         with tempfile.TemporaryDirectory() as folder:
             uj, macs = second_opinion(net, config, sums, Path(folder))
-        print(f"{sums} sums a lane: {uj:.3f} uJ, {macs:,} MACs")
+        table = reuse(dense, config.acc_bits, sums).total_uj
+        print(f"{sums} sums a lane: ZigZag {uj:.3f} uJ, the table {table:.3f} uJ, {macs:,} MACs")
 
 
 if __name__ == "__main__":
