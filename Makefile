@@ -10,7 +10,7 @@ WORKERS ?= 2
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results registers area clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"

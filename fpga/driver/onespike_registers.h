@@ -95,7 +95,7 @@
 /* engine parameter `max_shift` (r) */
 #define ONESPIKE_CONFIG_MAX_SHIFT 0x58u
 
-/* engine parameter `multiples`: the largest of 1, 3, 5 that an event may add (r) */
+/* engine parameter `multiples`: the largest of 1, 3, 5 that an event may add; of engines that multiply, 256 x (1 zero-skip, 2 dense) + 16 x `dsp` + `product_bits` (r) */
 #define ONESPIKE_CONFIG_MULTIPLES 0x5Cu
 
 /* engine parameter `code`: 0 radix, 1 unary, 2 psg (r) */

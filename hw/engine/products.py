@@ -99,7 +99,7 @@ class ProductGroup(wiring.Component):
             parts.append(part)
         apart = 2  # bits that neighbours are apart
         while len(parts) > 1:
-            last, sums = len(parts) == 2, []
+            last, sums = len(parts) == 2, list[Value]()
             for low, high in zip(parts[::2], parts[1::2], strict=True):
                 width = len(weight) + 2 * apart
                 total = Signal(signed(width), name=f"sum{lane}_{width}_{len(sums)}", reset_less=True)

@@ -134,7 +134,8 @@ class ValueExtractor(wiring.Component):
         if self.depthwise:
             place |= {"own": 1, "word": self.word_bits}
         tabled = {"tabled": 1, "table": table_bits(self.tables)} if self.tables else {}
-        piece = data.StructLayout({"bits": bits, "carry": int(bits == CHUNK), "signed": 1, "last": 1, **tabled, **place})
+        flags = {"carry": int(bits == CHUNK), "signed": 1, "last": 1, **tabled}
+        piece = data.StructLayout({"bits": bits, **flags, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
         next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
         valid, ends = Signal(), Signal()

@@ -117,8 +117,8 @@ REGISTERS = (
             "r",
             "engine parameter `code`: " + ", ".join(f"{i} {c}" for i, c in enumerate(ENGINE_CODES))
             if name == "code"
-            else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add; of engines that multiply, "
-            "256 x (1 zero-skip, 2 dense) + 16 x `dsp` + `product_bits`"
+            else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add; of engines that "
+            "multiply, 256 x (1 zero-skip, 2 dense) + 16 x `dsp` + `product_bits`"
             if name == "multiples"
             else f"engine parameter `{name}`",
         )
@@ -178,12 +178,14 @@ def config_of(words: list[int]) -> EngineConfig:
     if values["code"] >= len(ENGINE_CODES):
         raise OneSpikeError(f"There is no spike code number {values['code']}.")
     kind, of_product = divmod(values["multiples"], 256)
-    multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), MULTIPLES[-1] if kind else None)
+    usual = MULTIPLES[-1] if kind else None
+    multiples = next((each for each in MULTIPLES if each[-1] == values["multiples"]), usual)
     if multiples is None or kind >= len(ARITHMETICS):
         raise OneSpikeError(f"There is no engine with multiples up to {values['multiples']}.")
     fields = dataclasses.fields(EngineConfig)
     switches = {f.name: bool(values[f.name]) for f in fields if f.name in values and f.type == "bool"}
-    coded: dict[str, Any] = {"code": ENGINE_CODES[values["code"]], "multiples": multiples, "arithmetic": ARITHMETICS[kind]}
+    coded: dict[str, Any] = {"code": ENGINE_CODES[values["code"]], "multiples": multiples}
+    coded |= {"arithmetic": ARITHMETICS[kind]}
     if kind:
         coded |= {"product_bits": of_product % 16, "dsp": bool(of_product >> 4)}
     return EngineConfig(**(values | switches | coded))

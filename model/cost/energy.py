@@ -12,10 +12,10 @@ activation L lanes), so that only the coding differs. Of a kernel in groups they
 groups, in full rows all the same, and read an activation once for every L of the outputs that need it. An event machine
 reads a weight row once for every value that is not 0, however many events it has; one with row masks reads a mask with
 every spike word, and no rows of zeros. An event of 3 or 5 times a weight is two additions, the first as wide as the
-product. An engine that multiplies itself (`EngineConfig.arithmetic`) is charged its products, at the width of its
-multipliers, and one addition for each. Event machines read and write whole spike words, with their empty places and with values that an unrolled image
-holds several times; rivals pack values without loss, and read each for every tap. Nobody reads a border that is not
-stored.
+product. An engine that multiplies (`EngineConfig.arithmetic`) is charged its products, as wide as the values up to the
+width of its multipliers, and an addition for each. Event machines read and write whole spike words, with their empty
+places and with values that an unrolled image holds several times; rivals pack values without loss, and read each for
+every tap. Nobody reads a border that is not stored.
 Left out for all alike: clock, control, wires, leakage, the sequencer's tables, and the registers, whose bits are
 counted but for which Horowitz has no figure. Everything lies on chip, so no DRAM is charged.
 """
@@ -180,8 +180,9 @@ def estimate(mapping: Mapping, codes: np.ndarray, operations: Operations | None 
     if config.code != "radix":
         labels["onespike"] = (f"OneSpike, {config.code}", operations.additions_unary, FP32_ADD, INT8_ADD)
     if config.multiplies:
-        product = multiply(net.weight_bits, config.product_bits) + INT8_ADD
-        labels["onespike"] = (f"this {config.arithmetic} engine", operations.additions_radix, None, product)
+        number = operations.additions_radix
+        product = works["onespike"].multiplies / images / max(1, number) + INT8_ADD
+        labels["onespike"] = (f"this {config.arithmetic} engine", number, None, product)
     systems = []
     for name, (label, number, fp32, int8) in labels.items():
         bits = {purpose: value / images for purpose, value in works[name].bits.items()}
@@ -328,7 +329,8 @@ def _layer(
                 weight_rows, _ = walk(maps[name]["dense"], pads["dense"])
             events, added = walk(maps[name][kind], pads[kind])
             if system == "onespike" and config.multiplies:
-                work.multiplies += added * multiply(net.weight_bits, config.product_bits)
+                bits = min(config.product_bits, mapped.tensor.field)
+                work.multiplies += added * multiply(net.weight_bits, bits)
             kind = f"additions_{code}"
             work.bits["weights_read"] += weight_rows * config.lanes * net.weight_bits
             work.bits["registers"] += events * config.lanes * config.acc_bits

@@ -31,8 +31,8 @@ def lanes(
 
     One element of each argument per cycle; multiple: numbers in `factors(config.multiples)`, all 0 if not given; own:
     the cycles in which lane l takes its own digit, number l modulo the chunks of the spike word `digits`, and adds that
-    one's term `number` (0, if not given), if it has so many; acc: where the sums start, 0 after a reset. Golden function of
-    :class:`onespike.hw.engine.lanes.Lanes`.
+    one's term `number` (0, if not given), if it has so many; acc: where the sums start, 0 after a reset. Golden
+    function of :class:`onespike.hw.engine.lanes.Lanes`.
     """
     acc = list(acc) if acc is not None else [0] * config.lanes
     half = 1 << (config.weight_bits - 1)

@@ -19,7 +19,7 @@ def value_event(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tupl
         return []
     if word.table is not None:
         digit = word.word >> at & 15
-        assert bool(word.table[digit]) == (digit > 0), f"a table must have a term for every digit but 0, not for {digit}"
+        assert bool(word.table[digit]) == (digit > 0), f"a table must have a term for every digit but 0: {digit}"
         return [(at, term) for term in word.table[digit] or terms(0, multiples)]
     begin = at - at % word.width
     field = word.word >> begin & (1 << word.width) - 1

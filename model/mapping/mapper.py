@@ -72,11 +72,11 @@ def map_network(
                 f"outputs of one place; build it with maps, or let the configuration be fitted to the network."
             )
         if name == "max_shift" and config.multiplies and needed % codes.CHUNK > available % codes.CHUNK:
+            enough = max(needed, available) // codes.CHUNK * codes.CHUNK + needed % codes.CHUNK
             raise OneSpikeError(
-                f"The network needs shifts of {needed % codes.CHUNK} beside multiples of four, but lanes that multiply "
-                f"with max_shift = {available} make {available % codes.CHUNK}; raise max_shift to "
-                f"{-(-available // codes.CHUNK) * codes.CHUNK + needed % codes.CHUNK}, or let the configuration be fitted "
-                f"to the network."
+                f"The network needs shifts by {needed % codes.CHUNK} beside those by multiples of four, which lanes "
+                f"that multiply do not have where max_shift = {available}; take max_shift = {enough}, or let the "
+                f"configuration be fitted to the network."
             )
         if needed > available:
             raise OneSpikeError(

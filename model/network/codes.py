@@ -212,8 +212,8 @@ def events(
         return list(level_terms(int(decode(np.array(field), code, width, levels)), multiples) or ())
     if multiplies(multiples):
         piece = min(width, piece_bits(multiples))
-        digits = (digit_of(field, at, piece, width, code == "twos") for at in range(0, width, piece))
-        return [t._replace(shift=piece * i) for i, digit in enumerate(digits) for t in terms(digit, multiples)]
+        found = (digit_of(field, at, piece, width, code == "twos") for at in range(0, width, piece))
+        return [t._replace(shift=piece * i) for i, digit in enumerate(found) for t in terms(digit, multiples)]
     if takes_digits(code, width):
         pairs, twos = code == "signed" or (code == "twos" and width > CHUNK), code == "twos"
         digits = enumerate(chunk_digit(field, chunk, pairs, twos) for chunk in range(width // CHUNK))
@@ -267,7 +267,10 @@ def _cost(made: Sequence[Sequence[Term]], unshifted: int, *, odd: bool = True) -
     odd: a multiple is an addition, too; else a multiplier's.
     """
     return np.array(
-        [[len(t), sum(1 + (x.multiple > 1 and odd) for x in t), max((x.shift for x in t), default=unshifted)] for t in made]
+        [
+            [len(t), sum(1 + (x.multiple > 1 and odd) for x in t), max((x.shift for x in t), default=unshifted)]
+            for t in made
+        ]
     ).T
 
 

@@ -167,9 +167,8 @@ def sentences(result: Map[str, Any]) -> list[str]:
         made, theirs = ours["synthesis"], rival["synthesis"]
         for number, network in enumerate(result["networks"]):
             a, b = ours["workloads"][number], rival["workloads"][number]
-            text = (
-                f"{network['network']}, {rival['name']} against spikes: {b['cycles'] / a['cycles']:.2f} times the cycles"
-            )
+            text = f"{network['network']}, {rival['name']} against spikes: "
+            text += f"{b['cycles'] / a['cycles']:.2f} times the cycles"
             if made is not None:
                 text += (
                     f", {theirs['luts'] / made['luts']:.2f} times the LUTs, "

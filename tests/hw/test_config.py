@@ -48,6 +48,17 @@ def test_defaults_are_frozen_and_keyword_only():
             "use the unary code.",
         ),
         ({"multiples": (1, 5)}, "multiples must be (1,), (1, 3) or (1, 3, 5), not (1, 5)"),
+        ({"arithmetic": "sparse"}, "arithmetic must be one of spikes, zero-skip, dense, not 'sparse'"),
+        (
+            {"arithmetic": "dense", "code": "unary"},
+            "An engine that multiplies takes values in binary; dense arithmetic needs the radix code, not 'unary'.",
+        ),
+        (
+            {"arithmetic": "zero-skip", "multiples": (1,)},
+            "multiples are what lanes of spikes add; leave them out with zero-skip arithmetic.",
+        ),
+        ({"product_bits": 5}, "product_bits must be 4 or 8, not 5"),
+        ({"dsp": True}, "dsp is for engines that multiply; take it away, or choose zero-skip or dense arithmetic."),
         ({"multiples": 3}, "multiples must be (1,), (1, 3) or (1, 3, 5), not 3"),
         ({"tables": 3}, "tables must be 0, 1, 2, 4 or 8, not 3"),
         ({"table_codes": 64}, "table_codes must be 16 or 32, not 64"),
@@ -130,5 +141,6 @@ def test_golden_functions_exist():
         module, function = name.rsplit(".", 1)
         assert callable(getattr(importlib.import_module(module), function, None)), f"{file}.py names {name}"
     blocks = {"bank", "count", "counters", "drain", "engine", "extract", "fetch", "fire", "image", "lanes", "levels",
-              "load", "logits", "pack", "psg", "sequencer", "shadows", "tables", "walk"}  # fmt: skip
+              "load", "logits", "pack", "products", "psg", "sequencer", "shadows", "tables", "values",
+              "walk"}  # fmt: skip
     assert {file for _, file in names} >= blocks

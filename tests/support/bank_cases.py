@@ -30,6 +30,22 @@ def random_masks(config: EngineConfig, rng: random.Random, strides: list[Stride]
     return found
 
 
+def rival_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
+    """As `random_case`, or `sparse_case` where there are masks, of values that an engine multiplies by."""
+    make = sparse_case if config.row_masks else random_case
+    commands, strides, memory, weights, *_ = make(config, rng, jobs, share)
+    forms = [(2, DIGITS_RADIX), (3, DIGITS_RADIX), (4, DIGITS_RADIX), (3, DIGITS_SIGNED)]
+    forms += [(2, DIGITS_TWOS), (3, DIGITS_TWOS)]
+    for i, (field, code) in enumerate(rng.sample(forms, len(strides))):
+        if not strides[i].own:
+            strides[i] = strides[i]._replace(field=field, code=code)
+        if not config.row_masks:  # whole bytes of a pixel's last word
+            tail = 2 * rng.randrange(config.word_chunks // 2) + 1
+            strides[i] = strides[i]._replace(span=rng.randrange(3), tail=tail)
+    masks = [random_masks(config, rng, strides)] if config.row_masks else []
+    return commands, strides, memory, weights, *masks
+
+
 def sparse_case(config: EngineConfig, rng: random.Random, jobs: int, share: float):
     """As `random_case`, for an engine with masks: one of the sources has digits for lanes of their own."""
     commands, strides, memory, weights = random_case(config, rng, jobs, share)

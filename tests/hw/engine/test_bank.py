@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bank_cases import CONFIG, SPARSE, random_case, sparse_case
+from bank_cases import CONFIG, SPARSE, random_case, rival_case, sparse_case
 from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
@@ -164,6 +164,21 @@ def test_masks(seed):
     check_case(config, case, rng, seed)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+    ("arithmetic", "bits", "dsp"),
+    [("zero-skip", 4, False), ("zero-skip", 8, True), ("dense", 8, False), ("dense", 4, True)],
+)
+def test_rivals(arithmetic, bits, dsp, sparse):
+    """Lanes that multiply: values of all widths and both kinds of sign, zero or not, with masks and without."""
+    rng = random.Random(bits + dsp)
+    config = dataclasses.replace(
+        SPARSE if sparse else CONFIG, arithmetic=arithmetic, product_bits=bits, dsp=dsp, max_shift=15, acc_bits=30,
+        shadows=1 + sparse, word_bits=16 if sparse else 32,
+    )  # fmt: skip
+    check_case(config, rival_case(config, rng, 20, 0.6), rng, bits)
+
+
 def check_case(config, case, rng, seed):
     """All sums and events, in time, with commands that come late and a drain that does."""
     masks = case[4:] or ((),)
@@ -244,12 +259,12 @@ def test_tables(multiples, word_bits):
     assert (total.event, total.read) == (sum(j.events for j in golden), sum(j.reads for j in golden))
 
 
-def cycle_case(seed: int):
+def cycle_case(seed: int, rival: dict):
     """A random network on one bank, and one image of random fields."""
     rng = random.Random(seed)
     mapping = random_mapping(
         rng, banks=1, word_fifo=rng.choice([1, 2, 5]), command_fifo=rng.choice([1, 2, 4]), acc_bits=20,
-        shadows=seed % 4 + 1,
+        shadows=seed % 4 + 1, **rival,
     )  # fmt: skip
     share = rng.choice([0.1, 0.5, 0.9])
     fields = {}
@@ -261,10 +276,17 @@ def cycle_case(seed: int):
     return mapping, fields
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_cycles_of_a_layer(seed):
+RIVALS = [
+    {"arithmetic": arithmetic, "product_bits": bits, "multiples": (1, 3, 5)}
+    for arithmetic in ("zero-skip", "dense")
+    for bits in (4, 8)
+]
+
+
+@pytest.mark.parametrize(("seed", "rival"), [*((seed, {}) for seed in range(8)), *enumerate(RIVALS, 8)])
+def test_cycles_of_a_layer(seed, rival):
     """Commands as fast as the queue takes them, a drain that never waits: every counter equals the cycle model."""
-    mapping, fields = cycle_case(seed)
+    mapping, fields = cycle_case(seed, rival)
     config = mapping.config
     images = memory_images(mapping)
     _, program = records(config, images.program)

@@ -45,9 +45,27 @@ ENGINES = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+RIVALS = {
+    "4x8, zero-skip, tables": dataclasses.replace(
+        ROOMY, lanes=8, max_shift=15, arithmetic="zero-skip", max_groups=400, signed_codes=True, tables=8,
+        table_codes=32,
+    ),
+    "2x8, dense by bytes, DSP": dataclasses.replace(
+        ROOMY, banks=2, lanes=8, fire_lanes=4, max_shift=15, arithmetic="dense", product_bits=8, dsp=True, shadows=2
+    ),
+    "4x8, dense, sparse": dataclasses.replace(
+        ROOMY, lanes=8, max_shift=15, arithmetic="dense", row_masks=True, mask_depth=2048, depthwise=True
+    ),
+    "4x8, zero-skip by bytes, sparse, 16-bit words, maps": dataclasses.replace(
+        ROOMY, lanes=8, fire_lanes=4, max_shift=15, arithmetic="zero-skip", product_bits=8, row_masks=True,
+        mask_depth=4096, depthwise=True, word_bits=16, maps=True, class_depth=1024,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, *(pytest.param(name, marks=pytest.mark.slow) for name in RIVALS)])
 def test_random_networks(engine: str) -> None:
-    config = ENGINES[engine]
+    config = (ENGINES | RIVALS)[engine]
     simulated = []
 
     @settings(
@@ -74,7 +92,7 @@ def test_random_networks(engine: str) -> None:
             mapping,
             random_codes(rng, net, 2),
             BUILD,
-            run_dir=BUILD / f"random-{engine.split(',')[0]}-{config.code}-{seed}",
+            run_dir=BUILD / f"random-{engine.split(',')[0]}-{config.code}-{config.arithmetic}-{seed}",
             through_load=bool(rng.random() < 0.5),
             stall=(float(rng.choice([0, 0.5])), float(rng.choice([0, 0.5]))),
             serial=bool(rng.random() < 0.5),

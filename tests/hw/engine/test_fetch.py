@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bank_cases import SPARSE, sparse_case
+from bank_cases import SPARSE, rival_case, sparse_case
 from blocks import preload
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.fetch import READ_LATENCY, Fetch, command_layout, engine_word, mask_entry, stride_layout
@@ -16,6 +16,7 @@ from onespike.hw.memory import PagedMemory
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.machine.extract import Word, chunk_events
 from onespike.model.machine.fetch import Command, Mask, Meta, Stride, fetch
+from onespike.model.machine.values import value_event
 from onespike.model.network.codes import CHUNK, Term
 from onespike.sim.stream import Transfer, run_stream
 
@@ -80,6 +81,9 @@ def rtl(commands, strides, memory, config=CONFIG, masks=(), **options) -> dict[s
     )
     for index, (cycle, found) in enumerate((t.cycle, t.payload) for t in stamps["words"]):
         meta = Meta(found.meta.weight, found.meta.segment)
+        if config.multiplies:
+            stamps["words"][index] = Transfer(cycle, value_word(config, found, kept[index], meta))
+            continue
         flags = (bool(found.digits), bool(found.pairs), bool(found.twos))
         table = TABLES[found.table] if config.tables and found.tabled else None
         sparse = (found.mask, bool(found.own)) if config.row_masks else ()
@@ -90,6 +94,18 @@ def rtl(commands, strides, memory, config=CONFIG, masks=(), **options) -> dict[s
         assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
         assert found.single == (sum(chunks) <= 1)
     return stamps
+
+
+def value_word(config: EngineConfig, found, golden: Word, meta: Meta) -> Word:
+    """What came out, where lanes multiply, with what no hardware says; which pieces are events is looked up."""
+    chunks = [bool(value_event(golden, chunk, config.worths)) for chunk in range(config.word_bits // CHUNK)]
+    if golden.own:
+        chunks = [bool(golden.mask if config.arithmetic == "dense" else golden.word)]
+    assert found.chunks == sum(has << chunk for chunk, has in enumerate(chunks))
+    assert found.single == (sum(chunks) <= 1)
+    assert found.wide == (golden.width > 4) if config.product_bits == 8 else found.pairs == golden.pairs & golden.twos
+    sparse = {"mask": found.mask, "own": bool(found.own)} if config.row_masks else {}
+    return golden._replace(word=found.word, last=bool(found.last), meta=meta, twos=bool(found.twos), **sparse)
 
 
 def random_case(rng: random.Random, count: int, share: float, tables: int = 0):
@@ -167,6 +183,31 @@ def test_masks(seed):
     if seed == 2:  # and without stalls: one word a cycle, kept or dropped
         start = stamps["commands"][0].cycle + 1 + READ_LATENCY
         assert [t.cycle for t in stamps["words"]] == [start + i for i, word in enumerate(walk) if word is not None]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("arithmetic", "bits"), [("zero-skip", 4), ("zero-skip", 8), ("dense", 4), ("dense", 8)])
+def test_rivals(arithmetic, bits, sparse):
+    """Values of all widths: which are events, and, of a dense engine, which chunks hold some; a word a cycle."""
+    config = dataclasses.replace(
+        SPARSE, arithmetic=arithmetic, product_bits=bits, row_masks=sparse, depthwise=sparse, weight_depth=2000
+    )
+    commands, strides, memory, _, *masks = rival_case(config, random.Random(bits), 40, 0.6)
+    case = (commands, strides, memory, config, *masks)
+    walk = golden(*case)
+    stamps = rtl(*case, stall=0)
+    start = stamps["commands"][0].cycle + 1 + READ_LATENCY
+    assert stamps["words"] == [Transfer(start + i, word) for i, word in enumerate(walk) if word is not None]
+    stalled = rtl(*case, seed=bits, stall=0.4)
+    assert [t.payload for t in stalled["words"]] == [word for word in walk if word is not None]
+
+
+def test_golden_dense():
+    """Two words of each pixel, the second one of three chunks: empty words are words like others."""
+    config = dataclasses.replace(CONFIG, arithmetic="dense")
+    strides = [Stride(0, 0, 2, DIGITS_RADIX, span=1, tail=2)]
+    found = fetch(config, Command(0, 0, 3, 0, 0, False), strides, [0, 5, 0, 0] + [0] * 96)
+    assert [(word.word, word.mask, word.width) for word in found] == [(0, 15, 4), (5, 7, 4), (0, 15, 4), (0, 7, 4)]
 
 
 def test_golden_masks():

@@ -78,10 +78,14 @@ def test_own_digits(bits, dsp):
     config = group(bits, dsp, depthwise=True, row_masks=True, lanes=8, fire_lanes=4, word_bits=16, max_shift=4)
     rng, cycles = random.Random(bits), 100
     case = {
-        "add": [1] * cycles, "end": [1] * cycles, "weights": [[rng.randrange(-8, 8) for _ in range(8)] for _ in range(cycles)],
-        "multiple": [rng.randrange(1 << bits) for _ in range(cycles)], "shift": [rng.choice([0, 4]) for _ in range(cycles)],
-        "negative": [rng.randrange(2) for _ in range(cycles)], "own": [rng.randrange(2) for _ in range(cycles)],
-    }  # fmt: skip
+        "add": [1] * cycles,
+        "end": [1] * cycles,
+        "weights": [[rng.randrange(-8, 8) for _ in range(8)] for _ in range(cycles)],
+        "multiple": [rng.randrange(1 << bits) for _ in range(cycles)],
+        "shift": [rng.choice([0, 4]) for _ in range(cycles)],
+        "negative": [rng.randrange(2) for _ in range(cycles)],
+        "own": [rng.randrange(2) for _ in range(cycles)],
+    }
     digits = [rng.getrandbits(16) for _ in range(cycles)]
     expected = lanes(config, **case, digits=digits)
     for f in range(4):  # the group of fire lane f has lanes f and f + 4, and chunk f

@@ -108,7 +108,7 @@ def random_words(rng: random.Random, multiples, count: int, tables: Terms = (), 
             width, twos, table, places = 4, False, None, [True] * 4
         mask = None
         if sparse or multiples[0] == 0:
-            known = [rng.random() < 0.7 for _ in places] if sparse else [i < len(places) - 1 for i in range(len(places))]
+            known = [rng.random() < 0.7 if sparse else i < len(places) - 1 for i in range(len(places))]
             known = known if any(known) else [True, *known[1:]]
             places = [a and b for a, b in zip(places, known, strict=True)]
             mask = sum(((1 << width // 4) - 1) << width // 4 * i for i, has in enumerate(known) if has)
@@ -159,7 +159,7 @@ def test_random_stalls(multiples, sparse):
     """Gaps between words, ends that wait, tables, masks, words for lanes of their own: every event and its cycle."""
     rng = random.Random(len(multiples) + sparse)
     tables = random_terms(rng, 2, multiples)
-    tables = [tuple(tuple(t._replace(multiple=max(1, t.multiple)) for t in terms) for terms in table) for table in tables]
+    tables = [tuple(tuple(t._replace(multiple=t.multiple or 1) for t in terms) for terms in table) for table in tables]
     words = random_words(rng, multiples, 120, tables, sparse=sparse)
     end_ready = random_bits(rng, 400, 0.4)
     taken, result = rtl(words, multiples, end_ready=end_ready, tables=tables, sparse=sparse, seed=1, stall=0.3)
@@ -168,7 +168,7 @@ def test_random_stalls(multiples, sparse):
 
 @pytest.mark.parametrize("multiples", KINDS)
 def test_every_byte_of_every_width(multiples):
-    """Every byte in every form, beside what it is short of 255, without a gap: the first event after EXTRACT_LATENCY cycles, then one in each."""
+    """Every byte in every form, beside what it is short of 255, without a gap: an event a cycle, after the first."""
     words = [
         Word(byte | (255 - byte) << 8, bool(byte & 1), byte, True, twos=twos, mask=15, width=width)
         for byte in range(128)

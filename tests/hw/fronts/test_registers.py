@@ -42,6 +42,16 @@ def test_parameters_travel(code):
         config_of(list(words.values()))
 
 
+@pytest.mark.parametrize("arithmetic", ["zero-skip", "dense"])
+def test_arithmetic_travels(arithmetic):
+    for bits, dsp in ((4, False), (8, True)):
+        config = EngineConfig(arithmetic=arithmetic, product_bits=bits, dsp=dsp)
+        assert config_of(parameter_words(config)) == config
+    words = dict(zip(PARAMETERS, parameter_words(config), strict=True)) | {"multiples": 3 << 8 | 4}
+    with pytest.raises(OneSpikeError, match=r"^There is no engine with multiples up to 772\.$"):
+        config_of(list(words.values()))
+
+
 def test_header_compiles(tmp_path):
     names = [line.split()[1] for line in FILES["fpga/driver/onespike_registers.h"]().splitlines() if "#define " in line]
     uses = "\n".join(f"    sum += {name};" for name in names if name != "ONESPIKE_REGISTERS_H")

@@ -66,6 +66,27 @@ def test_an_estimate_by_hand():
     assert found["unary"].memory_uj["arithmetic"] == pytest.approx(((8 + 2) * add(config.acc_bits) + twice) * 1e-6)
 
 
+@pytest.mark.parametrize(("arithmetic", "bits", "number"), [("zero-skip", 4, 4), ("zero-skip", 8, 3), ("dense", 4, 4)])
+def test_an_engine_that_multiplies(arithmetic, bits, number):
+    """255 is two products of four bits, or one of eight; a count of 3 is one for each of two classes."""
+    net = small_net()
+    engine = EngineConfig(banks=1, lanes=2, fire_lanes=1, arithmetic=arithmetic, product_bits=bits)
+    mapping = map_network(net, fit_config(net, engine))
+    found, plain = estimate(mapping, np.full((1, 1, 1, 1), 255, np.uint8)), 0.2 * 4 / 8
+    assert found["onespike"].operations == number and found["onespike"].fp32_uj is None
+    pixel = 2 * plain if bits == 4 else 0.2
+    assert found["onespike"].int8_uj == pytest.approx((pixel + 2 * plain + number * 0.03) * 1e-6)
+    shifts = number if bits == 4 else 0
+    sums = (number + shifts) * add(mapping.config.acc_bits)
+    assert found["onespike"].memory_uj["arithmetic"] == pytest.approx((pixel + 2 * plain + sums) * 1e-6)
+    assert found["unary"].operations == 3 + 2 * 3  # as beside any other engine
+    assert f"this {arithmetic} engine" in found.sentences()[0]
+    dark = estimate(mapping, np.zeros((1, 1, 1, 1), np.uint8))["onespike"]
+    assert dark.operations == (number if arithmetic == "dense" else 0)
+    row = mapping.config.lanes * net.weight_bits
+    assert dark.bits["weights_read"] == (2 * row if arithmetic == "dense" else 0)
+
+
 def test_multiples_are_additions_of_their_own():
     """A pixel of 0x50 is one event, 5 << 4: one read, one shift, two additions; a hidden count 5 another one."""
     net = small_net(groups=5)

@@ -29,6 +29,38 @@ def test_every_value_survives_and_its_events_add_up_to_it(code, top, multiples):
     assert codes.largest_shift(code, top, multiples) == max(shifts)
 
 
+@pytest.mark.parametrize(("arithmetic", "bits"), codes.PRODUCTS)
+@pytest.mark.parametrize("code", codes.DIGIT_CODES)
+@pytest.mark.parametrize("top", [1, 3, 7, 8, 15, 16, 127, 255, 300])
+def test_products_add_up_to_every_value(code, top, arithmetic, bits):
+    """A piece of `bits` bits is one event, and one addition: if it is not 0, or whatever it is."""
+    if top > {"radix": 300, "signed": 255, "twos": 127}[code]:
+        return
+    multiples = codes.PRODUCTS[arithmetic, bits]
+    values = np.arange(-top - 1 if code == "twos" else 0, top + 1)
+    width = codes.field_width(code, top)
+    found = [events(int(field), code, width, multiples) for field in codes.encode(values, code, top)]
+    assert [sum(term.worth for term in each) for each in found] == values.tolist()
+    pieces = max(1, width // bits)
+    assert all(len(each) == pieces if arithmetic == "dense" else 0 < len(each) <= pieces or not value
+               for each, value in zip(found, values, strict=True))  # fmt: skip
+    for cost in (codes.spikes, codes.additions):
+        np.testing.assert_array_equal(cost(values, code, top, multiples), [len(each) for each in found])
+    shifts = [term.shift for each in found for term in each]
+    assert codes.largest_shift(code, top, multiples) == max(shifts) <= width - min(bits, width)
+
+
+def test_products_of_levels():
+    """One event each, shifted only if a level is larger than the multiplier takes; none that would need two."""
+    for bits, known in ((4, {48: (12, 2), 240: (15, 4), 15: (15, 0)}), (8, {48: (48, 0), 510: (255, 1)})):
+        for kind in ("zero-skip", "dense"):
+            multiples = codes.PRODUCTS[kind, bits]
+            for level, (size, shift) in known.items():
+                assert codes.level_terms(level, multiples) == (Term(size, shift, False),)
+                assert codes.level_terms(-level, multiples) == (Term(size, shift, True),)
+            assert codes.level_terms(511 if bits == 8 else 17, multiples) is None
+
+
 @pytest.mark.parametrize("multiples", MULTIPLES)
 @pytest.mark.parametrize(
     "levels",

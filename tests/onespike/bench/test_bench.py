@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("torch")
 
 from onespike import versions
-from onespike.bench import peers, unrolled, workloads
+from onespike.bench import peers, rivals, unrolled, workloads
 from onespike.bench.tables import sentences
 from onespike.cli import main
+from onespike.fpga.synth import Synthesised
+from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import prepare
 from onespike.model.network import golden
 from onespike.model.training import data as datasets
@@ -64,6 +66,60 @@ def test_bench(capsys, tmp_path, few_digits, monkeypatch):
     for expected in ("mlp64", "Lane-cycles by cause", "alkaid is not installed", "arXiv 2401.01141",
                      versions.sentence(result["versions"]).split(",")[0]):  # fmt: skip
         assert expected in out
+
+
+def test_rivals(capsys, tmp_path, few_digits, monkeypatch):
+    """Five engines on the same images, placed by no tool: what is printed follows from their figures."""
+    placed = []
+
+    def synthesise(config, target, folder):
+        placed.append(config)
+        return Synthesised(
+            target=target, luts=1000 * len(placed), flip_flops=9, block_rams=3, multipliers=8 * config.dsp,
+            fmax_mhz=100.0, luts_per_lane=1.0, seed=1, tools="none", critical_path=(), parts={},
+        )  # fmt: skip
+
+    monkeypatch.setattr(rivals, "synthesise", synthesise)
+    file = tmp_path / "rivals.json"
+    arguments = ["bench", "--rivals", "--workloads", "mlp64", "--no-rtl", "--banks", "2", "--lanes", "4"]
+    assert main([*arguments, "--images", "3", "-o", str(ROOT / "build" / "test-bench"), "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    kinds = {rival["name"]: rival["workloads"][0] for rival in result["rivals"]}
+    assert list(kinds) == list(rivals.ENGINES)
+    assert [(c.arithmetic, c.product_bits, c.dsp) for c in placed[1:]] == [
+        ("zero-skip", 4, False), ("dense", 4, False), ("zero-skip", 8, True), ("dense", 8, True)
+    ]  # fmt: skip
+    # Two nibbles a pixel, or a byte, and a hidden value; eight rows of lanes for 32 channels, three for ten.
+    assert kinds["dense"]["events"] == 2 * 64 * 8 + 32 * 3 and kinds["dense, DSP"]["events"] == 64 * 8 + 32 * 3
+    assert kinds["zero-skip"]["events"] < kinds["dense"]["events"]
+    for number, found in enumerate(kinds.values(), 1):
+        assert found["images_per_second"] == pytest.approx(1e8 / found["cycles"])
+        assert found["images_per_second_per_lut"] == pytest.approx(found["images_per_second"] / (1000 * number))
+    printed = " ".join(capsys.readouterr().out.split())
+    ratio = kinds["dense"]["cycles"] / kinds["spikes"]["cycles"]
+    assert f"64-32-10, dense against spikes: {ratio:.2f} times the cycles, 3.00 times the LUTs" in printed
+    assert "; and 8 DSP blocks." in printed
+
+
+@pytest.mark.slow
+def test_rivals_in_rtl(tmp_path, few_digits):
+    """All five engines simulated on the same images, and placed: words and counters equal the model's."""
+    file = tmp_path / "rivals.json"
+    arguments = ["bench", "--rivals", "--workloads", "mlp64", "--banks", "1", "--lanes", "4", "--images", "2"]
+    assert main([*arguments, "-o", str(ROOT / "build" / "test-bench"), "--json", str(file)]) == 0
+    for rival in json.loads(file.read_text())["rivals"]:
+        (found,) = rival["workloads"]
+        assert found["rtl"]["mismatches"] == found["rtl"]["cycle_mismatches"] == 0, rival["name"]
+        assert found["rtl"]["cycles_per_image"] == found["cycles"], rival["name"]
+        assert rival["synthesis"]["multipliers"] == (4 if rival["engine"]["dsp"] else 0)
+
+
+def test_engines_for_several_networks():
+    """The largest of every memory; of lanes that multiply, both steps of shifts."""
+    one = EngineConfig(arithmetic="dense", max_shift=3, weight_depth=64, maps=True)
+    other = EngineConfig(arithmetic="dense", max_shift=8, weight_depth=16, acc_bits=24)
+    found = rivals.shared([one, other])
+    assert (found.max_shift, found.weight_depth, found.acc_bits, found.maps) == (11, 64, 24, True)
 
 
 def test_network_from_a_file(tmp_path):
