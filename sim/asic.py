@@ -98,15 +98,15 @@ def asic(
     if sta is None:
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     text = read_liberty(liberty)
-    cells = library(text)
-    if gating == "on" and not cells.gating:
-        raise OneSpikeError(
-            f"{cells.name} has no clock-gating cell (clock_gating_integrated_cell : latch_posedge); leave clock gating "
-            f"at auto, or set it off."
-        )
-    if (node := node or cells.node) is None:
-        raise OneSpikeError(f"{cells.name} does not say its process; name it for the memories, such as --node 130.")
     with owned(build_dir) as folder:
+        cells = library(text)
+        if gating == "on" and not cells.gating:
+            raise OneSpikeError(
+                f"{cells.name} has no clock-gating cell (clock_gating_integrated_cell : latch_posedge); leave clock "
+                f"gating at auto, or set it off."
+            )
+        if (node := node or cells.node) is None:
+            raise OneSpikeError(f"{cells.name} does not say its process; name it for the memories, such as --node 130.")
         return _analyse(mapping, codes, text, cells, folder, mhz, gating != "off" and bool(cells.gating), node, sta)
 
 
