@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(tables.streamed(result["cycles"]))
     console.print(tables.lane_cycles(result["cycles"]))
     console.print(tables.energy(result["energy"]))
-    _defend(console, result)
+    _defend(console, result, measured.figures("asic"))
     if mapping.config.streams_weights:
         console.print("* Reads of external memory are not part of this energy; every system would need them.")
     if args.output is None:
@@ -115,8 +115,8 @@ def at_the_wall(args: argparse.Namespace, measured: Measured, cycles: dict[str, 
     return None if found is None else vars(found) | {"clock_mhz": mhz, "joules": found.joules}
 
 
-def _defend(console: Console, result: dict[str, Any]) -> None:
-    """Verdicts, each with the energy that it means, and what they rest on."""
+def _defend(console: Console, result: dict[str, Any], cells: dict[str, Any] | None) -> None:
+    """Verdicts, each with the energy that it means, and what they rest on; cells: the figures of `asic`, if any."""
     energy = result["energy"]
     for sentence in energy["sentences"]:
         console.print(sentence)
@@ -127,6 +127,13 @@ def _defend(console: Console, result: dict[str, Any]) -> None:
         console.print(sentence)
     console.print()
     tables.facts(console, "NeuroBench terms", standard(result["neurobench"]))
+    if cells is not None:
+        found = cells["asic"]
+        console.print(
+            f"In standard cells: {found['logic_uj'] + found['memory_uj']:.3f} uJ an image, {found['logic_uj']:.3f} of "
+            f"logic and {found['memory_uj']:.3f} of memory, at {found['clock_mhz']:g} MHz in {found['library']}.",
+            soft_wrap=True,
+        )
     if (found := result["wall"]) is not None:
         console.print(
             f"At the wall: {1e3 * found['joules']:.3f} mJ an image, {found['watts']:.3g} W over "

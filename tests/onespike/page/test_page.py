@@ -188,7 +188,7 @@ def test_what_other_commands_find(make_page, paged, tmp_path):
     assert "no clock gating" in energy and "energy-cells" not in tables
 
 
-def test_energy_by_what_takes_it(make_page, paged, tmp_path):
+def test_energy_by_what_takes_it(make_page, paged, tmp_path, capsys):
     """Cells with clock gating, the wall of the chip that was synthesised, and tables that the figures hold, too."""
     parts = {"clock": 1.0, "clock_net": 0.5, "registers": 0.25, "gates": 0.125, "leakage": 0.0, "total": 1.875}
     found = {"library": "l.lib", "area_um2": 1.0, "clock_mhz": 50.0, "logic_uj": 1.875, "memory_uj": 0.25,
@@ -197,6 +197,8 @@ def test_energy_by_what_takes_it(make_page, paged, tmp_path):
     asic = json.loads((paged / "synth.json").read_text()) | {"asic": found}
     (tmp_path / "asic.json").write_text(json.dumps(asic))
     text, figures = make_page(options=("--from", str(tmp_path / "asic.json"), str(paged / "synth.json")))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "In standard cells: 2.125 uJ an image, 1.875 of logic and 0.250 of memory, at 50 MHz in l.lib." in printed
     tables = Page(text).tables
     told = re.sub(r"<[^>]+>", " ", text.split('<section id="energy"')[1].split("</section>")[0])
     assert "clocks gated by 7 cells, the mean one ticks in 25% of the cycles" in told
