@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .hw.config import EngineConfig
 from .model.convert.layerwise import Losses, Occupancy
+from .model.cost import sensitivity
 from .model.cost.cycles import CAUSES, LayerCycles, utilisation
-from .model.cost.energy import Energy
+from .model.cost.energy import PROSE, Energy
 from .model.cost.readout import interval
 from .model.mapping.mapping import Mapping
 from .model.network.operations import Operations
@@ -124,6 +126,24 @@ def energy(estimated: Energy) -> dict[str, Any]:
             for system in estimated.systems
         ],
         "sentences": estimated.sentences(),
+    }
+
+
+def defended(estimated: Energy, config: EngineConfig) -> dict[str, Any]:
+    """At which price of memory each verdict flips, and the rivals that use a weight for several pixels."""
+    ours, who = estimated["onespike"].total_uj, estimated["onespike"].label.split(",")[0]
+    found = sensitivity.reuses(estimated, config)
+    flips = sensitivity.flips(estimated, config)
+    best = [sensitivity.best(found, name) for name in dict.fromkeys(one.rival for one in found)]
+    return {
+        "sensitivity": [vars(flip) | {"sentence": flip.sentence(PROSE[flip.rival], who)} for flip in flips],
+        "reuse": [vars(one) | {"ours_share": ours / one.total_uj} for one in found],
+        "reuse_sentences": [
+            f"Against the {PROSE[one.rival]}, each weight used for {one.pixels} pixels, {who} "
+            f"{'loses' if ours > one.total_uj else 'wins'} by energy with memory, {ours / one.total_uj:.2f} of the "
+            f"rival's, whose register file takes {one.file_uj:.3f} uJ."
+            for one in best
+        ],
     }
 
 

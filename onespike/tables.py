@@ -263,6 +263,33 @@ def energy(figures: Map[str, Any]) -> Table:
     return table
 
 
+def reuse(figures: Sequence[Map[str, Any]], labels: Map[str, str]) -> Table:
+    """Rivals that use a weight for one pixel and for as many as suit them best."""
+    table = titled(
+        "Rivals that use each weight for R pixels, energy with memory (uJ)",
+        "system, R, all, weights, file, ours / it",
+        "R = 1, and the R that costs least. file: of the R sums of every lane, read and written with each addition.",
+    )
+    for one in figures:
+        table.add_row(
+            labels[one["rival"]], str(one["pixels"]), f"{one['total_uj']:.3f}", f"{one['weights_uj']:.3f}",
+            f"{one['file_uj']:.3f}", f"{one['ours_share']:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def units(figures: Map[str, Map[str, float]], most: int = 10) -> Table:
+    """Units of a design whose flip-flops take the most energy."""
+    note = "Clock pins, as often as they tick, and data."
+    table = titled("Flip-flops by unit", "unit, flip-flops, uJ per image", note)
+    for name, unit in list(figures.items())[:most]:
+        table.add_row(name, big(unit["flip_flops"]), f"{unit['uj']:.3f}")
+    rest = list(figures.values())[most:]
+    if rest:
+        table.add_row("others", big(sum(u["flip_flops"] for u in rest)), f"{sum(u['uj'] for u in rest):.3f}")
+    return table
+
+
 def facts(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
     """Print names and values, one a line; long values such as paths are not broken."""
     console.print(f"{title}\n", style="bold")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ASIC: a first look at area, clock and power of the engine's logic with yosys and OpenSTA on a Liberty file.
+"""ASIC: a first look at area, clock and energy of the engine with yosys, Verilator and OpenSTA on a Liberty file.
 
-The engine is mapped to the library's cells without its large memories (64 rows and more), whose ports become pins;
-small queues become flip-flops. Timing and power come from OpenSTA before layout: no wires, an ideal clock, no clock
-gating. Every flip-flop, port and memory output toggles as often as it did in the RTL simulation of real images;
-OpenSTA carries these activities through the gates between them. Memories are charged apart, by `model/cost/energy.py`.
+The engine's logic is mapped to the library's cells (`cells.py`), with clock gating where the library has a cell for it.
+Every flip-flop, port and memory output toggles as often as it did in the RTL simulation of real images; OpenSTA carries
+these activities through the gates between them (`power.py`). Its large memories (64 rows and more) are charged apart,
+each access by CACTI (`model/cost/sram.py`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
@@ -19,230 +18,182 @@ from typing import Any
 
 import numpy as np
 
-from ..fpga.synth import find_tool, run_tool
+from ..fpga.synth import find_tool
+from ..hw.emit.emit import memory_files
 from ..hw.emit.verilog import TOP, to_verilog
-from ..model.cost import energy
+from ..model.cost import energy, sram
 from ..model.errors import OneSpikeError
+from ..model.mapping.images import memory_images
 from ..model.mapping.mapping import Mapping
-from ..model.system import bounded
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
+from .cells import MEMORIES, MEMORY_ROWS, Activity, FlipFlop, bit_names, netlist, read_saif, synthesise
 from .engine import simulate
+from .liberty import Library, library, read_liberty
+from .power import at_reachable_clock, by_unit, taken_apart
 
-MEMORY_ROWS = 64  # memories with at least as many rows are macros, not flip-flops
-MEMORIES = "onespike_memories"
-
-SYNTHESIS = f"""\
-read_verilog -DONESPIKE_BLANK onespike.v
-hierarchy -top {TOP}
-proc; flatten; opt; wreduce; opt_clean; alumacc; share; opt
-memory -nomap
-opt_clean
-submod -name {MEMORIES} t:$mem_v2 r:SIZE>={MEMORY_ROWS} %i
-expose -evert t:{MEMORIES}
-cd {TOP}
-memory_map; opt -fast -full; techmap; opt -fast
-dfflibmap -liberty cells.lib DONT_USE -dont_use *edf*
-abc -liberty cells.lib -D PERIOD -constr load.txt DONT_USE
-opt_clean -purge
-rename -enumerate -pattern g%
-delete {MEMORIES}
-tee -q -o stat.txt stat -liberty cells.lib
-write_verilog -noattr -noexpr netlist.v
-write_json netlist.json
-"""
-# Enables become multiplexers (not *edf* cells), so that abc sees, and buffers, what they drive; sky130's power-gating
-# cells (lpflow) are not meant for logic.
-DONT_USE = "-dont_use *lpflow*"
-
-ANALYSIS = """\
-read_liberty cells.lib
-read_verilog netlist.v
-link_design {top}
-create_clock -name clk -period {period} [get_ports clk]
-source activity.tcl
-puts "onespike slack [sta::worst_slack_cmd max]"
-report_power -digits 9
-"""
+BRIEF = 1_000_000  # cycles that end sooner with tracing in an engine compiled without optimisation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asic:
-    """The engine's logic in one library, and its energy on the images that were simulated.
+    """The engine in one library, and its energy on the images that were simulated.
 
     area_um2: of all cells, and of flip-flops among them. fmax_mhz: the fastest clock before layout. clock_mhz: the one
-    asked for, or fmax_mhz where that is slower; power_mw, by kind, and logic_uj are at this clock.
-    logic_uj: that power over the cycles of an image. memory_uj: all spike, weight and parameter bits of an image in
-    SRAM, by `energy.estimate`. activity: transitions of a flip-flop per cycle, the mean.
+    asked for, or fmax_mhz where that is slower; everything else is at this clock. gating_cells, gated_flip_flops: of
+    the clock gating, and ticking, the share of cycles in which the mean flip-flop's clock ticks. power_mw,
+    logic_parts_uj: of the logic, by what takes it (`power.Power`), and `total`; logic_uj: that total of an image.
+    ungated_uj: clock and clock net if every clock always ticked. memory_uj: of the large memories, by name in memories.
+    activity: transitions of a flip-flop per cycle, the mean. units: flip-flops and uJ by unit of the design.
+    operations_uj: the same images' arithmetic in `energy.estimate`, for comparison.
     """
 
     library: str
+    node_nm: float
+    voltage: float
     area_um2: float
     sequential_um2: float
     cells: int
     flip_flops: int
+    gating_cells: int
+    gated_flip_flops: int
+    ticking: float
     fmax_mhz: float
     clock_mhz: float
     power_mw: dict[str, float]
     activity: float
     cycles_per_image: float
+    logic_parts_uj: dict[str, float]
     logic_uj: float
+    ungated_uj: float
+    units: dict[str, dict[str, float]]
+    memories: list[dict[str, Any]]
     memory_uj: float
     memory_source: str
+    operations_uj: float
+
+    @property
+    def total_uj(self) -> float:
+        """Logic and memories."""
+        return self.logic_uj + self.memory_uj
 
 
 def asic(
-    mapping: Mapping, codes: np.ndarray, liberty: str | Path, build_dir: str | Path, *, mhz: float = 100.0
+    mapping: Mapping,
+    codes: np.ndarray,
+    liberty: str | Path,
+    build_dir: str | Path,
+    *,
+    mhz: float = 100.0,
+    gating: str = "auto",
+    node: float | None = None,
 ) -> Asic:
     """Map, simulate images, as `model/network/pixels.py` says, one after the other, and analyse; minutes.
 
-    Raises OneSpikeError where another run uses build_dir.
+    gating: of clocks, "on", "off" or "auto": where the library has a cell for it. node: of the library in nm, which a
+    Liberty file does not say. Raises OneSpikeError where another run uses build_dir, or the library does not do.
     """
-    yosys, sta = find_tool("yosys"), shutil.which("sta")
+    find_tool("yosys")
+    sta = shutil.which("sta")
     if sta is None:
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
-    cells = read_liberty(liberty)
+    text = read_liberty(liberty)
     with owned(build_dir) as folder:
-        return _analyse(mapping, codes, cells, folder, mhz, yosys, sta)
+        cells = library(text)
+        if gating == "on" and not cells.gating:
+            raise OneSpikeError(
+                f"{cells.name} has no clock-gating cell (clock_gating_integrated_cell : latch_posedge); leave clock "
+                f"gating at auto, or set it off."
+            )
+        if (node := node or cells.node) is None:
+            raise OneSpikeError(f"{cells.name} does not say its process; name it for the memories, such as --node 130.")
+        return _analyse(mapping, codes, text, cells, folder, mhz, gating != "off" and bool(cells.gating), node, sta)
 
 
 def _analyse(
-    mapping: Mapping, codes: np.ndarray, cells: str, build_dir: Path, mhz: float, yosys: str, sta: str
+    mapping: Mapping,
+    codes: np.ndarray,
+    text: str,
+    cells: Library,
+    folder: Path,
+    mhz: float,
+    gating: bool,
+    node: float,
+    sta: str,
 ) -> Asic:
     """`asic` with the text of the library, in a folder that belongs to this run."""
-    script = SYNTHESIS.replace("DONT_USE", DONT_USE).replace("PERIOD", f"{1e6 / mhz:.0f}")
-    write_atomically(build_dir / "cells.lib", cells)
-    write_atomically(build_dir / "onespike.v", to_verilog(mapping.config))
-    write_atomically(build_dir / "load.txt", "set_load 20 [all_outputs]\n")  # fF; with a load abc buffers and resizes
-    write_atomically(build_dir / "synthesis.ys", script)
-    run_tool([yosys, "-q", "-l", "yosys.log", "synthesis.ys"], build_dir, "yosys.log")
-
-    run_dir = build_dir / "run"
-    simulated = simulate(mapping, codes, build_dir / "sim", run_dir=run_dir, serial=False, waves="saif")
-    measured = read_saif((run_dir / "dump.saif").read_text(), simulated.simulated_cycles)
-    pins, found = activity_script(json.loads((build_dir / "netlist.json").read_text()), measured)
-    write_atomically(build_dir / "activity.tcl", pins)
-    fmax, mhz, watts = at_reachable_clock(sta, build_dir, mhz)
-    area, sequential, number, flip_flops = _stat(build_dir)
+    contents = memory_files(memory_images(mapping), mapping.config)
+    verilog = synthesise(to_verilog(mapping.config), contents, text, folder, mhz, gating=gating)
+    run = folder / "run"
+    simulated = simulate(
+        mapping,
+        codes,
+        folder / "sim",
+        run_dir=run,
+        serial=False,
+        waves="saif",
+        gates={"onespike.v": verilog},
+        brief=BRIEF,
+    )
+    measured = read_saif((run / "dump.saif").read_text(), simulated.simulated_cycles)
+    mapped = netlist(folder, cells, measured)
+    module = json.loads((folder / "netlist.json").read_text())["modules"][TOP]
+    write_atomically(folder / "activity.tcl", activity_script(module, mapped.flip_flops, measured))
+    fmax, mhz, busy, idle = at_reachable_clock(sta, folder, mhz)
+    power = taken_apart(mapped, cells, busy, idle, mhz)
     cycles = simulated.simulated_cycles / len(codes)
-    system = next(s for s in energy.estimate(mapping, codes).systems if s.name == "onespike")
-    arithmetic = system.memory_uj["arithmetic"]
+    seconds = cycles / mhz * 1e-6
+    system = energy.estimate(mapping, codes)["onespike"]
+    memories = sram.of_engine(mapping.config, system.bits, node, cells.voltage, least_rows=MEMORY_ROWS)
+    gated = [f for f in mapped.flip_flops if f.gate is not None]
+    ticks = [1.0 if f.gate is None else mapped.gates[f.gate] for f in mapped.flip_flops]
+    parts = {name: watts * seconds * 1e6 for name, watts in power.parts().items()}
     return Asic(
-        library=re.search(r"library\s*\(\s*\"?([^\")]+)", cells)[1],  # type: ignore[index]
-        area_um2=area,
-        sequential_um2=sequential,
-        cells=number,
-        flip_flops=flip_flops,
+        library=cells.name,
+        node_nm=node,
+        voltage=cells.voltage,
+        area_um2=mapped.area_um2,
+        sequential_um2=mapped.sequential_um2,
+        cells=mapped.cells,
+        flip_flops=len(mapped.flip_flops),
+        gating_cells=len(mapped.gates),
+        gated_flip_flops=len(gated),
+        ticking=float(np.mean(ticks)),
         fmax_mhz=round(fmax, 1),
         clock_mhz=round(mhz, 1),
-        power_mw={kind: value * 1e3 for kind, value in watts.items()},
-        activity=found,
+        power_mw={kind: value * 1e3 for kind, value in power.parts().items()},
+        activity=float(np.mean([f.activity[0] for f in mapped.flip_flops if f.activity is not None])),
         cycles_per_image=cycles,
-        logic_uj=watts["total"] * cycles / mhz,
-        memory_uj=system.total_uj - arithmetic,
-        memory_source=energy.MEMORY_TABLE,
+        logic_parts_uj=parts,
+        logic_uj=parts["total"],
+        ungated_uj=power.ungated * seconds * 1e6,
+        units={
+            name: {"flip_flops": unit["flip_flops"], "uj": (unit["clock"] + unit["data"]) * seconds * 1e6}
+            for name, unit in by_unit(mapped, busy, idle).items()
+        },
+        memories=[memory.figures(seconds) for memory in memories],
+        memory_uj=sum(memory.uj(seconds) for memory in memories),
+        memory_source=sram.source(node, cells.voltage),
+        operations_uj=system.memory_uj["arithmetic"],
     )
 
 
-def at_reachable_clock(sta: str, build_dir: Path, mhz: float) -> tuple[float, float, dict[str, float]]:
-    """The fastest clock, the one that power is given at, and the power: a clock out of reach has none."""
-    fmax, watts = analyse(sta, build_dir, mhz)
-    if fmax >= mhz:
-        return fmax, mhz, watts
-    return fmax, fmax, analyse(sta, build_dir, fmax)[1]
-
-
-def analyse(sta: str, build_dir: Path, mhz: float) -> tuple[float, dict[str, float]]:
-    """The fastest clock of the netlist in MHz, and its power in watts, by kind, at `mhz`."""
-    period = 1000 / mhz
-    write_atomically(build_dir / "analysis.tcl", ANALYSIS.format(top=TOP, period=period))
-    text = run_tool([sta, "-exit", "analysis.tcl"], build_dir, "sta.log")
-    write_atomically(build_dir / "sta.log", text)
-    slack = re.search(r"onespike slack (\S+)", text)
-    total = re.search(r"(?m)^Total +(\S+) +(\S+) +(\S+) +(\S+)", text)
-    if slack is None or total is None or re.search(r"(?m)^Error", text):
-        raise OneSpikeError(f"OpenSTA could not analyse the netlist (log: {build_dir / 'sta.log'}).")
-    watts = dict(zip(("internal", "switching", "leakage", "total"), map(float, total.groups()), strict=True))
-    return 1000 / (period - float(slack[1]) * 1e9), watts
-
-
-def read_liberty(path: str | Path) -> str:
-    """Text of a Liberty file, compressed with gzip or not."""
-    try:
-        text = bounded.text(Path(path))
-    except bounded.Damaged:
-        text = ""
-    if not re.match(r"(?>\s|/\*.*?\*/)*+library\s*\(", text, re.DOTALL):
-        raise OneSpikeError(f"{path} is not a Liberty file; name one such as sky130_fd_sc_hd__tt_025C_1v80.lib.")
-    return text
-
-
-def read_saif(text: str, cycles: int, root: str = "dut") -> dict[str, tuple[float, float]]:
-    """Transitions per cycle and share of time at one of every bit below instance `root`, as `bank0.lanes.acc0[3]`."""
-    found = {}
-    path: list[str] = []  # instances, and "" for the list of nets of one
-    net = re.compile(r"\((\S+) \(T0 (\d+)\) \(T1 (\d+)\).*\(TC (\d+)\)\)")
-    for line in text.splitlines():
-        word = line.strip()
-        if word.startswith("(INSTANCE "):
-            path.append(word.split()[1])
-        elif word == "(NET":
-            path.append("")
-        elif word == ")" and path:
-            path.pop()
-        elif root in path and (bit := net.fullmatch(word)):
-            name = ".".join([*path[path.index(root) + 1 : -1], bit[1].replace("\\", "")])
-            low, high, changes = int(bit[2]), int(bit[3]), int(bit[4])
-            found[name] = (changes / cycles, high / max(1, low + high))
-    return found
-
-
-def activity_script(netlist: Map[str, Any], measured: Map[str, tuple[float, float]]) -> tuple[str, float]:
-    """Tcl that gives every flip-flop and input its measured activity, and the flip-flops' mean transitions a cycle.
-
-    netlist: Yosys's JSON; a flip-flop is a cell with a pin Q, known by the RTL's names of the net behind it.
-    """
-    module = netlist["modules"][TOP]
-    names: dict[Any, list[str]] = {}
-    for name, entry in module["netnames"].items():
-        for i, bit in enumerate(entry["bits"]):
-            names.setdefault(bit, []).append(f"{name}[{i}]" if len(entry["bits"]) > 1 else name)
-
-    def look_up(bit: Any) -> tuple[float, float] | None:
-        # A memory's pins are called after the nets behind them.
-        known = (measured.get(name.removeprefix(f"{MEMORIES}.")) for name in names.get(bit, ()))
-        return next((activity for activity in known if activity is not None), None)
-
-    lines, flip_flops, missed = [], [], 0
-    for name, cell in module["cells"].items():
-        for bit in cell["connections"].get("Q", ()):
-            activity = look_up(bit)
-            if activity is None:
-                missed += 1
-                continue
-            flip_flops.append(activity[0])
-            lines.append(f"sta::set_power_pin_activity [get_pins {name}/Q] {activity[0]:.6f} {activity[1]:.6f}")
-    if missed > len(flip_flops) / 20:
-        raise OneSpikeError(
-            f"{missed} flip-flops of the netlist have no counterpart in the simulation; clean the folder."
-        )
+def activity_script(module: Map[str, Any], flip_flops: tuple[FlipFlop, ...], measured: Activity) -> str:
+    """Tcl that gives every flip-flop and input of a netlist (in Yosys's JSON) its measured activity."""
+    lines = [
+        f"sta::set_power_pin_activity [get_pins {found.name}/Q] {found.activity[0]:.6f} {found.activity[1]:.6f}"
+        for found in flip_flops
+        if found.activity is not None
+    ]
+    names = bit_names(module)
     for name, port in module["ports"].items():
         if port["direction"] == "input" and name != "clk":
             for i, bit in enumerate(port["bits"]):
+                # A memory's pins are called after the nets behind them.
+                known = (measured.get(net.removeprefix(f"{MEMORIES}.")) for net in names.get(bit, ()))
+                # Nothing is known of the load stream, which is idle.
+                toggles, high = next((found for found in known if found is not None), (0.0, 0.0))
                 pin = f"{name}[{i}]" if len(port["bits"]) > 1 else name
-                activity = look_up(bit) or (0.0, 0.0)  # the load stream's, which is idle
                 ports = f"set_power_activity -input_ports [get_ports {{{pin}}}]"
-                lines.append(f"{ports} -activity {activity[0]:.6f} -duty {activity[1]:.6f}")
-    return "\n".join(lines) + "\n", float(np.mean(flip_flops)) if flip_flops else 0.0
-
-
-def _stat(directory: Path) -> tuple[float, float, int, int]:
-    """Area of all cells and of flip-flops, cells, flip-flops."""
-    text = (directory / "stat.txt").read_text()
-    area = re.search(r"Chip area for module .*: ([\d.]+)", text)
-    sequential = re.search(r"used for sequential elements: ([\d.]+)", text)
-    cells = re.search(r"(?m)^\s*(\d+)\s+\S+\s+cells$", text)
-    assert area and sequential and cells, "Yosys has changed the form of its statistics"
-    module = json.loads((directory / "netlist.json").read_text())["modules"][TOP]
-    flip_flops = sum("Q" in cell["connections"] for cell in module["cells"].values())
-    return float(area[1]), float(sequential[1]), int(cells[1]), flip_flops
+                lines.append(f"{ports} -activity {toggles:.6f} -duty {high:.6f}")
+    return "\n".join(lines) + "\n"

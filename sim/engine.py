@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def simulate(
     seed: int = 1,
     serial: bool = True,
     waves: bool | str = False,
-    gates: str | None = None,
+    gates: str | Map[str, str] | None = None,
     stock: bool = False,
     timeout: float = 1800,
     memory: ExternalMemory | None = None,
@@ -169,7 +170,8 @@ def simulate(
     image stream pauses and the logits stream is not taken. run_dir: keeps logs and waves; by default a new folder below
     build_dir, removed if all is well and there are no waves. serial: one image at a time, with all its counters read;
     otherwise images follow back to back and only the last one's counters are compared. gates: "ecp5" or "ice40"
-    simulates the engine's netlist after synthesis for that family. stock: the slow way, as cocotb's own runner has it:
+    simulates the engine's netlist after synthesis for that family; file name -> text, any netlist of module `onespike`.
+    stock: the slow way, as cocotb's own runner has it:
     every signal visible, and Python awake in every cycle; to measure what ours gains. memory: delivers streamed
     weights; the stalls are compared too, unless it is varied. axi_ram: cocotbext-axi's memory model delivers them
     instead, with random pauses, and Python makes the clock. brief: an engine that runs for at most so many cycles is
@@ -199,7 +201,9 @@ def simulate(
         images = memory_images(mapping)
         memories = memory_files(images, config)
         engine = {"onespike.v": to_verilog(config)}
-        if gates is not None:
+        if isinstance(gates, Map):
+            engine = dict(gates)
+        elif gates is not None:
             engine = netlist(engine["onespike.v"], gates, build_dir, contents=None if through_load else memories)
         beats = image_beats(mapping, codes)
         loads = load_words(images, config) if through_load else []
@@ -214,10 +218,10 @@ def simulate(
             write_atomically(sources / name, text)
         expected_cycles = max(sum(layer.total for layer in image) for image in predicted)
         # Tens of thousands of cells take long to compile, and run briefly.
-        fast = gates is None and (stock or len(codes) * expected_cycles + len(loads) > brief)
+        fast = not isinstance(gates, str) and (stock or len(codes) * expected_cycles + len(loads) > brief)
         built = build([sources / name for name in texts], "onespike_harness", build_dir, waves=waves,
                       ports_only=not stock, timeout=timeout, fast=fast,
-                      whole=config.banks * config.lanes <= WHOLE_LANES and gates is None)  # fmt: skip
+                      whole=config.banks * config.lanes <= WHOLE_LANES and not isinstance(gates, str))  # fmt: skip
 
         for name, text in memories.items():
             write_atomically(folder / name, "0\n" * text.count("\n") if through_load else text)

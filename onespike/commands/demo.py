@@ -29,7 +29,7 @@ from ..progress import Progress
 from ..sim.engine import simulate
 from ..sim.verilator import find_verilator
 from ..versions import environment
-from .counting import counted
+from .counting import counted, neurobench_terms
 from .graphs import convert
 from .report import draw, drawable, predicted
 from .train import training_settings
@@ -82,7 +82,7 @@ def _demo(args: argparse.Namespace, output: Path, console: Console, progress: Pr
         simulated = simulate(mapping, codes[: args.images], folder, run_dir=folder / "run", seed=args.seed)
         stage.note = f"{simulated.words:,} spike words compared"
     with progress.stage("count", f"Counting operations and energy on {COUNTED} images"):
-        result: dict[str, Any] = counted(mapping, codes[:COUNTED])
+        result: dict[str, Any] = counted(mapping, codes[:COUNTED]) | neurobench_terms(mapping, codes[:COUNTED])
 
     summary = {
         "made_by": made_by(args),
@@ -119,7 +119,7 @@ def page(
     output, codes = Path(args.output), mapping.net.image.quantise(data.images)
     here = {"net": output / "digits.spike", "data": datasets.DIGITS, "split": "test", "output": output / REPORT}
     asked = argparse.Namespace(**(vars(args) | here | {"target": None}))
-    result = {name: summary[name] for name in ("network", "hardware", "operations", "energy", "accuracy")}
+    result = {name: summary[name] for name in ("network", "hardware", "operations", "energy", "neurobench", "accuracy")}
     result["cycles"] = predicted(mapping, codes, memory_of(asked))
     measured = read([output / "summary.json"], mapping.net, asked.net)
     draw(asked, mapping, data, codes, result, measured, progress)

@@ -10,9 +10,12 @@ import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
+from ..fpga.boards import find_board
 from ..model.cost.cycles import predict_all
 from ..model.cost.external import ExternalMemory, with_memory
+from ..model.cost.neurobench import standard
 from ..model.cost.readout import readout
+from ..model.cost.wall import wall
 from ..model.errors import OneSpikeError
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
@@ -26,7 +29,7 @@ from ..page.measured import Measured, read
 from ..page.render import render
 from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
-from .counting import counted
+from .counting import counted, neurobench_terms
 from .labelled import accuracy_or_why, load_data
 from .verilog import _sparse_rows, _streamed_rows
 
@@ -46,8 +49,9 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     codes = net.image.quantise(data.images)
     mapping = mapping_of(args, net, codes, measured)
     with progress.stage("count", f"Counting on {len(codes)} images"):
-        result |= counted(mapping, codes)
+        result |= counted(mapping, codes) | neurobench_terms(mapping, codes)
         result["cycles"] = predicted(mapping, codes, memory_of(args))
+        result["wall"] = at_the_wall(args, measured, result["cycles"])
     right, sentence = accuracy_or_why(net, data, net.golden(codes))
     result |= {"hardware": figures.hardware(mapping), "accuracy": {"golden": right, "images": len(data)}}
     console.print(tables.network(result["network"]))
@@ -65,8 +69,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         console.print(tables.streamed(result["cycles"]))
     console.print(tables.lane_cycles(result["cycles"]))
     console.print(tables.energy(result["energy"]))
-    for sentence in result["energy"]["sentences"]:
-        console.print(sentence)
+    _defend(console, result, measured.figures("asic"))
     if mapping.config.streams_weights:
         console.print("* Reads of external memory are not part of this energy; every system would need them.")
     if args.output is None:
@@ -94,11 +97,56 @@ def draw(
     return material
 
 
+def at_the_wall(args: argparse.Namespace, measured: Measured, cycles: dict[str, Any]) -> dict[str, Any] | None:
+    """Figures `wall`: of the clock that is asked for, or else what place and route reached; None without one."""
+    built, placed = measured.figures("bitstream"), measured.figures("synthesis")
+    mhz, target = args.frequency, args.target or ""
+    if built is not None:
+        mhz, target = mhz or built["bitstream"]["clock_mhz"], find_board(built["bitstream"]["board"]).target
+    elif placed is not None:
+        mhz, target = mhz or placed["synthesis"]["fmax_mhz"], placed["synthesis"]["target"]
+    if mhz is None:
+        if args.board_watts is not None:
+            raise OneSpikeError(
+                "--board-watts needs the clock: add --frequency MHZ, or --from with a file of `onespike fpga` or synth."
+            )
+        return None
+    found = wall(cycles["interval"], mhz, watts=args.board_watts, target=target)
+    return None if found is None else vars(found) | {"clock_mhz": mhz, "joules": found.joules}
+
+
+def _defend(console: Console, result: dict[str, Any], cells: dict[str, Any] | None) -> None:
+    """Verdicts, each with the energy that it means, and what they rest on; cells: the figures of `asic`, if any."""
+    energy = result["energy"]
+    for sentence in energy["sentences"]:
+        console.print(sentence)
+    labels = {system["name"]: system["label"] for system in energy["systems"]}
+    best = {one["rival"]: one for one in sorted(energy["reuse"], key=lambda one: -one["total_uj"])}.values()
+    console.print(tables.reuse([one for one in energy["reuse"] if one["pixels"] == 1 or one in best], labels))
+    for sentence in [*energy["reuse_sentences"], *(flip["sentence"] for flip in energy["sensitivity"])]:
+        console.print(sentence)
+    console.print()
+    tables.facts(console, "NeuroBench terms", standard(result["neurobench"]))
+    if cells is not None:
+        found = cells["asic"]
+        console.print(
+            f"In standard cells: {found['logic_uj'] + found['memory_uj']:.3f} uJ an image, {found['logic_uj']:.3f} of "
+            f"logic and {found['memory_uj']:.3f} of memory, at {found['clock_mhz']:g} MHz in {found['library']}.",
+            soft_wrap=True,
+        )
+    if (found := result["wall"]) is not None:
+        console.print(
+            f"At the wall: {1e3 * found['joules']:.3f} mJ an image, {found['watts']:.3g} W over "
+            f"{found['images_per_second']:,.0f} images a second at {found['clock_mhz']:g} MHz; {found['source']}.",
+            soft_wrap=True,
+        )
+
+
 def _page_needs(args: argparse.Namespace) -> None:
     """OneSpikeError where the options of the page have no page, or it has no images; complains of missing packages."""
     if args.output is None:
         for option, value in (("--from", args.measured), ("--target", args.target)):
-            if value:
+            if value and not (option == "--target" and args.frequency):
                 raise OneSpikeError(f"{option} is for the page; name its file, too: -o report.html.")
         return
     if args.data is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import defended
 from .drawing import ACCENT, INK, LINE, NARROW, QUIET, SERIES, WIDE, Picture, grid, picture, tip
 from .material import HERE, Material
-from .parts import Fact, Section, Table, cells, number, words
+from .parts import Section, Table, cells, number, words
 
 PURPOSES = {"arithmetic": "c0", "weights": "c4", "activations": "c3", "parameters": "c6", "state": "c7"}
 FAR = 6  # times as many cycles as the fastest engine: from here on both axes are logarithmic
@@ -25,13 +26,18 @@ def energy(material: Material) -> Section:
         f"Against the honest rival, “{rival['label']}”, ours takes {memory:.2f} of its energy in the table with memory "
         f"and {bare:.2f} in the table of operations only."
     ]
-    shown = [_systems(systems, found), _ratios(systems, ours), _parts(systems)]
-    facts, origins = [], [HERE]
-    if (cells_ := material.measured("asic")) is not None:
-        facts = _asic(cells_)
+    cells_ = material.measured("asic")
+    shown = [_systems(systems, found), _ratios(systems, ours), _parts(systems), *defended.tables(material, cells_)]
+    facts, origins = defended.at_the_wall(material), [HERE]
+    if cells_ is not None:
+        facts = [*defended.of_cells(cells_), *facts]
         origins.append(material.origin("asic"))
-    note = "Both tables charge counted events at published costs; neither has a clock, control, wires or leakage."
-    return Section(name="energy", title="Energy", sentences=(note, *sentences), facts=tuple(facts),
+    note = (
+        "Both tables charge counted events at published costs; neither has a clock, control, wires or leakage, which "
+        "cells have, as far as they are measured."
+    )
+    said = (note, *sentences, *defended.sentences(found))
+    return Section(name="energy", title="Energy", sentences=said, facts=tuple(facts),
                    pictures=(_bars(systems, tables["memory"]),), tables=tuple(shown),
                    missing=material.missing("asic"), origins=tuple(origins))  # fmt: skip
 
@@ -99,17 +105,6 @@ def _bars(systems: list[dict[str, Any]], table: str) -> Picture:
     caption = f"Energy of an image, estimated {meaning}, by what it is for"
     return picture("energy", caption, f"A bar for each system: {said}.", paint,
                    (tall, tall + 0.5), tuple((colours[name], name) for name in purposes))  # fmt: skip
-
-
-def _asic(found: dict[str, Any]) -> list[Fact]:
-    power = found["power_mw"]
-    return [
-        Fact(name="Cells", cell=number(found["area_um2"], "{:.3f} mm²", 1e-6), note=f"of {found['library']}"),
-        Fact(name="Power of logic", cell=number(power["total"], "{:.2f} mW"),
-             note=f"at {found['clock_mhz']:g} MHz, clock pins included, no clock gating"),
-        Fact(name="Energy of logic", cell=number(found["logic_uj"], "{:.3f} uJ"), note="an image, by activity in RTL"),
-        Fact(name="Energy of memory", cell=number(found["memory_uj"], "{:.3f} uJ"), note=found["memory_source"]),
-    ]  # fmt: skip
 
 
 def choices(material: Material) -> Section:

@@ -102,6 +102,19 @@ def add_report(command: Command) -> None:
         metavar="PART",
         help="part of the area estimate and of other engines (default: as measured, or ecp5-25k)",
     )
+    group = report.add_argument_group("energy at the wall")
+    group.add_argument(
+        "--board-watts",
+        type=options.number(1e-6, 1e6, float),
+        metavar="W",
+        help="what the board takes (default: the chip's static power, where it is known)",
+    )
+    group.add_argument(
+        "--frequency",
+        type=options.number(0.1, 5000, float),
+        metavar="MHZ",
+        help="clock of the images per second (default: as measured, see --from)",
+    )
     options.add_engine(report)
     options.add_memory(report)
     options.add_common(report)

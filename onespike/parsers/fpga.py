@@ -185,13 +185,26 @@ def add_asic(command: Command) -> None:
     asic = command(
         "asic",
         "area, clock and power of the engine's logic in standard cells, with activities from real images",
-        "Uses yosys, Verilator and OpenSTA; minutes. Before layout: no wires, no clock tree.",
+        "Uses yosys, Verilator and OpenSTA; minutes. Before layout: no wires, no clock tree. docs/energy.md says what "
+        "each figure rests on.",
     )
     add_net(asic)
     options.add_data(asic, 2, "images whose simulation gives the activities")
     asic.add_argument("--liberty", type=Path, required=True, metavar="FILE", help="the library, .lib or .lib.gz")
     asic.add_argument(
         "--frequency", type=options.number(1, 5000, float), default=100.0, metavar="MHZ", help="clock (default: 100)"
+    )
+    asic.add_argument(
+        "--clock-gating",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="give flip-flops with a common enable a gated clock (default: auto, where the library has a cell for it)",
+    )
+    asic.add_argument(
+        "--node",
+        type=options.number(5, 1000, float),
+        metavar="NM",
+        help="process of the library, for the energy of memories (default: known from its name, as sky130)",
     )
     asic.add_argument(
         "-o",

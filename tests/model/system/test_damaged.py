@@ -30,7 +30,7 @@ from onespike.model.system import bounded
 from onespike.model.targets import find_target
 from onespike.model.training.data import load, load_images
 from onespike.pictures import load_codes
-from onespike.sim.asic import read_liberty
+from onespike.sim.liberty import read_liberty
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 6), np.uint8)
 GREY = Image(shape=(1, 6, 6))

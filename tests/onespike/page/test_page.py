@@ -185,6 +185,31 @@ def test_what_other_commands_find(make_page, paged, tmp_path):
     assert re.search(r"Power of logic\s+12\.50 mW\s+at 50 MHz", energy) and "0.250 uJ" in energy
     assert re.search(r"Accuracy, float\s+75\.00 %", re.sub(r"<[^>]+>", " ", text))
     assert [row["part"] for row in figures["missing"]] == ["rtl"]
+    assert "no clock gating" in energy and "energy-cells" not in tables
+
+
+def test_energy_by_what_takes_it(make_page, paged, tmp_path, capsys):
+    """Cells with clock gating, the wall of the chip that was synthesised, and tables that the figures hold, too."""
+    parts = {"clock": 1.0, "clock_net": 0.5, "registers": 0.25, "gates": 0.125, "leakage": 0.0, "total": 1.875}
+    found = {"library": "l.lib", "area_um2": 1.0, "clock_mhz": 50.0, "logic_uj": 1.875, "memory_uj": 0.25,
+             "memory_source": "somebody", "power_mw": {"total": 12.5}, "logic_parts_uj": parts, "gating_cells": 7,
+             "ticking": 0.25, "memories": [{"name": "weights", "reads": 3, "writes": 0, "uj": 0.25}]}  # fmt: skip
+    asic = json.loads((paged / "synth.json").read_text()) | {"asic": found}
+    (tmp_path / "asic.json").write_text(json.dumps(asic))
+    text, figures = make_page(options=("--from", str(tmp_path / "asic.json"), str(paged / "synth.json")))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "In standard cells: 2.125 uJ an image, 1.875 of logic and 0.250 of memory, at 50 MHz in l.lib." in printed
+    tables = Page(text).tables
+    told = re.sub(r"<[^>]+>", " ", text.split('<section id="energy"')[1].split("</section>")[0])
+    assert "clocks gated by 7 cells, the mean one ticks in 25% of the cycles" in told
+    assert [value for _, value in column(tables["energy-cells"], "uJ")] == [1.0, 0.5, 0.25, 0.125, 0.0, 0.25]
+    assert [value for _, value in column(tables["energy-reuse"], "all")] == [
+        one["total_uj"] for one in figures["energy"]["reuse"]
+    ]
+    assert len(tables["energy-prices"]) > 1 and "neurobench" in tables
+    wall = figures["wall"]
+    assert wall["clock_mhz"] == 123.4 and wall["joules"] == pytest.approx(0.1247 / wall["images_per_second"])
+    assert f"{1e3 * wall['joules']:.3f} mJ" in told
 
 
 def test_pictures_are_the_same_again(whole):
