@@ -8,6 +8,7 @@ a time, what it raises where a worker died, and whether it is still there.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
@@ -96,6 +97,7 @@ class Cluster(Workers):
             import distributed
         except ModuleNotFoundError as error:
             raise extras.missing("An executor dask:// needs", error) from None
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say, we say in a sentence
         self.address = address
         self.died = (distributed.scheduler.KilledWorker,)
         self.lost = (distributed.comm.CommClosedError, OSError, TimeoutError)
