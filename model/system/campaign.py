@@ -131,7 +131,7 @@ def _run(todo: list[Job], workers: Workers, finished: Callable[[Job, Any], None]
                 kind, text = future.result()
             except workers.died:
                 dead.append(index)
-            except (CancelledError, *workers.lost):
+            except (CancelledError, *workers.lost):  # type: ignore[misc]
                 raise _gone(workers, ended, len(todo), keep) from None
             except Exception as error:
                 errors[index] = error

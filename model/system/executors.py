@@ -41,7 +41,7 @@ class Workers:
 
     retries = RETRIES
     died: tuple[type[Exception], ...] = (BrokenExecutor,)
-    lost: tuple[type[Exception], ...] = ()
+    lost: tuple[type[BaseException], ...] = ()
 
     def __init__(self, number: int):
         self.width = number

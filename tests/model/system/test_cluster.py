@@ -59,7 +59,7 @@ def test_a_killed_worker_and_a_lost_scheduler(tmp_path):
         assert run(work, "local:1", keep=tmp_path / "kept") == list(range(6))  # the results are here
         work = [job(jobs.slow, number, 0.5, folder=tmp_path / "slow") for number in range(40)]
         threading.Timer(1.5, scheduler.kill).start()
-        with pytest.raises(OneSpikeError, match=rf"^The Dask cluster at {address[7:]} is gone after \d of 40 jobs; what"):
+        with pytest.raises(OneSpikeError, match=rf"^The Dask cluster at {address[7:]} is gone after \d of 40 jobs"):
             run(work, address, keep=tmp_path / "slow")
         kept = [path for path in (tmp_path / "slow").rglob("*") if path.is_file() and "-" not in path.name]
         assert kept and all(path.suffix == ".json" for path in kept)
@@ -71,13 +71,13 @@ def test_a_local_cluster_gives_what_this_process_gives():
         address = local.scheduler_address.replace("tcp://", "dask://")
         assert run(work, address) == run(work)
         kinds = ("well", "mistake", "differs")
-        with pytest.raises(OneSpikeError, match="^Number 1 is wrong; take another"):
+        with pytest.raises(OneSpikeError, match=r"^Number 1 is wrong"):
             run([job(jobs.failing, number, kinds) for number in range(3)], address)
 
 
 def test_nobody_there(monkeypatch, tmp_path):
     monkeypatch.setattr(executors, "JOIN", 1.0)
-    with pytest.raises(OneSpikeError, match=r"^No Dask scheduler answers at 127.0.0.1:9 \(.*\); start one with `dask s"):
+    with pytest.raises(OneSpikeError, match=r"^No Dask scheduler answers at 127.0.0.1:9 \(.*\); start one with"):
         run([job(jobs.square, 1)], "dask://127.0.0.1:9")
     with cluster(tmp_path, 0) as (address, _):
         started = time.monotonic()
