@@ -106,10 +106,11 @@ class _Growing:
             source = self.source(tensor, out, groups, pruned=kind == "pruned")
         size = source.output_shape(*self.shapes[tensor][1:])
         sources = [source]
-        for other in list(self.shapes)[::-1]:
-            if not own and len(sources) < 3 and self.chance(0.5) and (further := self.further(other, out, size)) is not None:
+        for other in [] if own else list(self.shapes)[::-1]:
+            if len(sources) < 3 and self.chance(0.5) and (further := self.further(other, out, size)) is not None:
                 sources.append(further)
-        low, g, levels = self.value()
+        four = (0, int(self.rng.choice([8, 12, 15])), None)  # values of four bits
+        low, g, levels = four if own and self.within.own else self.value()
         most = self.within.max_code // g if not low else 127 // max(g, -low)
         pool = None if own else self.pool(size[0], size[1], most)
         self.layers.append(self.layer(name, sources, low, g, levels, pool))
