@@ -8,6 +8,7 @@ order of the jobs, whoever worked on them: figures do not depend on the executor
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections import Counter, deque
@@ -16,6 +17,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import OneSpikeError
 from . import bounded, contents, executors, parallel
@@ -28,7 +31,8 @@ Outcome = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """function(*arguments) gives what JSON can hold; both are of contents alone, and can be sent to other processes.
+    """function(*arguments) gives what JSON can hold, dataclasses or arrays; both are of contents alone, and can be sent
+    to other processes.
 
     name: for people. folder: where the function, which then has an argument `folder`, may build; it has no part in the
     result, and none in the key.
@@ -178,4 +182,13 @@ def work(
         return "mistake", str(error)
     except AssertionError as error:
         return "differs", str(error)
-    return "done", json.dumps(result)
+    return "done", json.dumps(result, default=plain)
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for, as what it can hold: dataclasses by field, arrays as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"A job's result holds {value!r}, which JSON cannot.")
