@@ -42,7 +42,7 @@ class Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TimeRemainingColumn())  # fmt: skip
         with self.stage(name, text, spinner=False) as stage:
-            with Bar(*columns, console=self.console, transient=True) as bar:
+            with Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
                 task = bar.add_task(text, total=None)
 
                 def tell(finished: int, total: int) -> None:

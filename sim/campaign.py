@@ -27,9 +27,12 @@ from ..model.mapping.mapping import Mapping
 from ..model.network.spec import INPUT
 from ..model.system import campaign
 from ..model.system.campaign import Job
+from ..model.system.files import write_atomically
+from .as_test import as_test
 from .drawn import draw, draw_codes, scope
 from .engine import Outcome, simulate_series
 from .episode import Episode
+from .shrink import Case, shrink
 
 TOGETHER = 20  # networks of a job
 REDRAWS = 40  # until an engine takes a network
@@ -183,6 +186,40 @@ def work(engine: str, first: int, number: int, optimise: bool, folder: Path) -> 
     }
 
 
+def problems(episodes: list[Episode], folder: Path) -> list[str]:
+    """How hardware and model differ in each of the episodes, which run one after the other; "" where they do not."""
+    found: list[str] = []
+    while len(found) < len(episodes):
+        some = episodes[len(found) : len(found) + TOGETHER]
+        found += [outcome.problem for outcome in simulate_series(some, folder, brief=0)]
+    return found
+
+
+def minimised(engine: str, seed: int, folder: Path) -> str:
+    """A test of the smallest network that fails as network `seed` of an engine does, alone or over the one before."""
+    case = case_of(episode(engine, seed)[0])
+    before: list[Case] = []
+    if not problems([case.episode()], folder)[0]:
+        first = seed - seed % TOGETHER
+        before = [case_of(episode(engine, each)[0]) for each in range(first, seed)]
+        for start in range(len(before) - 1, -1, -1):  # as few before it as make it fail
+            if problems([each.episode() for each in (*before[start:], case)], folder)[-1]:
+                before = before[start:]
+                break
+    else:
+        case = shrink(case, lambda tried: problems(tried, folder))
+    (*_, problem) = problems([each.episode() for each in (*before, case)], folder)
+    return as_test([*before, case], problem or "differs among others only, see the seeds of its job")
+
+
+def case_of(found: Episode) -> Case:
+    """An episode, as it can be made smaller."""
+    mapping = found.mapping
+    slices = max(layer.slices for layer in mapping.layers)
+    return Case(net=mapping.net, codes=found.codes, config=mapping.config, slices=slices, stall=found.stall,
+                seed=found.seed, serial=found.serial, memory=found.memory)  # fmt: skip
+
+
 def tally(each: Episode, outcome: Outcome) -> Counter[str]:
     """What has been compared."""
     if outcome.found is None:
@@ -234,6 +271,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = [failure for each in found for failure in each["failures"]]
     for failure in failures:
         console.print(f"{failure['engine']}, network {failure['seed']}: {failure['problem']}", soft_wrap=True)
+    for failure in failures[: args.failures]:
+        text = minimised(failure["engine"], failure["seed"], args.build.absolute())
+        path = args.build / f"test_{failure['engine'].replace(', ', '_').replace(' ', '_')}_{failure['seed']}.py"
+        write_atomically(path, text)
+        console.print(f"\n{text}\nThis test is {path}; it belongs into tests/hw/engine.", soft_wrap=True)
     return int(bool(failures))
 
 
