@@ -30,11 +30,10 @@ from ..model.system.campaign import Job
 from ..model.system.files import write_atomically
 from .as_test import as_test
 from .drawn import draw, draw_codes, scope
-from .engine import Outcome, simulate_series
+from .engine import BRIEF, Outcome, simulate_series
 from .episode import Episode
-from .shrink import Case, shrink
+from .shrink import TOGETHER, Case, shrink
 
-TOGETHER = 20  # networks of a job
 REDRAWS = 40  # until an engine takes a network
 MOST_CYCLES = 60_000  # of an image: larger networks are drawn again
 
@@ -171,7 +170,7 @@ def work(engine: str, first: int, number: int, optimise: bool, folder: Path) -> 
     totals: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
     while left:
-        outcomes = simulate_series([each for _, each in left], folder, **({"brief": 0} if optimise else {}))
+        outcomes = simulate_series([each for _, each in left], folder, brief=0 if optimise else BRIEF)
         for (index, each), outcome in zip(left, outcomes, strict=False):
             totals += tally(each, outcome)
             if outcome.problem:
@@ -186,29 +185,33 @@ def work(engine: str, first: int, number: int, optimise: bool, folder: Path) -> 
     }
 
 
-def problems(episodes: list[Episode], folder: Path) -> list[str]:
+def problems(episodes: list[Episode], folder: Path, optimise: bool = True) -> list[str]:
     """How hardware and model differ in each of the episodes, which run one after the other; "" where they do not."""
     found: list[str] = []
     while len(found) < len(episodes):
         some = episodes[len(found) : len(found) + TOGETHER]
-        found += [outcome.problem for outcome in simulate_series(some, folder, brief=0)]
+        found += [outcome.problem for outcome in simulate_series(some, folder, brief=0 if optimise else BRIEF)]
     return found
 
 
-def minimised(engine: str, seed: int, folder: Path) -> str:
+def minimised(engine: str, seed: int, folder: Path, optimise: bool = True) -> str:
     """A test of the smallest network that fails as network `seed` of an engine does, alone or over the one before."""
     case = case_of(episode(engine, seed)[0])
     before: list[Case] = []
-    if not problems([case.episode()], folder)[0]:
+
+    def problems_of(tried: list[Episode]) -> list[str]:
+        return problems(tried, folder, optimise)
+
+    if not problems_of([case.episode()])[0]:
         first = seed - seed % TOGETHER
         before = [case_of(episode(engine, each)[0]) for each in range(first, seed)]
         for start in range(len(before) - 1, -1, -1):  # as few before it as make it fail
-            if problems([each.episode() for each in (*before[start:], case)], folder)[-1]:
+            if problems_of([each.episode() for each in (*before[start:], case)])[-1]:
                 before = before[start:]
                 break
     else:
-        case = shrink(case, lambda tried: problems(tried, folder))
-    (*_, problem) = problems([each.episode() for each in (*before, case)], folder)
+        case = shrink(case, problems_of)
+    (*_, problem) = problems_of([each.episode() for each in (*before, case)])
     return as_test([*before, case], problem or "differs among others only, see the seeds of its job")
 
 
@@ -229,7 +232,7 @@ def tally(each: Episode, outcome: Outcome) -> Counter[str]:
 
 
 def jobs(networks: int, engines: Sequence[str], folder: Path, *, optimise: bool = True) -> Iterator[Job]:
-    """Jobs for so many networks in all, the engines in turn."""
+    """Jobs of TOGETHER networks, for so many in all, the engines in turn."""
     for start in range(0, -(-networks // len(engines)), TOGETHER):
         for engine in engines:
             yield Job(name=f"{engine}, networks {start} to {start + TOGETHER - 1}", function=work,
@@ -267,6 +270,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OneSpikeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            return 130  # what is finished is kept
     report(found, console)
     failures = [failure for each in found for failure in each["failures"]]
     for failure in failures:

@@ -26,7 +26,7 @@ from ..model.mapping.mapping import Mapping
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
 from .episode import Episode
-from .harness import CONTROL, WEIGHT_ADDRESS, harness_text, memory_text
+from .harness import CONTROL, MOST_EPISODES, WEIGHT_ADDRESS, harness_text, memory_text
 
 STEP = "ONESPIKE_STEP"  # set for a test bench that wakes in every cycle
 RESULT = "result.json"  # what the bench leaves
@@ -119,7 +119,8 @@ def simulate(
     build_dir = Path(build_dir)
     with _run_folder(build_dir, run_dir, kept=bool(waves)) as folder:
         brief = 0 if stock else brief
-        _run([episode], build_dir, folder, waves, gates, stock, timeout, axi_ram, brief)
+        _run([episode], build_dir, folder, waves=waves, gates=gates, stock=stock, timeout=timeout, axi_ram=axi_ram,
+             brief=brief)  # fmt: skip
         return _found(folder, [episode])[0].simulated
 
 
@@ -135,10 +136,12 @@ def simulate_series(
         raise OneSpikeError("Networks that run one after the other need mappings of one configuration.")
     if any(not episode.through_load for episode in episodes[1:]):
         raise OneSpikeError("A network that is loaded over another one must come through the load stream.")
+    if len(episodes) > MOST_EPISODES:
+        raise OneSpikeError(f"At most {MOST_EPISODES} networks run one after the other, not {len(episodes)}.")
     build_dir = Path(build_dir)
     with _run_folder(build_dir, None, kept=False) as folder:
         try:
-            _run(list(episodes), build_dir, folder, False, None, False, timeout, False, brief)
+            _run(list(episodes), build_dir, folder, timeout=timeout, brief=brief, series=True)
         except AssertionError:
             if not (folder / RESULT).exists():
                 raise
@@ -146,8 +149,8 @@ def simulate_series(
 
 
 def _run(
-    episodes: list[Episode], build_dir: Path, folder: Path, waves: bool | str, gates: str | None, stock: bool,
-    timeout: float, axi_ram: bool, brief: int,
+    episodes: list[Episode], build_dir: Path, folder: Path, *, timeout: float, brief: int, waves: bool | str = False,
+    gates: str | None = None, stock: bool = False, axi_ram: bool = False, series: bool = False,
 ) -> None:  # fmt: skip
     """Build the engine with its harness, or take what was built before, and run it in the folder."""
     from .verilator import build, run
@@ -162,9 +165,9 @@ def _run(
     beats = [int(beat) for episode in episodes for beat in episode.beats.reshape(-1)]
     loads = [word for episode in episodes for word in episode.loads]
     places, external = _external(episodes)
-    texts = engine | {"harness.v": harness_text(config, axi_ram, max(len(beats), len(loads)), len(episodes))}
+    texts = engine | {"harness.v": harness_text(config, axi_ram, max(len(beats), len(loads)), series)}
     if config.streams_weights and not axi_ram:
-        texts["axi_memory.v"] = memory_text(len(external))
+        texts["axi_memory.v"] = memory_text(len(external), series)
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
     sources = build_dir / f"verilog-{digest}"  # engines that are simulated side by side do not share a file
     for name, text in texts.items():

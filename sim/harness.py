@@ -18,14 +18,15 @@ UNCHECKED = ("arid", "arcache", "arprot", "rid")  # signals that the memory mode
 WEIGHT_ADDRESS = 0x13000  # where the weights of the first episode lie in external memory
 LEAST_DEPTH = 1 << 16  # words of the harness's memories, which are cleared before every run
 SERIES_DEPTH = 1 << 18  # the same where networks follow one another: one build serves every series
-LEAST_EPISODES = 256
+MOST_EPISODES = 256
 CONTROL = 16  # words for each episode, and as many before the first
 
 
-def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, episodes: int = 1) -> str:
+def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, series: bool = False) -> str:
     """The harness with the engine's instance and widths filled in.
 
-    outside: external memory and clock are ports. depth: words that its memories must hold. episodes: how many it runs.
+    outside: external memory and clock are ports. depth: words that its memories must hold. series: of a
+    run of several networks.
     """
     counter_bits = (counter_stride(config) * layer_depth(config) - 1).bit_length()
     ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = 0;")
@@ -54,22 +55,21 @@ def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, ep
   {"" if word == 32 else f"assign write_data[31:{word}] = 0;"}"""
     text = HARNESS.read_text().replace("`HARNESS_DUT", dut).replace("`HARNESS_PORTS", ports)
     text = text.replace("`HARNESS_CLOCK", "" if outside else "reg clk = 0; always #5 clk = ~clk;")
-    least = LEAST_DEPTH if episodes == 1 else SERIES_DEPTH
-    text = text.replace("parameter DEPTH = 1 << 22", f"parameter DEPTH = {roomy(depth, least)}")
-    text = text.replace("parameter EPISODES = 1", f"parameter EPISODES = {roomy(episodes, LEAST_EPISODES)}")
+    text = text.replace("parameter DEPTH = 1 << 22", f"parameter DEPTH = {roomy(depth, series)}")
+    text = text.replace("parameter EPISODES = 1", f"parameter EPISODES = {MOST_EPISODES}")
     text = text.replace("parameter W = 32", f"parameter W = {word}")
     text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
     return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
 
 
-def memory_text(beats: int) -> str:
+def memory_text(beats: int, series: bool = False) -> str:
     """The model of external memory, for so many beats."""
-    return AXI_MEMORY.read_text().replace("parameter DEPTH = 1 << 20", f"parameter DEPTH = {roomy(beats)}")
+    return AXI_MEMORY.read_text().replace("parameter DEPTH = 1 << 20", f"parameter DEPTH = {roomy(beats, series)}")
 
 
-def roomy(words: int, least: int = LEAST_DEPTH) -> int:
+def roomy(words: int, series: bool) -> int:
     """Words of a memory outside the engine that must hold so many: few sizes, so that runs share a build."""
-    return 1 << (max(words, least) - 1).bit_length()
+    return 1 << (max(words, SERIES_DEPTH if series else LEAST_DEPTH) - 1).bit_length()
 
 
 def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shrink: a network on which hardware and model differ, made as small as it gets while they still do.
 
-Every round draws up all networks that are one step smaller, runs them one after the other in the engine, and goes on
-with the smallest that fails: fewer images, layers, sources, channels, pixels, weights; no pool, stall, slices.
+Every round runs the networks that are one step smaller, the smallest first, some of them one after the other in the
+engine, and goes on with the smallest that fails: fewer images, layers, sources, channels, pixels, weights; no pool, stall, slices.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from .episode import Episode
 
 ROUNDS = 60
+TOGETHER = 20  # cases of a run: their builds are those of campaigns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,19 +60,26 @@ class Case:
 def shrink(case: Case, problems: Callable[[list[Episode]], list[str]]) -> Case:
     """The smallest case found; problems: of episodes, how hardware and model differ, "" where they do not."""
     for _ in range(ROUNDS):
-        tried = []
-        for smaller in steps(case):
-            try:
-                if smaller.size < case.size:
-                    tried.append((smaller, smaller.episode()))
-            except OneSpikeError:
-                continue
-        found = problems([episode for _, episode in tried])
-        failing = [smaller for (smaller, _), problem in zip(tried, found, strict=True) if problem]
-        if not failing:
+        left = sorted((each for each in steps(case) if each.size < case.size), key=lambda each: each.size)
+        while left:
+            tried = list(_runnable(left[:TOGETHER]))
+            left = left[TOGETHER:]
+            found = problems([episode for _, episode in tried])
+            failing = [each for (each, _), problem in zip(tried, found, strict=True) if problem]
+            if failing:
+                case = failing[0]
+                break
+        else:
             return case
-        case = min(failing, key=lambda each: each.size)
     return case
+
+
+def _runnable(cases: list[Case]) -> Iterator[tuple[Case, Episode]]:
+    for case in cases:
+        try:
+            yield case, case.episode()
+        except OneSpikeError:
+            continue
 
 
 def steps(case: Case) -> Iterator[Case]:
