@@ -9,8 +9,11 @@ WORKERS ?= 2
 # Options of `onespike bench`, such as --synth --mnist DIR --cifar10 DIR --resnet20 FILE.npz.
 BENCH ?=
 
+# Options of `python -m onespike.sim.campaign`, such as --networks 1000 or --executor dask://host:port.
+CAMPAIGN ?= --executor local:$(WORKERS)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench results registers area clean distclean tools
+.PHONY: help demo test test-slow lint bench results registers area campaign clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -21,6 +24,7 @@ help:
 	@echo "make results    run the demo and bench, and write their figures into README.md; BENCH=\"--synth ..\" says how"
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
+	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -54,6 +58,9 @@ registers: $(STAMP)
 
 area: $(STAMP)
 	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)
+
+campaign: $(STAMP)
+	$(BIN)/python -m onespike.sim.campaign $(CAMPAIGN)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

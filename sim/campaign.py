@@ -32,7 +32,7 @@ from .as_test import as_test
 from .drawn import draw, draw_codes, scope
 from .engine import BRIEF, Outcome, simulate_series
 from .episode import Episode
-from .shrink import TOGETHER, Case, shrink
+from .shrink import ROUNDS, TOGETHER, Case, shrink
 
 REDRAWS = 40  # until an engine takes a network
 MOST_CYCLES = 60_000  # of an image: larger networks are drawn again
@@ -194,8 +194,8 @@ def problems(episodes: list[Episode], folder: Path, optimise: bool = True) -> li
     return found
 
 
-def minimised(engine: str, seed: int, folder: Path, optimise: bool = True) -> str:
-    """A test of the smallest network that fails as network `seed` of an engine does, alone or over the one before."""
+def minimised(engine: str, seed: int, folder: Path, *, optimise: bool = True, rounds: int = ROUNDS) -> str:
+    """A test of the smallest network that fails as network `seed` of an engine does, alone or over those before it."""
     case = case_of(episode(engine, seed)[0])
     before: list[Case] = []
 
@@ -210,7 +210,7 @@ def minimised(engine: str, seed: int, folder: Path, optimise: bool = True) -> st
                 before = before[start:]
                 break
     else:
-        case = shrink(case, problems_of)
+        case = shrink(case, problems_of, rounds)
     (*_, problem) = problems_of([each.episode() for each in (*before, case)])
     return as_test([*before, case], problem or "differs among others only, see the seeds of its job")
 

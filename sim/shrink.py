@@ -2,7 +2,8 @@
 """Shrink: a network on which hardware and model differ, made as small as it gets while they still do.
 
 Every round runs the networks that are one step smaller, the smallest first, some of them one after the other in the
-engine, and goes on with the smallest that fails: fewer images, layers, sources, channels, pixels, weights; no pool, stall, slices.
+engine, and goes on with the smallest that fails: fewer images, layers, sources, channels, pixels, weights; no pool,
+stall, slices.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ..model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from .episode import Episode
 
 ROUNDS = 60
-TOGETHER = 20  # cases of a run: their builds are those of campaigns
+TOGETHER = 20  # networks of a run, one over the other
+FEW = 4  # of the first run of a round, where the first step often will do
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,13 +59,14 @@ class Case:
                        serial=self.serial, memory=self.memory)  # fmt: skip
 
 
-def shrink(case: Case, problems: Callable[[list[Episode]], list[str]]) -> Case:
-    """The smallest case found; problems: of episodes, how hardware and model differ, "" where they do not."""
-    for _ in range(ROUNDS):
+def shrink(case: Case, problems: Callable[[list[Episode]], list[str]], rounds: int = ROUNDS) -> Case:
+    """The smallest case found in so many rounds; problems: of episodes, how hardware and model differ, or ""."""
+    for _ in range(rounds):
         left = sorted((each for each in steps(case) if each.size < case.size), key=lambda each: each.size)
+        some = FEW
         while left:
-            tried = list(_runnable(left[:TOGETHER]))
-            left = left[TOGETHER:]
+            tried = list(_runnable(left[:some]))
+            left, some = left[some:], TOGETHER
             found = problems([episode for _, episode in tried])
             failing = [each for (each, _), problem in zip(tried, found, strict=True) if problem]
             if failing:

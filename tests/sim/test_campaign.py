@@ -12,6 +12,7 @@ from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import map_network
 from onespike.model.network import golden
 from onespike.model.network.spec import SpikeNet
+from onespike.sim import shrink as shrinking
 from onespike.sim.as_test import as_test, expression
 from onespike.sim.campaign import ENGINES, TOGETHER, case_of, episode, jobs, minimised, options, reason, work
 from onespike.sim.engine import simulate_series
@@ -38,15 +39,17 @@ def off_by_one(net: SpikeNet) -> SpikeNet:
 def test_a_fault_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     run = golden.run
     monkeypatch.setattr(golden, "run", lambda net, *rest, **options: run(off_by_one(net), *rest, **options))
-    found = work(ENGINE, 0, 4, False, BUILD)
+    found = work(ENGINE, 0, 2, False, BUILD)
     assert found["failures"]
-    text = minimised(ENGINE, found["failures"][0]["seed"], BUILD, False)
+    monkeypatch.setattr(shrinking, "FEW", 2)
+    text = minimised(ENGINE, found["failures"][0]["seed"], BUILD, optimise=False, rounds=2)
     space: dict = {}
     exec(text, space)
     with pytest.raises(AssertionError):
         space["test_found_by_a_campaign"]()
     (made,) = [line for line in text.splitlines() if "net = SpikeNet(" in line]
-    assert len(made) < 1500 and made.count("Layer(name=") <= 2
+    drawn = expression(episode(ENGINE, found["failures"][0]["seed"])[0].mapping.net)
+    assert len(made) < len(drawn) / 2
     monkeypatch.undo()
     space["test_found_by_a_campaign"]()  # the hardware itself is right
 
