@@ -9,8 +9,11 @@ WORKERS ?= 2
 # Options of `onespike bench`, such as --synth --mnist DIR --cifar10 DIR --resnet20 FILE.npz.
 BENCH ?=
 
+# Options of `python -m onespike.sim.campaign`, such as --networks 1000 or --executor dask://host:port.
+CAMPAIGN ?= --executor local:$(WORKERS)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench rivals results registers area manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area campaign manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -23,6 +26,7 @@ help:
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make manual     the manual, as web pages in build/manual (half a minute)"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
+	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -64,6 +68,9 @@ manual: $(STAMP)
 
 area: $(STAMP)
 	$(BIN)/python -m onespike.fpga.fit_area --workers $(WORKERS)
+
+campaign: $(STAMP)
+	$(BIN)/python -m onespike.sim.campaign $(CAMPAIGN)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

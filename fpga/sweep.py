@@ -3,7 +3,7 @@
 
 The router's result is a draw: seeds differ by 10 %, most options by less. So an option is worth something only if its
 draws as a whole lie higher; the exact rank-sum test (Wilcoxon, Mann and Whitney) says how likely such a difference is
-by chance. Every run is kept in the build folder, by netlist, options and seed: a sweep that was cut off goes on.
+by chance. Every run is a job that is kept in the build folder: a sweep that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..hw.config import EngineConfig
-from ..hw.emit.verilog import to_verilog
 from ..model.errors import OneSpikeError
-from ..model.system.files import write_atomically
-from ..model.system.locks import in_turn
+from ..model.system import campaign
+from ..model.system.campaign import Job
 from ..model.targets import Family, Target, find_target
-from .synth import pinned, recipe, routing, run_tool, timing, tool_versions, write_design, write_netlist
+from .seeds import require_tools
+from .synth import find_tool, netlist_of, pinned, routing, run_tool, timing, tool_versions
 
 Variants = Mapping[str, tuple[str, tuple[str, ...]]]  # name -> how LUTs are mapped ("" as ever), the router's options
 
@@ -80,18 +79,16 @@ def table(found: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def prepare(config: EngineConfig, part: Target, build_dir: Path, mapping: str) -> Path:
-    """The folder of the engine's netlist, mapped as ever or with another command."""
+def clock(
+    config: EngineConfig, target: str, frequency: float, seed: int, mapping: str, options: tuple[str, ...], tools: str,
+    *, folder: Path,
+) -> float:  # fmt: skip
+    """The clock of one run as a job, in MHz; mapping: the command that maps LUTs, "" as ever."""
+    require_tools(tools, target)
+    part = find_target(target)
     family = dataclasses.replace(part.family, map_luts=mapping or part.family.map_luts)
-    tools = tool_versions("yosys", family.router)
-    key = json.dumps([to_verilog(config), recipe(family, "top"), tools])
-    directory = build_dir / f"sweep-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    with in_turn(directory.with_name(f"{directory.name}.lock")):
-        if not (directory / "done").is_file():
-            defines = write_design(config, directory)
-            write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
-            write_atomically(directory / "done", "")
-    return directory
+    directory = netlist_of(config, dataclasses.replace(part, family=family), folder)
+    return place(part, directory, frequency, seed, options)
 
 
 def place(part: Target, directory: Path, frequency: float, seed: int, options: tuple[str, ...]) -> float:
@@ -116,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=20, help="seeds 1 .. N of each variant")
     parser.add_argument("--frequency", type=float, default=140.0, help="MHz that the router aims for")
     parser.add_argument("--only", nargs="+", help="variants to compare, by name")
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time, one core and 1 GB each")
+    parser.add_argument("--executor", default="local:1", help="where runs go, one core and 1 GB each: local:N or "
+                        "dask://host:port (default: local:1)")  # fmt: skip
     parser.add_argument("--build", type=Path, default=Path("build/sweep"))
     args = parser.parse_args(argv)
     try:
@@ -129,24 +127,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sweep(args: argparse.Namespace) -> dict[str, list[float]]:
-    """The clocks of every variant, in the order of the seeds; each is told as it comes."""
+    """The clocks of every variant, in the order of the seeds, which take turns with the variants."""
     part = find_target(args.target)
     known = variants(part.family)
     if unknown := [name for name in args.only or () if name not in known]:
         raise OneSpikeError(f"Unknown variant {unknown[0]!r}; choose among {', '.join(known)}.")
     config = EngineConfig(banks=args.banks, lanes=args.lanes, fire_lanes=args.fire_lanes)
     names = args.only or list(known)
-    folders = {name: prepare(config, part, args.build, known[name][0]) for name in names}
-    found: dict[str, dict[int, float]] = {name: {} for name in names}
-
-    def one(seed: int, name: str) -> None:
-        found[name][seed] = place(part, folders[name], args.frequency, seed, known[name][1])
-        print(f"seed {seed}, {name}: {found[name][seed]:.1f} MHz", file=sys.stderr, flush=True)
-
-    with ThreadPoolExecutor(args.workers) as pool:
-        for done in [pool.submit(one, seed, name) for seed in range(1, args.seeds + 1) for name in names]:
-            done.result()
-    return {name: [clocks[seed] for seed in sorted(clocks)] for name, clocks in found.items()}
+    router = part.family.router
+    find_tool("yosys")
+    find_tool(router)
+    tools = tool_versions("yosys", router)
+    runs = [(seed, name) for seed in range(1, args.seeds + 1) for name in names]
+    jobs = [
+        Job(name=f"seed {seed}, {name}", function=clock, folder=args.build.absolute(),
+            arguments=(config, args.target, args.frequency, seed, *known[name], tools))
+        for seed, name in runs
+    ]  # fmt: skip
+    clocks = campaign.run(jobs, args.executor, keep=args.build / "jobs",
+                          done=lambda done, total: print(f"{done} of {total} runs", file=sys.stderr))  # fmt: skip
+    return {name: [mhz for (_, other), mhz in zip(runs, clocks, strict=True) if other == name] for name in names}
 
 
 if __name__ == "__main__":

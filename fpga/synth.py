@@ -182,13 +182,27 @@ def synthesise(
     return found
 
 
+def netlist_of(config: EngineConfig, part: Target, build_dir: Path) -> Path:
+    """The folder of the engine's netlist behind its pin wrapper, which all seeds and clocks of a part share."""
+    tools = tool_versions("yosys", part.family.router)
+    key = json.dumps([to_verilog(config), recipe(part.family, "top"), tools])
+    directory = build_dir / f"netlist-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        if not (directory / "done").is_file():
+            defines = write_design(config, directory)
+            write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", part.family, "top", directory)
+            write_atomically(directory / "done", "")
+    return directory
+
+
 def _synthesise(
     config: EngineConfig, part: Target, directory: Path, seed: int, frequency: float, place: bool, tools: str
 ) -> Synthesised:
     """`synthesise` in a folder that nobody else works in."""
     family = part.family
-    defines = write_design(config, directory)
-    write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", family, "top", directory)
+    made = netlist_of(config, part, directory.parent)
+    for name in (NETLIST, "stat.json"):
+        write_atomically(directory / name, (made / name).read_bytes())
     command = routing(part, directory, frequency, seed)
     command += pinned(part, directory, command)
     for name, (used_cells, available) in packed_cells(command, directory).items():

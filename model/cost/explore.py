@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from ..mapping.mapper import fit_config, round_depth
 from ..mapping.mapping import Mapping
 from ..network import golden
 from ..network.spec import SpikeNet
-from ..system.processes import pool
+from ..system import campaign
+from ..system.campaign import Job
 from ..targets import TARGETS, Target
 from .area import Area, estimate
 from .choose import choose_for, slice_counts
@@ -178,31 +180,29 @@ def explore(
     axes: Map[str, Sequence[Any]],
     *,
     accuracy: Map[str, float | None] | None = None,
-    workers: int = 1,
+    executor: str = "local:1",
+    keep: str | Path | None = None,
     done: Callable[[int, int], None] | None = None,
 ) -> list[Point]:
-    """All points, in the order of the axes, whatever the number of workers; done: told (finished, all) after each."""
+    """All points, in the order of the axes, wherever they are found; executor, keep, done: as in `campaign.run`."""
     accuracy = accuracy or {}
-    jobs = [(name, config) for name in nets for config in engines(base, axes)]
-    if not jobs:
+    wanted = [(name, config) for name in nets for config in engines(base, axes)]
+    if not wanted:
         raise OneSpikeError(
             "No combination is an engine: fire lanes must divide lanes; name other --lanes or --fire-lanes."
         )
-    points: list[Point] = []
+    jobs = [
+        Job(name=f"{config.banks} x {config.lanes} for {name}", function=evaluate,
+            arguments=(nets[name], config, target, codes[name], name, accuracy.get(name)))
+        for name, config in wanted
+    ]  # fmt: skip
+    return [_again(found) for found in campaign.run(jobs, executor, keep=keep, done=done)]
 
-    def collect(results: Iterator[Point]) -> list[Point]:
-        for point in results:
-            points.append(point)
-            if done is not None:
-                done(len(points), len(jobs))
-        return points
 
-    arguments = [(nets[name], config, target, codes[name], name, accuracy.get(name)) for name, config in jobs]
-    if workers == 1:
-        return collect(itertools.starmap(evaluate, arguments))
-    # Fresh processes: a fork would copy the threads of the progress display.
-    with pool(workers, start="spawn") as processes:
-        return collect(processes.map(evaluate, *zip(*arguments, strict=True)))
+def _again(kept: dict[str, Any]) -> Point:
+    """A point out of its plain values."""
+    area = None if kept["area"] is None else Area(**kept["area"])
+    return Point(**(kept | {"config": EngineConfig(**kept["config"]), "area": area}))
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

@@ -24,6 +24,7 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "alkaid": "bench",
+    "distributed": "cluster",
     "shtab": "completion",
 }
 

@@ -90,7 +90,11 @@ def pool(workers: int, *, start: str | None = None) -> Iterator[ProcessPoolExecu
 
 
 def _end_with(parent: int) -> None:
-    """Let this worker end when its parent has: left alone, it would wait for work for ever."""
+    """Let this worker end when its parent has: left alone, it would wait for work for ever.
+
+    An interrupt from the terminal reaches it, too, but is the parent's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
-from ..fpga.synth import synthesise
+from ..fpga.seeds import synthesise_all
 from ..hw.config import EngineConfig
 from ..model.cost.explore import Point, explore, fed_lanes, pareto, require_fit
 from ..model.errors import OneSpikeError
@@ -53,20 +51,18 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     if args.multiples is not None:
         axes["multiples"] = args.multiples
     base = EngineConfig(**({"code": args.code} | dict(args.fixed)))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Exploring", total=None)
+    with progress.jobs("explore", "Exploring") as (_, done):
         points = explore(
-            nets, codes, target, base, axes, accuracy=right, workers=args.jobs,
-            done=lambda finished, total: bar.update(task, completed=finished, total=total),
-        )  # fmt: skip
+            nets, codes, target, base, axes, accuracy=right, executor=args.executor, keep=args.keep, done=done
+        )
     require_fit(points, target)
     front = pareto(points)
     real: dict[int, dict[str, Any]] = {}
-    for at in spread(len(front), args.synthesise):
-        config = front[at].config
-        with progress.stage("synth", f"yosys and nextpnr: {config.banks} x {config.lanes} on {target.name}"):
-            real[at] = dataclasses.asdict(synthesise(config, target.name, args.build))
+    if places := spread(len(front), args.synthesise):
+        with progress.jobs("synth", f"yosys and nextpnr: {len(places)} engines on {target.name}") as (_, done):
+            made = synthesise_all([(front[at].config, 1) for at in places], target.name, args.build,
+                                  executor=args.executor, keep=args.keep, done=done)  # fmt: skip
+        real = {at: dataclasses.asdict(found) for at, found in zip(places, made, strict=True)}
     worth_having: list[dict[str, Any]] = [
         figures(point) | ({"synthesis": real[at]} if at in real else {}) for at, point in enumerate(front)
     ]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from .. import figures, tables
 from ..model.network.spec import SpikeNet
+from ..model.system.locks import owned
 from ..parsers.options import make_mapping, memory_of
 from ..progress import Progress
 from .labelled import accuracy_or_why, load_data
@@ -18,6 +19,7 @@ from .labelled import accuracy_or_why, load_data
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     from ..sim.engine import simulate
+    from ..sim.shards import Settings, simulate_shards
     from ..sim.verilator import find_verilator
 
     net = SpikeNet.load(args.net)
@@ -26,21 +28,24 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     codes = net.image.quantise(data.images)
     mapping = make_mapping(args, net, codes)
     run_dir = args.output / "run"
-    with progress.stage("rtl", f"Building and running {len(codes)} images in Verilator") as stage:
-        found = simulate(
-            mapping,
-            codes,
-            args.output,
-            run_dir=run_dir,
-            through_load=args.through_load,
-            stall=(args.stall, args.stall),
-            seed=args.seed,
-            serial=not args.back_to_back,
-            waves=args.waves,
-            gates=args.gates,
-            memory=dataclasses.replace(memory_of(args), varied=args.memory_varied),
-        )
-        stage.note = f"{found.words:,} spike words compared"
+    settings = Settings(
+        through_load=args.through_load,
+        stall=(args.stall, args.stall),
+        seed=args.seed,
+        serial=not args.back_to_back,
+        gates=args.gates,
+        memory=dataclasses.replace(memory_of(args), varied=args.memory_varied),
+    )
+    text = f"Building and running {len(codes)} images in Verilator"
+    if args.waves:  # one run, whose folder keeps them
+        with progress.stage("rtl", text) as stage:
+            found = simulate(mapping, codes, args.output, run_dir=run_dir, waves=True, **vars(settings))
+            stage.note = f"{found.words:,} spike words compared"
+    else:
+        with progress.jobs("rtl", text) as (stage, done), owned(run_dir):
+            found = simulate_shards(mapping, codes, args.output, settings, executor=args.executor,
+                                    keep=args.keep or args.output / "jobs", done=done)  # fmt: skip
+            stage.note = f"{found.words:,} spike words compared{'; ' * bool(stage.note)}{stage.note}"
     right, sentence = accuracy_or_why(net, data, found.logits)
     result: dict[str, Any] = {
         "network": {"hash": net.hash},

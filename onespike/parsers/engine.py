@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from .. import outputs
-from . import options
+from . import jobs, options
 from .options import Command, add_net
 
 # The names that `workloads.py` builds; it needs torch, this does not.
@@ -74,6 +74,7 @@ def add_simulate(command: Command) -> None:
         action="store_true",
         help="external memory with random latency and pauses: results stay the same, stalls are counted, not predicted",
     )
+    jobs.add_executor(simulate, "the simulation of 100 images", "DIR/jobs of --output")
     options.add_common(simulate, seed=True)
 
 

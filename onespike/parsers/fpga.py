@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..fpga.boards import BOARDS
 from ..hw.config import ENGINE_CODES
 from ..model.targets import TARGETS
-from . import options
+from . import jobs, options
 from .options import Command, add_net
 
 PARTS = f"{', '.join(TARGETS)} (default: ecp5-25k)"
@@ -85,10 +84,10 @@ def add_explore(command: Command) -> None:
     )
     explore.add_argument(
         "--jobs",
-        type=options.number(1, 256),
-        default=os.cpu_count() or 1,
+        type=lambda text: f"local:{options.number(1, 256)(text)}",
+        dest="executor",
         metavar="N",
-        help="processes (default: one for each core)",
+        help="the same as --executor local:N",
     )
     explore.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="plot the points (matplotlib)")
     explore.add_argument(
@@ -98,6 +97,7 @@ def add_explore(command: Command) -> None:
         metavar="DIR",
         help="build folder and cache of --synthesise (default: build/synth)",
     )
+    jobs.add_executor(explore, "an engine, counted or synthesised", "none are")
     options.add_common(explore, seed=True)
 
 
@@ -134,6 +134,8 @@ def add_synth(command: Command) -> None:
         help="build folder and cache (default: build/synth)",
     )
     options.add_engine(synth)
+    jobs.add_seeds(synth, "the spread of the clocks")
+    jobs.add_executor(synth, "an engine with a seed", "DIR/jobs of --output")
     options.add_common(synth, seed=True)
 
 
@@ -163,6 +165,8 @@ def add_fpga(command: Command) -> None:
     )
     fpga.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="bitstream, logs and cache")
     options.add_engine(fpga)
+    jobs.add_seeds(fpga, "the fastest is kept")
+    jobs.add_executor(fpga, "the bitstream of a seed", "DIR/jobs of --output")
     options.add_common(fpga, seed=True)
 
 

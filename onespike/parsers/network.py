@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import one_timestep, options
+from . import jobs, one_timestep, options
 from .options import Command, add_net
 
 
@@ -223,6 +223,7 @@ def add_evaluate(command: Command) -> None:
         metavar="W,W,..",
         help="of a phase-coded network: also its streaming form, whose neurons wait so many phases before they decide",
     )
+    jobs.add_executor(evaluate, "the golden model on 1000 images", "none are", default=None)
     options.add_common(evaluate)
 
 
