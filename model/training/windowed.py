@@ -89,8 +89,7 @@ class WindowPlan:
 
 class Reaches(torch.autograd.Function):
     """1 where the membrane [any shape] is at least the threshold (one number), else 0. Backward, the slope is a triangle
-    of area 1 around the threshold: max(0, 1 - |z|) / V, z = U / V - 1. The 0.3 of it that one-timestep training takes
-    dies out over nine layers that begin with random weights.
+    of area 1 around the threshold: max(0, 1 - |z|) / V, z = U / V - 1.
     """
 
     @staticmethod
