@@ -54,21 +54,17 @@ def test_layers_follow_each_other_while_both_ends_stall(seed, stall):
     assert found == fusion(layers, sums=sums, shift=shift, fraction=unit.fraction)
 
 
-@pytest.mark.parametrize("stall", [0.0, {"fired": 0.7}, {"sums": 0.7}])
-def test_every_phase_of_both_membranes(stall):
-    """All a of one window beside each of some b, from two layers that only load the memory; V at, below and above."""
-    unit = FusionUnit(fraction=2, acc_bits=8, depth=256)
-    turn = 32
-    load = FusionLayer(turn, 2, False, 0, 127)  # no leak, no spike: membranes are the sums
-    ask = FusionLayer(turn, 2, True, 256, 3)
-    layers, sums = [], []
-    for b in range(turn):
-        layers += [load, ask]
-        sums += [b] * 2 * turn + list(range(turn)) + [(b + 3 * i) % 9 - 4 for i in range(turn)]
-    # The first window of `ask` keeps a = its sum (less V where it fires), so all phases come up as a.
-    shift = [0] * len(sums)
-    found = pairs(rtl(unit, layers, sums, shift, stall=stall)["fired"])
-    assert found == fusion(layers, sums=sums, shift=shift, fraction=2)
+@pytest.mark.parametrize("stall", [{"fired": 0.5}, {"sums": 0.5}])
+def test_every_pair_of_phases(stall):
+    """A layer that loads the memory, and one that meets all b of it with all a of its own first window."""
+    fraction, turn = 1, 16
+    unit = FusionUnit(fraction=fraction, acc_bits=8, depth=2 * turn**2)
+    load = FusionLayer(turn**2, 2, False, 0, 127)  # no leak, no spike: membranes are the sums
+    ask = FusionLayer(turn**2, 2, True, 256, 100)  # no spike in its first window
+    every = [i % turn for i in range(turn**2)]
+    sums = [0] * turn**2 + every + [i // turn for i in range(turn**2)] + [95 + i % 9 for i in range(turn**2)]
+    found = pairs(rtl(unit, [load, ask], sums, [0] * len(sums), stall=stall)["fired"])
+    assert found == fusion([load, ask], sums=sums, shift=[0] * len(sums), fraction=fraction)
 
 
 def test_cycles_where_nothing_stalls():
