@@ -32,12 +32,14 @@ FORMAT = "onespike windows 1"
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowLayer:
     """weights: integers [O, C, 3, 3], on the layer before. shortcut: [O, C0, 1, 1] on what its block reads, or None;
-    opens: whether a block begins with this layer. bias, shift: [O], as in `neurons.fusion`. leak, threshold: integers.
-    dilated: its windows. pool: 2 for an OR over 2x2 places behind it, else 1.
+    opens: whether a block begins with this layer. lift: bits that the sum of `weights` is shifted by to the left, where
+    the shortcut reads pixels, whose weights are so much finer. bias, shift: [O], as in `neurons.fusion`. leak,
+    threshold: integers. dilated: its windows. pool: 2 for an OR over 2x2 places behind it, else 1.
     """
 
     weights: np.ndarray
     shortcut: np.ndarray | None
+    lift: int
     bias: np.ndarray
     shift: np.ndarray
     leak: int
@@ -96,7 +98,7 @@ class WindowNet:
             places = regions(height, width, self.groups, layer.dilated)
             if layer.opens:
                 block = maps
-            sums = summed(cut(maps, places), layer.weights) + layer.bias[:, None, None]
+            sums = (summed(cut(maps, places), layer.weights) << layer.lift) + layer.bias[:, None, None]
             if layer.shortcut is not None:
                 sums += summed(cut(block, places), layer.shortcut)
             if before is not None and before.shape != sums.shape:
@@ -143,7 +145,7 @@ class WindowNet:
         arrays: dict[str, np.ndarray] = {"linear.weights": self.weights, "linear.bias": self.bias}
         layers: list[dict[str, Any]] = []
         for index, layer in enumerate(self.layers):
-            layers.append({name: getattr(layer, name) for name in ("leak", "threshold", "dilated", "opens", "pool")})
+            layers.append({name: getattr(layer, name) for name in ("lift", "leak", "threshold", "dilated", "opens", "pool")})
             arrays |= {f"{index}.{name}": getattr(layer, name) for name in ("weights", "bias", "shift")}
             arrays |= {} if layer.shortcut is None else {f"{index}.shortcut": layer.shortcut}
         about = {"format": FORMAT, "groups": self.groups, "fraction": self.fraction, "pad": self.pad,
@@ -189,6 +191,8 @@ class WindowNet:
                       layer.shortcut is None or layer.shortcut.shape == (outputs, block, 1, 1)]  # fmt: skip
             if not all(shapes) or layer.pool not in (1, 2) or not 0 <= layer.leak <= 1 << LEAK_BITS:
                 raise ValueError("shapes, pool or leak of a layer do not fit")
+            if not 0 <= layer.lift <= 16:
+                raise ValueError("a lift must be in 0..16")
             if not layer.threshold > 0 or abs(layer.shift).max(initial=0) > 40:
                 raise ValueError("a threshold must be positive, and shifts be in -40..40")
             inputs = outputs

@@ -18,6 +18,7 @@ from .window_training import spikes_of
 from .windowed import LAYERS, OMEGA, POOL, WindowedNet
 
 LINEAR_BITS = 12  # of a weight of the linear layer
+PIXEL_BITS = 8  # by which weights on pixels 0..255 are finer than those on spikes
 
 
 def integers(net: WindowedNet, image: tuple[int, int, int], *, fraction: int = 8, weight_bits: int = 8) -> WindowNet:
@@ -38,17 +39,22 @@ def integers(net: WindowedNet, image: tuple[int, int, int], *, fraction: int = 8
             last = layer == LAYERS - 1
             kernels, bias = _folded(getattr(block, f"conv{layer}"), getattr(block, f"norm{layer}"))
             found = {"weights": kernels / WHITE if not layers else kernels}
+            lift = PIXEL_BITS if last and not place else 0
             if last:
                 side, more = _folded(block.shortcut, block.shortcut_norm)
-                found["shortcut"], bias = side if place else side / WHITE, bias + more
+                found["shortcut"], bias = side if place else side * 2**lift / WHITE, bias + more
             bits = _unit([*found.values()], weight_bits)
-            shift, scale = bits - fraction, np.exp2(bits)
-            whole = {name: np.rint(value * scale[:, None, None, None]).astype(np.int64) for name, value in found.items()}
+            whole = {
+                name: np.rint(value * np.exp2(bits)[:, None, None, None]).astype(np.int64)
+                for name, value in found.items()
+            }
+            shift, scale = bits + lift - fraction, np.exp2(bits + lift)
             half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)  # the current is rounded to the nearest
             layers.append(
                 WindowLayer(
                     weights=whole["weights"],
                     shortcut=whole.get("shortcut"),
+                    lift=lift,
                     bias=np.rint(bias * scale).astype(np.int64) + half,
                     shift=shift,
                     leak=round(float(getattr(block, f"fire{layer}").leak.detach().clamp(0, 1)) * (1 << LEAK_BITS)),

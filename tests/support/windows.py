@@ -19,8 +19,9 @@ def small_windows(seed: int = 0, groups: int = 4, kind: str = "dilated", width: 
                 WindowLayer(
                     weights=rng.integers(-40, 44, (width, inputs, 3, 3)),
                     shortcut=side if last else None,
+                    lift=2 * (last and not block),
                     bias=rng.integers(-40, 60, width),
-                    shift=rng.integers(-1, 3, width) + 8 * first,
+                    shift=rng.integers(-1, 3, width) + 8 * first + 2 * (last and not block),
                     leak=int(rng.integers(100, 257)),
                     threshold=1 << fraction - 1,
                     dilated=dilated[layer],

@@ -20,8 +20,11 @@ CONFIG = EngineConfig(lanes=4, fire_lanes=4, acc_bits=20)
 DRAIN = 2  # cycles from a captured shadow to `drain`
 
 
-def jobs(net: WindowNet, run: WindowRun, image: np.ndarray) -> list[list[tuple[int, np.ndarray]]]:
-    """For every place of every window of every layer, what is added: a value, and its weight row."""
+Job = list[tuple[int, int, np.ndarray]]
+
+
+def jobs(net: WindowNet, run: WindowRun, image: np.ndarray) -> list[Job]:
+    """For every place of every window of every layer, what is added: a value, its shift, and its weight row."""
     found, maps = [], image
     for layer, after in zip(net.layers, run.maps, strict=True):
         block = maps if layer.opens else block  # noqa: F821 - the first layer opens a block
@@ -31,23 +34,24 @@ def jobs(net: WindowNet, run: WindowRun, image: np.ndarray) -> list[list[tuple[i
             around = np.pad(window, ((0, 0), (1, 1), (1, 1)))
             for row, column in np.ndindex(window.shape[1:]):
                 seen = around[:, row : row + 3, column : column + 3]
-                terms = [(int(seen[at]), layer.weights[:, *at]) for at in np.argwhere(seen).tolist() for at in [tuple(at)]]
+                found_at = map(tuple, np.argwhere(seen).tolist())
+                terms = [(int(seen[at]), layer.lift, layer.weights[:, *at]) for at in found_at]
                 if layer.shortcut is not None:
                     values = other[:, row, column]
-                    terms += [(int(values[c]), layer.shortcut[:, c, 0, 0]) for c in np.flatnonzero(values)]
+                    terms += [(int(values[c]), 0, layer.shortcut[:, c, 0, 0]) for c in np.flatnonzero(values)]
                 found.append(terms)
         maps = after[0]
     return found
 
 
-def accumulated(work: list[list[tuple[int, np.ndarray]]]) -> list[list[int]]:
+def accumulated(work: list[Job]) -> list[list[int]]:
     """Sums of the lanes' RTL for each job, by events one a cycle; a job ends with its last event, or an empty one."""
     cases: dict[str, list] = {name: [] for name in ("add", "end", "weights", "shift", "negative", "multiple")}
     for terms in work:
-        made = [(t, row) for value, row in terms for t in events(value, "signed", 8, CONFIG.multiples)]
-        for term, row in made:
+        made = [(t, lift, row) for value, lift, row in terms for t in events(value, "signed", 8, CONFIG.multiples)]
+        for term, lift, row in made:
             number = factors(CONFIG.multiples).index(term.multiple)
-            for name, value in zip(cases, (1, 0, row.tolist(), term.shift, term.negative, number), strict=True):
+            for name, value in zip(cases, (1, 0, row.tolist(), term.shift + lift, term.negative, number), strict=True):
                 cases[name].append(value)
         for name, value in zip(cases, (0, 1, [0] * 4, 0, 0, 0), strict=True):
             cases[name].append(value)
