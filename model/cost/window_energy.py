@@ -3,9 +3,9 @@
 
     ANN   MACs * 4.6 pJ                                  SNN   MACs of the image's layer * 4.6 pJ + additions * 0.9 pJ
 
-(FP32, 45 nm, memory not charged.) Their table adds 0.9 pJ for every addition of the ANN although 4.6 pJ is a multiplication
-with its addition: 5.5 pJ a MAC, a fifth too much. And its joules are 1,000 times too large: 10**6 operations of some pJ are
-microjoules, not millijoules. A ratio of two rows keeps the first slip and is free of the second.
+(FP32, 45 nm, memory not charged.) Their table adds 0.9 pJ for every addition of the ANN although 4.6 pJ is a
+multiplication with its addition: 5.5 pJ a MAC, a fifth too much. And its joules are 1,000 times too large: 10**6
+operations of some pJ are microjoules, not millijoules. A ratio of two rows keeps the first slip, not the second.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SLIP = 1000  # printed joules, of real ones
 
 @dataclass(frozen=True, kw_only=True)
 class WindowWork:
-    """Per image. passes: windows, one after the other, in the one timestep. macs: of the network without windows, dense;
-    window_macs: in all windows, dense, overlaps twice. first: those of `window_macs` on pixels. additions: spikes times
-    the weights that they meet. updates: neurons, in all windows; each is two look-ups and two multiplications beside.
-    membrane_bits: written and read.
+    """Per image. passes: windows, one after the other, in the one timestep. macs: of the network without windows,
+    dense; window_macs: in all windows, dense, overlaps twice. first: those of `window_macs` on pixels. additions:
+    spikes times the weights that they meet. updates: neurons, in all windows; each is two look-ups and two
+    multiplications beside. membrane_bits: written and read.
     """
 
     passes: int
@@ -45,12 +45,12 @@ class WindowWork:
 
     @property
     def ann_as_printed(self) -> float:
-        """Microjoules with every addition counted a second time, as in the paper's row; it prints `SLIP` times these."""
+        """Microjoules with every addition counted twice, as in the paper's row; it prints `SLIP` times these."""
         return self.macs * (FP32_MAC + FP32_ADD) * 1e-6
 
     @property
     def snn(self) -> float:
-        """Microjoules of MACs on pixels and additions of spikes; neurons and memory are not charged, as in the paper."""
+        """Microjoules of MACs on pixels and additions of spikes; as in the paper, no neurons and no memory."""
         return (self.first * FP32_MAC + self.additions * FP32_ADD) * 1e-6
 
 

@@ -27,6 +27,7 @@ from .windows import GROUPS, condense, cut, regions
 
 WHITE = 255  # of a pixel
 FORMAT = "onespike windows 1"
+PLAIN = ("lift", "leak", "threshold", "dilated", "opens", "pool")  # of a layer, as JSON
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +146,7 @@ class WindowNet:
         arrays: dict[str, np.ndarray] = {"linear.weights": self.weights, "linear.bias": self.bias}
         layers: list[dict[str, Any]] = []
         for index, layer in enumerate(self.layers):
-            layers.append({name: getattr(layer, name) for name in ("lift", "leak", "threshold", "dilated", "opens", "pool")})
+            layers.append({name: getattr(layer, name) for name in PLAIN})
             arrays |= {f"{index}.{name}": getattr(layer, name) for name in ("weights", "bias", "shift")}
             arrays |= {} if layer.shortcut is None else {f"{index}.shortcut": layer.shortcut}
         about = {"format": FORMAT, "groups": self.groups, "fraction": self.fraction, "pad": self.pad,
@@ -164,11 +165,10 @@ class WindowNet:
             about = json.loads(bytes(arrays["about"]))
             if about.pop("format") != FORMAT:
                 raise ValueError("another format")
-            layers = [
-                WindowLayer(**own, shortcut=arrays.get(f"{index}.shortcut"),
-                            **{name: arrays[f"{index}.{name}"] for name in ("weights", "bias", "shift")})
-                for index, own in enumerate(about.pop("layers"))
-            ]  # fmt: skip
+            layers = []
+            for index, own in enumerate(about.pop("layers")):
+                found: dict[str, Any] = {name: arrays[f"{index}.{name}"] for name in ("weights", "bias", "shift")}
+                layers.append(WindowLayer(**own, **found, shortcut=arrays.get(f"{index}.shortcut")))
             net = WindowNet(**{**about, "image": tuple(about["image"])}, layers=layers,
                             weights=arrays["linear.weights"], bias=arrays["linear.bias"])  # fmt: skip
             net.check()

@@ -25,7 +25,7 @@ def integers(net: WindowedNet, image: tuple[int, int, int], *, fraction: int = 8
     """The integer network of images [C, H, W]: batch norm folded, weights of so many bits in units of a power of two
     for each channel, membranes of `fraction` bits behind the point.
 
-    Raises OneSpikeError for a fusion other than Omega, which alone has an integer form, and weights that are no numbers.
+    Raises OneSpikeError for a fusion other than Omega, which alone has integers, and for weights that are no numbers.
     """
     plan = net.plan
     if plan.fusion != OMEGA:
@@ -33,8 +33,9 @@ def integers(net: WindowedNet, image: tuple[int, int, int], *, fraction: int = 8
     if not 1 <= fraction <= 16 or not 2 <= weight_bits <= 16:
         raise OneSpikeError(f"Membranes have 1..16 fraction bits and weights 2..16, not {fraction} and {weight_bits}.")
     net.check()
-    layers = []
-    for place, block in enumerate(net.blocks):
+    layers: list[WindowLayer] = []
+    blocks: list[Any] = list(net.blocks)
+    for place, block in enumerate(blocks):
         for layer in range(LAYERS):
             last = layer == LAYERS - 1
             kernels, bias = _folded(getattr(block, f"conv{layer}"), getattr(block, f"norm{layer}"))
@@ -104,7 +105,7 @@ class Agreement:
 
 
 def compare(net: WindowedNet, whole: WindowNet, images: np.ndarray, labels: np.ndarray, batch: int = 100) -> Agreement:
-    """How far `whole`, the integers of `net`, agrees with it on images [N, C, H, W] in 0..1, pixels rounded for both."""
+    """How far `whole`, the integers of `net`, agrees with it on images [N, C, H, W] in 0..1; both see whole pixels."""
     equal, same, right = np.zeros(len(whole.layers)), 0, np.zeros(2)
     for start in range(0, len(images), batch):
         pixels, truth = whole.pixels(images[start : start + batch]), labels[start : start + batch]

@@ -74,8 +74,8 @@ class WindowPlan:
                 mend = "give images whose sides are a multiple of " + str(need)
                 mend = mend if wanted is None else f"add --pad {wanted}, or {mend}"
                 raise OneSpikeError(
-                    f"Images of {height} x {width} with a padding of {self.pad} do not divide into windows: the maps of "
-                    f"block {block + 1} are {sides[0]} x {sides[1]}; {mend}."
+                    f"Images of {height} x {width} with a padding of {self.pad} do not divide into windows: the maps "
+                    f"of block {block + 1} are {sides[0]} x {sides[1]}; {mend}."
                 )
             sides = [side // POOL for side in sides] if pooled else sides
 
@@ -88,8 +88,9 @@ class WindowPlan:
 
 
 class Reaches(torch.autograd.Function):
-    """1 where the membrane [any shape] is at least the threshold (one number), else 0. Backward, the slope is a triangle
-    of area 1 around the threshold: max(0, 1 - |z|) / V, z = U / V - 1.
+    """1 where the membrane [any shape] is at least the threshold (one number), else 0.
+
+    Backward, the slope is a triangle of area 1 around the threshold: max(0, 1 - |z|) / V, z = U / V - 1.
     """
 
     @staticmethod
@@ -204,7 +205,7 @@ def condensed(spikes: Tensor, places: list[windows.Region], height: int, width: 
 
 
 class WindowedNet(nn.Module):
-    """Blocks, and a linear layer on the mean of the last block's spikes over all places; images [N, C, H, W] in 0..1."""
+    """Blocks, and a linear layer on the last block's spikes, their mean over all places; images [N, C, H, W], 0..1."""
 
     def __init__(self, plan: WindowPlan, channels: int = 1, classes: int = 10) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike train --method windows`: a network of windows and fused membranes, in torch and in integers (experimental)."""
+"""`onespike train --method windows`: windows and fused membranes, in torch and in integers (experimental)."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def _show(
              f"{math.ceil(work.membrane_bits / 8):,} bytes moved an image"),
             ("work", f"{work.macs:,} MACs dense, {work.window_macs:,} in windows; {work.additions:,.0f} additions, "
              f"{work.first:,} MACs on pixels"),
-            ("energy", f"{work.snn:.2f} uJ, ANN {work.ann:.2f} uJ (operations alone, FP32 MAC 4.6, addition 0.9 pJ); as "
-             f"the paper counts, ANN {work.ann_as_printed:.2f} uJ, printed {SLIP:,} times as large"),
+            ("energy", f"{work.snn:.2f} uJ, ANN {work.ann:.2f} uJ (operations alone: FP32 MAC 4.6, addition 0.9 pJ); "
+             f"as the paper counts, ANN {work.ann_as_printed:.2f} uJ, printed {SLIP:,} times as large"),
             ("network", f"{args.output}: a reference model, which the engine does not run"),
         ]  # fmt: skip
     tables.facts(console, f"windows trained on {args.data} (experimental)", rows)

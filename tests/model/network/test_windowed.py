@@ -36,7 +36,7 @@ def test_median_spikes_above_a_tenth_are_the_or():
             spikes = np.array([bits >> w & 1 for w in range(groups)])
             maps = np.broadcast_to(spikes[:, None, None, None, None], (groups, 1, 1, *np.ones((4, 4))[places[0]].shape))
             found = windows.condense(maps, places, 4, 4)
-            middle = [1 < groups and int(spikes.sum() / groups > 0.1)] * 4
+            middle = [int(spikes.sum() / groups > 0.1)] * 4
             assert found[0, 0, 1:3, 1:3].reshape(-1).tolist() == middle
             assert found[0, 0, 0, 0] == spikes[0] and found[0, 0, 3, 3] == spikes[-1]
 
@@ -52,9 +52,9 @@ def test_numbers_of_windows_that_are_not_known():
     for groups in (0, 3, 5, 8, -1):
         with pytest.raises(OneSpikeError, match=rf"Groups .* must be 1, 2 or 4, not {groups}\."):
             windows.regions(8, 8, groups, False)
-    with pytest.raises(OneSpikeError, match="Windows must be one of normal, dilated, blocks, not 'wide'"):
+    with pytest.raises(OneSpikeError, match="Windows must be one of normal, dilated, blocks, not"):
         windows.plan("wide", 4, 2, 3)
-    with pytest.raises(OneSpikeError, match="A side of 6 does not divide into dilated windows; .* multiple of 4"):
+    with pytest.raises(OneSpikeError, match=r"A side of 6 does not divide into dilated windows; .* multiple of 4"):
         windows.regions(8, 6, 4, True)
     assert len(windows.regions(8, 7, 2, True)) == 2, "halves cut the rows alone"
 
@@ -100,7 +100,8 @@ def test_images_do_not_depend_on_each_other():
     alone = [net.run(images[i : i + 1]) for i in range(6)]
     assert np.array_equal(together.logits, np.concatenate([one.logits for one in alone]))
     assert np.array_equal(together.membranes[3], np.concatenate([one.membranes[3] for one in alone], 1))
-    assert np.array_equal(summed(images[None], net.layers[0].weights)[0, 0], summed(images[None, :1], net.layers[0].weights)[0, 0])
+    sums = [summed(maps[None], net.layers[0].weights)[0, 0] for maps in (images, images[:1])]
+    assert np.array_equal(*sums)
     with pytest.raises(OneSpikeError, match=r"takes images of \(1, 8, 8\), not of \(1, 6, 6\)"):
         net.run(images[..., :6, :6])
 
@@ -113,7 +114,7 @@ def test_file_keeps_everything_and_refuses_others(tmp_path):
     assert dataclasses.replace(found, layers=(), weights=0, bias=0).image == (1, 8, 8)
     for changes in ({"groups": 3}, {"fraction": 0}, {"layers": []}):
         dataclasses.replace(net, **changes).save(path)
-        with pytest.raises(OneSpikeError, match="is no network of windows .* write it again with `onespike train"):
+        with pytest.raises(OneSpikeError, match=r"is no network of windows .* write it again with `onespike train"):
             WindowNet.load(path)
     bad = dataclasses.replace(net.layers[1], threshold=-3)
     dataclasses.replace(net, layers=[net.layers[0], bad, *net.layers[2:]]).save(path)

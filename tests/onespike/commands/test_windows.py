@@ -22,7 +22,7 @@ def data(tmp_path_factory):
 
 def words(data, output, *more):
     start = ["train", "--method", "windows", "--data", data, "--widths", "4,4", "--epochs", "3", "--shift", "0"]
-    return [str(word) for word in (*start, "-o", output, *more)]
+    return [str(word) for word in (*start, "--threads", "1", "-o", output, *more)]
 
 
 def test_figures_and_the_network(data, tmp_path, capsys):
@@ -61,17 +61,16 @@ def test_another_fusion_stays_in_floating_point(data, tmp_path, capsys):
     ("more", "sentence"),
     [
         (["--window-groups", "3"], "Groups (windows of a timestep) must be 1, 2 or 4, not 3."),
-        (["--widths", "4,4,4,4"], "the maps of block 3 are 2 x 2; add --pad 4, or give images whose sides are a multiple of "
-         "16."),
-        (["--pad", "1"], "Images of 8 x 8 with a padding of 1 do not divide into windows: the maps of block 1 are 10 x "
-         "10; add --pad 0, or give images whose sides are a multiple of 4."),
+        (["--widths", "4,4,4,4"], "the maps of block 3 are 2 x 2; add --pad 4, or give images whose sides are a "
+         "multiple of 16."),
+        (["--pad", "1"], "Images of 8 x 8 with a padding of 1 do not divide into windows: the maps of block 1 "
+         "are 10 x 10; add --pad 0, or give images whose sides are a multiple of 4."),
         (["--threshold", "nan"], "The threshold must be a positive number, not nan; the paper's is 0.5."),
         (["--threshold", "-0.5"], "The threshold must be a positive number, not -0.5"),
         (["--leak", "1.5"], "The leak must lie in 0..1, not 1.5."),
         (["--network", "mlp"], "--method windows has a network of its own, of --widths; leave --network out."),
         (["--steps", "1"], "--steps is about stages of spiking neurons; add --method one-timestep, or leave it out."),
-        (["--data", "gym:CartPole-v1"], "--method windows takes images with a class each, which 'gym:CartPole-v1' has "
-         "not."),
+        (["--data", "gym:CartPole-v1"], "takes images with a class each, which 'gym:CartPole-v1' has not."),
         (["--method", "relu", "--pad", "2"], "--widths is about windows; add --method windows, or leave it out."),
         (["--rate", "1", "--leak", "0"], None),
     ],
