@@ -19,7 +19,7 @@ from ..model.training.data import Dataset, load
 from ..model.training.environment import is_environment
 from ..model.training.graphs import is_graph, load_graph
 from ..progress import Progress
-from . import one_timestep, policy
+from . import one_timestep, policy, windows
 from .labelled import trainable
 
 if TYPE_CHECKING:
@@ -39,17 +39,20 @@ def training_settings(args: argparse.Namespace) -> Training:
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
-    from ..model.training.networks import IMAGES, NETWORKS
+    from ..model.training.networks import IMAGES, NETWORKS, outputs
     from ..model.training.train import accuracy, train_or_load
 
     one_timestep.check(args)
+    windows.check(args)
     if is_environment(args.data):
         return policy.train(args, console, progress)
+    if args.method == windows.METHOD:
+        return windows.train(args, console, progress)
     if args.network == GCN:
         return _run_gcn(args, console, progress)
     if args.network not in NETWORKS:
         raise OneSpikeError(f"There is no network {args.network!r}; choose one of {', '.join(NETWORKS)}, {GCN}.")
-    data, held_out = _data(args, IMAGES[args.network])
+    data, held_out = data_of(args, IMAGES[args.network], outputs(args.network))
     settings = training_settings(args)
     plan = one_timestep.plan_of(args, settings) if args.method == one_timestep.METHOD else None
     cache = args.output.parent / ".onespike-cache"
@@ -85,12 +88,16 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     }
 
 
-def _data(args: argparse.Namespace, shape: tuple[int, int, int]) -> tuple[Dataset, Dataset]:
-    """What is trained on and, of the same shape, what is judged on: --test, the test split, or what was trained on."""
-    from ..model.training.networks import outputs
+def data_of(
+    args: argparse.Namespace, shape: tuple[int, int, int] | None, number: int | None
+) -> tuple[Dataset, Dataset]:
+    """What is trained on and, of the same shape, what is judged on: --test, the test split, or what was trained on.
 
-    classes = (outputs(args.network), 1, 1)
-    data = trainable(load(args.data, "train", shape, args.limit), classes, args.limit)
+    shape: of the network's image; number: of its outputs; None: as the data have them.
+    """
+    data = load(args.data, "train", shape, args.limit)
+    classes = (number or windows.classes_of(data.labels), 1, 1)
+    data = trainable(data, classes, args.limit)
     if not args.test and not data.parted:
         return data, data
     held_out = trainable(load(args.test or args.data, "test", shape), classes)

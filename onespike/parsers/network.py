@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import jobs, one_timestep, options
+from . import jobs, one_timestep, options, windows
 from .options import Command, add_net
 
 
@@ -71,6 +71,7 @@ def add_train(command: Command) -> None:
     )
     train.add_argument("--flip", action="store_true", help="mirror images at random, as suits photographs")
     one_timestep.add(train)
+    windows.add(train)
     train.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt2", help="the trained network")
     options.add_common(train, seed=True)
 

@@ -13,10 +13,11 @@ from .options import Command
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
-        choices=("relu", "one-timestep"),
+        choices=("relu", "one-timestep", "windows"),
         default="relu",
         help="relu (default): train the network as it is; one-timestep: and then with spiking neurons in place of each "
-        "ReLU, over fewer and fewer steps, down to one",
+        "ReLU, over fewer and fewer steps, down to one; windows (experimental): a network of its own, whose windows "
+        "pass membranes on",
     )
     group = parser.add_argument_group("one-timestep")
     group.add_argument(
