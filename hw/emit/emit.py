@@ -47,6 +47,7 @@ from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .front import front_verilog
+from .readable import module_ports
 from .verilog import TOP, bank_files, bank_memories, bank_pages, image_files, to_verilog
 
 MANIFEST_VERSION = 2
@@ -96,14 +97,18 @@ def hex_lines(rows: Sequence[int], bits: int) -> str:
 
 
 def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
-    """File name -> text of every memory image."""
+    """File name -> text of every memory image: all rows of the memory, those that nothing uses are 0."""
     widths = target_widths(config)
     names = [file.removesuffix(".hex") for file in image_files(config).values()]
-    files = {f"{name}.hex": hex_lines(getattr(images, name), widths[name]) for name in names}
-    for name, depths in bank_memories(config).items():
+    depths = {"program": config.program_depth, "channels": config.channel_depth, "tables": config.table_rows}
+    files = {}
+    for name in names:
+        rows, depth = getattr(images, name), depths.get(name, config.walk_depth)
+        files[f"{name}.hex"] = hex_lines([*rows, *[0] * (depth - len(rows))], widths[name])
+    for name, pages in bank_memories(config).items():
         for bank, rows in enumerate(getattr(images, name)):
-            pages = zip(bank_files(config, name, bank), pages_of(rows, depths), strict=True)
-            files |= {file: hex_lines(page, widths[name]) for file, page in pages}
+            found = zip(bank_files(config, name, bank), pages_of(rows, pages), pages, strict=True)
+            files |= {file: hex_lines([*used, *[0] * (rows - len(used))], widths[name]) for file, used, rows in found}
     return files
 
 
@@ -154,13 +159,11 @@ def weight_bytes(images: MemoryImages, config: EngineConfig) -> bytes:
 
 def ports(verilog: str, config: EngineConfig, top: str = TOP) -> list[dict[str, Any]]:
     """Name, direction, width and, where it has some, fields of every port of module `top`, from its own text."""
-    module = verilog[verilog.index(f"module {top}(") :]
-    module = module[: module.index("endmodule")]
     fields = {"logits__payload": _fields(logit_layout(config))}
-    found = []
-    for direction, high, name in re.findall(r"(?m)^  (input|output) (?:\[(\d+):0\] )?([\w$]+);", module):
-        port = {"name": name, "direction": direction, "bits": int(high or 0) + 1}
-        found.append(port | ({"fields": fields[name]} if name in fields else {}))
+    found = [
+        vars(port) | ({"fields": fields[port.name]} if port.name in fields else {})
+        for port in module_ports(verilog, top)
+    ]
     return sorted(found, key=lambda port: str(port["name"]))
 
 
