@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
@@ -48,6 +49,7 @@ from ..fronts.registers import REGISTERS
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .front import front_verilog
 from .readable import module_ports
+from .testbench import bench_top, testbench
 from .verilog import TOP, bank_files, bank_memories, bank_pages, image_files, to_verilog
 
 MANIFEST_VERSION = 2
@@ -118,19 +120,22 @@ def pages_of(rows: Sequence[int], depths: Sequence[int]) -> list[Sequence[int]]:
     return [rows[first:end] or [0] for first, end in itertools.pairwise(ends)]
 
 
-def emit(mapping: Mapping, directory: str | Path, *, front: Front | None = None) -> Manifest:
+def emit(
+    mapping: Mapping, directory: str | Path, *, front: Front | None = None, codes: np.ndarray | None = None
+) -> Manifest:
     """Write everything that runs `mapping.net` into `directory`; equal files are left alone, each is whole or absent.
 
-    front: the interface to wrap the engine in; its module is then the top, in a file of its own.
+    front: the interface to wrap the engine in; its module is then the top, in a file of its own. codes: images of the
+    test bench, uint [N, C, H, W]; by default one that is made up.
 
     Deterministic: the same mapping gives the same bytes. The manifest comes last; files that an earlier manifest in
     the folder names and this one does not are removed. Raises OneSpikeError where another run uses the folder.
     """
     with owned(directory) as folder:
-        return _emit(mapping, folder, front)
+        return _emit(mapping, folder, front, codes)
 
 
-def _emit(mapping: Mapping, directory: Path, front: Front | None) -> Manifest:
+def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndarray | None) -> Manifest:
     """`emit` into a folder that belongs to this run."""
     config, images = mapping.config, memory_images(mapping)
     files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
@@ -138,6 +143,7 @@ def _emit(mapping: Mapping, directory: Path, front: Front | None) -> Manifest:
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
     if front is not None:
         files[f"{front.top}.v"] = front_verilog(config, front)
+    files |= testbench(mapping, front, codes)
     binary = {name: text.encode() for name, text in files.items()}
     if config.streams_weights:
         binary[WEIGHT_IMAGE] = weight_bytes(images, config)
