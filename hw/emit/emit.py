@@ -59,6 +59,14 @@ WAIVERS = {
     "WIDTHTRUNC": "the same: where a result is narrower than its operands, Amaranth meant the low bits",
     "ASCRANGE": "Yosys numbers the rows of a memory [0:depth-1]",
     "CASEINCOMPLETE": "Yosys gives the default before the case",
+    "DECLFILENAME": "all modules of a design lie in one file (-Wall)",
+    "PROCASSINIT": "registers have the initial value that their reset gives them (-Wall)",
+    "UNUSEDSIGNAL": "fields of records are wires of their own, for whoever looks at waves (-Wall)",
+}
+BENCH_WAIVERS = {
+    "PROCASSINIT": "Registers of the test bench have initial values, too",
+    "PINCONNECTEMPTY": "It leaves ports open that are for observation only",
+    "UNUSEDSIGNAL": "It takes a seed by its lowest bits, and a byte address by those of its word",
 }
 FORMATS = {
     "hex": "hexadecimal, one row per line, row 0 first; the lowest bits of a row hold its first field",
@@ -388,6 +396,8 @@ def _waivers(front: Front | None) -> str:
     for rule, reason in WAIVERS.items():
         lines += [f"// {reason}.", f'lint_off -rule {rule} -file "*{TOP}.v"']
         lines += [f'lint_off -rule {rule} -file "*{front.top}.v"'] if front is not None else []
+    for rule, reason in BENCH_WAIVERS.items():
+        lines += [f"// {reason}.", f'lint_off -rule {rule} -file "*{bench_top(front)}_tb.v"']
     return "\n".join(lines) + "\n"
 
 

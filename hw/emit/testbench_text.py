@@ -6,8 +6,8 @@ HEAD = """// SPDX-License-Identifier: Apache-2.0
 // <ORIGIN>
 // Generated; run it in this folder, in which the memory images are:
 //
-//   iverilog -g2005 -o <TOP>_tb.vvp <TOP>_tb.v <FILES> && vvp -n <TOP>_tb.vvp
-//   verilator --binary --timing -Wall --top-module <TOP>_tb lint.vlt <TOP>_tb.v <FILES> && obj_dir/V<TOP>_tb
+//   $ iverilog -g2005 -o <TOP>_tb.vvp <TOP>_tb.v <FILES> && vvp -n <TOP>_tb.vvp
+//   $ verilator --binary --timing -Wall --top-module <TOP>_tb lint.vlt <TOP>_tb.v <FILES> && obj_dir/V<TOP>_tb
 //
 // Arguments of a run: +stall=P, whoever sends and takes pauses in P of 100 cycles, 0 to 90 (default: 0); +seed=N of the
 // pauses. It prints PASS and ends with exit code 0, or FAIL and ends with another one.
@@ -261,44 +261,52 @@ AXI = (
   wire [1:0] bresp, rresp;
   wire [31:0] rdata;
   reg [31:0] answer = 0;
-  always @(posedge aclk) begin
-    if (awvalid && awready) awvalid <= 1'b0;
-    if (wvalid && wready) wvalid <= 1'b0;
-    if (arvalid && arready) arvalid <= 1'b0;
-  end
+  reg took_address, took_data, answered;
   task write_register(input [7:0] address, input [31:0] value);
     begin
-      @(posedge aclk);
-      awaddr <= address;
-      wdata <= value;
-      awvalid <= 1'b1;
-      wvalid <= 1'b1;
-      @(posedge aclk);
-      while (!bvalid) @(posedge aclk);
-      if (bresp != 2'b00) complain({62'd0, bresp}, 64'd0, "bresp");
+      @(negedge aclk);
+      awaddr = address;
+      wdata = value;
+      awvalid = 1'b1;
+      wvalid = 1'b1;
+      answered = 1'b0;
+      while (!answered) begin  // what both sides say now holds at the rising edge
+        took_address = awready;
+        took_data = wready;
+        answered = bvalid;
+        if (bvalid && bresp != 2'b00) complain({62'd0, bresp}, 64'd0, "bresp");
+        @(negedge aclk);
+        if (took_address) awvalid = 1'b0;
+        if (took_data) wvalid = 1'b0;
+      end
     end
   endtask
   task read_register(input [7:0] address);
     begin
-      @(posedge aclk);
-      araddr <= address;
-      arvalid <= 1'b1;
-      @(posedge aclk);
-      while (!rvalid) @(posedge aclk);
-      if (rresp != 2'b00) complain({62'd0, rresp}, 64'd0, "rresp");
-      answer = rdata;
+      @(negedge aclk);
+      araddr = address;
+      arvalid = 1'b1;
+      answered = 1'b0;
+      while (!answered) begin
+        took_address = arready;
+        answered = rvalid;
+        if (rvalid && rresp != 2'b00) complain({62'd0, rresp}, 64'd0, "rresp");
+        if (rvalid) answer = rdata;
+        @(negedge aclk);
+        if (took_address) arvalid = 1'b0;
+      end
     end
   endtask
 
   reg go = 1'b0;
   initial begin
-    @(posedge aclk);
-    while (reset) @(posedge aclk);
+    @(negedge aclk);
+    while (reset) @(negedge aclk);
     read_register(<REG_ID>);
     if (answer != 32'h4B505331) complain({32'd0, answer}, 64'h4B505331, "id");
     write_register(<REG_BEATS>, BEATS);
 <WEIGHT_ADDRESS_REGISTER>    write_register(<REG_CONTROL>, 1);
-    go <= 1'b1;
+    go = 1'b1;
   end
 """
     + STREAMS
@@ -351,24 +359,25 @@ WISHBONE = """
   reg [31:0] answer = 0;
   task access(input [7:0] address, input write, input [31:0] value);
     begin
-      @(posedge clk);
-      while (!send) @(posedge clk);
-      cyc <= 1'b1;
-      we <= write;
-      adr <= address[7:2];
-      dat <= value;
-      @(posedge clk);
-      while (!ack) @(posedge clk);
+      @(negedge clk);
+      while (!send) @(negedge clk);
+      cyc = 1'b1;
+      we = write;
+      adr = address[7:2];
+      dat = value;
+      @(negedge clk);
+      while (!ack) @(negedge clk);  // it holds at the rising edge
       answer = dat_o;
-      cyc <= 1'b0;
+      @(negedge clk);
+      cyc = 1'b0;
     end
   endtask
 
   integer image, beat, logit;
   reg [63:0] value;
   initial begin
-    @(posedge clk);
-    while (reset) @(posedge clk);
+    @(negedge clk);
+    while (reset) @(negedge clk);
     access(<REG_ID>, 1'b0, 0);
     if (answer != 32'h4B505331) complain({32'd0, answer}, 64'h4B505331, "id");
     access(<REG_BEATS>, 1'b1, BEATS);
