@@ -48,6 +48,7 @@ from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
 from ..program import WORD, header_fields, header_words, layer_fields, layer_words, segment_fields, unpack
 from .front import front_verilog
+from .packages import packages
 from .readable import module_ports
 from .testbench import bench_top, testbench
 from .verilog import TOP, bank_files, bank_memories, bank_pages, image_files, to_verilog
@@ -145,6 +146,8 @@ def emit(
 
 def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndarray | None) -> Manifest:
     """`emit` into a folder that belongs to this run."""
+    from ... import __version__
+
     config, images = mapping.config, memory_images(mapping)
     files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
     if config.loadable:
@@ -152,6 +155,10 @@ def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndar
     if front is not None:
         files[f"{front.top}.v"] = front_verilog(config, front)
     files |= testbench(mapping, front, codes)
+    top = TOP if front is None else front.top
+    names = [*files, *([WEIGHT_IMAGE] if config.streams_weights else [])]
+    found = module_ports(files[f"{top}.v"], top)
+    files |= packages(top, found, names, bench_top(front), mapping.net.hash, __version__)
     binary = {name: text.encode() for name, text in files.items()}
     if config.streams_weights:
         binary[WEIGHT_IMAGE] = weight_bytes(images, config)

@@ -53,16 +53,17 @@ module <TOP>_tb;
     begin
       errors = errors + 1;
       if (errors <= 10)
-        $display("image %0d, logit %0d: %0s %0d, not %0d", found / LOGITS, found % LOGITS, what, $signed(got), $signed(wanted));
+        $display("image %0d, logit %0d: %0s %0d, not %0d", found / LOGITS, found % LOGITS, what, $signed(got),
+                 $signed(wanted));
     end
   endtask
 
   // The next logit of the stream, sign-extended.
   task check_logit(input [63:0] value);
-    reg [<ACC>-1:0] wanted;
+    reg [63:0] wanted;
     begin
-      wanted = logits[found];
-      if (value != {{64 - <ACC>{wanted[<ACC>-1]}}, wanted}) complain(value, {{64 - <ACC>{wanted[<ACC>-1]}}, wanted}, "value");
+      wanted = {{64 - <ACC>{logits[found][<ACC>-1]}}, logits[found]};
+      if (value != wanted) complain(value, wanted, "value");
     end
   endtask
 
@@ -135,7 +136,8 @@ STREAMS = """
       else begin
         check_logit(result_value);
         if (found % CHANNELS == CHANNELS - 1) check_class(result_best);
-        if (result_last != (found % LOGITS == LOGITS - 1)) complain({63'd0, result_last}, {63'd0, !result_last}, "last");
+        if (result_last != (found % LOGITS == LOGITS - 1))
+          complain({63'd0, result_last}, {63'd0, !result_last}, "last");
         count_logit;
       end
     end
@@ -234,7 +236,7 @@ MEMORY = """
     if (m_axi_arvalid && m_axi_arready) begin
       m_axi_arready <= 1'b0;
       place <= (m_axi_araddr - <WEIGHT_ADDRESS>) >> <BEAT_SHIFT>;
-      left <= m_axi_arlen + 1;
+      left <= {24'd0, m_axi_arlen} + 1;
       waits <= 4;
     end
     if (m_axi_rready) m_axi_rvalid <= 1'b0;
