@@ -26,6 +26,7 @@ from ..engine.engine import TOP
 from ..fronts.control import logit_words
 from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
+from . import testbench_fronts as fronts
 from . import testbench_text as text
 
 STREAMED = ("axi",)  # fronts with streams, and with registers alone: those that a bench is written for
@@ -89,7 +90,7 @@ def testbench(mapping: Mapping, front: Front | None = None, codes: np.ndarray | 
     parts["MEMORY_PORTS"] = values.pop("MEMORY_PORTS", "")
     parts["WEIGHT_ADDRESS_PORT"] = text.WEIGHT_PORTS if config.streams_weights else ""
     parts["WEIGHT_ADDRESS_REGISTER"] = text.WEIGHT_REGISTER if config.streams_weights else ""
-    body = {TOP: text.ENGINE, f"{TOP}_axi": text.AXI, f"{TOP}_wishbone": text.WISHBONE}[top]
+    body = {TOP: text.ENGINE, f"{TOP}_axi": fronts.AXI, f"{TOP}_wishbone": fronts.WISHBONE}[top]
     written = text.HEAD + body + text.END
     for name, part in parts.items():
         written = written.replace(f"<{name}>", str(part))

@@ -16,8 +16,9 @@ import pytest
 
 from blocks import random_mapping
 from onespike.hw.config import EngineConfig
-from onespike.hw.emit.emit import WAIVERS, emit, hex_lines
+from onespike.hw.emit.emit import emit, hex_lines
 from onespike.hw.emit.front import front_verilog
+from onespike.hw.emit.manifest import WAIVERS
 from onespike.hw.emit.verilog import to_verilog
 from onespike.hw.engine.load import target_widths
 from onespike.hw.fronts.front import FRONTS, Front
