@@ -64,7 +64,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
 
 def _sources(manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Verilog files, and the memory images that they read."""
-    files = sorted(manifest["files"])
+    files = [f for f in sorted(manifest["files"]) if not (f.startswith("tb_") or f.endswith("_tb.v"))]  # not the bench
     return [f for f in files if f.endswith(".v")], [f for f in files if f.endswith(".hex") and f != "load.hex"]
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from random import Random
 
 from ..hw.config import EngineConfig
-from ..hw.emit.emit import hex_lines, ports
+from ..hw.emit.emit import hex_lines
+from ..hw.emit.manifest import ports
 from ..hw.emit.verilog import TOP, bank_files, bank_memories, to_verilog
 from ..hw.engine.load import target_widths
 from ..model.errors import OneSpikeError

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     front = make_front(args)
     mapping = make_mapping(args, net, guide)
     with progress.stage("verilog", "Writing Verilog and memory images") as stage:
-        manifest = emit(mapping, args.output, front=front)
+        manifest = emit(mapping, args.output, front=front, codes=guide)
         stage.note = f"{len(manifest.changed)} of {len(manifest.contents['files']) + 1} files changed"
     config = mapping.config
     bits = {memory["file"]: memory["depth"] * memory["bits"] for memory in manifest.contents["memories"]}

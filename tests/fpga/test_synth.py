@@ -15,7 +15,7 @@ import pytest
 from blocks import head, weights
 from onespike.fpga import synth, xilinx
 from onespike.hw.config import EngineConfig
-from onespike.hw.emit.emit import ports
+from onespike.hw.emit.manifest import ports
 from onespike.hw.emit.verilog import to_verilog
 from onespike.model.cost.area import block_rams
 from onespike.model.cost.explore import count_cycles

@@ -16,8 +16,9 @@ import pytest
 
 from blocks import random_mapping
 from onespike.hw.config import EngineConfig
-from onespike.hw.emit.emit import WAIVERS, emit, hex_lines
+from onespike.hw.emit.emit import emit, hex_lines
 from onespike.hw.emit.front import front_verilog
+from onespike.hw.emit.manifest import WAIVERS
 from onespike.hw.emit.verilog import to_verilog
 from onespike.hw.engine.load import target_widths
 from onespike.hw.fronts.front import FRONTS, Front
@@ -89,10 +90,11 @@ def test_manifest_describes_the_files(mapping, emitted):
     text = emitted.verilog.read_text()
     for memory in manifest["memories"]:
         lines = (emitted.directory / memory["file"]).read_text().splitlines()
-        assert len(lines) == memory["rows"] <= memory["depth"]
+        assert memory["rows"] <= len(lines) == memory["depth"]
         assert all(int(line, 16) < 1 << memory["bits"] for line in lines)
+        assert not any(int(line, 16) for line in lines[memory["rows"] :])
         if not memory["file"].startswith("weights"):
-            assert f'$readmemh("{memory["file"]}", {memory["memory"]})' in text
+            assert f'$readmemh("{memory["file"]}", {memory["memory"]}, 0, {memory["depth"] - 1})' in text
             fields = memory["fields"]
             if isinstance(fields, list) and memory["memory"] != "channel_memory":
                 assert sum(bits for _, bits in fields) == memory["bits"]
@@ -102,10 +104,10 @@ def test_manifest_describes_the_files(mapping, emitted):
 
 def test_ports_are_those_of_the_module(mapping, emitted):
     text = emitted.verilog.read_text()
-    header = re.search(r"module onespike\(([^)]*)\);", text)
+    header = re.search(r"module onespike \(([^)]*)\);", text)
     assert header is not None
     listed = {port["name"]: port for port in emitted.contents["ports"]}
-    assert set(listed) == {name.strip() for name in header[1].split(",")}
+    assert set(listed) == {port.split(" = ")[0].split()[-1] for port in header[1].split(",")}
     config = mapping.config
     for name, direction, bits in (
         ("clk", "input", 1),
@@ -163,7 +165,7 @@ def test_engines_with_levels_are_linted(tmp_path, emitted):
         command.insert(1, "-DONESPIKE_BLANK")
         found = subprocess.run(command, cwd=tmp_path, env=os.environ | tools.env, capture_output=True, text=True)
         assert found.returncode == 0 and "%Warning" not in found.stderr, found.stderr[:2000]
-        assert ('$readmemh("tables.hex", table_memory)' in text) == ("tables" in change)
+        assert ('$readmemh("tables.hex", table_memory, 0, ' in text) == ("tables" in change)
     assert "signed_codes" not in emitted.verilog.read_text()
 
 
@@ -204,7 +206,7 @@ def test_fronts(mapping, tmp_path, kind):
 
 def test_vivado_recognises_the_clock(mapping):
     text = front_verilog(mapping.config, Front(kind="axi"))
-    attributes = re.search(r"((?:  \(\*.*\*\)\n)+)  input aclk;", text)
+    attributes = re.search(r"((?:  \(\*.*\*\)\n)+)  input wire aclk,", text)
     assert attributes is not None
     assert "ASSOCIATED_BUSIF s_axi:s_axis:m_axis, ASSOCIATED_RESET aresetn" in attributes[1]
 
