@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
