@@ -43,8 +43,9 @@ def at_the_wall(material: Material) -> list[Fact]:
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """Verdicts against rivals that reuse weights, and the prices at which any verdict flips."""
-    return [*found.get("reuse_sentences", ()), *(flip["sentence"] for flip in found.get("sensitivity", ()))]
+    """Verdicts against rivals that reuse weights, and those that some price of memory flips."""
+    flips = (flip["sentence"] for flip in found.get("sensitivity", ()) if flip["flips_at"] is not None)
+    return [*found.get("reuse_sentences", ()), *flips]
 
 
 def tables(material: Material, asic: dict[str, Any] | None) -> list[Table]:
