@@ -84,7 +84,7 @@ def rtl(
 ) -> tuple[list[int], Extracted]:
     """When each word was taken, and what came out."""
     count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
-    left_out = {"table"} if sparse else {"table", "mask", "own"}
+    left_out = {"width", "table"} if sparse else {"width", "table", "mask", "own"}
     payloads = [{name: value for name, value in word._asdict().items() if name not in left_out} for word in words]
     for payload, word in zip(payloads, words, strict=True):
         if tables:
