@@ -114,8 +114,8 @@ def _of_tables(config: EngineConfig) -> list[Memory]:
     """The memories of an engine with tables: of all of them, of the running layer's, and of the terms in every bank."""
     entry, number = table_entry(config), rows_at_once(config.table_codes)
     threshold, value = (Shape.cast(entry[name].shape).width for name in ("threshold", "value"))
-    row = terms_write_layout(config.multiples, config.tables)
-    terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms"))
+    row = terms_write_layout(config.worths, config.tables)
+    terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms")[config.multiplies :])
     return [
         Memory(name="tables.table_memory", width=entry.size, depth=config.table_rows, number=number,
                written=config.loadable),

@@ -43,14 +43,30 @@ def at_the_wall(material: Material) -> list[Fact]:
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """Verdicts against rivals that reuse weights, and the prices at which any verdict flips."""
-    return [*found.get("reuse_sentences", ()), *(flip["sentence"] for flip in found.get("sensitivity", ()))]
+    """Rivals at the reuse of weights that suits them best, and the prices of memory at which order changes."""
+    labels = {system["name"]: system["label"] for system in found["systems"]}
+    best = {one["rival"]: one for one in sorted(found.get("reuse", ()), key=lambda one: -one["total_uj"])}
+    said = [
+        f"Where “{labels[name]}” uses each weight for {best[name]['pixels']} pixels, ours takes "
+        f"{best[name]['ours_share']:.2f} of its energy in the table with memory."
+        for name in labels
+        if name in best
+    ]
+    for flip in found.get("sensitivity", ()):
+        if flip["flips_at"] is not None:
+            side = "less" if flip["wins"] == (flip["flips_at"] > flip["ratio"]) else "more"
+            said.append(
+                f"Ours takes less than “{labels[flip['rival']]}” where a byte of weights costs {side} than "
+                f"{flip['flips_at']:.1f} additions; it costs {flip['ratio']:.1f} in the table with memory."
+            )
+    return said
 
 
 def tables(material: Material, asic: dict[str, Any] | None) -> list[Table]:
     """Cells by what takes their energy, rivals that reuse weights, prices, and NeuroBench's terms."""
     found = material["energy"]
     labels = {system["name"]: system["label"] for system in found["systems"]}
+    totals = {system["name"]: system["memory_uj"] for system in found["systems"]}
     shown = []
     if asic is not None and "logic_parts_uj" in asic:
         parts = asic["logic_parts_uj"]
@@ -75,14 +91,14 @@ def tables(material: Material, asic: dict[str, Any] | None) -> list[Table]:
                            heads=("system", "pixels", "all", "weights", "register file", "ours / it")))  # fmt: skip
     if "sensitivity" in found:
         rows = [
-            cells(labels[flip["rival"]], number(flip["ratio"], "{:.1f}"), words("wins" if flip["wins"] else "loses"),
-                  number(flip["flips_at"], "{:.1f}"))
+            cells(labels[flip["rival"]], number(flip["ratio"], "{:.1f}"),
+                  number(totals["onespike"] / totals[flip["rival"]], "{:.2f}"), number(flip["flips_at"], "{:.1f}"))
             for flip in found["sensitivity"]
         ]  # fmt: skip
-        note = "A byte of weights read, in additions at the accumulator's width; -: no price flips the verdict."
-        shown.append(Table(name="energy-prices", caption="Price of memory at which the verdict with memory flips",
+        note = "A byte of weights read, in additions at the accumulator's width; -: at no price."
+        shown.append(Table(name="energy-prices", caption="Price of memory at which ours and the rival take the same",
                            rows=tuple(rows), note=note,
-                           heads=("rival", "price in the table", "OneSpike there", "flips at")))  # fmt: skip
+                           heads=("rival", "price in the table", "ours / it there", "equal at")))  # fmt: skip
     if (terms := material.figures.get("neurobench")) is not None:
         rows = [cells(name, words(value)) for name, value in standard(terms)]
         shown.append(Table(name="neurobench", caption="NeuroBench terms", rows=tuple(rows), heads=("term", "value")))

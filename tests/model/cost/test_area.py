@@ -18,6 +18,7 @@ from onespike.fpga.synth import find_tool, synthesise
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.verilog import to_verilog
 from onespike.model.cost.area import Memory, block_rams, estimate, fitted, memories, place_memory
+from onespike.model.errors import OneSpikeError
 from onespike.model.targets import ECP5, GOWIN, ICE40, TARGETS, Family, find_target
 
 FAMILIES = {family.name: family for family in (ECP5, ICE40, GOWIN)}
@@ -34,6 +35,8 @@ HELD_OUT = [(name, index) for name in FAMILIES for index in range(len(fitted()["
         EngineConfig(banks=2, lanes=4, fire_lanes=4, code="psg", max_groups=8, max_code=8, loadable=False),
         EngineConfig(tables=2, signed_codes=True),
         EngineConfig(banks=2, lanes=8, fire_lanes=4, tables=1, table_codes=32, multiples=(1,)),
+        EngineConfig(banks=1, lanes=8, fire_lanes=4, tables=2, arithmetic="zero-skip"),
+        EngineConfig(banks=1, lanes=8, fire_lanes=4, arithmetic="dense", product_bits=8, dsp=True, segments=2),
     ],
 )  # fmt: skip
 def test_memories_are_those_of_the_verilog(config: EngineConfig) -> None:
@@ -66,6 +69,11 @@ def mapped(family: Family, shapes: list[Memory], folder: Path) -> list[collectio
         if belongs := re.match(r"m(\d+)\.\d", name):
             counts[int(belongs[1])][cell["type"]] += 1
     return counts
+
+
+def test_rivals_are_not_estimated() -> None:
+    with pytest.raises(OneSpikeError, match="engine with dense arithmetic is not estimated; use `onespike synth`"):
+        estimate(EngineConfig(arithmetic="dense"), find_target("ecp5-25k"))
 
 
 def test_shadow_sets_are_registers() -> None:

@@ -15,7 +15,7 @@ from command_line import ENGINE, small_net
 from html_page import Page
 from onespike.cli import main
 from onespike.model.network.spec import INPUT, Source
-from onespike.page import drawing, layers
+from onespike.page import defended, drawing, layers
 from onespike.page.missing import engine_words
 from onespike.parsers.options import engine_config
 from onespike.parsers.parser import build_parser
@@ -207,9 +207,25 @@ def test_energy_by_what_takes_it(make_page, paged, tmp_path, capsys):
         one["total_uj"] for one in figures["energy"]["reuse"]
     ]
     assert len(tables["energy-prices"]) > 1 and "neurobench" in tables
+    skipping = [one for one in figures["energy"]["reuse"] if one["rival"] == "quantised_skip"]
+    best = min(skipping, key=lambda one: one["total_uj"])
+    assert f"pixels, ours takes {best['ours_share']:.2f} of its energy in the table with memory" in told
     wall = figures["wall"]
     assert wall["clock_mhz"] == 123.4 and wall["joules"] == pytest.approx(0.1247 / wall["images_per_second"])
     assert f"{1e3 * wall['joules']:.3f} mJ" in told
+
+
+@pytest.mark.parametrize(("wins", "flips_at", "side"), [
+    (True, 40.0, "less"), (True, 5.0, "more"), (False, 5.0, "less"), (False, 40.0, "more"),
+])  # fmt: skip
+def test_on_which_side_of_a_price_ours_takes_less(wins, flips_at, side):
+    """At 10 additions for a byte, ours takes less, or more."""
+    flip = {"rival": "dense", "ratio": 10.0, "wins": wins, "flips_at": flips_at}
+    (said,) = defended.sentences({"systems": [{"name": "dense", "label": "dense ANN"}], "sensitivity": [flip]})
+    assert said == (
+        f"Ours takes less than “dense ANN” where a byte of weights costs {side} than {flips_at:.1f} additions; it "
+        f"costs 10.0 in the table with memory."
+    )
 
 
 def test_pictures_are_the_same_again(whole):
