@@ -20,7 +20,7 @@ from random import Random
 
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import hex_lines, ports
-from ..hw.emit.verilog import TOP, bank_files, bank_memories, to_verilog
+from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog, to_verilog
 from ..hw.engine.load import target_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded
@@ -180,6 +180,28 @@ def synthesise(
         found = _synthesise(config, part, directory, seed, frequency, place, tools)
         write_atomically(result, json.dumps(asdict(found), indent=1) + "\n")
     return found
+
+
+def bank_luts(config: EngineConfig, target: str, build_dir: str | Path) -> int:
+    """LUTs of one bank of the engine after synthesis alone, by the same steps, and without what the placer adds.
+
+    A minute the first time, then from the cache.
+    """
+    family = find_target(target).family
+    text = bank_verilog(config)
+    key = json.dumps([text, recipe(family, BANK), tool_versions("yosys")])
+    directory = Path(build_dir) / f"bank-{family.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    result = directory / "result.json"
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        before = bounded.kept(result, lambda kept: int(kept["luts"]))
+        if before is not None:
+            return before
+        write_atomically(directory / "bank.v", text)
+        write_netlist("read_verilog -DONESPIKE_BLANK bank.v", family, BANK, directory)
+        cells = json.loads((directory / NETLIST).read_text())["modules"][BANK]["cells"].values()
+        luts = sum(family.cells.get(cell["type"], (0, 0))[0] for cell in cells)
+        write_atomically(result, json.dumps({"luts": luts}) + "\n")
+    return luts
 
 
 def _synthesise(
