@@ -21,7 +21,7 @@ from random import Random
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import hex_lines
 from ..hw.emit.manifest import ports
-from ..hw.emit.verilog import TOP, bank_files, bank_memories, to_verilog
+from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog, to_verilog
 from ..hw.engine.load import target_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded
@@ -194,6 +194,28 @@ def netlist_of(config: EngineConfig, part: Target, build_dir: Path) -> Path:
             write_netlist(f"read_verilog {' '.join(defines)} onespike.v top.v", part.family, "top", directory)
             write_atomically(directory / "done", "")
     return directory
+
+
+def bank_luts(config: EngineConfig, target: str, build_dir: str | Path) -> int:
+    """LUTs of one bank of the engine after synthesis alone, by the same steps, and without what the placer adds.
+
+    A minute the first time, then from the cache.
+    """
+    family = find_target(target).family
+    text = bank_verilog(config)
+    key = json.dumps([text, recipe(family, BANK), tool_versions("yosys")])
+    directory = Path(build_dir) / f"bank-{family.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    result = directory / "result.json"
+    with in_turn(directory.with_name(f"{directory.name}.lock")):
+        before = bounded.kept(result, lambda kept: int(kept["luts"]))
+        if before is not None:
+            return before
+        write_atomically(directory / "bank.v", text)
+        write_netlist("read_verilog -DONESPIKE_BLANK bank.v", family, BANK, directory)
+        cells = json.loads((directory / NETLIST).read_text())["modules"][BANK]["cells"].values()
+        luts = sum(family.cells.get(cell["type"], (0, 0))[0] for cell in cells)
+        write_atomically(result, json.dumps({"luts": luts}) + "\n")
+    return luts
 
 
 def _synthesise(

@@ -23,7 +23,7 @@ from ...hw.engine.sequencer import SEQUENCER_LATENCY
 from ..mapping.mapping import MappedLayer, MappedSource, Mapping
 from ..mapping.masks import chunk_masks, of_chunks
 from ..network import golden
-from .chunk_events import chunk_events
+from .chunks import chunk_events
 from .useful import useful_additions, value_events
 
 CAUSES = (

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from .. import tables, versions
-from ..fpga.synth import synthesise
+from ..fpga.synth import bank_luts, synthesise
 from ..hw.config import EngineConfig
 from ..model.cost import energy
 from ..model.cost.choose import choose_mapping
@@ -68,6 +68,8 @@ def measure(kind: str, made: Sequence[Workload], args: argparse.Namespace, progr
     for w, images in zip(made, codes, strict=True):
         mapping = choose_mapping(w.net, config, images[:CHOOSING], fit=False)
         found["workloads"].append({"name": w.name, **cycles(kind, mapping, images, args, progress)})
+    with progress.stage(f"{kind}: bank", f"{kind}: yosys on one bank"):
+        found["bank_luts"] = bank_luts(config, args.target, args.output / "synth")
     if args.synth is not False:
         with progress.stage(f"{kind}: synth", f"{kind}: yosys and nextpnr for {args.target}"):
             placed = synthesise(config, args.target, args.output / "synth")
@@ -123,19 +125,21 @@ def show(result: Map[str, Any], console: Console) -> None:
     """The tables, and what they say in words."""
     placed = tables.titled(
         f"The same engine with other lanes, on {result['target']}",
-        "engine, a lane, LUTs, registers, DSPs, block RAMs, MHz",
-        "After place and route, one seed. In LUTs a rival multiplies by four bits a cycle, in DSP blocks by eight.",
+        "engine, a lane, bank, LUTs, registers, DSPs, block RAMs, MHz",
+        "Bank: LUTs of one bank after synthesis. The others: of the whole engine after place and route, one seed. In "
+        "LUTs a rival multiplies by four bits a cycle, in DSP blocks by eight.",
     )
     for rival in result["rivals"]:
         made, config = rival["synthesis"], rival["engine"]
         lane = "adds 1, 3, 5 x weight" if config["arithmetic"] == "spikes" else f"{config['product_bits']}-bit product"
         keys = ("luts", "flip_flops", "multipliers", "block_rams", "fmax_mhz")
-        placed.add_row(rival["name"], lane, *("-" if made is None else tables.big(made[key]) for key in keys))
+        bank = tables.big(rival["bank_luts"])
+        placed.add_row(rival["name"], lane, bank, *("-" if made is None else tables.big(made[key]) for key in keys))
     console.print(placed)
     for number, network in enumerate(result["networks"]):
         table = tables.titled(
             f"{network['network']}: {network['weights']} weights, {network['images']} images of {network['data']}",
-            "engine, cycles, events, use, images/s, /s/LUT, op uJ, mem uJ",
+            "engine, cycles, events, use, images/s, /s/LUT, op nJ, mem nJ",
             "Cycles per image, counted in RTL and as predicted. Events: additions of multiples, or products, a lane's "
             "row of them each. Use: of the lanes' cycles. Energy: operations only, and with memory; cost tables and "
             "conventions of `onespike report`. Words and counters that differ from the model are in red.",
@@ -150,8 +154,8 @@ def show(result: Map[str, Any], console: Console) -> None:
                 tables.big(w["events"]),
                 f"{w['utilisation']:.3f}",
                 *("-" if v is None else form.format(v) for v, form in zip(speed, ("{:,.0f}", "{:.3f}"), strict=True)),
-                f"{w['operations_uj']:.4f}",
-                f"{w['memory_uj']:.4f}",
+                f"{1000 * w['operations_uj']:,.2f}",
+                f"{1000 * w['memory_uj']:,.2f}",
                 style="red" if wrong else "",
             )
         console.print(table)

@@ -265,32 +265,6 @@ def test_exactly_as_much_as_needed_fits():
                 map_network(network, EngineConfig(**{**exact, name: needed - 1}))
 
 
-def test_lanes_that_multiply_shift_in_two_steps():
-    """By `max_shift` % 4, and by multiples of four: an engine without the first step cannot shift a source by 1."""
-    network = net(layer("a", "input", 1, groups=3))
-    first, *rest = network.layers
-    moved = dataclasses.replace(first.sources[0], weights=first.sources[0].weights // 2, shift=1)
-    network = dataclasses.replace(network, layers=(dataclasses.replace(first, sources=(moved,)), *rest))
-    config = dataclasses.replace(SMALL, arithmetic="zero-skip", product_bits=8)
-    fitted = fit_config(network, config)
-    assert fitted.max_shift == 1
-    with refuses("The network needs shifts by 1 beside those by multiples of four, which lanes that multiply do not "
-                 "have where max_shift = 4; take max_shift = 5, or let the configuration be fitted to the "
-                 "network."):  # fmt: skip
-        map_network(network, dataclasses.replace(fitted, max_shift=4))
-    assert map_network(network, dataclasses.replace(fitted, max_shift=5)).needs["max_shift"] == 1
-
-
-def test_values_that_are_multiplied_fill_chunks():
-    """Four bits a count of 3 at least; the last word of a pixel says how many chunks hold values."""
-    network = net(layer("a", "input", 1, 10, groups=3), last=(10, 4, 4))
-    config = EngineConfig(banks=1, lanes=2, fire_lanes=1, weight_bits=4, arithmetic="dense")
-    mapping = map_network(network, fit_config(network, config))
-    tensor = mapping.tensors["a"]
-    assert (tensor.field, tensor.words, tensor.tail(32)) == (4, 2, 2)
-    assert mapping.tensors["input"].tail(32) == 1
-
-
 @pytest.mark.parametrize("slices", [0, 3, 4])
 def test_slices(slices):
     with refuses(f"Slices of layer 'a' must be a power of two up to 2, not {slices}."):

@@ -80,6 +80,7 @@ def test_rivals(capsys, tmp_path, few_digits, monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(rivals, "synthesise", synthesise)
+    monkeypatch.setattr(rivals, "bank_luts", lambda config, target, folder: 123)
     file = tmp_path / "rivals.json"
     arguments = ["bench", "--rivals", "--workloads", "mlp64", "--no-rtl", "--banks", "2", "--lanes", "4"]
     assert main([*arguments, "--images", "3", "-o", str(ROOT / "build" / "test-bench"), "--json", str(file)]) == 0
@@ -98,7 +99,7 @@ def test_rivals(capsys, tmp_path, few_digits, monkeypatch):
     printed = " ".join(capsys.readouterr().out.split())
     ratio = kinds["dense"]["cycles"] / kinds["spikes"]["cycles"]
     assert f"64-32-10, dense against spikes: {ratio:.2f} times the cycles, 3.00 times the LUTs" in printed
-    assert "; and 8 DSP blocks." in printed
+    assert "; and 8 DSP blocks." in printed and {rival["bank_luts"] for rival in result["rivals"]} == {123}
 
 
 @pytest.mark.slow
@@ -111,6 +112,7 @@ def test_rivals_in_rtl(tmp_path, few_digits):
         (found,) = rival["workloads"]
         assert found["rtl"]["mismatches"] == found["rtl"]["cycle_mismatches"] == 0, rival["name"]
         assert found["rtl"]["cycles_per_image"] == found["cycles"], rival["name"]
+        assert 0 < rival["bank_luts"] < rival["synthesis"]["luts"], rival["name"]
         assert rival["synthesis"]["multipliers"] == (4 if rival["engine"]["dsp"] else 0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events of every chunk of four bits of spike words, by an engine's arithmetic."""
+"""The events of every chunk of four bits of a tensor's spike words, by the engine that reads them."""
 
 from __future__ import annotations
 
