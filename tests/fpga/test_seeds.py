@@ -21,7 +21,7 @@ CLOCKS = {4: 120.0, 5: 133.5, 6: 0.0, 7: 133.5}
 
 def synthesise(config, target, folder, *, seed, frequency):
     return Synthesised(target=target, luts=100, flip_flops=90, block_rams=3, multipliers=0, fmax_mhz=CLOCKS[seed],
-                       luts_per_lane=2.0, seed=seed, tools="tools", critical_path=("a",), parts={"bank": 7})  # fmt: skip
+                       luts_per_lane=2, seed=seed, tools="tools", critical_path=("a",), parts={"bank": 7})  # fmt: skip
 
 
 def test_synth_with_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
