@@ -55,12 +55,11 @@ def simulate_shards(
         raise OneSpikeError("Nothing to simulate: give at least one image.")
     codes = mapping.net.image.quantise(codes)
     size = shard if settings.serial else len(codes)
-    whole = len(codes) > size  # then all are worth a compilation with optimisation, the last and least one, too
     version = find_verilator().version
     jobs = [
         Job(name=f"images {first} to {first + len(part) - 1}", function=work, folder=Path(build_dir).absolute(),
             arguments=(mapping, part, dataclasses.replace(settings, seed=settings.seed + index),
-                       0 if whole else BRIEF, version))
+                       BRIEF * len(part) // len(codes), version))  # what all of them together would take
         for index, (first, part) in enumerate(_parts(codes, size))
     ]  # fmt: skip
     return _joined(mapping, campaign.run(jobs, executor, keep=keep, done=done))

@@ -296,3 +296,21 @@ def test_a_reader_that_leaves(net, data):
         process.stdout.close()
         errors = process.stderr.read().decode()
         assert "Traceback" not in errors
+
+
+def test_jobs_are_kept_and_found_again(capsys, net, data, tmp_path):
+    """`eval` as a campaign: the same figures, and what is there is not computed again."""
+    command = ["eval", str(net), "--data", str(data), "--json", str(tmp_path / "figures.json")]
+    found = []
+    keep = ["--keep", str(tmp_path / "jobs")]
+    for options in ([], ["--executor", "local:1", *keep], keep):
+        assert main([*command, *options]) == 0
+        found.append(json.loads((tmp_path / "figures.json").read_text()))
+    assert found[0]["accuracy"] == found[1]["accuracy"] == found[2]["accuracy"]
+    assert found[1]["images_per_second"] > 0 and found[2]["images_per_second"] is None
+    assert "1 of 1 jobs kept from an earlier run" in capsys.readouterr().out
+    sentence = (
+        "Argument --executor: must be local, local:N with N in 1..256, or dask://host:port, not 'ssh:2'; see `onespike "
+        "eval --help`."
+    )
+    fails(capsys, sentence, *command, "--executor", "ssh:2")
