@@ -27,7 +27,7 @@ from onespike.fpga.top import top_verilog
 from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import word
 from onespike.model.cost.area import Area
-from onespike.model.cost.explore import Point
+from onespike.model.cost.explore import Point, excess
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
@@ -224,6 +224,21 @@ def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: 
     assert ["--pack-only" in command for command in routed] == [True, False]
 
 
+def test_a_clock_that_could_be_higher_is_tried(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
+    """iCE40 with timing to spare: one more run, just below what was reached; where it fails, the first is taken."""
+    tools(33.25, 33.0)
+    found = build(mapping, find_board("icebreaker"), tmp_path / "met")
+    assert [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25] and found.clock_mhz == 32.25
+    tools(33.25, 32.0)
+    told: list[str] = []
+    found = build(mapping, find_board("icebreaker"), tmp_path / "missed", tell=told.append)
+    assert found.clock_mhz == 18 and [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25, 18]
+    assert told[1:] == ["at 32.25 MHz: 32 MHz reached, timing not met", "at 18 MHz as before"]
+    assert f"// {round(18e6 / 115200)} clock" in (Path(found.attempts[-1].directory) / "onespike_uart.v").read_text()
+    tools(33.25)
+    assert build(mapping, find_board("icebreaker"), tmp_path / "asked", frequency=18).clock_mhz == 18
+
+
 def test_ice40_counts_logic_cells(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
     tools(20.0)
     found = build(mapping, find_board("icebreaker"), tmp_path)
@@ -271,6 +286,26 @@ def test_small_parts_go_without_counters_and_loading(net: SpikeNet, monkeypatch:
     assert list(dict.fromkeys(stages)) == [
         (True, True, False), (True, True, True), (False, True, True), (False, False, True)
     ]  # fmt: skip
+
+
+def test_small_engines_may_be_tried_at_a_risk(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none fits the estimate: the fastest whose block RAMs fit and whose LUTs are little too many."""
+    part = find_board("icebreaker").part
+
+    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
+        rams = 33 if config.loadable else 24
+        area = Area(luts=4300 + 200 * config.lanes, flip_flops=0, block_rams=rams, by_block={})
+        refused = excess(area, target, margin)
+        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
+
+    monkeypatch.setattr(fitting, "evaluate", fake)
+    codes = np.zeros((1, 1, 7, 7), np.uint8)
+    config = fitting.fit(net, part, codes)
+    most = fitting.MARGIN * fitting.RISK * part.luts
+    assert 4300 + 200 * 4 <= most < 4300 + 200 * 8
+    assert (config.lanes, config.word_bits, config.word_fifo, config.loadable) == (4, 16, 2, False)
+    with pytest.raises(OneSpikeError, match="No engine fits"):
+        fitting.fit(net, dataclasses.replace(part, block_rams=23), codes)
 
 
 @pytest.mark.parametrize("name", BOARDS)
