@@ -16,7 +16,6 @@ import pytest
 
 from onespike.cli import main
 from onespike.fpga import bitstream, synth
-from onespike.fpga import fit as fitting
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
 from onespike.fpga.boards import BOARDS, constraints, find_board
 from onespike.fpga.clocks import Clock, best_clock, ecp5_clock
@@ -26,8 +25,6 @@ from onespike.fpga.retune import retune_ecp5
 from onespike.fpga.top import top_verilog
 from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import word
-from onespike.model.cost.area import Area
-from onespike.model.cost.explore import Point, excess
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
@@ -267,45 +264,6 @@ def test_engines_shrink_until_one_fits(
     tools(luts=[30000] * 9)
     with pytest.raises(OneSpikeError, match="30,000 LUTs"):
         fit_and_build(net, find_board("ulx3s-25f"), tmp_path / "never", codes, base=SMALL)
-
-
-def test_small_parts_go_without_counters_and_loading(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where no engine with them fits; the small engines with short queues come first."""
-    seen = []
-
-    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
-        seen.append(config)
-        area = Area(luts=9000, flip_flops=0, block_rams=1, by_block={})
-        refused = "" if not config.loadable and config.lanes <= 2 else "needs more."
-        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
-
-    monkeypatch.setattr(fitting, "evaluate", fake)
-    config = fitting.fit(net, find_board("icebreaker").part, np.zeros((1, 1, 7, 7), np.uint8))
-    assert (config.banks, config.lanes, config.counters, config.loadable) == (1, 2, False, False)
-    stages = [(c.counters, c.loadable, c.word_fifo == 2) for c in seen]
-    assert list(dict.fromkeys(stages)) == [
-        (True, True, False), (True, True, True), (False, True, True), (False, False, True)
-    ]  # fmt: skip
-
-
-def test_small_engines_may_be_tried_at_a_risk(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where none fits the estimate: the fastest whose block RAMs fit and whose LUTs are little too many."""
-    part = find_board("icebreaker").part
-
-    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
-        rams = 33 if config.loadable else 24
-        area = Area(luts=4300 + 200 * config.lanes, flip_flops=0, block_rams=rams, by_block={})
-        refused = excess(area, target, margin)
-        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
-
-    monkeypatch.setattr(fitting, "evaluate", fake)
-    codes = np.zeros((1, 1, 7, 7), np.uint8)
-    config = fitting.fit(net, part, codes)
-    most = fitting.MARGIN * fitting.RISK * part.luts
-    assert 4300 + 200 * 4 <= most < 4300 + 200 * 8
-    assert (config.lanes, config.word_bits, config.word_fifo, config.loadable) == (4, 16, 2, False)
-    with pytest.raises(OneSpikeError, match="No engine fits"):
-        fitting.fit(net, dataclasses.replace(part, block_rams=23), codes)
 
 
 @pytest.mark.parametrize("name", BOARDS)
