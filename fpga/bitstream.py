@@ -29,6 +29,7 @@ from ..hw.fronts.bit_time import bit_time_window
 from ..hw.fronts.front import Front, uart_front
 from ..hw.fronts.packet import MOST_WORDS
 from ..hw.fronts.registers import word
+from ..model.cost.area import block_rams
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, memory_images
@@ -135,9 +136,18 @@ def build(
     frequency: the clock in MHz that the first attempt aims for and the design runs at, at most; by default the board's
     `aim`, and as fast as it can. Where the PLL cannot be set afterwards, the next attempt takes a clock just below what
     was reached: if timing is not met, or once if it is met with much to spare and no frequency was given. tell: told
-    about every attempt. Raises DoesNotFit, and OneSpikeError where another run uses the directory.
+    about every attempt. Raises DoesNotFit, and OneSpikeError where another run uses the directory, or at once where the
+    memories are more block RAMs than the part has.
     """
     tools = _find_tools(board)
+    need, have = block_rams(mapping.config, board.part.family), board.part.block_rams
+    if need > have:
+        config = mapping.config
+        raise OneSpikeError(
+            f"{config.banks} x {config.lanes} lanes do not fit {board.title}: their memories are {need:,} block RAMs, "
+            f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, fewer --banks or --lanes, fewer "
+            f"--weight-bits when the network is converted, or a larger part."
+        )
     with owned(directory) as folder:
         return _build(mapping, board, folder, baud, frequency, seed, tell, tools)
 

@@ -208,6 +208,19 @@ def test_what_does_not_fit(mapping: Mapping, tools: Any, tmp_path: Path) -> None
         build(mapping, find_board("ulx3s-25f"), tmp_path)
 
 
+def test_too_many_block_rams_are_refused_at_once(net: SpikeNet, tools: Any, tmp_path: Path) -> None:
+    """The memories' shapes say how many there are: nothing is synthesised."""
+    pretended = tools()
+    mapping = map_network(net, dataclasses.replace(SMALL, spike_depth=1 << 14))
+    sentence = (
+        r"^2 x 4 lanes do not fit 1BitSquared iCEBreaker: their memories are \d+ block RAMs, \d+ more than the 30 of "
+        r"ice40-up5k; use --fit, fewer --banks or --lanes, fewer --weight-bits when the network is converted, or a "
+    )
+    with pytest.raises(OneSpikeError, match=sentence):
+        build(mapping, find_board("icebreaker"), tmp_path / "over")
+    assert not pretended.commands and not (tmp_path / "over").exists()
+
+
 def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
     """The placer for crowded parts does not end where a cell has no place left: the packed design is counted before."""
     pretended = tools(60.0, rams=57)
