@@ -29,6 +29,7 @@ from ..hw.fronts.bit_time import bit_time_window
 from ..hw.fronts.front import Front, uart_front
 from ..hw.fronts.packet import MOST_WORDS
 from ..hw.fronts.registers import word
+from ..model.cost.area import block_rams
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, memory_images
@@ -59,6 +60,7 @@ from .top import NAME, top_verilog
 MOST_CLOCKS = 5  # that are tried for one engine
 MOST_ENGINES = 6  # that are tried with --fit
 SLOWER = 0.98  # the next clock, of what place and route reached
+FASTER = 1.15  # what a clock must gain to be worth another run, where the PLL cannot be set afterwards
 # What the UART front and the reset take, measured: the area estimate is of the engine alone.
 FRONT_LUTS = {"ecp5": 1020, "ice40": 890, "gowin": 880}  # on iCE40, logic cells
 FRONT_FLIP_FLOPS, FRONT_BLOCK_RAMS = 410, 1
@@ -132,11 +134,20 @@ def build(
     """Make the bitstream of a network on a board; minutes for each attempt, then from the cache.
 
     frequency: the clock in MHz that the first attempt aims for and the design runs at, at most; by default the board's
-    `aim`, and as fast as it can. Where timing is not met and the PLL cannot be set afterwards, the next attempt takes a
-    clock just below what was reached. tell: told about every attempt. Raises DoesNotFit, and OneSpikeError where
-    another run uses the directory.
+    `aim`, and as fast as it can. Where the PLL cannot be set afterwards, the next attempt takes a clock just below what
+    was reached: if timing is not met, or once if it is met with much to spare and no frequency was given. tell: told
+    about every attempt. Raises DoesNotFit, and OneSpikeError where another run uses the directory, or at once where the
+    memories are more block RAMs than the part has.
     """
     tools = _find_tools(board)
+    need, have = block_rams(mapping.config, board.part.family), board.part.block_rams
+    if need > have:
+        config = mapping.config
+        raise OneSpikeError(
+            f"{config.banks} x {config.lanes} lanes do not fit {board.title}: their memories are {need:,} block RAMs, "
+            f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, fewer --banks or --lanes, fewer "
+            f"--weight-bits when the network is converted, or a larger part."
+        )
     with owned(directory) as folder:
         return _build(mapping, board, folder, baud, frequency, seed, tell, tools)
 
@@ -156,6 +167,7 @@ def _build(
     retunes = board.part.family.name in RETUNE
     attempts: list[Attempt] = []
     network = fingerprint(memory_images(mapping), mapping.config)
+    slower: tuple[Attempt, Clock] | None = None  # an attempt that met its clock and could have had a higher one
     for _ in range(MOST_CLOCKS):
         clock = best_clock(board.pll, board.source(), wanted)
         mhz = float(clock.mhz)
@@ -172,6 +184,14 @@ def _build(
             met = board.pll(board.source(), Fraction(most)) or met
         outcome = "timing not met" if met is None else f"runs at {float(met.mhz):.4g} MHz"
         tell(f"at {mhz:.4g} MHz: {reached:.4g} MHz reached, {outcome}")
+        if met is None and slower is not None:  # the faster clock was not reached
+            attempt, met = slower
+            attempts.append(attempt)
+            tell(f"at {float(met.mhz):.4g} MHz as before")
+            clock = met
+        elif met is not None and not retunes and frequency is None and slower is None and reached >= FASTER * mhz:
+            slower, wanted = (attempt, clock), SLOWER * reached
+            continue
         if met is not None:
             uart_front(float(met.mhz), baud)  # refuses a baud rate that this clock cannot make
             return Bitstream(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..hw.config import EngineConfig
-from ..model.cost.explore import Point, engines, evaluate, require_fit
+from ..model.cost.explore import Point, engines, evaluate, excess, require_fit
 from ..model.network.spec import SpikeNet
 from ..model.targets import Target
 
@@ -31,6 +31,7 @@ SMALL = {
 }
 LEANER: tuple[dict[str, Any], ...] = ({}, {"counters": False}, {"counters": False, "loadable": False})
 MARGIN = 0.85  # of LUTs and registers: estimates err by some percent, and a full part routes badly
+RISK = 1.3  # times that, where nothing fits: estimates of the smallest engines are too high; the router will know
 
 
 def fit(
@@ -38,8 +39,10 @@ def fit(
 ) -> EngineConfig:
     """The EngineConfig with the fewest cycles on the image codes (one suffices) that fits within the margin.
 
-    base: what stays as it is, such as `loadable` and `code`. Engines are tried from the most lanes down; the search
-    ends where no smaller array could be faster even at full use. Raises OneSpikeError where nothing fits.
+    base: what stays as it is, such as `code`. Engines are tried from the most lanes down; the search ends where no
+    smaller array could be faster even at full use. Where none fits, neither small ones without counters or with the
+    network built in for good, the fastest is taken whose block RAMs fit and whose LUTs do so within RISK; place and
+    route has the last word. Raises OneSpikeError where nothing fits.
     """
     base = base or EngineConfig()
     tried: list[Point] = []
@@ -48,9 +51,23 @@ def fit(
         if best is None:
             smaller = list(engines(dataclasses.replace(base, **switches), SMALL))
             best = _fastest(net, target, codes, smaller, margin, tried)
+    if best is None:
+        best = _at_risk(net, target, codes, margin, tried)
     require_fit(tried, target)
     assert best is not None
     return best.config
+
+
+def _at_risk(net: SpikeNet, target: Target, codes: np.ndarray, margin: float, tried: list[Point]) -> Point | None:
+    """The fastest of the small engines that only their estimated LUTs keep out, and not by much; the fullest first."""
+    near = [p.config for p in tried if p.area is not None and not excess(p.area, target, margin * RISK)]
+    best: Point | None = None
+    for switches in LEANER:
+        if best is None:
+            wanted = {"counters": True, "loadable": True} | switches
+            alike = [config for config in near if all(getattr(config, name) == on for name, on in wanted.items())]
+            best = _fastest(net, target, codes, alike, margin * RISK, tried)
+    return best
 
 
 def _fastest(

@@ -40,6 +40,7 @@ WAIVERS = {
     "CASEINCOMPLETE": "Yosys gives the default before the case",
     "DECLFILENAME": "all modules of a design lie in one file (-Wall)",
     "PROCASSINIT": "registers have the initial value that their reset gives them (-Wall)",
+    "UNUSEDPARAM": "where ONESPIKE_BLANK is defined, nothing reads the images' names (-Wall)",
     "UNUSEDSIGNAL": "fields of records are wires of their own, for whoever looks at waves (-Wall)",
 }
 BENCH_WAIVERS = {
@@ -73,8 +74,8 @@ FORMATS = {
     "of an image whose output is one place",
     "program": "fields named in one_less hold that number less 1, those in log2 its logarithm, those in negated its "
     "negative; all others are what they are named after",
-    "byte_order": "rows and words of .hex files are numbers; weights.bin is beats, the lowest byte of each first; wide rows "
-    "in load.hex are 32-bit words, the lowest first; on AXI4-Stream TDATA[7:0] is a beat's lowest byte",
+    "byte_order": "rows and words of .hex files are numbers; weights.bin is beats, the lowest byte of each first; wide "
+    "rows in load.hex are 32-bit words, the lowest first; on AXI4-Stream TDATA[7:0] is a beat's lowest byte",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
     "words, low word first; enable must be 0 meanwhile",
     "start": "hold rst for one cycle, fill the memories (they start from the .hex files unless ONESPIKE_BLANK is "

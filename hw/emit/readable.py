@@ -160,7 +160,7 @@ def _name(module: _Module, arriving: Mapping[str, str]) -> None:
 
 def _places(text: str) -> dict[str, str]:
     """What has no name -> the signal of the module that it is a part of, with its place there."""
-    found = {}
+    found: dict[str, str] = {}
     for signal, parts in re.findall(r"(?m)^  assign (\\\S+|[\w$]+) +(?:\[[\d:]+\] +)?= \{ (.*) \};$", text):
         names = [_plain(part) for part in parts.split(", ")]
         if base := _signal(_plain(signal)):

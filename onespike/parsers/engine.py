@@ -20,12 +20,14 @@ WORKLOADS = (
 def add_verilog(command: Command) -> None:
     verilog = command(
         "verilog",
-        "write Verilog, memory images and a manifest",
-        "One deterministic file; the memories are loaded from .hex files or through a stream.",
+        "write Verilog, memory images, a test bench and a manifest",
+        "One deterministic file; the memories are loaded from .hex files or through a stream. Beside it: a test bench "
+        "for Icarus Verilog and Verilator, an instance to copy, a FuseSoC core, IP-XACT; see docs/verilog.md.",
     )
     add_net(verilog)
     verilog.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files")
-    options.add_data(verilog, options.CHOOSING, "images that guide --slices auto", required=False)
+    what = "images that guide --slices auto, and of the test bench"
+    options.add_data(verilog, options.CHOOSING, what, required=False)
     options.add_front(verilog)
     options.add_engine(verilog)
     options.add_common(verilog)

@@ -16,7 +16,6 @@ import pytest
 
 from onespike.cli import main
 from onespike.fpga import bitstream, synth
-from onespike.fpga import fit as fitting
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
 from onespike.fpga.boards import BOARDS, constraints, find_board
 from onespike.fpga.clocks import Clock, best_clock, ecp5_clock
@@ -26,8 +25,6 @@ from onespike.fpga.retune import retune_ecp5
 from onespike.fpga.top import top_verilog
 from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import word
-from onespike.model.cost.area import Area
-from onespike.model.cost.explore import Point
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
@@ -211,6 +208,19 @@ def test_what_does_not_fit(mapping: Mapping, tools: Any, tmp_path: Path) -> None
         build(mapping, find_board("ulx3s-25f"), tmp_path)
 
 
+def test_too_many_block_rams_are_refused_at_once(net: SpikeNet, tools: Any, tmp_path: Path) -> None:
+    """The memories' shapes say how many there are: nothing is synthesised."""
+    pretended = tools()
+    mapping = map_network(net, dataclasses.replace(SMALL, spike_depth=1 << 14))
+    sentence = (
+        r"^2 x 4 lanes do not fit 1BitSquared iCEBreaker: their memories are \d+ block RAMs, \d+ more than the 30 of "
+        r"ice40-up5k; use --fit, fewer --banks or --lanes, fewer --weight-bits when the network is converted, or a "
+    )
+    with pytest.raises(OneSpikeError, match=sentence):
+        build(mapping, find_board("icebreaker"), tmp_path / "over")
+    assert not pretended.commands and not (tmp_path / "over").exists()
+
+
 def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
     """The placer for crowded parts does not end where a cell has no place left: the packed design is counted before."""
     pretended = tools(60.0, rams=57)
@@ -222,6 +232,21 @@ def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: 
     assert build(mapping, find_board("ulx3s-25f"), tmp_path / "full").resources["block RAMs"] == (56, 56)
     routed = [command for command in pretended.commands if "nextpnr" in command[0]]
     assert ["--pack-only" in command for command in routed] == [True, False]
+
+
+def test_a_clock_that_could_be_higher_is_tried(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
+    """iCE40 with timing to spare: one more run, just below what was reached; where it fails, the first is taken."""
+    tools(33.25, 33.0)
+    found = build(mapping, find_board("icebreaker"), tmp_path / "met")
+    assert [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25] and found.clock_mhz == 32.25
+    tools(33.25, 32.0)
+    told: list[str] = []
+    found = build(mapping, find_board("icebreaker"), tmp_path / "missed", tell=told.append)
+    assert found.clock_mhz == 18 and [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25, 18]
+    assert told[1:] == ["at 32.25 MHz: 32 MHz reached, timing not met", "at 18 MHz as before"]
+    assert f"// {round(18e6 / 115200)} clock" in (Path(found.attempts[-1].directory) / "onespike_uart.v").read_text()
+    tools(33.25)
+    assert build(mapping, find_board("icebreaker"), tmp_path / "asked", frequency=18).clock_mhz == 18
 
 
 def test_ice40_counts_logic_cells(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
@@ -252,25 +277,6 @@ def test_engines_shrink_until_one_fits(
     tools(luts=[30000] * 9)
     with pytest.raises(OneSpikeError, match="30,000 LUTs"):
         fit_and_build(net, find_board("ulx3s-25f"), tmp_path / "never", codes, base=SMALL)
-
-
-def test_small_parts_go_without_counters_and_loading(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where no engine with them fits; the small engines with short queues come first."""
-    seen = []
-
-    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
-        seen.append(config)
-        area = Area(luts=9000, flip_flops=0, block_rams=1, by_block={})
-        refused = "" if not config.loadable and config.lanes <= 2 else "needs more."
-        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
-
-    monkeypatch.setattr(fitting, "evaluate", fake)
-    config = fitting.fit(net, find_board("icebreaker").part, np.zeros((1, 1, 7, 7), np.uint8))
-    assert (config.banks, config.lanes, config.counters, config.loadable) == (1, 2, False, False)
-    stages = [(c.counters, c.loadable, c.word_fifo == 2) for c in seen]
-    assert list(dict.fromkeys(stages)) == [
-        (True, True, False), (True, True, True), (False, True, True), (False, False, True)
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOARDS)

