@@ -219,12 +219,13 @@ def _written(module: _Module, modules: Mapping[str, _Module], comments: Mapping[
 
 def _port_order(module: _Module) -> list[str]:
     """Clock and reset, then ports of one interface side by side, in the order of their first."""
+    interfaces = {port: _interface(module.names.get(port, port)) for port in module.ports}
     first: dict[str, int] = {}
-    for place, port in enumerate(module.ports):
-        first.setdefault(_interface(module.names.get(port, port)), place)
+    for place, interface in enumerate(interfaces.values()):
+        first.setdefault(interface, place)
     clocks = ("clk", "aclk", "rst", "aresetn", "enable")
     rank = {name: place - len(clocks) for place, name in enumerate(clocks)}
-    return sorted(module.ports, key=lambda port: rank.get(port, first[_interface(module.names.get(port, port))]))
+    return sorted(module.ports, key=lambda port: rank.get(port, first[interfaces[port]]))
 
 
 def _interface(port: str) -> str:
