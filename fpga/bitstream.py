@@ -140,14 +140,6 @@ def build(
     memories are more block RAMs than the part has.
     """
     tools = _find_tools(board)
-    need, have = block_rams(mapping.config, board.part.family), board.part.block_rams
-    if need > have:
-        config = mapping.config
-        raise OneSpikeError(
-            f"{config.banks} x {config.lanes} lanes do not fit {board.title}: their memories are {need:,} block RAMs, "
-            f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, fewer --banks or --lanes, fewer "
-            f"--weight-bits when the network is converted, or a larger part."
-        )
     with owned(directory) as folder:
         return _build(mapping, board, folder, baud, frequency, seed, tell, tools)
 
@@ -163,6 +155,14 @@ def _build(
     tools: str,
 ) -> Bitstream:
     """`build` in a directory that belongs to this run."""
+    need, have = block_rams(mapping.config, board.part.family), board.part.block_rams
+    if need > have:
+        config = mapping.config
+        raise OneSpikeError(
+            f"{config.banks} x {config.lanes} lanes do not fit {board.title}: their memories are {need:,} block RAMs, "
+            f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, fewer --banks or --lanes, fewer "
+            f"--weight-bits when the network is converted, or a larger part."
+        )
     wanted = board.aim if frequency is None else frequency
     retunes = board.part.family.name in RETUNE
     attempts: list[Attempt] = []

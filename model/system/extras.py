@@ -24,6 +24,8 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "alkaid": "bench",
+    "zigzag": "zigzag",
+    "yaml": "zigzag",
     "distributed": "cluster",
     "shtab": "completion",
 }

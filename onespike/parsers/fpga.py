@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from ..fpga.boards import BOARDS
@@ -86,6 +87,7 @@ def add_explore(command: Command) -> None:
         "--jobs",
         type=lambda text: f"local:{options.number(1, 256)(text)}",
         dest="executor",
+        default=argparse.SUPPRESS,  # that of --executor
         metavar="N",
         help="the same as --executor local:N",
     )

@@ -86,4 +86,4 @@ def test_installed_wheel_works_anywhere(wheel: Path, tmp_path: Path) -> None:
     run([onespike, "export", "net.spike", "-o", "net.onnx"], work)
     run([onespike, "verilog", "net.spike", "--banks", "1", "--lanes", "4", "-o", "verilog"], work)
     assert (work / "net.onnx").stat().st_size > 100
-    assert "module onespike(" in (work / "verilog/onespike.v").read_text()
+    assert "module onespike (" in (work / "verilog/onespike.v").read_text()

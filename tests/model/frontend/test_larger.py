@@ -125,7 +125,7 @@ def test_file_and_tables(tmp_path):
     net = made("U-Net")[0].net
     net.save(tmp_path / "net.spike")
     again = type(net).load(tmp_path / "net.spike")
-    assert again.hash == net.hash and spike_file.FORMAT_VERSION == 7
+    assert again.hash == net.hash and spike_file.UP_VERSION == 7
     assert [s.up for layer in again.layers for s in layer.sources] == [s.up for x in net.layers for s in x.sources]
     mapping = map_network(net, fit_config(net, EngineConfig(banks=2, lanes=8)))
     larger = next(layer for layer in mapping.layers if layer.sources[0].up != (1, 1))

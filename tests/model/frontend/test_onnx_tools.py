@@ -12,7 +12,7 @@ from onnxruntime import quantization
 from onespike.model.convert.converter import prepare
 from onespike.model.frontend.onnx_import import import_onnx
 from onnx_files import node, write
-from onnx_networks import RNG, quantised, uniform
+from onnx_networks import RNG, quantised
 
 
 @pytest.mark.parametrize("kind", ["no opset import", "the empty domain", "finn's domain without an opset"])
@@ -34,8 +34,10 @@ def test_default_quantisation_of_a_multilayer_perceptron(kind, tmp_path):
     """As onnxruntime writes it: eight bits between QuantizeLinear and DequantizeLinear, the Relu inside the first."""
     logging.getLogger().setLevel(logging.ERROR)  # its advice to preprocess
     nodes = [node("Gemm", "x v1 c1", "a", transB=1), node("Relu", "a", "r"), node("Gemm", "r v2 c2", "y", transB=1)]
-    table = {"v1": uniform(12, 8), "c1": uniform(12), "v2": uniform(3, 12), "c2": uniform(3)}
-    rows = RNG.uniform(0, 1, (50, 8)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    shapes = {"v1": (12, 8), "c1": (12,), "v2": (3, 12), "c2": (3,)}
+    table = {name: rng.uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+    rows = rng.uniform(0, 1, (50, 8)).astype(np.float32)
 
     class Rows(quantization.CalibrationDataReader):
         def __init__(self):
