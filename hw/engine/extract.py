@@ -101,6 +101,25 @@ def word_chunks(word: Value, pairs: Value, twos: Value) -> Value:
     return Cat(chunks)
 
 
+def extractor_members(
+    layout: data.StructLayout, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int, masks: bool
+) -> dict[str, wiring.Member]:
+    """What every extractor of words of this layout has, but for lanes of their own; see EventExtractor."""
+    return {
+        "words": In(stream.Signature(layout)),
+        "valid": Out(1),
+        "spike": Out(1),
+        "index": Out(range(word_bits)),
+        "term": Out(term_layout(multiples, tables=tables > 0)),
+        "meta": Out(meta),
+        "end": Out(1),
+        "end_ready": In(1),
+        "waiting": Out(1),
+        **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
+        **({"row": Out(range(word_bits))} if masks else {}),
+    }
+
+
 class EventExtractor(wiring.Component):
     """Turns each word into events, the lowest first, one a cycle: digit by digit, or bit by bit.
 
@@ -160,20 +179,8 @@ class EventExtractor(wiring.Component):
         own = {"own": Out(1), "digits": Out(word_bits), "number": Out(range(most_terms(multiples)))}
         layout = word_layout(word_bits, meta, tables, masks=masks, depthwise=depthwise)
         super().__init__(
-            {
-                "words": In(stream.Signature(layout)),
-                "valid": Out(1),
-                "spike": Out(1),
-                "index": Out(range(word_bits)),
-                "term": Out(self.term_layout),
-                "meta": Out(meta),
-                "end": Out(1),
-                "end_ready": In(1),
-                "waiting": Out(1),
-                **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
-                **({"row": Out(range(word_bits))} if masks else {}),
-                **(own if depthwise else {}),
-            }
+            extractor_members(layout, word_bits=word_bits, multiples=multiples, meta=meta, tables=tables, masks=masks)
+            | (own if depthwise else {})
         )
 
     def elaborate(self, platform: Any) -> Module:

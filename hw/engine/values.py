@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from ...model.network.codes import CHUNK, PRODUCTS, piece_bits
 from ..memory import plain_memory
@@ -16,11 +16,11 @@ from .extract import (
     at_most_one,
     chunk_count,
     clear_lowest,
+    extractor_members,
     lowest_index,
     ones_below,
     table_bits,
     term_layout,
-    terms_write_layout,
 )
 
 
@@ -109,20 +109,8 @@ class ValueExtractor(wiring.Component):
         self.term_layout = term_layout(multiples, tables=tables > 0)
         layout = value_word_layout(word_bits, multiples, meta, tables, masks=masks, depthwise=depthwise)
         super().__init__(
-            {
-                "words": In(stream.Signature(layout)),
-                "valid": Out(1),
-                "spike": Out(1),
-                "index": Out(range(word_bits)),
-                "term": Out(self.term_layout),
-                "meta": Out(meta),
-                "end": Out(1),
-                "end_ready": In(1),
-                "waiting": Out(1),
-                **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
-                **({"row": Out(range(word_bits))} if masks else {}),
-                **({"own": Out(1), "digits": Out(word_bits)} if depthwise else {}),
-            }
+            extractor_members(layout, word_bits=word_bits, multiples=multiples, meta=meta, tables=tables, masks=masks)
+            | ({"own": Out(1), "digits": Out(word_bits)} if depthwise else {})
         )
 
     def elaborate(self, platform: Any) -> Module:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from networks import float_graph
 from onespike.model.convert.calibrate import Clipping, clip_levels
 from onespike.model.convert.converter import convert, prepare
 from onespike.model.convert.evaluate import evaluate, quantised_logits
@@ -336,3 +337,9 @@ def test_whole_weights_stay_whole():
     last = dataclasses.replace(one_node(whole, np.array([1 / 64, 2])), fires=False)
     layer = quantise_node(last, {INPUT: image}, np.ones(2), 0, Arithmetic())
     assert lossless(last, layer, {INPUT: image}, np.ones(2)) and layer.step == 2.0**-5
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 24), (9, 25), (16, 32)])
+def test_sums_may_be_as_much_wider_as_pixels_are(bits, most):
+    graph, images = float_graph()
+    assert prepare(graph, None, images[:16], input_bits=bits).arithmetic.accumulator_bits == most
