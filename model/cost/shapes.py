@@ -12,12 +12,17 @@ for the S with the fewest. Exact cycles need weights and images: `onespike repor
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...hw.config import EngineConfig
+from ..errors import OneSpikeError
 from ..network.codes import field_width
+
+NAMED = Path(__file__).with_name("networks.json")  # made by onespike.model.training.shapes
 
 # Events per dense MAC: ResNet-20 on CIFAR-10 at g = 8, padding included; its first layer, on 8-bit pixels.
 RATE = 0.41
@@ -54,6 +59,25 @@ class LayerEstimate:
     cycles: float
     bound: str
     slices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """A network by shape. parameters: before batch norm is folded."""
+
+    parameters: int
+    layers: tuple[LayerShape, ...]
+
+
+def named(name: str) -> Shapes:
+    """A network by name, from networks.json; OneSpikeError where there is none of that name."""
+    known = json.loads(NAMED.read_text())
+    if name not in known["networks"]:
+        raise OneSpikeError(f"There is no network {name!r}; choose one of {', '.join(known['networks'])}.")
+    found = known["networks"][name]
+    rows = (dict(zip(known["fields"], row, strict=True)) for row in found["layers"])
+    layers = (LayerShape(**(row | {"kernel": tuple(row["kernel"]), "size": tuple(row["size"])})) for row in rows)
+    return Shapes(parameters=found["parameters"], layers=tuple(layers))
 
 
 def estimate(

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of a module's layers, found by running it; its weights do not matter, and may lie on the meta device."""
+"""The shapes of a module's layers, found by running it; its weights do not matter, and may lie on the meta device.
+
+    python -m onespike.model.training.shapes      # write those of the networks known by name again (cost/networks.json)
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import torch
 from torch import Tensor, nn
 
-from ..cost.shapes import LayerShape
+from ..cost.shapes import NAMED, LayerShape
+from ..system.files import write_atomically
 from .imagenet import Add
+from .networks import IMAGES, build
 
 
 def shapes(module: nn.Module, image: tuple[int, int, int]) -> list[LayerShape]:
@@ -55,3 +61,20 @@ def shapes(module: nn.Module, image: tuple[int, int, int]) -> list[LayerShape]:
         for handle in handles:
             handle.remove()
     return found
+
+
+def named() -> str:
+    """The contents of cost/networks.json: parameters and layers of every network known by name, a layer a line."""
+    networks = []
+    for name, image in IMAGES.items():
+        module = build(name, device="meta")
+        lines = [f"   {json.dumps(list(dataclasses.asdict(layer).values()))}" for layer in shapes(module, image)]
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        layers = ",\n".join(lines)
+        networks.append(f' "{name}": {{"parameters": {parameters}, "layers": [\n{layers}\n ]}}')
+    fields = json.dumps([field.name for field in dataclasses.fields(LayerShape)])
+    return f'{{"fields": {fields}, "networks": {{\n' + ",\n".join(networks) + "\n}}\n"
+
+
+if __name__ == "__main__":
+    write_atomically(NAMED, named())

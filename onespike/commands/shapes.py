@@ -17,21 +17,19 @@ from ..progress import Progress
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
     from ..model.cost import shapes
-    from ..model.training import networks
-    from ..model.training.shapes import shapes as shapes_of
 
     config = dataclasses.replace(engine_config(args), max_groups=args.groups)
     if config.streams_weights:
         raise OneSpikeError("A network without weights cannot wait for them: leave --external-weights out.")
-    module = networks.build(args.network, device="meta")
-    layers = shapes_of(module, networks.IMAGES[args.network])
+    network = shapes.named(args.network)
+    layers = network.layers
     rate = shapes.RATE if args.rate is None else args.rate
     image_rate = shapes.IMAGE_RATE if args.image_rate is None else args.image_rate
     found = shapes.estimate(layers, config, rate=rate, image_rate=image_rate)
     cycles, macs = sum(layer.cycles for layer in found), sum(layer.macs for layer in layers)
     result: dict[str, Any] = {
         "network": args.network,
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "parameters": network.parameters,
         "folded_parameters": sum(layer.weights + layer.biases for layer in layers),
         "dense_macs": macs,
         "hardware": {"banks": config.banks, "lanes": config.lanes, "groups": args.groups},

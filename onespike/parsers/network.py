@@ -345,7 +345,7 @@ def add_shapes(command: Command) -> None:
         "shapes",
         "show a network without weights: parameters, dense MACs and an estimate of its cycles",
         "Networks: digits, mlp, lenet5, resnet20, resnet8, vgg16-cifar, vgg16, resnet18, resnet50, onespike (the "
-        "RepVGG of the OneSpike paper).",
+        "RepVGG of the OneSpike paper). Needs no torch.",
     )
     shapes.add_argument("network", metavar="NAME", help="see above")
     shapes.add_argument(

@@ -2,6 +2,8 @@
 """Networks by shape: parameters and MACs to the digit; the estimated cycles lie near those of the exact model."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.cycles import predict
-from onespike.model.cost.shapes import estimate
+from onespike.model.cost.shapes import NAMED, estimate, named
 from onespike.model.network import golden
 from onespike.model.network.operations import count
+from onespike.model.training import shapes as found
 from onespike.model.training.networks import IMAGES, NETWORKS, build
 from onespike.model.training.shapes import shapes
 
@@ -66,6 +69,16 @@ def test_estimate_is_near_the_exact_cycles(name, banks):
     rate = sum(layer.events_radix for layer in hidden) / sum(layer.macs for layer in layers[1:])
     found = estimate(layers, mapping.config, rate=rate, image_rate=first.events_radix / layers[0].macs)
     assert 0.85 < sum(layer.cycles for layer in found) / exact < 1.1
+
+
+def test_the_file_of_shapes_is_up_to_date():
+    assert NAMED.read_text() == found.named(), "run python -m onespike.model.training.shapes"
+    assert list(named("resnet8").layers) == shapes(build("resnet8", device="meta"), IMAGES["resnet8"])
+
+
+def test_command_without_torch():
+    code = "import sys; sys.modules['torch'] = None; from onespike import cli; sys.exit(cli.main(['shapes', 'digits']))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
 def test_command(tmp_path, capsys):
