@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manual: it builds without a warning, every page is in its contents, and its quick start runs as it stands."""
 
+import json
 import os
 import re
 import subprocess
@@ -23,6 +24,18 @@ def test_it_builds_without_a_warning(tmp_path):
     assert pages == {page.stem for page in (ROOT / "docs").glob("*.md")} | {"404"}
     home = (tmp_path / "site" / "index.html").read_text()
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', home)  # it reads without a network
+
+
+def test_the_timing_diagram_shows_its_source():
+    """`wavedrompy --input start.json --svg start.svg`, and a white ground behind the definitions."""
+    source = re.search(r"WaveDrom JSON.*?\n\n((?: {4}.*\n)+)", (ROOT / "docs" / "verilog.md").read_text())
+    signals = json.loads(source[1])["signal"]
+    drawn = (ROOT / "docs" / "start.svg").read_text()
+    assert re.findall(r"<tspan[^>]*>([^<]+)<", drawn) == [
+        text for signal in signals for text in (signal["name"], *signal.get("data", ()))
+    ]
+    bricks = sum(2 * len(signal["wave"]) + signal["wave"].count("|") for signal in signals)
+    assert len(re.findall(r'href="#([^"]+)"', drawn)) == bricks
 
 
 def commands(text):
