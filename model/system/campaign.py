@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Campaigns: many independent jobs, on one machine or many, that survive the death of whatever runs them.
 
-A job is a pure function of contents. Its key is their hash and that of our code (`contents.py`); its result is JSON in
-a file of that name, whole or absent, so that a second run takes up what the first one has finished. Results come in the
-order of the jobs, whoever worked on them: figures do not depend on the executor (`executors.py`).
+A job is a pure function of contents. Its key is their hash and that of the code it runs (`contents.py`); its result is
+JSON in a file of that name, whole or absent, so that a second run takes up what the first one has finished. Results
+come in the order of the jobs, whoever worked on them: figures do not depend on the executor (`executors.py`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Job:
 
     @functools.cached_property
     def key(self) -> str:
-        return contents.digest(contents.code(), self.function, self.arguments)
+        return contents.digest(contents.code(contents.home(self.function)), self.function, self.arguments)
 
 
 class Store:
@@ -121,7 +121,8 @@ def _run(todo: list[Job], workers: Workers, finished: Callable[[Job, Any], None]
                 break
             index = waiting.popleft()
             job = todo[index]
-            sent = (job.function, job.arguments, job.folder, contents.code(), workers.threads)
+            code = contents.code(contents.home(job.function))
+            sent = (job.function, job.arguments, job.folder, code, workers.threads)
             running[workers.submit(work, *sent)] = index
         stopped, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
         if not stopped and not workers.there():
@@ -173,7 +174,7 @@ def work(
     function: Callable[..., Any], arguments: tuple[Any, ...], folder: Path | None, code: str, threads: int
 ) -> Outcome:
     """A job, where it runs: ("done", its result as JSON), or what ended it, as text that any process understands."""
-    if contents.code() != code:
+    if contents.code(contents.home(function)) != code:
         return "mistake", "A worker has another version of OneSpike than this command; install the same one on all."
     try:
         with parallel.use(threads):

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 ROOM = Path(__file__).parents[2]  # whose folders hold the code that works
+ROOT_NAME = __name__.split(".")[0]
 CODE = ("model", "hw", "sim", "fpga")
 WORDS = ("amaranth", "numpy")  # packages that results depend on, beside our own code
 
@@ -54,19 +57,82 @@ def _add(found: Any, value: Any) -> None:
         for field in dataclasses.fields(value):
             _add(found, [field.name, getattr(value, field.name)])
     elif callable(value) and "<" not in value.__qualname__:  # no lambda, nothing inside a function
-        found.update(f"{value.__module__}.{value.__qualname__};".encode())
+        found.update(f"{home(value)}.{value.__qualname__};".encode())
     else:
         raise TypeError(f"{value!r} has no contents that name it: give numbers, texts, arrays or dataclasses.")
 
 
+def home(function: Callable[..., Any]) -> str:
+    """The module of a function, by the name that others know it by where it is the program that runs."""
+    if function.__module__ == "__main__" and (spec := sys.modules["__main__"].__spec__) is not None:
+        return spec.name
+    return function.__module__
+
+
 @functools.cache
-def code() -> str:
-    """SHA-256 of the code that works, and the versions that it depends on."""
+def code(module: str) -> str:
+    """SHA-256 of the code that a module works with (`modules`), of the data beside it, and of versions (`WORDS`)."""
     found = hashlib.sha256()
-    for folder in CODE:
-        for path in sorted((ROOM / folder).rglob("*")):
-            if path.is_file() and path.suffix not in (".pyc", ".tmp"):
-                found.update(f"{path.relative_to(ROOM).as_posix()}\0".encode() + path.read_bytes())
+    files = modules(module)
+    folders = {path.parent for path in files}
+    data = (path for folder in folders for path in folder.rglob("*") if _is_data(path) and _home(path) == folder)
+    for path in sorted({*files, *data}):
+        name = path.relative_to(ROOM) if path.is_relative_to(ROOM) else path.name
+        found.update(f"{name}\0".encode() + path.read_bytes())
     for name in WORDS:
         found.update(f"{name} {importlib.metadata.version(name)}\0".encode())
     return found.hexdigest()
+
+
+def modules(module: str) -> set[Path]:
+    """The files of a module, by dotted name, and of those of `CODE` that it imports or names in a string, wherever in
+    it, and these in turn: what its functions may run."""
+    found: dict[str, Path] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        path = _path(name)
+        if path is None and name == module:  # of a user of ours, who has it loaded
+            path = Path(sys.modules[name].__file__ or "")
+        if path is not None:
+            found[name] = path
+            todo += _named(path, name if path.name == "__init__.py" else name.rpartition(".")[0])
+    return set(found.values())
+
+
+def _named(path: Path, within: str) -> Iterator[str]:
+    """The dotted names in a file of a package that may be modules, and the packages that they lie in."""
+    package = within.split(".")
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            before = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*before, *filter(None, [node.module])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]  # a module that another process is told to run
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _path(module: str) -> Path | None:
+    """The file of a module of `CODE`, by dotted name; None for others."""
+    root, *parts = module.split(".")
+    if root != ROOT_NAME or not parts or parts[0] not in CODE or not all(part.isidentifier() for part in parts):
+        return None
+    path = ROOM.joinpath(*parts)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and path.suffix not in (".py", ".pyc", ".tmp")
+
+
+def _home(path: Path) -> Path:
+    """The package that a file lies in."""
+    return next(folder for folder in path.parents if (folder / "__init__.py").is_file() or folder == ROOM)

@@ -58,7 +58,7 @@ def test_keys_are_of_contents(tmp_path, monkeypatch):
         with pytest.raises(TypeError, match="has no contents that name it"):
             key(unnamed)
     before = key(1)
-    monkeypatch.setattr(contents, "code", lambda: "another version")
+    monkeypatch.setattr(contents, "code", lambda module: "another version")
     assert key(1) != before
 
 
