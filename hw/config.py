@@ -41,6 +41,8 @@ class EngineConfig:
     banks : B, event pipelines; a power of two up to 64. Each handles one event a cycle.
     lanes : L, accumulators of a bank, that is output channels served by one event.
     fire_lanes : F, output channels that drain, fire and pool in one cycle; a power of two dividing lanes.
+    drain_banks : D, banks with slices of one job that are drained at a time; a power of two up to banks. Slices save
+        memory (weights and maps are in fewer banks), and with D = 1 they cost a turn of the drain each.
     word_bits : W, bits of a spike word: 16 or 32. Block RAMs are 32 or 36 wide; narrower words are found faster.
     weight_bits : bits of a weight, 2 to 16.
     acc_bits : bits of an accumulator; the mapper refuses a network whose proven bound needs more.
@@ -94,6 +96,7 @@ class EngineConfig:
     banks: int = 4
     lanes: int = 16
     fire_lanes: int = 8
+    drain_banks: int = 1
     word_bits: int = 32
     weight_bits: int = 8
     acc_bits: int = 20
@@ -156,6 +159,10 @@ class EngineConfig:
         check(
             self.lanes % self.fire_lanes == 0 and _power_of_two(self.fire_lanes),
             f"fire_lanes must be a power of two that divides lanes, not {self.fire_lanes} of {self.lanes}.",
+        )
+        check(
+            _power_of_two(self.drain_banks) and self.drain_banks <= self.banks,
+            f"drain_banks must be a power of two up to the {self.banks} banks, not {self.drain_banks}.",
         )
         check(self.word_bits in (16, 32), f"word_bits must be 16 or 32, not {self.word_bits}.")
         check(2 <= self.weight_bits <= 16, f"weight_bits must lie in 2..16, not {self.weight_bits}.")

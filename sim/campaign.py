@@ -49,8 +49,8 @@ ENGINES = {
         weight_depth=10_000, spike_depth=5000,
     ),
     "many banks": dataclasses.replace(
-        _ROOMY, banks=8, lanes=8, fire_lanes=4, word_bits=16, word_fifo=4, command_fifo=2, shadows=3, row_masks=True,
-        mask_depth=4100, depthwise=True, maps=True, class_depth=1024, signed_codes=True,
+        _ROOMY, banks=8, lanes=8, fire_lanes=4, drain_banks=4, word_bits=16, word_fifo=4, command_fifo=2, shadows=3,
+        row_masks=True, mask_depth=4100, depthwise=True, maps=True, class_depth=1024, signed_codes=True,
     ),
     "wide weights": dataclasses.replace(
         _ROOMY, banks=2, lanes=12, fire_lanes=4, weight_bits=16, acc_bits=38, multiples=(1,), max_shift=14, shadows=4,
@@ -63,7 +63,7 @@ ENGINES = {
     "psg": dataclasses.replace(_ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
     "sparse": dataclasses.replace(
         _ROOMY, row_masks=True, mask_depth=2560, depthwise=True, max_groups=400, signed_codes=True, tables=4,
-        table_codes=16, shadows=2,
+        table_codes=16, shadows=2, drain_banks=2,
     ),
     "streamed": dataclasses.replace(
         _ROOMY, lanes=8, weight_depth=512, external_weights=64, burst=8, bursts=4, program_depth=512,

@@ -23,8 +23,13 @@ MOST_REGISTERS = 4  # in a row: more would cost more than LUT RAM
 
 
 def drain_latency(config: EngineConfig) -> int:
-    """Cycles from choosing a bank to its sum."""
-    return 4 + 2 * config.hops
+    """Cycles from choosing banks to their sum."""
+    return 4 + 2 * config.hops + adder_levels(config)
+
+
+def adder_levels(config: EngineConfig) -> int:
+    """Adders in a row, with a register behind each, that bring what banks give at a time together."""
+    return config.drain_banks.bit_length() - 1
 
 
 def tag_layout(config: EngineConfig) -> data.StructLayout:
@@ -71,9 +76,12 @@ class Drain(wiring.Component):
 
     sum = bias + sum over the slices' banks of (shadow - previous shadow of that bank), modulo 2**acc_bits
 
-    Latency: `drain_latency` from the choice of the last slice to its sum. Throughput: F sums of one bank a cycle, so a
-    job takes slices x L / F cycles (times dest_group_words + 1, where F codes fill several words). Back-pressure:
-    none; it waits for banks, nothing waits for it but they.
+    It takes from `config.drain_banks` banks at a time, D, where a job has as many slices, and from all of the job's
+    where it has fewer; they must all be ready.
+
+    Latency: `drain_latency` from the choice of the last slices to their sum. Throughput: F sums a cycle of D banks or
+    of one job, so that takes max(slices / D, 1) x L / F cycles (times dest_group_words + 1, where F codes fill several
+    words). Back-pressure: none; it waits for banks, nothing waits for it but they.
 
     Golden function: `onespike.model.machine.drain.drain`.
 
@@ -123,6 +131,7 @@ class Drain(wiring.Component):
         # The order of jobs: pixels, places of the window, output blocks; in each job its slices, in each the steps. The
         # loops are an odometer with registers between its digits: steps and slices turn as the bank is chosen, the
         # blocks one cycle later, window and pixels another one. After a layer's last job all stand at their start.
+        ways, levels = config.drain_banks, adder_levels(config)
         bank = Signal(range(max(2, config.banks)))
         turn = Signal(config.banks, init=1)  # the same, one bit per bank
         step = Signal(range(max(2, steps)))
@@ -130,15 +139,24 @@ class Drain(wiring.Component):
         free = Signal(init=1)  # the pause after a step is over
         loop_steps = add_loop(m, "steps", limit=Const(steps - 1, 8), advance=take, restart=self.start)
         slice_advances = take & loop_steps.last
-        loop_slices = add_loop(m, "slices", limit=layer.slices, advance=slice_advances, restart=self.start)
+        loop_slices = add_loop(
+            m, "slices", limit=layer.slices >> levels if levels else layer.slices, advance=slice_advances,
+            restart=self.start,
+        )  # fmt: skip
         release_now = step == release_step(config)
         if group_parts(config) > 1:
             release_now = Mux(layer.dest_group_words == 0, release_now, loop_steps.last)
         taken = Signal(config.banks)
-        m.d.comb += [
-            taken.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
-            take.eq(taken.any()),
-        ]
+        if ways == 1:
+            m.d.comb += [
+                taken.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
+                take.eq(taken.any()),
+            ]
+        else:
+            m.d.comb += [
+                take.eq(free & ((self.full | ~turn).all() | ~loop_steps.first)),
+                taken.eq(Mux(take, turn, 0)),
+            ]
         hops = config.hops
         to_banks = m.d.sync if hops else m.d.comb
         to_banks += [self.take.eq(taken), self.turn.eq(turn), self.release.eq(Mux(release_now, taken, 0))]
@@ -150,19 +168,25 @@ class Drain(wiring.Component):
         with m.If(take):
             m.d.sync += step.eq(step + 1)
             with m.If(loop_steps.last):
-                m.d.sync += [step.eq(0), bank.eq(bank + 1 if config.banks > 1 else 0), turn.eq(turn.rotate_left(1))]
+                m.d.sync += [step.eq(0), *self._next_banks(bank, turn)]
         with m.If(self.start):
-            m.d.sync += [bank.eq(0), turn.eq(1)]
+            # With fewer slices than it takes at a time, those of one job.
+            m.d.sync += [bank.eq(0), turn.eq(Cat(1, *(layer.slices >= way for way in range(1, ways))))]
 
         # One register behind the banks' own choice of lanes, one behind the choice of the bank.
+        group = bank[levels:] if config.banks > ways else Const(0, 1)
         entry = data.StructLayout(
-            {"bank": len(bank), "step": len(step), "first": 1, "last": 1, "step_last": 1, "tag": tag}
-        )
-        valids = [Signal(name=f"valid{i}") for i in range(1, 5)]
-        entries = [Signal(entry, name=f"entry{i}", reset_less=True) for i in range(1, 5)]
-        m.d.sync += [valids[0].eq(_later(m, take, 2 * hops)), *(valids[i].eq(valids[i - 1]) for i in range(1, 4))]
-        m.d.sync += [entries[i].eq(entries[i - 1]) for i in range(1, 4)]
-        loops = Cat(bank, step, loop_slices.first, loop_slices.last, loop_steps.last)
+            {"bank": len(group), "step": len(step), "first": 1, "last": 1, "step_last": 1,
+             **({"ways": ways} if levels else {}), "tag": tag}
+        )  # fmt: skip
+        there = range(1, 4 + levels)
+        valids = [Signal(name=f"valid{i}") for i in (*there, 4 + levels)]
+        entries = [Signal(entry, name=f"entry{i}", reset_less=True) for i in (*there, 4 + levels)]
+        m.d.sync += [valids[0].eq(_later(m, take, 2 * hops)), *(valids[i].eq(valids[i - 1]) for i in there)]
+        m.d.sync += [entries[i].eq(entries[i - 1]) for i in there]
+        loops = Cat(group, step, loop_slices.first, loop_slices.last, loop_steps.last)
+        if levels:
+            loops = Cat(loops, *(turn[way::ways].any() for way in range(ways)))
         m.d.sync += Value.cast(entries[0])[: len(loops)].eq(_later(m, loops, 2 * hops))
         row, channel = Signal(config.channel_addr_bits), Signal(config.channel_addr_bits)
         job_ended, place_ended = Signal(), Signal()
@@ -190,29 +214,11 @@ class Drain(wiring.Component):
                 entries[1].tag.row_last & entries[1].last & loop_window.last & loop_pixels.last
             ),
         ]
-        width = config.acc_bits * config.fire_lanes
-        shown = Signal(width, reset_less=True)
-        arrived = [_later(m, Value.cast(self.banks[b]), hops, reset_less=True) for b in range(config.banks)]
-        m.d.sync += shown.eq(functools.reduce(operator.or_, arrived))
-
-        # What the bank had added before this job; nothing, the first time after a reset.
-        m.submodules.previous_memory = previous = plain_memory(width, config.banks * steps)
-        read, write = previous.read_port(), previous.write_port()
-        seen = Signal(config.banks)
-
-        def place(e: Any) -> Value:
-            return e.bank * steps + e.step if steps & (steps - 1) else (e.bank << (steps.bit_length() - 1)) | e.step
-
-        m.d.comb += [
-            read.addr.eq(place(entries[0])),
-            write.addr.eq(place(entries[1])),
-            write.data.eq(shown),
-            write.en.eq(valids[1]),
-        ]
-        known = Signal()
-        m.d.sync += known.eq((seen >> entries[0].bank)[0])
-        with m.If(valids[1] & entries[1].step_last):
-            m.d.sync += seen.bit_select(entries[1].bank, 1).eq(1)
+        differences = [self._difference(m, way, entries, valids) for way in range(ways)]
+        for level in range(levels):
+            pairs = zip(differences[::2], differences[1::2], strict=True)
+            differences = [self._added(m, f"added{level}_{i}", *pair) for i, pair in enumerate(pairs)]
+        (difference,) = differences
 
         # Biases and shifts arrive together with the difference; block RAM is slow, so a register follows it at once.
         m.submodules.channel_memory = channels = plain_memory(
@@ -222,45 +228,108 @@ class Drain(wiring.Component):
             load = channels.write_port()
             m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
         read_channel = channels.read_port()
-        m.d.comb += read_channel.addr.eq(channel + entries[0].step)
+        m.d.comb += read_channel.addr.eq(_later(m, channel + entries[0].step, levels, reset_less=True))
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
 
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
-        before = data.View(lanes, read.data)
-        current = data.View(lanes, shown)
-        difference = Signal(lanes, reset_less=True)
         total = Signal(lanes)
-        so_far = data.View(lanes, self._partial(m, total, entries, valids))
+        now, valid = entries[2 + levels], valids[2 + levels]
+        so_far = data.View(lanes, self._partial(m, total, entries[1 + levels], now, valid))
         sums = Signal(lanes, reset_less=True)
         shifts = Signal(self.shift.shape(), reset_less=True)
         for f in range(config.fire_lanes):
-            m.d.sync += difference[f].eq(current[f] - Mux(known, before[f], 0))
-            start = Mux(entries[2].first, parameters[f].bias, so_far[f])
+            start = Mux(now.first, parameters[f].bias, so_far[f])
             m.d.comb += total[f].eq(start + difference[f])
             m.d.sync += shifts[f].eq(parameters[f].shift)
         m.d.sync += sums.eq(total)
         m.d.comb += [
-            self.valid.eq(valids[3] & entries[3].last),
+            self.valid.eq(valids[-1] & entries[-1].last),
             Value.cast(self.sums).eq(sums),
             self.shift.eq(shifts),
-            self.tag.eq(entries[3].tag),
+            self.tag.eq(entries[-1].tag),
         ]
         return m
 
-    def _partial(self, m: Module, total: Any, entries: Any, valids: Any) -> Value:
-        """What the slices before have added up to in the third entry's step, given its total with this slice."""
+    def _next_banks(self, bank: Signal, turn: Signal) -> list[Any]:
+        """The next slices' banks have their turn: as many as are taken at a time."""
+        config = self.config
+        if config.drain_banks == 1:
+            return [bank.eq(bank + 1 if config.banks > 1 else 0), turn.eq(turn.rotate_left(1))]
+        numbers = [1 << i for i in range(config.drain_banks.bit_length())]
+        turned: Value = turn.rotate_left(numbers[-1])
+        number: Value = Const(numbers[-1], len(bank) + 1)
+        for fewer in reversed(numbers[:-1]):
+            few = self.layer.slices < 2 * fewer - 1
+            turned, number = Mux(few, turn.rotate_left(fewer), turned), Mux(few, fewer, number)
+        return [bank.eq(bank + number), turn.eq(turned)]
+
+    def _difference(self, m: Module, way: int, entries: Any, valids: Any) -> Any:
+        """What the banks way, way + D .. have added since they were drained before; 0 where none of them has its turn.
+        Valid with the third entry.
+        """
+        config = self.config
+        steps, hops, ways = config.drain_steps, config.hops, config.drain_banks
+        suffix = str(way) if ways > 1 else ""
+        width = config.acc_bits * config.fire_lanes
+        shown = Signal(width, name=f"shown{suffix}", reset_less=True)
+        banks = [self.banks[b] for b in range(way, config.banks, ways)]
+        arrived = [_later(m, Value.cast(bank), hops, reset_less=True) for bank in banks]
+        m.d.sync += shown.eq(functools.reduce(operator.or_, arrived))
+
+        # What the bank had added before this job; nothing, the first time after a reset.
+        previous = plain_memory(width, config.banks // ways * steps)
+        m.submodules[f"previous_memory{suffix}"] = previous
+        read, write = previous.read_port(), previous.write_port()
+        seen = Signal(config.banks // ways, name=f"seen{suffix}")
+
+        def place(e: Any) -> Value:
+            return e.bank * steps + e.step if steps & (steps - 1) else (e.bank << (steps.bit_length() - 1)) | e.step
+
+        def mine(e: Any) -> Value:
+            return e.ways[way] if ways > 1 else Const(1)
+
+        taken = valids[1] & mine(entries[1]) if ways > 1 else valids[1]
+        m.d.comb += [
+            read.addr.eq(place(entries[0])),
+            write.addr.eq(place(entries[1])),
+            write.data.eq(shown),
+            write.en.eq(taken),
+        ]
+        known = Signal(name=f"known{suffix}")
+        before_now = (seen >> entries[0].bank)[0]
+        m.d.sync += known.eq(before_now & mine(entries[0]) if ways > 1 else before_now)
+        last = valids[0] & entries[0].step_last  # known from the next step on, which may be of the same bank
+        with m.If(last & mine(entries[0]) if ways > 1 else last):
+            m.d.sync += seen.bit_select(entries[0].bank, 1).eq(1)
+        lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
+        before, current = data.View(lanes, read.data), data.View(lanes, shown)
+        difference = Signal(lanes, name=f"difference{suffix}", reset_less=True)
+        for f in range(config.fire_lanes):
+            m.d.sync += difference[f].eq(current[f] - Mux(known, before[f], 0))
+        return difference
+
+    def _added(self, m: Module, name: str, left: Any, right: Any) -> Any:
+        """Sums of two rows of lanes, a cycle later."""
+        added = Signal(left.shape(), name=name, reset_less=True)
+        for f in range(self.config.fire_lanes):
+            m.d.sync += added[f].eq(left[f] + right[f])
+        return added
+
+    def _partial(self, m: Module, total: Any, before: Any, now: Any, valid: Value) -> Value:
+        """What the slices before have added up to in the step of the entry `now`, given its total with these slices;
+        before: the entry after it."""
         steps, total = self.config.drain_steps, Value.cast(total)
         if steps <= MOST_REGISTERS:
             # Steps come in turns, so what comes out of a row of registers is the sum of the same step before.
             line = [Signal(len(total), name=f"partial{i}", reset_less=True) for i in range(steps)]
-            with m.If(valids[2]):
+            with m.If(valid):
                 m.d.sync += [after.eq(before) for before, after in itertools.pairwise([total, *line])]
             return line[-1]
         m.submodules.partial_memory = partial = plain_memory(len(total), steps)
         read, write = partial.read_port(domain="comb"), partial.write_port()
-        m.d.comb += [read.addr.eq(entries[1].step), write.addr.eq(entries[2].step), write.data.eq(total)]
-        m.d.comb += write.en.eq(valids[2])
+        m.d.comb += [read.addr.eq(before.step), write.addr.eq(now.step), write.data.eq(total)]
+        m.d.comb += write.en.eq(valid)
         return _later(m, read.data, 1, reset_less=True)  # a cycle early: not too early for what has been written
 
 

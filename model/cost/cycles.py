@@ -269,7 +269,7 @@ def _layer(
     interval = layer.group_words(config)
     latency = capture_latency(config)
     release = (release_step(config) if interval == 1 else (steps - 1) * interval) + config.hops
-    drained = 0
+    drained = start = 0
     empty = waiting = starved = 0
     bank = 0
     for place in range(len(lengths)):
@@ -334,12 +334,14 @@ def _layer(
                     del times[:-4], held[:-depth]
                 at += length
             for s, b in enumerate(group):
-                start = max(drained, begin[s])
-                if config.shadows > 1:  # the next set moves to the last place
-                    start = max(start, taken[b] + 2)
-                    taken[b] = start + (steps - 1) * interval + hops
+                if s % config.drain_banks == 0:  # these slices leave together
+                    together = slice(s, s + config.drain_banks)
+                    start = max(drained, *begin[together])
+                    if config.shadows > 1:  # the next set moves to the last place
+                        start = max(start, *(taken[other] + 2 for other in group[together]))
+                    drained = start + steps * interval
+                taken[b] = start + (steps - 1) * interval + hops
                 released[b] = [*released[b][1:], start + release]
-                drained = start + steps * interval
                 if done is not None:
                     added = sum(word & MASK for word in counts[s][place][0 if shared else block])
                     y, x = places[place]

@@ -5,7 +5,7 @@ The estimate has the engine's structure (jobs, slices, one drain) but no data: e
 `rate` events per dense MAC, spread evenly over channels and places. Per layer, with P = banks / S groups,
 
     jobs   = places x blocks of L channels
-    cycles = latency + max(jobs / P x inputs x rate / S,  jobs / P x spike words / S,  jobs x S x L / F)
+    cycles = latency + max(jobs / P x inputs x rate / S,  jobs / P x spike words / S,  jobs x max(S / D, 1) x L / F)
 
 for the S with the fewest. Exact cycles need weights and images: `onespike report`.
 """
@@ -98,7 +98,7 @@ def estimate(
             times = {
                 "events": share * reads * density / slices,
                 "words": share * words,
-                "drain": float(jobs * slices * config.drain_steps),
+                "drain": float(jobs * max(slices // config.drain_banks, 1) * config.drain_steps),
             }
             bound = max(times, key=lambda name: times[name])
             found = LayerEstimate(cycles=LATENCY + times[bound], bound=bound, slices=slices)

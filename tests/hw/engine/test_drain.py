@@ -83,7 +83,8 @@ def rtl(config: EngineConfig, channels, phases: list[Phase], *, share: float = 1
                 ctx.set(dut.banks, shown)
                 ports = (dut.release, dut.take, dut.turn, dut.valid, dut.sums, dut.shift, dut.tag)
                 _, _, release, take, turn, valid, sums, shift, tag = await ctx.tick().sample(*ports)
-                assert turn.bit_count() == 1 or not cycle
+                together = min(config.drain_banks, phase.layer["slices"] + 1)
+                assert turn.bit_count() == together or not cycle
                 assert take in (0, turn)
                 for b, bank in enumerate(banks):
                     step = bank.after(cycle, take >> b & 1, release >> b & 1)
@@ -172,15 +173,35 @@ SHAPES = [
     for banks, slices in [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (8, 4)]
     for lanes, fire in [(2, 2), (4, 2), (3, 1), (16, 4), (12, 1)]
 ]
+TOGETHER = [
+    (together, banks, slices, lanes, fire)
+    for together, banks in [(2, 2), (2, 8), (4, 4), (4, 8)]
+    for slices in (1, 2, 4, 8)
+    for lanes, fire in [(2, 2), (3, 1), (12, 1)]
+    if slices <= banks
+]
 
 
 @pytest.mark.parametrize(("banks", "slices", "lanes", "fire_lanes"), SHAPES)
 def test_random(banks, slices, lanes, fire_lanes):
     """Two layers one after the other, banks that finish when they like: all sums and their places."""
-    config = EngineConfig(banks=banks, lanes=lanes, fire_lanes=fire_lanes, acc_bits=9, channel_depth=40, code="unary")
+    compare(1, banks, (slices, slices), lanes, fire_lanes)
+
+
+@pytest.mark.parametrize(("together", "banks", "slices", "lanes", "fire_lanes"), TOGETHER)
+def test_banks_together(together, banks, slices, lanes, fire_lanes):
+    """Slices of a job that are drained at a time, or all where the job has fewer; the layers' slices differ."""
+    compare(together, banks, (slices, banks // slices, slices), lanes, fire_lanes)
+
+
+def compare(together, banks, slices, lanes, fire_lanes):
+    config = EngineConfig(
+        banks=banks, drain_banks=together, lanes=lanes, fire_lanes=fire_lanes, acc_bits=9, channel_depth=40,
+        code="unary",
+    )  # fmt: skip
     rng = random.Random(str((banks, slices, lanes, fire_lanes)))
     channels = random_channels(rng, config)
-    phases = [random_phase(rng, config, slices) for _ in range(2)]
+    phases = [random_phase(rng, config, number) for number in slices]
     previous = None
     results = rtl(config, channels, phases, share=rng.choice([0.05, 0.5]), seed=1)
     for phase, (rows, _) in zip(phases, results, strict=True):
@@ -188,10 +209,16 @@ def test_random(banks, slices, lanes, fire_lanes):
         assert [row for _, row in rows] == expected
 
 
-@pytest.mark.parametrize(("banks", "slices", "lanes", "fire_lanes"), SHAPES[::3])
-def test_cycles(banks, slices, lanes, fire_lanes):
-    """Banks that are always ready: a job takes slices x L / F steps, its sums follow `drain_latency` later."""
-    config = EngineConfig(banks=banks, lanes=lanes, fire_lanes=fire_lanes, acc_bits=9, channel_depth=40, code="unary")
+@pytest.mark.parametrize(
+    ("together", "banks", "slices", "lanes", "fire_lanes"), [*((1, *shape) for shape in SHAPES[::3]), *TOGETHER[::2]]
+)
+def test_cycles(together, banks, slices, lanes, fire_lanes):
+    """Banks that are always ready: a job takes max(slices / D, 1) x L / F steps, its sums follow `drain_latency`
+    later."""
+    config = EngineConfig(
+        banks=banks, drain_banks=together, lanes=lanes, fire_lanes=fire_lanes, acc_bits=9, channel_depth=40,
+        code="unary",
+    )  # fmt: skip
     rng = random.Random(str((banks, slices, lanes, fire_lanes)))
     phase = random_phase(rng, config, slices)
     ((rows, releases),) = rtl(config, random_channels(rng, config), [phase])
@@ -199,24 +226,25 @@ def test_cycles(banks, slices, lanes, fire_lanes):
     # A bank is released as early as its next sums, `shadow_latency` later, cannot disturb the steps that are left.
     release = max(0, steps - shadow_latency(config)) if interval == 1 else (steps - 1) * interval
     release += config.hops
-    cycle, free, expected_releases, expected_rows = 0, [0] * banks, [], []
+    cycle, free, expected_releases, expected_rows = 0, dict.fromkeys(range(banks), 0), [], []
     for job in range(len(releases) // slices):
-        for s in range(slices):
-            bank = (job * slices + s) % banks
-            cycle = max(cycle, free[bank])
-            expected_releases.append((cycle + release, bank))
-            free[bank] = cycle + release + shadow_latency(config)
-            if s == slices - 1:
+        group = [(job * slices + s) % banks for s in range(slices)]
+        for some in (group[s : s + together] for s in range(0, slices, together)):
+            cycle = max(cycle, *(free[bank] for bank in some))
+            expected_releases += [(cycle + release, bank) for bank in some]
+            free |= {bank: cycle + release + shadow_latency(config) for bank in some}
+            if some[-1] == group[-1]:
                 expected_rows += [cycle + step * interval + drain_latency(config) for step in range(steps)]
             cycle += steps * interval
     assert releases == expected_releases
     assert [cycle for cycle, _ in rows] == expected_rows
 
 
+@pytest.mark.parametrize("together", [1, 2, 4])
 @pytest.mark.parametrize("reset_after", [0, 3, 25, 60])
-def test_reset_in_the_middle(reset_after):
+def test_reset_in_the_middle(reset_after, together):
     """A reset forgets the jobs of the layer under way and what the banks had shown: they start again from zero too."""
-    config = EngineConfig(banks=4, lanes=4, fire_lanes=2, acc_bits=9, channel_depth=40)
+    config = EngineConfig(banks=4, drain_banks=together, lanes=4, fire_lanes=2, acc_bits=9, channel_depth=40)
     rng = random.Random(reset_after)
     channels = random_channels(rng, config)
     cut, whole, after = (random_phase(rng, config, 2) for _ in range(3))
