@@ -17,6 +17,7 @@ AXES = {
     "banks": (1, 2, 4, 8, 16),
     "lanes": (4, 8, 16, 32, 64),
     "fire_lanes": (1, 2, 4, 8),
+    "drain_banks": (1, 4),
     "word_bits": (16, 32),
     "word_fifo": (4, 16),
 }

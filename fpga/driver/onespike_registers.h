@@ -80,7 +80,7 @@
 /* engine parameter `lanes` (r) */
 #define ONESPIKE_CONFIG_LANES 0x44u
 
-/* engine parameter `fire_lanes` (r) */
+/* engine parameter `fire_lanes` + 65,536 x (`drain_banks` - 1) (r) */
 #define ONESPIKE_CONFIG_FIRE_LANES 0x48u
 
 /* engine parameter `word_bits` (r) */

@@ -23,7 +23,7 @@ from ..config import ARITHMETICS, ENGINE_CODES, EngineConfig
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
 VERSION = 8
-CODED = ("arithmetic", "product_bits", "dsp")  # in the register of `multiples`
+CODED = ("arithmetic", "product_bits", "dsp", "drain_banks")  # in the registers of `multiples` and `fire_lanes`
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig) if field.name not in CODED)
 
 
@@ -120,6 +120,8 @@ REGISTERS = (
             else "engine parameter `multiples`: the largest of 1, 3, 5 that an event may add; of engines that "
             "multiply, 256 x (1 zero-skip, 2 dense) + 16 x `dsp` + `product_bits`"
             if name == "multiples"
+            else "engine parameter `fire_lanes` + 65,536 x (`drain_banks` - 1)"
+            if name == "fire_lanes"
             else f"engine parameter `{name}`",
         )
         for index, name in enumerate(PARAMETERS)
@@ -168,7 +170,8 @@ def parameter_words(config: EngineConfig) -> list[int]:
     multiples = config.multiples[-1]
     if config.multiplies:
         multiples = ARITHMETICS.index(config.arithmetic) << 8 | config.dsp << 4 | config.product_bits
-    coded = {"code": ENGINE_CODES.index(config.code), "multiples": multiples}
+    fire_lanes = config.fire_lanes | config.drain_banks - 1 << 16
+    coded = {"code": ENGINE_CODES.index(config.code), "multiples": multiples, "fire_lanes": fire_lanes}
     return [int(value) for name, value in (values | coded).items() if name not in CODED]
 
 
@@ -185,7 +188,8 @@ def config_of(words: list[int]) -> EngineConfig:
     fields = dataclasses.fields(EngineConfig)
     switches = {f.name: bool(values[f.name]) for f in fields if f.name in values and f.type == "bool"}
     coded: dict[str, Any] = {"code": ENGINE_CODES[values["code"]], "multiples": multiples}
-    coded |= {"arithmetic": ARITHMETICS[kind]}
+    coded |= {"arithmetic": ARITHMETICS[kind], "fire_lanes": values["fire_lanes"] & 0xFFFF}
+    coded |= {"drain_banks": (values["fire_lanes"] >> 16) + 1}
     if kind:
         coded |= {"product_bits": of_product % 16, "dsp": bool(of_product >> 4)}
     return EngineConfig(**(values | switches | coded))

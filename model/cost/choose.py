@@ -21,10 +21,13 @@ from ..network.codes import spikes
 from ..network.operations import reads, work_maps
 from ..network.spec import INPUT, SpikeNet
 from ..network.storage import held
+from ..targets import CROWDED, Target
+from .area import block_rams
 from .cycles import LayerCycles, predict_all
 from .external import ExternalMemory, with_memory
 
 WORTH = 0.005  # share of the cycles that one more shadow set must save: its registers are not for nothing
+ROOM_COSTS = 1.1  # cycles for which block RAMs are left free
 PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
 
 
@@ -132,6 +135,31 @@ def choose_for(
     if best is None:
         raise OneSpikeError(refused)
     return _with_shadows(uniform[best], found[best], result, memory) if fit and more_shadows else uniform[best]
+
+
+def choose_on(
+    part: Target, net: SpikeNet, config: EngineConfig, result: golden.Result, *, memory: ExternalMemory | None = None,
+    fixed: Container[str] = (),
+) -> Mapping:  # fmt: skip
+    """`choose_for` an engine whose memories the part's block RAMs hold. Where it would be crowded, which costs clock,
+    the mapping that leaves room is taken instead if it has at most `ROOM_COSTS` times the cycles.
+    """
+
+    def of(share: float) -> Mapping:
+        def fits(sized: EngineConfig) -> bool:
+            return block_rams(sized, part.family) <= share * part.block_rams
+
+        return choose_for(net, config, result, memory=memory, fits=fits, fixed=fixed)
+
+    def cycles(mapping: Mapping) -> int:
+        return int(_cycles(mapping, _images(mapping, result, memory or ExternalMemory())).sum())
+
+    found, roomy = of(1), CROWDED[0]
+    if not roomy < block_rams(found.config, part.family) / part.block_rams <= 1:
+        return found
+    other = of(roomy)
+    fits_too = block_rams(other.config, part.family) <= roomy * part.block_rams
+    return other if fits_too and cycles(other) <= ROOM_COSTS * cycles(found) else found
 
 
 def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray) -> list[str]:

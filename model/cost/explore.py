@@ -112,7 +112,8 @@ def engines(base: EngineConfig, axes: Map[str, Sequence[Any]]) -> Iterator[Engin
         lanes = chosen.get("lanes", base.lanes)
         if not chosen.get("fire_lanes", base.fire_lanes):
             chosen["fire_lanes"] = max(f for f in (1, 2, 4, 8) if lanes % f == 0)
-        if lanes % chosen.get("fire_lanes", base.fire_lanes) == 0:
+        there = chosen.get("drain_banks", base.drain_banks) <= chosen.get("banks", base.banks)
+        if lanes % chosen.get("fire_lanes", base.fire_lanes) == 0 and there:
             yield dataclasses.replace(base, **chosen)
 
 

@@ -20,6 +20,7 @@ from ..progress import Progress
 from . import explored, plotting
 from .labelled import accuracy_or_why, load_data
 
+AXES = ("banks", "lanes", "fire_lanes", "drain_banks", "word_bits")
 JUDGED = 1000  # images that accuracy is measured on
 
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             where = f"of the first {len(judged)} images of {every.name}{', ' + args.split if every.parted else ''}"
             none = f"No accuracy of {name}: {sentence}"
             rests_on.append(none if right[name] is None else f"Accuracy of {name}: {sentence} {where}.")
-    axes: dict[str, Any] = {name: getattr(args, name) for name in ("banks", "lanes", "fire_lanes", "word_bits")}
+    axes: dict[str, Any] = {name: getattr(args, name) for name in AXES}
     if args.multiples is not None:
         axes["multiples"] = args.multiples
     base = EngineConfig(**({"code": args.code} | dict(args.fixed)))

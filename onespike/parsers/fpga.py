@@ -53,6 +53,13 @@ def add_explore(command: Command) -> None:
         metavar="F,..",
         help="default: up to 8, as many as divide the lanes",
     )
+    axes.add_argument(
+        "--drain-banks",
+        type=options.several(options.number(1, 64)),
+        default=(1, 4),
+        metavar="D,..",
+        help="default: 1,4",
+    )
     axes.add_argument("--word-bits", type=bits, default=(16, 32), metavar="W,..", help="default: 16,32")
     axes.add_argument(
         "--multiples",

@@ -15,8 +15,7 @@ from .. import outputs
 from ..hw.config import ARITHMETICS, AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.convert.methods import METHODS, Setting
-from ..model.cost.area import block_rams
-from ..model.cost.choose import choose_for, spike_rates
+from ..model.cost.choose import choose_for, choose_on, spike_rates
 from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
@@ -129,6 +128,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         type=number(1, 256),
         metavar="F",
         help="channels that fire in one cycle (default: up to 8, as many as a word holds)",
+    )
+    group.add_argument(
+        "--drain-banks",
+        type=number(1, 64),
+        default=1,
+        metavar="D",
+        help="banks with slices of one job that are drained at a time (default: 1; 4 where slices must save memory)",
     )
     group.add_argument("--word-bits", type=int, choices=(16, 32), default=32, help="bits of a spike word (default: 32)")
     group.add_argument(
@@ -359,8 +365,10 @@ def make_mapping(
         chosen: dict[str, Any] = {"slices": 1 if args.slices == "auto" else args.slices}
     else:
         seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
-        fits = None if part is None else lambda sized: block_rams(sized, part.family) <= part.block_rams
-        found = choose_for(net, config, seen, memory=memory_of(args), fits=fits, fixed=fixed)
+        if part is None:
+            found = choose_for(net, config, seen, memory=memory_of(args), fixed=fixed)
+        else:
+            found = choose_on(part, net, config, seen, memory=memory_of(args), fixed=fixed)
         config = dataclasses.replace(config, shadows=fixed.get("shadows", found.config.shadows))
         slices = {layer.layer.name: layer.slices for layer in found.layers}
         code = found.tensors[INPUT].code
@@ -382,7 +390,7 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The engine that the options describe, its memories as in EngineConfig or as fixed with --set."""
     fixed = dict(args.fixed)
     basic: dict[str, Any] = {"banks": args.banks, "lanes": args.lanes, "word_bits": args.word_bits, "code": args.code}
-    basic["arithmetic"] = args.arithmetic
+    basic |= {"arithmetic": args.arithmetic, "drain_banks": args.drain_banks}
     lanes = fixed.get("lanes", args.lanes)
     basic["fire_lanes"] = args.fire_lanes or default_fire_lanes(lanes)
     if args.code == "psg":

@@ -41,6 +41,8 @@ def test_defaults_are_frozen_and_keyword_only():
         ({"acc_bits": 3}, "acc_bits must lie in 4..48, not 3"),
         ({"acc_bits": 49}, "acc_bits must lie in 4..48, not 49"),
         ({"max_shift": 16}, "max_shift must lie in 0..15, not 16"),
+        ({"drain_banks": 3}, "drain_banks must be a power of two up to the 4 banks, not 3"),
+        ({"banks": 2, "drain_banks": 4}, "drain_banks must be a power of two up to the 2 banks, not 4"),
         ({"code": "phase"}, "code must be one of radix, unary, psg, not 'phase'"),
         (
             {"code": "psg", "max_groups": 15},

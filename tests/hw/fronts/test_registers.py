@@ -32,7 +32,7 @@ def test_map_is_consistent():
 def test_parameters_travel(code):
     config = dataclasses.replace(EngineConfig(), code=code, max_groups=8, weight_depth=1234, loadable=code == "psg")
     if code == "radix":
-        config = dataclasses.replace(config, signed_codes=True, tables=4, table_codes=32)
+        config = dataclasses.replace(config, signed_codes=True, tables=4, table_codes=32, drain_banks=4)
     config = dataclasses.replace(config, multiples={"radix": (1, 3, 5), "unary": (1,), "psg": (1, 3)}[code])
     assert config_of(parameter_words(config)) == config
     with pytest.raises(OneSpikeError, match="banks must be 1, 2, 4"):
