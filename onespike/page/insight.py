@@ -108,7 +108,8 @@ def _steps(config: EngineConfig) -> Iterator[EngineConfig]:
             fire = config.fire_lanes if lanes % config.fire_lanes == 0 else default_fire_lanes(lanes)
             # A depthwise engine needs its fire lanes.
             depthwise = config.depthwise and fire % config.word_chunks == 0
-            yield dataclasses.replace(config, banks=banks, lanes=lanes, fire_lanes=fire, depthwise=depthwise)
+            yield dataclasses.replace(config, banks=banks, lanes=lanes, fire_lanes=fire, depthwise=depthwise,
+                                      drain_banks=min(config.drain_banks, banks))  # fmt: skip
 
 
 def _row(mapping: Mapping, seen: golden.Result, target: Target, memory: ExternalMemory) -> dict[str, Any]:

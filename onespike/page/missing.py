@@ -79,6 +79,8 @@ def engine_words(args: argparse.Namespace, config: EngineConfig) -> list[str]:
     words = ["--banks", str(config.banks), "--lanes", str(config.lanes)]
     if config.fire_lanes != default_fire_lanes(config.lanes):
         words += ["--fire-lanes", str(config.fire_lanes)]
+    if config.drain_banks != EngineConfig.drain_banks:
+        words += ["--drain-banks", str(config.drain_banks)]
     if config.word_bits != EngineConfig.word_bits:
         words += ["--word-bits", str(config.word_bits)]
     if config.code != EngineConfig.code:
