@@ -176,6 +176,9 @@
 /* engine parameter `maps` (r) */
 #define ONESPIKE_CONFIG_MAPS 0xC4u
 
+/* engine parameter `single_port` (r) */
+#define ONESPIKE_CONFIG_SINGLE_PORT 0xC8u
+
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u
 
