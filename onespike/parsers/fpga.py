@@ -172,6 +172,26 @@ def add_fpga(command: Command) -> None:
     options.add_common(fpga, seed=True)
 
 
+def add_split(command: Command) -> None:
+    split = command(
+        "split",
+        "cut a network for several boards, one behind the other",
+        "Writes DIR/part1.spike and so on, networks like any other: `onespike fpga` makes the bitstream of each. Cuts "
+        "are where the slowest board has the fewest cycles; docs/fpga.md says what crosses them.",
+    )
+    add_net(split)
+    options.add_data(split, options.CHOOSING, "images that guide mappings and are counted", required=False)
+    split.add_argument("--boards", type=options.number(2, 64), required=True, metavar="K", help="how many")
+    split.add_argument("--target", metavar="PART", help="part that each board has, whose resources must do: "
+                       + ", ".join(TARGETS))
+    split.add_argument(
+        "--clock", type=options.number(0.1, 1000, float), metavar="MHZ", help="of the boards, for images a second"
+    )
+    split.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the parts")
+    options.add_engine(split)
+    options.add_common(split, seed=True)
+
+
 def add_project(command: Command) -> None:
     project = command(
         "project",
@@ -292,4 +312,4 @@ def add_board(command: Command) -> None:
     options.add_common(board)
 
 
-COMMANDS = (add_explore, add_synth, add_fpga, add_project, add_asic, add_run, add_board)
+COMMANDS = (add_explore, add_synth, add_fpga, add_split, add_project, add_asic, add_run, add_board)
