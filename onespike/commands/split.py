@@ -35,6 +35,10 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         files = [folder / f"part{number}.spike" for number in range(1, len(found) + 1)]
         for file, each in zip(files, found, strict=True):
             each.part.net.save(file)
+        left = len(found) + 1  # of an earlier split over more boards
+        while (stale := folder / f"part{left}.spike").is_file():
+            stale.unlink()
+            left += 1
     latency = sum(each.cycles for each in found)
     parts = [each.figures() | {"file": str(file)} for each, file in zip(found, files, strict=True)]
     table = tables.titled("Parts", "part, layers, cycles, image to image, words in, words out, file")
