@@ -113,8 +113,9 @@ def _candidates(cycles: np.ndarray, places: list[int], boards: int) -> list[tupl
     before = np.concatenate([[0], np.cumsum(cycles)])
     axes = []
     for number in range(1, boards):
-        share = before[-1] * number / boards
-        axes.append(sorted(places, key=lambda cut, share=share: abs(before[cut] - share))[: max(3, NEAR // boards * 2)])
+        far = np.abs(before[places] - before[-1] * number / boards)
+        nearest = np.argsort(far, kind="stable")[: max(3, NEAR // boards * 2)]
+        axes.append([places[place] for place in nearest])
     found = {at for at in itertools.product(*axes) if list(at) == sorted(set(at))}
     return sorted(found) or [tuple(places[: boards - 1])]
 

@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,7 @@ def _part(net: SpikeNet, begin: int, end: int, handed: tuple[Handed, ...], passe
         shape = (channels, *net.shapes[handed[0].name][1:])
         image = Image(shape=shape, bits=bits, scale=(1.0,) * channels, offset=(0.0,) * channels, pad_code=pad)
         layers = [_reading(layer, {tensor.name: tensor for tensor in handed}, channels) for layer in layers]
-    whole = {"places": net.places, "outputs": net.outputs} if cut is None else {}
+    whole: dict[str, Any] = {"places": net.places, "outputs": net.outputs} if cut is None else {}
     meta = net.meta if cut is None else {}
     meta = {**meta, "part": [begin, end], "of": net.hash}
     found = SpikeNet(image=image, layers=tuple(layers), weight_bits=net.weight_bits, meta=meta, **whole)
