@@ -3,7 +3,7 @@
 
 Every attempt has a folder of its own, named by the hash of its inputs, that keeps its logs and its result. The clock is
 then set to what was reached (`retune`), or, where the family's tools cannot do that, lowered until timing is met. The
-network lies in the block RAMs' initial contents.
+network lies in the block RAMs' initial contents; weights in single-port RAMs, which have none, are loaded by the host.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ..hw.fronts.packet import MOST_WORDS
 from ..hw.fronts.registers import word
 from ..model.cost.area import block_rams
 from ..model.cost.choose import choose_mapping, fewest_slices
+from ..model.cost.explore import unfed
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, memory_images
 from ..model.mapping.mapping import Mapping
@@ -163,10 +164,13 @@ def _build(
             f"{need - have:,} more than the {have:,} of {board.part.name}; use --fit, fewer --banks or --lanes, fewer "
             f"--weight-bits when the network is converted, or a larger part."
         )
+    if refused := unfed(board.part, mapping.config) if mapping.config.single_port else "":
+        lanes = f"{mapping.config.banks} x {mapping.config.lanes} lanes"
+        raise OneSpikeError(f"{lanes} do not fit {board.title}: {refused}")
     wanted = board.aim if frequency is None else frequency
     retunes = board.part.family.name in RETUNE
     attempts: list[Attempt] = []
-    network = fingerprint(memory_images(mapping), mapping.config)
+    network = 0 if mapping.config.single_port else fingerprint(memory_images(mapping), mapping.config)
     slower: tuple[Attempt, Clock] | None = None  # an attempt that met its clock and could have had a higher one
     for _ in range(MOST_CLOCKS):
         clock = best_clock(board.pll, board.source(), wanted)
@@ -347,6 +351,9 @@ def _resources(folder: Path, part: Target) -> dict[str, tuple[int, int]]:
         "block RAMs": used[family.block_rams],
         "multipliers": used.get(family.multipliers, (0, 0)),
     }
+    if part.single_ports:
+        counted["single-port RAMs"] = used.get(family.single_ports, (0, 0))
+        have["single-port RAMs"] = part.single_ports
     if family.flip_flops in used:
         counted["flip-flops"] = used[family.flip_flops]
     return {name: (number, have.get(name, most)) for name, (number, most) in counted.items()}

@@ -43,20 +43,32 @@ def fit(
     base: what stays as it is, such as `code`. Engines are tried from the most lanes down; the search ends where no
     smaller array could be faster even at full use. Where none fits, neither small ones without counters or with the
     network built in for good, the fastest is taken whose block RAMs fit and whose LUTs do so within RISK; place and
-    route has the last word. Raises OneSpikeError where nothing fits.
+    route has the last word. Where block RAMs are short and the part has single-port RAMs, the weights go there
+    (`EngineConfig.single_port`), in the same order. Raises OneSpikeError where nothing fits.
     """
     base = base or EngineConfig()
     tried: list[Point] = []
-    best = _fastest(net, target, codes, list(engines(base, AXES)), margin, tried)
-    for switches in LEANER:
-        if best is None:
-            smaller = list(engines(dataclasses.replace(base, **switches), SMALL))
-            best = _fastest(net, target, codes, smaller, margin, tried)
-    if best is None:
-        best = _at_risk(net, target, codes, margin, tried)
+    best = _search(net, target, codes, base, margin, tried)
+    if best is None and target.single_ports and base.loadable and not base.single_port:
+        best = _search(net, target, codes, dataclasses.replace(base, single_port=True), margin, tried)
     require_fit(tried, target)
     assert best is not None
     return best.config
+
+
+def _search(
+    net: SpikeNet, target: Target, codes: np.ndarray, base: EngineConfig, margin: float, tried: list[Point]
+) -> Point | None:
+    """The fastest engine that is like `base`, or None; every one that was looked at is added to `tried`."""
+    seen: list[Point] = []
+    best = _fastest(net, target, codes, list(engines(base, AXES)), margin, seen)
+    for switches in LEANER[: 2 if base.single_port else None]:
+        if best is None:
+            smaller = list(engines(dataclasses.replace(base, **switches), SMALL))
+            best = _fastest(net, target, codes, smaller, margin, seen)
+    best = best or _at_risk(net, target, codes, margin, seen)
+    tried += seen
+    return best
 
 
 def _at_risk(net: SpikeNet, target: Target, codes: np.ndarray, margin: float, tried: list[Point]) -> Point | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..model.errors import OneSpikeError
 from ..model.network.codes import CHUNK, MULTIPLES, PRODUCTS
-from .memory import page_depths
+from .memory import page_depths, single_port_depths
 
 ENGINE_CODES = ("radix", "unary", "psg")
 ARITHMETICS = ("spikes", "zero-skip", "dense")
@@ -85,6 +85,9 @@ class EngineConfig:
     product_bits : bits of a value that a rival's lane multiplies in a cycle: 4 or 8. With 4, each chunk of four bits of
         a wider value is an event of its own.
     dsp : whether a rival's lanes multiply in DSP blocks, one each, and not in LUTs.
+    single_port : whether weights lie in single-port RAM without initial contents, such as the SPRAM of iCE40 UltraPlus:
+        16,384 rows of 16 bits each. They are loaded before the first image, as with any loadable engine; no other
+        memory may be so, as banks read while layers write.
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
 
@@ -131,6 +134,7 @@ class EngineConfig:
     arithmetic: str = "spikes"
     product_bits: int = 4
     dsp: bool = False
+    single_port: bool = False
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -212,6 +216,11 @@ class EngineConfig:
             f"depthwise needs a fire lane for each of the {self.word_chunks} values of a spike word; fire_lanes = "
             f"{self.fire_lanes} is no multiple of it.",
         )
+        check(
+            not self.single_port or (self.loadable and not self.external_weights),
+            "single_port needs loadable: such memories have no initial contents, and weights are written only while no "
+            "image runs, so they cannot be streamed either.",
+        )
         check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
@@ -266,6 +275,8 @@ class EngineConfig:
     @property
     def weight_pages(self) -> tuple[int, ...]:
         """Rows of each page of a weight memory, see `onespike.hw.memory.page_depths`."""
+        if self.single_port:
+            return single_port_depths(self.weight_depth)
         return page_depths(self.lanes * self.weight_bits, self.weight_depth)
 
     @property

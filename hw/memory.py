@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
-from amaranth.hdl import Const, Module, ShapeLike, Signal, Value
+from amaranth.hdl import Const, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib.memory import Memory
 
 PAGE_BITS = {16384: 1, 8192: 2, 4096: 4, 2048: 9, 1024: 18, 512: 36}  # words of a block RAM of 18 Kbit -> their width
+SINGLE_PORT_ROWS, SINGLE_PORT_BITS = 16384, 16  # of the single-port RAM of iCE40 UltraPlus, SB_SPRAM256KA
 PAGES_IN_LINE = 32  # that are combined one after the other
 
 
@@ -20,6 +22,12 @@ def plain_memory(shape: ShapeLike, depth: int) -> Memory:
     multiplexer as wide as the memory to keep that promise: 76 registers and 200 LUTs at each bank's spike memory.
     """
     return Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+
+
+def single_port_depths(depth: int) -> tuple[int, ...]:
+    """Words of each page of a memory in single-port RAM, the largest first."""
+    whole, last = divmod(depth - 1, SINGLE_PORT_ROWS)
+    return (SINGLE_PORT_ROWS,) * whole + (last + 1,)
 
 
 @functools.cache
@@ -55,11 +63,17 @@ class PagedMemory:
     Parameters
     ----------
     m : the module that the pages join, as submodules: `name` where there is one, else `name` with a number.
+    single_port : the pages are single-port RAMs: a write takes the port, and a read in the same cycle is lost.
     """
 
-    def __init__(self, m: Module, name: str, width: int, depth: int):
-        self.name, self.width = name, width
-        self.pages = [plain_memory(width, words) for words in page_depths(width, depth)]
+    def __init__(self, m: Module, name: str, width: int, depth: int, *, single_port: bool = False):
+        self.name, self.width, self.single_port = name, width, single_port
+        depths = single_port_depths(depth) if single_port else page_depths(width, depth)
+        self.pages = [plain_memory(width, words) for words in depths]
+        if single_port:
+            for page in self.pages:
+                page.attrs["ram_style"] = "huge"
+        self._writes: dict[Memory, tuple[Any, Value]] = {}  # port and address of the writes, for the only port
         for page, memory in zip(self.names, self.pages, strict=True):
             m.submodules[page] = memory
 
@@ -84,15 +98,19 @@ class PagedMemory:
             later = Signal(self.width, name=f"{self.name}_later", reset_less=True)
             m.d.sync += later.eq(data)
             data = later
-        for page, here in zip(self.pages, self._lies_in(address), strict=True):
+        for name, page, here in zip(self.names, self.pages, self._lies_in(address), strict=True):
             port = page.write_port()
+            place = port.addr
+            if self.single_port:
+                place = Signal.like(port.addr, name=f"{name}_written", reset_less=True)
+                self._writes[page] = port, place
             m.d.comb += port.data.eq(data)
             if hops:
                 m.d.sync += port.en.eq(enable & here)
                 with m.If(enable & here):
-                    m.d.sync += port.addr.eq(address)
+                    m.d.sync += place.eq(address)
             else:
-                m.d.comb += [port.en.eq(enable & here), port.addr.eq(address)]
+                m.d.comb += [port.en.eq(enable & here), place.eq(address)]
 
     def read(
         self, m: Module, address: Value, *, first: Value | None = None, second: Value | None = None, hop: bool = False
@@ -119,6 +137,8 @@ class PagedMemory:
                 m.d.sync += [own.eq(first & here), asked.eq(first)]
                 here, enable, begun = reached, own, asked
             word = Signal(self.width, name=f"{name}_word", reset_less=True)
+            if self.single_port:
+                enable, place = self._share(m, name, page, enable, place)
             m.d.comb += [port.addr.eq(place), port.en.eq(enable)]
             with m.If(second):
                 m.d.sync += word.eq(port.data)
@@ -134,6 +154,13 @@ class PagedMemory:
             parts = [words[at : at + PAGES_IN_LINE] for at in range(0, len(words), PAGES_IN_LINE)]
             words = [functools.reduce(lambda a, b: a | b, part) for part in parts]
         return words[0]
+
+    def _share(self, m: Module, name: str, page: Memory, enable: Value, place: Value) -> tuple[Value, Value]:
+        """Enable and address of the read of a page whose only port its writes take first."""
+        port, written = self._writes[page]
+        shared = Signal(range(page.depth), name=f"{name}_shared")
+        m.d.comb += [shared.eq(Mux(port.en, written, place)), port.addr.eq(shared)]
+        return enable & ~port.en, shared
 
 
 def page_names(name: str, pages: int) -> list[str]:

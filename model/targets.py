@@ -32,7 +32,8 @@ class Family:
     block: block RAM, at every width that Yosys may choose; distributed: memory in LUTs, read without a clock, if there
     is any; port_bits: the most that one block RAM reads in a cycle. cells: LUTs and registers that a cell takes once it
     is packed. merged: the router counts logic cells, each a LUT, a register, or a LUT and the register behind it.
-    luts, flip_flops, block_rams, multipliers: what the router calls them. map_luts: in place of Yosys' own mapping.
+    luts, flip_flops, block_rams, multipliers, single_ports (large single-port RAMs, where there are some): what the
+    router calls them. map_luts: in place of Yosys' own mapping.
     crowded: the router's options where a design fills most of the part; usual: elsewhere. repacked: whether the netlist
     is packed better before it is placed (`onespike.fpga.repack`).
     """
@@ -49,6 +50,7 @@ class Family:
     flip_flops: str
     block_rams: str
     multipliers: str
+    single_ports: str = ""
     map_luts: str = ""
     crowded: tuple[str, ...] = ()
     usual: tuple[str, ...] = ()
@@ -75,7 +77,8 @@ CROWDED = (0.75, 0.5)  # of the block RAMs of a part, or of its LUTs
 class Target:
     """A part: the router's options, its resources, and where the four pins of the timing wrapper may lie.
 
-    luts: LUT4s (on iCE40 logic cells); pins: those of clock, reset, input and output that the router does not choose.
+    luts: LUT4s (on iCE40 logic cells); pins: those of clock, reset, input and output that the router does not choose;
+    single_ports: large single-port RAMs, of 16,384 x 16 bits.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Target:
     flip_flops: int
     block_rams: int
     pins: tuple[str, ...] = ()
+    single_ports: int = 0
 
     def routing(self, block_rams: int, luts: int) -> tuple[str, ...]:
         """The router's options for a design with so many block RAMs and LUTs."""
@@ -129,7 +133,7 @@ ECP5 = Family(
 )
 ICE40 = Family(
     name="ice40",
-    synth="synth_ice40 -device u",
+    synth="synth_ice40 -device u -spram",  # for memories that ask for it: engines with `single_port`
     router="nextpnr-ice40",
     block=(MemoryKind(widths=(2, 4, 8, 16), rows=2048, byte=1, cost=64),),
     distributed=None,
@@ -140,6 +144,7 @@ ICE40 = Family(
     flip_flops="SB_DFF",
     block_rams="ICESTORM_RAM",
     multipliers="ICESTORM_DSP",
+    single_ports="ICESTORM_SPRAM",
 )
 GOWIN = Family(
     name="gowin",
@@ -178,7 +183,7 @@ TARGETS = {
         Target(name="ecp5-85k", family=ECP5, part=_ecp5("85k"),
                luts=83640, flip_flops=83640, block_rams=208, pins=ECP5_PINS),
         Target(name="ice40-up5k", family=ICE40, part=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
-               luts=5280, flip_flops=5280, block_rams=30),
+               luts=5280, flip_flops=5280, block_rams=30, single_ports=4),
         Target(name="gw1nr-9", family=GOWIN, part=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
                luts=8640, flip_flops=6480, block_rams=26, pins=("52", "4", "25", "26")),
         Target(name="gw2ar-18", family=GOWIN2, part=("--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"),

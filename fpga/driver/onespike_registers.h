@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 8u
+#define ONESPIKE_VERSION_VALUE 9u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 8 (r) */
+/* of this register map: 9 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */
@@ -176,10 +176,13 @@
 /* engine parameter `maps` (r) */
 #define ONESPIKE_CONFIG_MAPS 0xC4u
 
+/* engine parameter `single_port` (r) */
+#define ONESPIKE_CONFIG_SINGLE_PORT 0xC8u
+
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u
 
-/* the network that is built in: the CRC-32 of its load stream; 0 where there is none or another one has been loaded (r) */
+/* the network in the memories: the CRC-32 of its load stream, of the words since the last stop; that of the built-in network, or 0, until something has been loaded (r) */
 #define ONESPIKE_NETWORK 0xF8u
 
 #endif

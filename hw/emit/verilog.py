@@ -26,6 +26,7 @@ BANK = "onespike_bank"
 LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an engine has one of them
 MASK_PARAMETERS = ("row_masks", "mask_depth", "depthwise")  # the same
 PRODUCT_PARAMETERS = ("arithmetic", "product_bits", "dsp")
+NOT_IN_HARDWARE = r"`ifndef SYNTHESIS\n`ifndef ONESPIKE_BLANK\n\1`endif\n`endif\n"
 _IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
@@ -85,7 +86,7 @@ def bank_verilog(config: EngineConfig) -> str:
     """Verilog of `Bank(config)`, module `onespike_bank`; its parameters WEIGHTS and MASKS name the memory images.
 
     Where a memory has pages, there is an image for each, and the parameters are WEIGHTS0, WEIGHTS1 ..; where weights
-    are streamed, there is none.
+    are streamed, there is none. Single-port RAM starts from its image in simulation alone.
     """
     images: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -94,6 +95,8 @@ def bank_verilog(config: EngineConfig) -> str:
         images |= zip(bank_pages(config, memory), names, strict=True)
         files |= zip(names, bank_files(config, memory, 0), strict=True)
     text = convert(Bank(config), BANK, images)
+    if config.single_port:  # a simulation may start from the images, the RAMs cannot
+        text = re.sub(r"`ifndef ONESPIKE_BLANK\n(  initial \$readmemh\(WEIGHTS.*\n)`endif\n", NOT_IN_HARDWARE, text)
     if not files:
         return text
     parameters = ",\n".join(f'  parameter {name} = "{file}"' for name, file in files.items())
@@ -122,7 +125,7 @@ def to_verilog(config: EngineConfig) -> str:
     for name, value in vars(config).items():
         left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
         left_out += [] if config.row_masks else MASK_PARAMETERS
-        left_out += [] if config.maps else ["maps"]
+        left_out += [name for name in ("maps", "single_port") if not getattr(config, name)]
         left_out += ["multiples"] if config.multiplies else PRODUCT_PARAMETERS
         if name not in left_out:
             text += f"//   {name} = {value}\n"

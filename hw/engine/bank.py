@@ -232,7 +232,9 @@ class Bank(wiring.Component):
         for stage in (minus, shift, factor):
             m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(stage)]
 
-        weights = PagedMemory(m, "weight_memory", row_bits, config.weight_depth)
+        weights = PagedMemory(
+            m, "weight_memory", row_bits, config.weight_depth, single_port=config.single_port
+        )
         if config.loadable or config.streams_weights:
             load = self.load
             for hop in range(1 + config.hops):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from ..config import EngineConfig
 from ..engine.axi_read import ADDRESS_BITS
 from ..engine.counters import COUNTER_BITS, counter_stride, layer_depth
 from ..program import WORD
+from .checksum import Checksum
 from .frame import BEATS_BITS, frame_layout
 from .registers import BY_NAME, CONFIG, EVENTS, ID, VERSION, bus_signature, parameter_words, word
 
@@ -33,14 +34,15 @@ def result_layout(config: EngineConfig) -> data.StructLayout:
 class Control(wiring.Component):
     """Registers of `registers.REGISTERS` in front of an engine.
 
-    Latency: two cycles from a request to `done`, four for `count`; load, image and logit wait for the engine, a stop
-    for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
+    Latency: two cycles from a request to `done`, four for `count`, seven for `load`; load, image and logit wait for the
+    engine, a stop for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure:
+    none but those.
 
     Parameters
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
-    network : what the register of that name reads.
+    network : what the register of that name reads until something has been loaded, see Checksum.
 
     Members
     -------
@@ -91,7 +93,6 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
-        replaced = Signal(reset_less=True)  # another network has been loaded; memories outlive a reset
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
             room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
@@ -122,13 +123,14 @@ class Control(wiring.Component):
             "images": images,
             "class": best,
             "counter": self.counter,
-            "network": Mux(replaced, 0, self.network),
+            "network": self.network,
         }
         if config.streams_weights:
             plain["weight_address"] = self.weight_address
         if self.config.loadable:
-            with m.If(self.load.valid):
-                m.d.sync += replaced.eq(1)
+            m.submodules.checksum = checksum = Checksum(self.network)
+            plain["network"] = checksum.sum
+            m.d.comb += [checksum.word.eq(bus.data), checksum.begin.eq(self.reset)]
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():
@@ -157,10 +159,15 @@ class Control(wiring.Component):
                         self._write(m, irq_enable, clear, room, stopping, give_up)
                     with m.Else():
                         self._read(m, inside, give_up)
-            with m.State("Load"):
-                m.d.comb += self.load.valid.eq(1)
-                with m.If(self.load.ready):
-                    m.next = "Done"
+            if self.config.loadable:
+                with m.State("Load"):
+                    m.d.comb += self.load.valid.eq(1)
+                    with m.If(self.load.ready):
+                        m.next = "Sum"
+                with m.State("Sum"):
+                    m.d.comb += checksum.valid.eq(1)
+                    with m.If(checksum.done):
+                        m.next = "Done"
             with m.State("Count"):
                 with m.If(timer[1]):  # two cycles behind the address, and one for it to settle
                     m.d.sync += [bus.answer.eq(self.count), self.counter.eq(self.counter + 1)]

@@ -22,7 +22,7 @@ from ..config import ARITHMETICS, ENGINE_CODES, EngineConfig
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 8
+VERSION = 9
 CODED = ("arithmetic", "product_bits", "dsp", "drain_banks")  # in the registers of `multiples` and `fire_lanes`
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig) if field.name not in CODED)
 
@@ -128,8 +128,8 @@ REGISTERS = (
     ),
     Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
              "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
-    Register("network", 0xF8, "r", "the network that is built in: the CRC-32 of its load stream; 0 where there is none "
-             "or another one has been loaded"),
+    Register("network", 0xF8, "r", "the network in the memories: the CRC-32 of its load stream, of the words since the "
+             "last stop; that of the built-in network, or 0, until something has been loaded"),
 )  # fmt: skip
 BY_NAME = {register.name: register for register in REGISTERS}
 

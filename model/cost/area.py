@@ -29,10 +29,11 @@ from ...hw.engine.levels import SHARED, rows_at_once, search_stages
 from ...hw.engine.load import target_widths
 from ...hw.engine.tables import table_entry
 from ...hw.engine.walk import DISPATCH_DEPTH, column_entry, row_entry
+from ...hw.memory import SINGLE_PORT_BITS, SINGLE_PORT_ROWS
 from ...hw.program import WORD, layer_words, value_shape
 from ..errors import OneSpikeError
 from ..system import bounded
-from ..targets import Family, MemoryKind, Target
+from ..targets import ICE40, Family, MemoryKind, Target
 
 FIT = Path(__file__).with_name("area.json")
 
@@ -41,7 +42,7 @@ FIT = Path(__file__).with_name("area.json")
 class Memory:
     """`number` equal memories of a block; clocked: read through a register; written: not only read; guarded: what is
     being written may be read in the next cycle, so that a block RAM needs a way around it; line: words leave in their
-    order, from a row of registers."""
+    order, from a row of registers; single_port: in large single-port RAMs."""
 
     name: str
     width: int
@@ -51,14 +52,16 @@ class Memory:
     written: bool = True
     guarded: bool = False
     line: bool = False
+    single_port: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """What one memory becomes: block RAMs, LUT RAMs, LUTs (a table) or registers, and the bits that multiplexers behind
-    them choose."""
+    """What one memory becomes: block RAMs, single-port RAMs, LUT RAMs, LUTs (a table) or registers, and the bits that
+    multiplexers behind them choose."""
 
     block_rams: int = 0
+    single_ports: int = 0
     lut_rams: int = 0
     luts: int = 0
     registers: int = 0
@@ -73,6 +76,7 @@ class Area:
     flip_flops: int
     block_rams: int
     by_block: Map[str, int]
+    single_ports: int = 0
 
 
 def memories(config: EngineConfig) -> list[Memory]:
@@ -88,7 +92,8 @@ def memories(config: EngineConfig) -> list[Memory]:
     return [
         *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
           for depth in config.spike_pages),
-        *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded)
+        *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded,
+                 single_port=config.single_port)
           for depth in config.weight_pages),
         *(Memory(name="bank.mask_memory", width=mask_entry(config).size, depth=depth, number=banks, written=loaded)
           for depth in (config.mask_pages if config.row_masks else ())),
@@ -134,6 +139,8 @@ def place_memory(memory: Memory, family: Family) -> Placed:
     width, depth = memory.width, memory.depth
     if memory.line:
         return Placed(registers=width * depth)
+    if memory.single_port:
+        return Placed(single_ports=-(-width // SINGLE_PORT_BITS) * -(-depth // SINGLE_PORT_ROWS))
     if memory.written:
         best, found = float(width * depth), Placed(registers=width * depth, chosen=(depth - 1) * width)
     else:  # a table of contents that never change, in LUTs of 16 bits
@@ -169,6 +176,12 @@ def _cheapest(kind: MemoryKind, memory: Memory) -> tuple[float, int, int]:
 
 def block_rams(config: EngineConfig, family: Family) -> int:
     return sum(memory.number * place_memory(memory, family).block_rams for memory in memories(config))
+
+
+def single_ports(config: EngineConfig) -> int:
+    """Large single-port RAMs of the engine: of any family, none unless its weights lie there."""
+    found = (place_memory(memory, ICE40) for memory in memories(config) if memory.single_port)
+    return config.banks * sum(placed.single_ports for placed in found)
 
 
 def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
@@ -325,5 +338,6 @@ def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = N
         luts=round(totals["luts"]),
         flip_flops=round(totals["flip_flops"]),
         block_rams=block_rams(config, family),
+        single_ports=single_ports(config),
         by_block=by_block,
     )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...hw.config import EngineConfig
+from ...hw.memory import SINGLE_PORT_BITS
 from ..errors import OneSpikeError
 from ..mapping.mapper import fit_config, round_depth
 from ..mapping.mapping import Mapping
@@ -60,9 +61,12 @@ class Point:
 def fed_lanes(target: Target, config: EngineConfig) -> int:
     """Lanes of each bank that the part's block RAMs can feed: every lane wants its weight in every cycle.
 
-    A bank owns an equal share of the block RAMs; some of them read its spike word, the others one row of weights.
+    A bank owns an equal share of the block RAMs; some of them read its spike word, the others one row of weights, which
+    in an engine with `single_port` lies in single-port RAMs.
     """
     port = target.family.port_bits
+    if config.single_port:
+        return target.single_ports // config.banks * SINGLE_PORT_BITS // config.weight_bits
     of_bank = target.block_rams // config.banks - math.ceil(config.word_bits / port)
     return max(0, of_bank * port // config.weight_bits)
 
@@ -72,7 +76,15 @@ def unfed(target: Target, config: EngineConfig) -> str:
     lanes = fed_lanes(target, config)
     if config.lanes <= lanes:
         return ""
+    if config.single_port and not target.single_ports:
+        return f"{target.name} has no single-port RAMs, which iCE40 UP5K has; leave single_port out."
     banks = "1 bank" if config.banks == 1 else f"{config.banks} banks"
+    if config.single_port:
+        return (
+            f"{banks} x {config.lanes} lanes read {config.banks * config.lanes * config.weight_bits:,} bits of weights "
+            f"a cycle; the {target.single_ports} single-port RAMs of {target.name} ({SINGLE_PORT_BITS} bits each) feed "
+            f"{lanes} lanes of each bank with {config.weight_bits}-bit weights."
+        )
     return (
         f"{banks} x {config.lanes} lanes read {config.banks * config.lanes * config.weight_bits:,} bits of weights a "
         f"cycle; the {target.block_rams} block RAMs of {target.name} ({target.family.port_bits} bits each, spike words "
@@ -85,10 +97,11 @@ def excess(area: Area, target: Target, margin: float = 1.0) -> str:
     """Which resource is short, and by how much, or ""; margin: the share of the LUTs and registers that may be used."""
     wants = [
         ("block RAMs", area.block_rams, target.block_rams),
+        ("single-port RAMs", area.single_ports, target.single_ports),
         ("LUTs", area.luts, int(margin * target.luts)),
         ("flip-flops", 0 if target.family.merged else area.flip_flops, int(margin * target.flip_flops)),
     ]
-    over = [(need / have, what, need, have) for what, need, have in wants if need > have]
+    over = [(need / max(have, 0.1), what, need, have) for what, need, have in wants if need > have]
     if not over:
         return ""
     _, what, need, have = max(over)

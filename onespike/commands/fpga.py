@@ -100,6 +100,8 @@ def say(console: Console, board: Board, result: dict[str, Any]) -> None:
     tables.facts(console, f"{part.name} on {board.title}", rows)
     line = result["line_seconds"]
     built_in = "built in; `onespike run` loads others too" if hardware["loadable"] else "built in for good"
+    if hardware["single_port"]:
+        built_in = "not built in, as single-port RAMs start empty; `onespike run` loads it"
     rows = [
         ("engine", f"{hardware['banks']} banks x {hardware['lanes']} lanes, {hardware['fire_lanes']} fire lanes"),
         ("network", built_in),

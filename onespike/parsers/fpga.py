@@ -179,6 +179,26 @@ def add_fpga(command: Command) -> None:
     options.add_common(fpga, seed=True)
 
 
+def add_split(command: Command) -> None:
+    split = command(
+        "split",
+        "cut a network for several boards, one behind the other",
+        "Writes DIR/part1.spike and so on, networks like any other: `onespike fpga` makes the bitstream of each. Cuts "
+        "are where the slowest board has the fewest cycles; docs/fpga.md says what crosses them.",
+    )
+    add_net(split)
+    options.add_data(split, options.CHOOSING, "images that guide mappings and are counted", required=False)
+    split.add_argument("--boards", type=options.number(2, 64), required=True, metavar="K", help="how many")
+    split.add_argument("--target", metavar="PART", help="part that each board has, whose resources must do: "
+                       + ", ".join(TARGETS))
+    split.add_argument(
+        "--clock", type=options.number(0.1, 1000, float), metavar="MHZ", help="of the boards, for images a second"
+    )
+    split.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the parts")
+    options.add_engine(split)
+    options.add_common(split, seed=True)
+
+
 def add_project(command: Command) -> None:
     project = command(
         "project",
@@ -235,7 +255,8 @@ def add_run(command: Command) -> None:
     run = command(
         "run",
         "load a network into a board and classify images on it",
-        "The board runs the design of `onespike verilog --front uart`; `onespike board` simulates one.",
+        "The board runs the design of `onespike fpga` or `onespike verilog --front uart`; `onespike board` simulates "
+        "one. A network that the board holds already is not loaded again.",
     )
     add_net(run)
     run.add_argument(
@@ -254,6 +275,24 @@ def add_run(command: Command) -> None:
         default=2.0,
         metavar="SECONDS",
         help="how long to wait for an answer (default: 2)",
+    )
+    run.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes, one a line (default: those that the network was converted with, if any)",
+    )
+    run.add_argument(
+        "--data",
+        metavar="DATA",
+        help=f"images whose first {options.CHOOSING} choose the mapping, as with `onespike fpga` (default: one that "
+        "needs none)",
+    )
+    run.add_argument(
+        "--clock",
+        type=options.number(0.1, 1000, float),
+        metavar="MHZ",
+        help="of the board's design, to predict images a second with (default: those of the serial line alone)",
     )
     options.add_common(run)
 
@@ -280,4 +319,4 @@ def add_board(command: Command) -> None:
     options.add_common(board)
 
 
-COMMANDS = (add_explore, add_synth, add_fpga, add_project, add_asic, add_run, add_board)
+COMMANDS = (add_explore, add_synth, add_fpga, add_split, add_project, add_asic, add_run, add_board)

@@ -15,7 +15,7 @@ from .. import outputs
 from ..hw.config import ARITHMETICS, AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.convert.methods import METHODS, Setting
-from ..model.cost.choose import choose_for, choose_on, spike_rates
+from ..model.cost.choose import GUIDES, choose_for, choose_on, spike_rates
 from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
@@ -25,7 +25,7 @@ from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
 from ..model.targets import Target
 
-CHOOSING = 2  # images that guide the choice of slices
+CHOOSING = GUIDES  # images that guide the choice of slices
 Command = Callable[..., argparse.ArgumentParser]  # of a name, what it does, and more about it: the command's parser
 
 

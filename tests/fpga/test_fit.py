@@ -41,6 +41,28 @@ def test_small_parts_go_without_counters_and_loading(net: SpikeNet, monkeypatch:
     ]  # fmt: skip
 
 
+def test_weights_go_to_single_port_rams(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where block RAMs are short and the part has some; never built in for good, as these start empty."""
+    seen = []
+
+    def fake(net: SpikeNet, config: EngineConfig, target: Any, codes: Any, *, margin: float) -> Point:
+        seen.append(config)
+        rams, ports = (10, 2) if config.single_port else (40, 0)
+        area = Area(luts=1000 * config.lanes, flip_flops=0, block_rams=rams, by_block={}, single_ports=ports)
+        refused = excess(area, target, margin)
+        return Point(net="", config=config, area=area, cycles=100 / config.lanes, utilisation=1.0, refused=refused)
+
+    monkeypatch.setattr(fitting, "evaluate", fake)
+    part, codes = find_board("icebreaker").part, np.zeros((1, 1, 7, 7), np.uint8)
+    config = fitting.fit(net, part, codes)
+    assert (config.single_port, config.lanes, config.counters, config.loadable) == (True, 4, True, True)
+    assert all(c.loadable for c in seen if c.single_port)
+    with pytest.raises(OneSpikeError, match=r"1 x 1 lanes needs 40 block RAMs, 10 more than the 30 of ice40-up5k; "):
+        fitting.fit(net, dataclasses.replace(part, single_ports=0), codes)
+    with pytest.raises(OneSpikeError, match=r"needs 2 single-port RAMs, 1 more than the 1 of ice40-up5k; "):
+        fitting.fit(net, dataclasses.replace(part, single_ports=1), codes, base=EngineConfig(single_port=True))
+
+
 def test_small_engines_may_be_tried_at_a_risk(net: SpikeNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none fits the estimate: the fastest whose block RAMs fit and whose LUTs are little too many."""
     part = find_board("icebreaker").part

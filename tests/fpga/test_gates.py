@@ -7,6 +7,7 @@ import pytest
 from networks import random_codes, random_network
 from onespike.fpga.netlist import cell_models, netlist
 from onespike.hw.config import EngineConfig
+from onespike.model.cost.area import single_ports
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.sim.engine import simulate
@@ -24,6 +25,19 @@ def test_netlist_equals_model(family, through_load, tmp_path):
     # The netlist is that of the router: registers have moved into block RAMs.
     netlists = [path.read_text() for path in tmp_path.rglob("netlist.v")]
     assert netlists and all(("OUTREG" in text) == (family == "ecp5") for text in netlists)
+
+
+@pytest.mark.slow
+def test_weights_in_single_port_rams(tmp_path):
+    """The weights become the part's RAMs, as Yosys models them, and are loaded before the images."""
+    rng = np.random.default_rng(4)
+    net = random_network(rng, (3, 8, 15), 60)
+    config = EngineConfig(banks=1, lanes=4, fire_lanes=4, word_bits=16, max_code=60, single_port=True)
+    mapping = map_network(net, fit_config(net, config))
+    found = simulate(mapping, random_codes(rng, net, 2), tmp_path, gates="ice40", through_load=True)
+    assert found.mismatches == found.cycle_mismatches == 0 and found.words > 20
+    (text,) = (path.read_text() for path in tmp_path.rglob("netlist.v"))
+    assert text.count("  SB_SPRAM256KA ") == single_ports(mapping.config) == 2
 
 
 def test_cell_models_are_whole():

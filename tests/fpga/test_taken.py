@@ -3,24 +3,23 @@
 
 import dataclasses
 import random
-import zlib
 
 import numpy as np
 import pytest
 
 from blocks import random_mapping
 from command_line import small_net
-from fake_board import PIXELS, TAKEN, FakeBoard, other_net
+from fake_board import PIXELS, TAKEN, Core, FakeBoard, other_net
 from one_output import one_output
 from onespike.fpga import link as links
 from onespike.fpga.host import Board
 from onespike.fpga.link import LinkError, MmioLink, PacketLink, SpiLink
 from onespike.fpga.protocol import OK, Reply, reply_frame
 from onespike.hw.config import EngineConfig
-from onespike.hw.fronts.registers import CONFIG, ID, VERSION, flag, parameter_words, word
+from onespike.hw.fronts.registers import flag, word
 from onespike.model.cost.choose import fewest_slices
 from onespike.model.errors import OneSpikeError
-from onespike.model.mapping.images import fingerprint, image_beats, memory_images
+from onespike.model.mapping.images import load_words, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import Source
 
@@ -81,42 +80,6 @@ def test_recovery_waits_for_a_quiet_line(monkeypatch):
     assert line.now - before <= 0.4
 
 
-class Core(dict):
-    """A core behind a memory map: it runs whatever has been loaded last. `faults`: events of the next images."""
-
-    def __init__(self, config, *networks, built_in=None):
-        super().__init__({0: ID, 4: VERSION, 8: 0x10})
-        self.update({CONFIG + 4 * i: value for i, value in enumerate(parameter_words(config))})
-        self.known, self.words, self.beats, self.logits, self.faults = {}, [], [], [], []
-        for net in networks:
-            mapping = fewest_slices(net, config)
-            logits = mapping.to_stream(net.golden(PIXELS[:, None]))
-            images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), logits, strict=True))
-            self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in images}
-            if net is built_in:
-                self[4 * word("network")] = self.loaded = fingerprint(memory_images(mapping), config)
-
-    def read(self, offset):
-        if offset == 4 * word("status"):
-            return flag("status", "result") * bool(self.logits)
-        return self.logits.pop(0) if offset == 4 * word("logit") else self.get(offset, 0)
-
-    def write(self, offset, value):
-        self[offset] = value
-        if offset == 4 * word("control") and not value:
-            self.update({4 * word(name): 0 for name in ("counter", "events")})
-            self.beats, self.logits, self.words = [], [], []
-        elif offset == 4 * word("load"):
-            self.words.append(value)
-            self.loaded, self[4 * word("network")] = zlib.crc32(np.array(self.words, "<u4").tobytes()), 0
-        elif offset in (4 * word("image"), 4 * word("image_last")):
-            self.beats.append(value)
-            if offset == 4 * word("image_last"):
-                self[4 * word("events")] = self.faults.pop(0) if self.faults else flag("events", "done")
-                self.logits += [int(v) & 0xFFFFFFFF for v in self.known[self.loaded][tuple(self.beats)]]
-                self.beats = []
-
-
 @pytest.fixture
 def core():
     config = map_network(small_net(), fit_config(small_net(), EngineConfig(banks=1, lanes=4, fire_lanes=4))).config
@@ -147,6 +110,40 @@ def test_another_host_takes_the_board(core):
     core[4 * word("network")] = 5  # not by a load, but by another design
     with pytest.raises(OneSpikeError, match=TAKEN):
         first.classify(images)
+
+
+def test_a_network_that_the_board_holds_is_not_loaded_again(core):
+    """Whoever has loaded it; after a power loss, or a load that was cut off anywhere, it is loaded anew."""
+    images, expected = PIXELS[:, None], small_net().golden(PIXELS[:, None])
+    config = Board(MmioLink(core)).config
+    whole = load_words(memory_images(fewest_slices(other_net(), config)), config)
+    for net, words in ((small_net(), 0), (other_net(), len(whole)), (other_net(), 0), (small_net(), len(whole))):
+        board = Board(MmioLink(core))
+        board.load(net, guide=images if words == 0 else None)
+        assert board.sent == words
+        assert np.array_equal(board.classify(images).logits, net.golden(images))
+    for cut in (1, 2, len(whole) // 2, len(whole) - 1):
+        board, write = Board(MmioLink(core)), core.write
+
+        def lose(offset, value, write=write, cut=cut):
+            if offset == 4 * word("load") and len(core.words) == cut:
+                raise LinkError("the power is gone")
+            write(offset, value)
+
+        core.write = lose
+        with pytest.raises(LinkError, match="the power is gone"):
+            board.load(other_net())
+        core.write = write
+        board = Board(MmioLink(core))
+        board.load(small_net())
+        assert board.sent == len(whole)
+        assert np.array_equal(board.classify(images).logits, expected)
+    # A word that changes on its way is found out; the board does not start.
+    write = core.write
+    core.write = lambda offset, value: write(offset, value ^ (offset == 4 * word("load")))
+    with pytest.raises(LinkError, match=r"^The network did not reach the board whole: its sum is 0x[0-9A-F]{8} there"):
+        board.load(other_net())
+    assert core[4 * word("control")] == 0
 
 
 def test_what_is_ours_stays_ours(core):

@@ -59,6 +59,8 @@ def test_defaults_are_frozen_and_keyword_only():
             {"arithmetic": "zero-skip", "multiples": (1,)},
             "multiples are what lanes of spikes add; leave them out with zero-skip arithmetic.",
         ),
+        ({"single_port": True, "loadable": False}, "single_port needs loadable: such memories have no initial"),
+        ({"single_port": True, "external_weights": 32}, "single_port needs loadable: such memories have no "),
         ({"product_bits": 5}, "product_bits must be 4 or 8, not 5"),
         ({"dsp": True}, "dsp is for engines that multiply; take it away, or choose zero-skip or dense arithmetic."),
         ({"multiples": 3}, "multiples must be (1,), (1, 3) or (1, 3, 5), not 3"),

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from blocks import pattern, random_bits
 from onespike.hw import memory
 from onespike.hw.memory import PAGE_BITS, PagedMemory, page_depths
-from onespike.sim.stream import run_stream
+from onespike.sim.stream import run_pipeline, run_stream
 
 
 class Harness(wiring.Component):
@@ -63,6 +63,50 @@ def test_words(width: int, depth: int, hop: bool) -> None:
     harness = Harness(width, depth, steps, hop)
     words = run_stream(harness, {"write": writes, "read": reads}, {"word": len(reads)}, seed=depth, stall=0.1)["word"]
     assert words == [contents[place] for place in reads]
+
+
+@pytest.mark.parametrize("depth", [1, 8, 9, 20])
+def test_single_port(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One port for reads and writes, with pages and without. Of both in one cycle the write is done; the word of the
+    read before it stands."""
+    monkeypatch.setattr(memory, "SINGLE_PORT_ROWS", 8)
+    depths = memory.single_port_depths(depth)
+    assert sum(depths) == depth and set(depths[:-1]) <= {8} and 1 <= depths[-1] <= 8
+    rng = random.Random(depth)
+    contents: dict[int, int] = {}
+    rows, expected = [], []
+    for cycle in range(300):
+        row = {"write": rng.random() < 0.4, "address": rng.randrange(depth), "data": rng.getrandbits(12)}
+        row["place"] = row["address"] if rng.random() < 0.3 else rng.randrange(depth)
+        row["read"] = row["place"] in contents and rng.random() < 0.6
+        if row["write"]:
+            contents[row["address"]] = row["data"]
+        elif row["read"]:
+            expected.append((cycle + 2, contents[row["place"]]))
+        if row["write"] and row["read"] and len(depths) == 1 and expected:
+            expected.append((cycle + 2, expected[-1][1]))
+        rows.append(row)
+    inputs = {name: [*(int(row[name]) for row in rows), 0, 0] for name in rows[0]}
+    words = run_pipeline(SinglePort(depth), inputs, ["word"])["word"]
+    assert len(expected) > 80 and [words[cycle] for cycle, _ in expected] == [word for _, word in expected]
+
+
+class SinglePort(wiring.Component):
+    """A memory of 12 bits whose reads and writes share a port."""
+
+    def __init__(self, depth: int):
+        self.depth = depth
+        place = In(range(max(2, depth)))
+        super().__init__(
+            {"write": In(1), "address": place, "data": In(12), "read": In(1), "place": place, "word": Out(12)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        words = PagedMemory(m, "memory", 12, self.depth, single_port=True)
+        words.write(m, enable=self.write, address=self.address, data=self.data)
+        m.d.comb += self.word.eq(words.read(m, self.place, first=self.read))
+        return m
 
 
 @pytest.mark.parametrize("width", [1, 9, 16, 36, 64, 128, 256, 300])

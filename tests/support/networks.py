@@ -125,6 +125,24 @@ def grouped_network(*, grouped: bool) -> SpikeNet:
     return SpikeNet(image=Image(shape=(3, 6, 5), pad_code=(0, 9, 1)), layers=tuple(layers))
 
 
+def residual(low: int = 0) -> SpikeNet:
+    """Three convolutions whose last one reads the first one's output, too; signed counts where low is below 0."""
+    rng = np.random.default_rng(low + 9)
+
+    def layer(name: str, reads: dict[str, int], out: int, groups: int = 5) -> Layer:
+        sources = tuple(
+            Source(tensor=tensor, weights=rng.integers(-7, 8, (out, channels, 3, 3)), padding=(1, 1, 1, 1))
+            for tensor, channels in reads.items()
+        )
+        shift = np.full(out, 4 if groups else 0)
+        bias = rng.integers(-20, 20, out)
+        return Layer(name=name, sources=sources, bias=bias, shift=shift, groups=groups, low=low if groups else 0)
+
+    layers = (layer("a", {INPUT: 2}, 3), layer("b", {"a": 3}, 4), layer("c", {"b": 4, "a": 3}, 5),
+              layer("d", {"c": 5, INPUT: 2}, 3, 0))  # fmt: skip
+    return SpikeNet(image=Image(shape=(2, 5, 6), pad_code=(3, 9)), layers=layers, weight_bits=4)
+
+
 def random_codes(rng: np.random.Generator, net: SpikeNet, images: int) -> np.ndarray:
     """Image codes uint8 [N, C, H, W], two fifths of them zero."""
     shape = (images, *net.image.shape)

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from bank_cases import CONFIG, SPARSE, random_case, rival_case, sparse_case
 from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
+from onespike.hw import memory
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.drain import drain_latency, release_step
@@ -152,6 +153,16 @@ def test_random(seed):
     assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))
     check_case(config, case, rng, seed)
+
+
+@pytest.mark.parametrize("rows", [16384, 1024])
+def test_weights_in_single_port_ram(rows, monkeypatch):
+    """Timing as of one page of block RAMs, or of several; golden function and cases are the same."""
+    monkeypatch.setattr(memory, "SINGLE_PORT_ROWS", rows)
+    rng = random.Random(rows)
+    config = dataclasses.replace(CONFIG, fire_lanes=1, word_bits=16, single_port=True, weight_depth=1100)
+    assert (len(config.weight_pages) > 1) == (rows < 1100)
+    check_case(config, random_case(config, rng, 25, 0.6), rng, rows)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from networks import float_graph, random_codes, random_network
+from networks import float_graph, random_codes, random_network, residual
 from onespike.hw.config import EngineConfig
 from onespike.model.convert.converter import convert
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.readout import interval
+from onespike.model.cost.row import stages
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
+from onespike.model.network.split import split
 from onespike.sim.engine import simulate
 from paths import BUILD
 from sparse_networks import sparse_network
@@ -125,6 +127,23 @@ def test_maps_back_to_back() -> None:
         result = simulate(mapping, codes, BUILD, serial=False, stall=(0, 0.6), seed=3)
         assert result.mismatches == 0 and result.cycle_mismatches == 0
         np.testing.assert_array_equal(result.logits, net.golden(codes))
+
+
+def test_two_engines_in_a_row() -> None:
+    """A network that is cut where a shortcut and the image go through: the first engine's sums, fired by the host, are
+    the second one's image, and its logits are those of the whole network. Cycles are the row's model's."""
+    net = residual()
+    codes = random_codes(np.random.default_rng(5), net, 3)
+    mapped = stages(split(net, [2]), codes, lambda part, _: map_network(part, ENGINES["1x4, one fire lane, maps"]))
+    handed = codes
+    for stage in mapped:
+        result = simulate(stage.mapping, handed, BUILD, serial=False)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0
+        assert np.mean([sum(layer.total for layer in image) for image in result.predicted]) == stage.cycles
+        if stage.part.cut is not None:
+            assert stage.words_out == result.logits.shape[1]
+            handed = stage.part.hand_over(result.logits).astype(np.uint8)
+    np.testing.assert_array_equal(result.logits, net.golden(codes))
 
 
 def test_outputs_bound_the_interval() -> None:

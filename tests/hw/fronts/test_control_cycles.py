@@ -10,6 +10,7 @@ from onespike.hw.engine.counters import counter_stride, layer_depth
 from onespike.hw.fronts import control
 from onespike.hw.fronts.control import MOST_INSIDE, Control
 from onespike.hw.fronts.registers import CONFIG, ID, REGISTERS, VERSION, flag, parameter_words, word
+from onespike.model.mapping.images import checksum
 from onespike.sim.stream import run_pipeline
 
 OUTPUTS = (
@@ -29,7 +30,8 @@ class Model:
     def __init__(self, config: EngineConfig):
         self.config = config
         self.run = self.beats = self.irq_enable = 0
-        self.replaced, self.resets, self.due = False, True, 0
+        self.loaded: list[int] = []
+        self.fresh, self.resets, self.due = True, True, 0
         self.clear()
 
     def clear(self) -> None:
@@ -43,7 +45,7 @@ class Model:
         return {
             "id": ID, "version": VERSION, "features": 2 << 4, "control": self.run, "status": status,
             "events": self.events, "irq_enable": self.irq_enable, "beats": self.beats, "images": self.images,
-            "class": self.best, "counter": self.counter, "network": 0 if self.replaced else NETWORK,
+            "class": self.best, "counter": self.counter, "network": checksum(self.loaded) if self.loaded else NETWORK,
             "count": row["count"], "logit": (LOGIT >> 32 * self.place) & 0xFFFFFFFF,
         }[name]  # fmt: skip
 
@@ -80,7 +82,7 @@ class Model:
         elif name == "beats" and not self.run:
             self.beats = value & 0xFFFFFF
         elif name == "load" and not self.run:
-            cycles, self.replaced = 3, True
+            cycles, self.loaded, self.fresh = 7, [*([] if self.fresh else self.loaded), value], False
         elif name in ("image", "image_last") and self.room(row):
             cycles = 3
         else:
@@ -91,6 +93,7 @@ class Model:
         self.inside = count & 15
         if resets:
             self.clear()
+        self.fresh = self.fresh or resets
         return answer, refused, cycles
 
 
@@ -148,7 +151,8 @@ def play(accesses: list, background) -> dict[str, list[int]]:
             beat = found["image.payload"][cycle - 1]
             assert (beat.data, beat.last) == (access[1], access[0] == "image_last")
         loads = access[0] == "load" and access[1] is not None and not refused
-        assert found["load.valid"][cycle - 1] == loads and (not loads or found["load.payload"][cycle - 1] == access[1])
+        offer = cycle - (5 if loads else 1)
+        assert found["load.valid"][offer] == loads and (not loads or found["load.payload"][offer] == access[1])
     for cycle, (run, beats, *others) in enumerate(state):
         got = tuple(found[name][cycle] for name in ("run", "beats", "irq", "reset", "counter", "running"))
         assert got == (run, beats, *others, int(run and beats > 0)), f"cycle {cycle}"
