@@ -104,6 +104,11 @@ def engines(family: str, purpose: str, number: int) -> list[EngineConfig]:
             own = {"code": "radix", "row_masks": True, "depthwise": True}
             size = {"lanes": lanes, "fire_lanes": word // 4, "word_bits": word}
             found[index] = dataclasses.replace(found[index], **own, **size)  # type: ignore[arg-type]
+        ways = (1, 2, 4, 1, 4)
+        found = [
+            dataclasses.replace(config, drain_banks=min(config.banks, ways[index % len(ways)]))
+            for index, config in enumerate(found)
+        ]
     if (family, purpose) == ("ecp5", "held out"):
         found[0] = EngineConfig(fire_lanes=4)  # the usual one, 4 banks x 16 lanes
     return found
@@ -219,8 +224,8 @@ def _whole(config: EngineConfig, part: str, cache: Path) -> dict[str, int]:
     return {name: getattr(found, name) for name in (*RESOURCES, "block_rams")}
 
 
-def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
-    """The contents of area.json."""
+def fit(cache: Path, workers: int, families: Sequence[str], only: Sequence[str] = ()) -> dict[str, Any]:
+    """The contents of area.json. only: blocks that are fitted again; all else stays as area.json has it."""
     parts = [part for part in map(find_target, PARTS) if part.family.name in families]
     tools = tool_versions("yosys")
     started = time.perf_counter()
@@ -233,11 +238,11 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
                 for block, (module, text) in blocks(to_verilog(config)).items():
                     if block not in SAMPLES:
                         raise OneSpikeError(f"Block {block!r} has no terms in model/cost/area.py; add them.")
-                    if taken[block] < SAMPLES[block]:
+                    if taken[block] < SAMPLES[block] and (not only or block in only):
                         taken[block] += 1
                         job = processes.submit(synthesise_block, module, text, family, cache, tools)
                         jobs[job] = (name, block, config)
-            for purpose, number in zip(("factor", "held out"), WHOLE[name], strict=True):
+            for purpose, number in zip(("factor", "held out"), WHOLE[name] if not only else (0, 0), strict=True):
                 for config in engines(name, purpose, number):
                     jobs[processes.submit(_whole, config, part.name, cache)] = (name, purpose, config)
         for index, job in enumerate(as_completed(jobs), 1):
@@ -246,6 +251,11 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
     results: dict[str, dict[str, list[tuple[EngineConfig, dict[str, int]]]]] = {}
     for job, (name, what, config) in jobs.items():
         results.setdefault(name, {}).setdefault(what, []).append((config, job.result()))
+    if only:
+        kept = area.fitted()
+        for part in parts:
+            kept["families"][part.family.name]["blocks"] |= fit_blocks(part.family, results[part.family.name])
+        return kept
     return {
         "tools": tool_versions("yosys", *(part.family.router for part in parts)),
         "families": {part.family.name: fit_family(part, results[part.family.name]) for part in parts},
@@ -254,13 +264,8 @@ def fit(cache: Path, workers: int, families: Sequence[str]) -> dict[str, Any]:
 
 def fit_family(part: Target, results: dict[str, list[tuple[EngineConfig, dict[str, int]]]]) -> dict[str, Any]:
     """Coefficients and factors of one family, with the engines held out."""
-    family, fitted_blocks = part.family, {}
-    for block in SAMPLES:
-        rows = [area.quantities(config, family)[block].fitted for config, _ in results[block]]
-        fitted_blocks[block] = {
-            what: fit_block(rows, [found[what] for _, found in results[block]]) for what in RESOURCES
-        }
-    known: dict[str, Any] = {"blocks": fitted_blocks, "factor": dict.fromkeys(RESOURCES, 1.0)}
+    family = part.family
+    known: dict[str, Any] = {"blocks": fit_blocks(family, results), "factor": dict.fromkeys(RESOURCES, 1.0)}
     sums = {"families": {family.name: known}}
     factor = {}
     for what in RESOURCES:
@@ -271,6 +276,17 @@ def fit_family(part: Target, results: dict[str, list[tuple[EngineConfig, dict[st
         {"part": part.name, "config": dataclasses.asdict(config), **found} for config, found in results["held out"]
     ]
     return known
+
+
+def fit_blocks(
+    family: Family, results: dict[str, list[tuple[EngineConfig, dict[str, int]]]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Coefficients of the blocks that have been synthesised."""
+    found = {}
+    for block in filter(results.get, SAMPLES):
+        rows = [area.quantities(config, family)[block].fitted for config, _ in results[block]]
+        found[block] = {what: fit_block(rows, [each[what] for _, each in results[block]]) for what in RESOURCES}
+    return found
 
 
 def errors(fitted: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -287,9 +303,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/area"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--families", nargs="+", default=list(WHOLE), help="default: all")
+    parser.add_argument("--blocks", nargs="+", choices=SAMPLES, default=[], help="fit these again (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=area.FIT)
     args = parser.parse_args()
-    contents = fit(args.cache, args.workers, args.families)
+    contents = fit(args.cache, args.workers, args.families, args.blocks)
     write_atomically(args.output, json.dumps(contents, indent=1) + "\n")
     by_kind: dict[tuple[str, str], list[float]] = {}
     for name, what, error in errors(contents):
