@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Value
 
 
 class Inside(Elaboratable):
@@ -21,17 +22,22 @@ class Inside(Elaboratable):
 
     def __init__(self, component: Any):
         self.component = component
-        self.module: Module = component.elaborate("formal")
-        self._signals: dict[str, Signal] = {}
-        for signal in self.module._driving:
-            self._signals.setdefault(signal.name, signal)
+        self.elaborated, self._names = _elaborate(component)
+        self.module: Module = self._names["m"]
+        driven = {signal.name: signal for signal in self.module._driving if not signal.name.startswith("$")}
+        self._names = driven | self._names
 
-    def __getitem__(self, name: str) -> Signal:
-        """The signal of this name, of those that the component's own statements drive."""
-        if name not in self._signals:
-            known = ", ".join(sorted(self._signals))
-            raise KeyError(f"{type(self.component).__name__} drives no {name!r}, but {known}")
-        return self._signals[name]
+    def __getitem__(self, name: str) -> Any:
+        """What `elaborate` calls by this name, or a signal of this name that it drives."""
+        if name not in self._names:
+            known = ", ".join(sorted(self._names))
+            raise KeyError(f"{type(self.component).__name__} knows no {name!r}, but {known}")
+        return self._names[name]
+
+    def state(self, *names: str) -> Value:
+        """Whether the component's state machine is in one of these states."""
+        fsm = self.module._generated["fsm"]
+        return Cat(fsm.state == fsm.encoding[name] for name in names).any()
 
     def memory(self, name: str, address: Value) -> Value:
         """What the memory of this name holds at `address`, in this cycle."""
@@ -42,9 +48,27 @@ class Inside(Elaboratable):
     def part(self, name: str) -> Inside:
         """The submodule of this name, opened, too."""
         parts = self.module._named_submodules
-        if not isinstance(parts[name], Inside):
-            parts[name] = Inside(parts[name])
-        return parts[name]
+        inner = parts[name][0] if isinstance(parts[name], tuple) else parts[name]
+        if not isinstance(inner, Inside):
+            inner = Inside(inner)
+            parts[name] = (inner, *parts[name][1:]) if isinstance(parts[name], tuple) else inner
+        return inner
 
-    def elaborate(self, platform: Any) -> Module:
-        return self.module
+    def elaborate(self, platform: Any) -> Any:
+        return self.elaborated
+
+
+def _elaborate(component: Any) -> tuple[Any, dict[str, Any]]:
+    """What the component's `elaborate` returns, and its local variables by their names."""
+    code, names = type(component).elaborate.__code__, {}
+
+    def watch(frame: Any, event: str, result: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            names.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return component.elaborate("formal"), names
+    finally:
+        sys.setprofile(before)

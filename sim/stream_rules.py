@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Assert, Assume, Cat, Module, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Assume, Cat, Const, Module, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -80,8 +80,9 @@ class Property(wiring.Component):
         m.submodules.dut = inside = Inside(self.dut)
         for path, member, value in self.dut.signature.flatten(self.dut):
             own = getattr(self, "__".join(map(str, path)), None)
-            if own is not None:
-                own, value = Value.cast(own), Value.cast(value)
+            value = Value.cast(value)
+            if own is not None and not isinstance(value, Const):  # a stream that is always ready
+                own = Value.cast(own)
                 m.d.comb += value.eq(own) if member.flow is In else own.eq(value)
         for assumed in self.assumes(inside) if self.assumes else []:
             m.d.comb += Assume(assumed)
@@ -114,3 +115,26 @@ class StreamHold(Property):
         for offer in offers(self.dut):
             unless = self.unless[offer.name](inside) if offer.name in self.unless else 0
             m.d.comb += (Assert if offer.flow is Out else Assume)(stands(m, offer, unless=unless))
+
+
+class TakenAtOnce(Property):
+    """The property that output streams are valid only where they are taken: such a one waits for its ready.
+
+    Parameters
+    ----------
+    late : cycles from a ready to the offer that it allows.
+    """
+
+    def __init__(self, dut: Any, *, late: int = 0, **options: Any):
+        self.late = late
+        super().__init__(dut, **options)
+
+    def check(self, m: Module, inside: Inside) -> None:
+        for offer in offers(self.dut):
+            if offer.flow is Out:
+                allowed: Value = offer.ready
+                for i in range(self.late):
+                    later = Signal(name=f"{offer.name}_allowed{i}")
+                    m.d.sync += later.eq(allowed)
+                    allowed = later
+                m.d.comb += Assert(~offer.valid | allowed)
