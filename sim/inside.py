@@ -28,7 +28,7 @@ class Inside(Elaboratable):
         self._names = driven | self._names
 
     def __getitem__(self, name: str) -> Any:
-        """What `elaborate` calls by this name, or a signal of this name that it drives."""
+        """What `elaborate`, or a method that it calls, names so; or a signal of this name that it drives."""
         if name not in self._names:
             known = ", ".join(sorted(self._names))
             raise KeyError(f"{type(self.component).__name__} knows no {name!r}, but {known}")
@@ -59,16 +59,17 @@ class Inside(Elaboratable):
 
 
 def _elaborate(component: Any) -> tuple[Any, dict[str, Any]]:
-    """What the component's `elaborate` returns, and its local variables by their names."""
-    code, names = type(component).elaborate.__code__, {}
+    """What the component's `elaborate` returns; its local variables, and those of the methods that it calls."""
+    code, own, names = type(component).elaborate.__code__, {}, {}
 
     def watch(frame: Any, event: str, result: Any) -> None:
-        if event == "return" and frame.f_code is code:
-            names.update(frame.f_locals)
+        if event == "return" and frame.f_locals.get("self") is component:
+            (own if frame.f_code is code else names).update(frame.f_locals)
 
     before = sys.getprofile()
     sys.setprofile(watch)
     try:
-        return component.elaborate("formal"), names
+        elaborated = component.elaborate("formal")
     finally:
         sys.setprofile(before)
+    return elaborated, names | own
