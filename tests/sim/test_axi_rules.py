@@ -5,7 +5,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, ClockDomain, DomainRenamer, Module, Mux, ResetSignal, Signal
 
 from free_engine import FreeEngine
-from mutant import mutant
+from mutant import mistakes, mutant
 from onespike.hw.engine.axi_read import AxiRead
 from onespike.hw.fronts import axi
 from onespike.hw.fronts.axi import Axi
@@ -62,7 +62,7 @@ def test_lite_answers_in_time():
     prove(LiteSpec(AxiLite(), slow=3), depth=10, induction=True)
 
 
-@pytest.mark.parametrize("right, wrong", LITE_MUTANTS)
+@pytest.mark.parametrize("right, wrong", mistakes(*LITE_MUTANTS))
 def test_lite_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match=r"refuted: .*axi_rules\.py"):
         prove(LiteSpec(mutant(AxiLite, right, wrong, tmp_path)(), slow=3, rules_alone=True), depth=10)
@@ -113,8 +113,8 @@ class ReadSpec(Property):
 
 
 READ_MUTANTS = [
-    ("room.eq(reserved <= depth - config.burst)", "room.eq(reserved <= depth)"),
     ("with m.If(self.arready):", "with m.If(self.arready | stopped):"),
+    ("room.eq(reserved <= depth - config.burst)", "room.eq(reserved <= depth)"),
     ("size.eq(Mux(left > config.burst, config.burst, left))", "size.eq(left)"),
     ("self.arlen.eq(size - 1)", "self.arlen.eq(size)"),
 ]
@@ -124,7 +124,7 @@ def test_read():
     prove(ReadSpec(AxiRead(SMALLEST_STREAMED)), depth=4, induction=True)
 
 
-@pytest.mark.parametrize("right, wrong", READ_MUTANTS)
+@pytest.mark.parametrize("right, wrong", mistakes(*READ_MUTANTS))
 def test_read_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match=r"refuted: .*axi_rules\.py"):
         prove(ReadSpec(mutant(AxiRead, right, wrong, tmp_path)(SMALLEST_STREAMED), rules_alone=True), depth=12)
@@ -160,10 +160,10 @@ def test_front():
 
 @pytest.mark.parametrize(
     "cls, right, wrong",
-    [
+    mistakes(
         (Axi, "core.logits.ready.eq(self.m_axis_tready)", "core.logits.ready.eq(1)"),
         (Core, "[waiting.eq(waiting & ~taken), stale", "[waiting.eq(0), stale"),
-    ],
+    ),
 )
 def test_front_mistakes(cls, right, wrong, tmp_path, monkeypatch):
     made = mutant(cls, right, wrong, tmp_path)

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal
 
-from mutant import mutant
+from mutant import mistakes, mutant, slow_but_first
 from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.extract import EventExtractor, at_most_one
 from onespike.hw.engine.fetch import Fetch
@@ -58,18 +58,18 @@ FETCHES = {
 }
 
 
-@pytest.mark.parametrize("config", FETCHES.values(), ids=list(FETCHES))
+@pytest.mark.parametrize("config", slow_but_first(FETCHES))
 def test_fetch_advances(config):
     prove(FetchAdvances(Fetch(config)), depth=3, induction=True)
 
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("offered.eq(valid[1] & (some | tags[1].last))", "offered.eq(valid[1] & some)"),
         ("(~valid[0] | self.words.ready) | (~valid[1] | ~offered)", "self.words.ready | ~offered & ~valid[1]"),
         ("rows_left.eq(Mux(fresh, begins.rows, rows_left) - 1)", "rows_left.eq(begins.rows - 1)"),
-    ],
+    ),
 )
 def test_fetch_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match="refuted"):
@@ -116,18 +116,18 @@ EXTRACTORS = {
 }
 
 
-@pytest.mark.parametrize("kind", EXTRACTORS)
+@pytest.mark.parametrize("kind", slow_but_first({kind: kind for kind in EXTRACTORS}))
 def test_extract_advances(kind):
     prove(ExtractAdvances(EXTRACTORS[kind]()), depth=WORD_EVENTS + 4, induction=True)
 
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("take.eq(~more & (~ends | self.end_ready))", "take.eq(~more & self.end_ready)"),
         ("next_.last.eq(word.last & word.single)", "next_.last.eq(word.last)"),
         ("self.valid.eq(valid & (~ends | self.end_ready))", "self.valid.eq(valid & self.end_ready)"),
-    ],
+    ),
 )
 def test_extract_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match="refuted"):
@@ -168,18 +168,18 @@ class JobsAreShown(Property):
             m.d.comb += Assert((~unit.full | waits[-1]) & (inside["step"] == 0) & (inside["taken"] == ended))
 
 
-@pytest.mark.parametrize("shadows", [1, 2])
+@pytest.mark.parametrize("shadows", slow_but_first({"one": 1, "two": 2}))
 def test_jobs_are_shown(shadows):
     prove(JobsAreShown(Bank(dataclasses.replace(SMALLEST, shadows=shadows))), depth=12, induction=True)
 
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("with m.Elif(self.release):", "with m.Elif(self.release & ~extract.waiting):"),
         ("self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)", "self.full.eq(lanes.captures & ~self.take)"),
         ("with m.If(ends):", "with m.If(ends & extract.spike):"),
-    ],
+    ),
 )
 def test_bank_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match=r"induction fails|refuted"):

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal
 
-from mutant import mutant
+from mutant import mistakes, mutant, slow_but_first
 from onespike.hw.engine.drain import Drain, group_parts, release_step
 from onespike.sim.formal import ProofError, prove
 from onespike.sim.inside import Inside
@@ -14,8 +14,8 @@ from onespike.sim.stream_rules import Property
 from small_engine import SMALLEST
 
 DRAINS = {
-    "one step": dataclasses.replace(SMALLEST, banks=2),
     "three steps": dataclasses.replace(SMALLEST, banks=2, lanes=3),
+    "one step": dataclasses.replace(SMALLEST, banks=2),
     "pauses": dataclasses.replace(SMALLEST, banks=2, lanes=12, fire_lanes=4, max_code=255),
 }
 
@@ -80,19 +80,19 @@ class TakesInTurn(Property):
             ]
 
 
-@pytest.mark.parametrize("config", DRAINS.values(), ids=list(DRAINS))
+@pytest.mark.parametrize("config", slow_but_first(DRAINS))
 def test_takes_in_turn(config):
     prove(TakesInTurn(Drain(config)), depth=4, induction=True)
 
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("self.full | (~loop_steps.first).replicate(config.banks)", "self.full"),
         ("turn.eq(turn.rotate_left(1))", "turn.eq(turn.rotate_left(1) | self.full)"),
         ("release_now = step == release_step(config)", "release_now = step >= release_step(config)"),
         ("free.eq(layer.dest_group_words == 0)", "free.eq(0)"),
-    ],
+    ),
 )
 def test_mistakes(right, wrong, tmp_path):
     config = DRAINS["pauses" if "group_words" in right else "three steps"]

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from amaranth.hdl import Assert, Cat, Module, Mux, Signal
 
-from mutant import mutant
+from mutant import mistakes, mutant
 from onespike.hw.engine.load import TARGETS, Load, row_words
 from onespike.sim.formal import ProofError, prove
 from onespike.sim.inside import Inside
@@ -104,13 +104,13 @@ def test_writes_what_the_words_say():
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("with m.If(rows == 0):", "with m.If(rows[1:] == 0):"),
         ("with m.If(words == 0):", "with m.If(words[1:] == 0):"),
         ("address.eq(self.words.payload - 1)", "address.eq(self.words.payload)"),
         ("words.eq(words - 1)]\n                    with", "words.eq(words - 1)]\n                with"),
         ("self.target[i].eq(complete & (done.target == i))", "self.target[i].eq(complete & (done.target[:3] == i))"),
-    ],
+    ),
 )
 def test_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match="refuted"):

@@ -5,7 +5,7 @@ import pytest
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Module, Mux, Signal
 
-from mutant import mutant
+from mutant import mistakes, mutant
 from onespike.hw.queue import Queue
 from onespike.sim.formal import ProofError, prove
 from onespike.sim.inside import Inside
@@ -62,12 +62,12 @@ def test_order_and_capacity(width, depth):
 
 @pytest.mark.parametrize(
     "right, wrong",
-    [
+    mistakes(
         ("writes.eq(self.w_en & self.w_rdy)", "writes.eq(self.w_en)"),
         ("reads | (self.w_rdy & ~(writes & fills))", "reads | (self.w_rdy & ~fills)"),
         ("writes | (self.r_rdy & ~(reads & drains))", "self.r_rdy & ~(reads & drains) | writes & ~reads"),
         ("wraps = self.depth & (self.depth - 1)", "wraps = 0"),
-    ],
+    ),
 )
 def test_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match="refuted"):

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
 
-from mutant import mutant
+from mutant import mistakes, mutant, slow_but_first
 from onespike.hw.engine.sequencer import Sequencer
 from onespike.hw.engine.tables import Tables
 from onespike.hw.engine.walk import DISPATCH_DEPTH, UNCOUNTED, Walk
@@ -87,11 +87,11 @@ def test_walk_moves():
 
 @pytest.mark.parametrize(
     "right, wrong, found",
-    [
+    mistakes(
         ("dispatch.r_en.eq(~offered | starts)", "dispatch.r_en.eq(starts)", "refuted"),
         ("self.primed.eq(offered & (head.of != of_now))", "self.primed.eq(offered & of_now)", "refuted"),
         ("go.eq(count <= DISPATCH_DEPTH - UNCOUNTED)", "go.eq(count < DISPATCH_DEPTH)", "induction fails"),
-    ],
+    ),
 )
 def test_walk_mistakes(right, wrong, found, tmp_path):
     walk = mutant(Walk, right, wrong, tmp_path)(SMALLEST)
@@ -136,18 +136,18 @@ class SequencerGoesOn(Property):
         ]
 
 
-@pytest.mark.parametrize("config", [SMALLEST, SMALLEST_STREAMED], ids=["on the chip", "streamed"])
+@pytest.mark.parametrize("config", slow_but_first({"on the chip": SMALLEST, "streamed": SMALLEST_STREAMED}))
 def test_sequencer_goes_on(config):
     prove(SequencerGoesOn(Sequencer(config)), depth=4, induction=True)
 
 
 @pytest.mark.parametrize(
     "right, wrong, found",
-    [
+    mistakes(
         # An enable that is high from the reset on: the engine never began.
         ("max(size, head) + 1), init=head)", "max(size, head) + 1))", "refuted"),
         ("logits_free & ~(self.busy & ends)", "logits_free & ~ends", "induction fails"),
-    ],
+    ),
 )
 def test_sequencer_mistakes(right, wrong, found, tmp_path):
     unit = mutant(Sequencer, right, wrong, tmp_path)(SMALLEST)

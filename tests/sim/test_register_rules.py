@@ -5,7 +5,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal
 
 from free_engine import FreeEngine
-from mutant import mutant
+from mutant import mutant, slow_but_first
 from onespike.hw.fronts.control import PATIENCE, Control
 from onespike.hw.fronts.wishbone import Wishbone
 from onespike.sim.formal import ProofError, prove
@@ -42,11 +42,12 @@ class Ends(Property):
         ]
 
 
-CONTROLS = [(SMALLEST, False), (SMALLEST, True), (SMALLEST_STREAMED, True)]
+CONTROLS = {"registers": (SMALLEST, False), "streams": (SMALLEST, True), "memory": (SMALLEST_STREAMED, True)}
 
 
-@pytest.mark.parametrize("config, streams", CONTROLS, ids=["registers", "streams", "memory"])
-def test_every_access_ends(config, streams):
+@pytest.mark.parametrize("config_and_streams", slow_but_first(CONTROLS))
+def test_every_access_ends(config_and_streams):
+    config, streams = config_and_streams
     prove(Ends(Control(config, streams=streams)), depth=3, induction=True)
 
 
@@ -57,6 +58,7 @@ def test_access_that_hangs(tmp_path):
         prove(Ends(made(SMALLEST, streams=False)), depth=3, induction=True)
 
 
+@pytest.mark.slow
 def test_end_of_nothing(tmp_path):
     made = mutant(Control, 'm.next = "Idle"', 'm.next = "Done"', tmp_path)
     with pytest.raises(ProofError, match="refuted"):

@@ -155,6 +155,7 @@ def test_offers_stand(cls):
     proves(cls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [p for p in each() if p.values[0] not in ALWAYS_READY])
 def test_mistake_is_found(cls, tmp_path):
     with pytest.raises(ProofError, match="induction fails" if cls is Engine else "refuted"):
