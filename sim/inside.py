@@ -60,7 +60,9 @@ class Inside(Elaboratable):
 
 def _elaborate(component: Any) -> tuple[Any, dict[str, Any]]:
     """What the component's `elaborate` returns; its local variables, and those of the methods that it calls."""
-    code, own, names = type(component).elaborate.__code__, {}, {}
+    code = type(component).elaborate.__code__
+    own: dict[str, Any] = {}
+    names: dict[str, Any] = {}
 
     def watch(frame: Any, event: str, result: Any) -> None:
         if event == "return" and frame.f_locals.get("self") is component:

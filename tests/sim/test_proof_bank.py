@@ -173,6 +173,7 @@ def test_jobs_are_shown(shadows):
     prove(JobsAreShown(Bank(dataclasses.replace(SMALLEST, shadows=shadows))), depth=12, induction=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "right, wrong",
     mistakes(
