@@ -185,3 +185,38 @@ def test_jobs_are_shown(shadows):
 def test_bank_mistakes(right, wrong, tmp_path):
     with pytest.raises(ProofError, match=r"induction fails|refuted"):
         prove(JobsAreShown(mutant(Bank, right, wrong, tmp_path)(SMALLEST)), depth=12, induction=True)
+
+
+class CommandsFit(Property):
+    """Where a command comes a cycle after the `ready` that allows it, the bank has room for it.
+
+    That the walk sends none without is in `test_stream_rules.py`.
+    """
+
+    def check(self, m: Module, inside: Inside) -> None:
+        unit, queue, allowed = self.dut, inside.part("command_fifo"), Signal()
+        room, waiting = queue.component.depth, inside["waiting"]
+        m.d.sync += allowed.eq(unit.commands.ready)
+        end = queue["consume"] + waiting
+        m.d.comb += [
+            Assume(~unit.commands.valid | allowed),
+            Assert(~queue.component.w_en | queue.component.w_rdy),
+            Assert(waiting <= room),
+            Assert(queue.component.w_rdy == (waiting != room)),
+            Assert(queue.component.r_rdy == (waiting != 0)),
+            Assert((queue["produce"] < room) & (queue["consume"] < room)),
+            Assert(queue["produce"] == Mux(end >= room, end - room, end)),
+            Assert(inside["ready"] == (waiting <= room - 2)),
+            Assert(~allowed | (waiting < room)),
+        ]
+
+
+FAR = dataclasses.replace(SMALLEST, banks=8, command_fifo=2)  # so many banks that commands take a cycle more
+
+
+@pytest.mark.slow
+def test_commands_fit(tmp_path):
+    prove(CommandsFit(Bank(FAR)), depth=3, induction=True)
+    made = mutant(Bank, "ready.eq(next_waiting <= room - 2)", "ready.eq(next_waiting < room)", tmp_path)
+    with pytest.raises(ProofError, match="refuted"):
+        prove(CommandsFit(made(FAR)), depth=10)

@@ -136,6 +136,8 @@ MUTANTS = {
 
 
 SLOW = {Engine, Packet}
+FAR = dataclasses.replace(SMALLEST, banks=8)  # so many banks that commands take a cycle more
+MAPS = dataclasses.replace(SMALLEST, maps=True)
 ALWAYS_READY = {Spi, Uart}  # what they offer is taken in the same cycle
 OFFERING = [cls for cls in components() if any(offer.flow is Out for offer in offers(make(cls)))]
 
@@ -160,3 +162,18 @@ def test_offers_stand(cls):
 def test_mistake_is_found(cls, tmp_path):
     with pytest.raises(ProofError, match="induction fails" if cls is Engine else "refuted"):
         proves(cls, mutant(cls, *MUTANTS[cls], tmp_path), depth=5 if cls is Engine else 14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(lambda: TakenAtOnce(Walk(FAR), late=FAR.hops), id="far banks"),
+        pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, row_masks=True))), id="masks"),
+        pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, arithmetic="dense"))), id="dense"),
+        pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, tables=1, max_code=255))), id="tables"),
+        pytest.param(lambda: StreamHold(Logits(MAPS), keeps=logits_facts), id="maps"),
+    ],
+)
+def test_offers_stand_in_other_engines(rule):
+    prove(rule(), depth=5, induction=True)
