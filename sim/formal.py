@@ -16,14 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
 
 from ..model.errors import OneSpikeError
 from ..model.system.processes import run
@@ -96,37 +92,6 @@ def _example(spec: wiring.Component, trace: Path) -> str:
         elif found := re.match(r"([01])(\S+)$", line):
             values[found[2]] = int(found[1])
     return ", ".join(f"{port}={values[names[port]]:#x}" for port in ports if names.get(port) in values)
-
-
-class StreamHold(wiring.Component):
-    """The property that every output stream of `dut` keeps what it offers until it is taken.
-
-    Its input streams are assumed to do the same; all other inputs are free.
-    """
-
-    def __init__(self, dut: wiring.Component):
-        self.dut = dut
-        super().__init__(dut.signature)
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.dut = self.dut
-        wiring.connect(m, wiring.flipped(self), self.dut)
-        for name, member, port in _streams(self):
-            payload = Value.cast(port.payload)
-            refused, offer = Signal(name=f"{name}_refused"), Signal(len(payload), name=f"{name}_offer")
-            m.d.sync += [refused.eq(port.valid & ~port.ready), offer.eq(payload)]
-            rule = Assert if member.flow == Out else Assume
-            m.d.comb += rule(~refused | (port.valid & (payload == offer)))
-        return m
-
-
-def _streams(component: wiring.Component) -> Iterator[tuple[str, wiring.Member, Any]]:
-    for name, member in component.signature.members.items():
-        if member.is_signature and {"payload", "valid", "ready"} <= set(member.signature.members):
-            port = getattr(component, name)
-            for i, element in enumerate(port) if member.dimensions else [(0, port)]:
-                yield f"{name}_{i}", member, element
 
 
 def _tool(name: str) -> str:

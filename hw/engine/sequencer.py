@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
 
     Members
     -------
-    enable : In(1) run; while low, the program may be written and the sequencer starts over.
+    enable : In(1) run, from a reset on, too; while low, the program may be written and the sequencer starts over.
     header : Out the header record, valid when `ready`.
     ready : Out(1) the header has been read.
     layer, strides : Out the current layer's record, and the constants of its sources.
@@ -143,7 +143,7 @@ class Sequencer(wiring.Component):
         ahead = Signal(size * WORD, reset_less=True)
         header = Signal(head * WORD, reset_less=True)
         ahead_ready, arriving = Signal(), Signal()
-        count = Signal(range(max(size, head) + 1))  # words still to be asked for
+        count = Signal(range(max(size, head) + 1), init=head)  # words still to be asked for
         left = Signal(8)  # layers of the image still to be read, less one
         address = Signal(config.program_addr_bits)
         m.d.comb += [read.addr.eq(address), Value.cast(self.header).eq(header)]

@@ -89,7 +89,7 @@ class Tables(wiring.Component):
             m.d.comb += [port.en.eq(self.load.enable), port.addr.eq(self.load.address), port.data.eq(self.load.data)]
 
         # First row after row for the banks, then a table at every start.
-        row, reads, filled = Signal(range(config.table_rows)), Signal(), Signal()
+        row, reads, filled = Signal(range(config.table_rows)), Signal(init=1), Signal()
         inner = (config.table_codes - 1).bit_length()  # bits of a row's place in its table
         last = row[:inner] == config.table_codes - Mux(filled, number, 1)
         with m.If(reads):

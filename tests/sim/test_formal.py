@@ -16,8 +16,9 @@ from onespike.hw.engine.levels import LevelsUnit
 from onespike.hw.engine.psg import PsgUnit
 from onespike.model.errors import OneSpikeError
 from onespike.sim import formal
-from onespike.sim.formal import ProofError, StreamHold, prove
+from onespike.sim.formal import ProofError, prove
 from onespike.sim.stream import StreamError, Transfer, run_stream
+from onespike.sim.stream_rules import StreamHold
 
 ACC, GROUPS, MAX_SHIFT = 20, 8, 15  # theta = 8 << shift, up to 2 ** 18
 WIDTH, CODES, LATENCY = 5, 16, 5  # of a levels unit: counts up to 15
