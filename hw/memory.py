@@ -55,11 +55,12 @@ class PagedMemory:
     Parameters
     ----------
     m : the module that the pages join, as submodules: `name` where there is one, else `name` with a number.
+    spare : further bits of a row, for which the pages do not change: parity.
     """
 
-    def __init__(self, m: Module, name: str, width: int, depth: int):
-        self.name, self.width = name, width
-        self.pages = [plain_memory(width, words) for words in page_depths(width, depth)]
+    def __init__(self, m: Module, name: str, width: int, depth: int, spare: int = 0):
+        self.name, self.width = name, width + spare
+        self.pages = [plain_memory(self.width, words) for words in page_depths(width, depth)]
         for page, memory in zip(self.names, self.pages, strict=True):
             m.submodules[page] = memory
 

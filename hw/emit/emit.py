@@ -26,13 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from ...model.machine.parity import with_parity
 from ...model.mapping.images import MemoryImages, load_words, memory_images
 from ...model.mapping.mapping import Mapping
 from ...model.system import bounded
 from ...model.system.files import write_atomically
 from ...model.system.locks import owned
 from ..config import EngineConfig
-from ..engine.load import target_widths
+from ..engine.load import stored_widths, target_widths
 from ..fronts.front import Front
 from ..program import WORD
 from .front import front_verilog
@@ -64,17 +65,22 @@ def hex_lines(rows: Sequence[int], bits: int) -> str:
 
 def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     """File name -> text of every memory image: all rows of the memory, those that nothing uses are 0."""
-    widths = target_widths(config)
+    widths, bits = target_widths(config), stored_widths(config)
+
+    def lines(name: str, rows: Sequence[int], depth: int) -> str:
+        stored = [with_parity(row, widths[name]) for row in rows] if config.parity else rows
+        return hex_lines([*stored, *[0] * (depth - len(rows))], bits[name])
+
     names = [file.removesuffix(".hex") for file in image_files(config).values()]
     depths = {"program": config.program_depth, "channels": config.channel_depth, "tables": config.table_rows}
     files = {}
     for name in names:
         rows, depth = getattr(images, name), depths.get(name, config.walk_depth)
-        files[f"{name}.hex"] = hex_lines([*rows, *[0] * (depth - len(rows))], widths[name])
+        files[f"{name}.hex"] = lines(name, rows, depth)
     for name, pages in bank_memories(config).items():
         for bank, rows in enumerate(getattr(images, name)):
             found = zip(bank_files(config, name, bank), pages_of(rows, pages), pages, strict=True)
-            files |= {file: hex_lines([*used, *[0] * (rows - len(used))], widths[name]) for file, used, rows in found}
+            files |= {file: lines(name, used, rows) for file, used, rows in found}
     return files
 
 

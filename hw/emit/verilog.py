@@ -26,6 +26,7 @@ BANK = "onespike_bank"
 LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an engine has one of them
 MASK_PARAMETERS = ("row_masks", "mask_depth", "depthwise")  # the same
 PRODUCT_PARAMETERS = ("arithmetic", "product_bits", "dsp")
+UNNAMED_IF_OFF = ("maps", "parity", "watchdog")
 _IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
@@ -122,7 +123,7 @@ def to_verilog(config: EngineConfig) -> str:
     for name, value in vars(config).items():
         left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
         left_out += [] if config.row_masks else MASK_PARAMETERS
-        left_out += [] if config.maps else ["maps"]
+        left_out += [option for option in UNNAMED_IF_OFF if not getattr(config, option)]
         left_out += ["multiples"] if config.multiplies else PRODUCT_PARAMETERS
         if name not in left_out:
             text += f"//   {name} = {value}\n"
