@@ -73,9 +73,12 @@ class Played:
             await self.tick(ctx)
         ctx.set(self.dut.enable, 1)
 
-    async def image(self, ctx, mapping, codes, pause: int = 0) -> None:
+    async def image(self, ctx, mapping, codes, pause: int = 0, before_last=lambda: None) -> None:
         """Send one image [C, H, W]; pause: cycles before every beat."""
-        for beat in image_beats(mapping, codes[None])[0]:
+        beats = image_beats(mapping, codes[None])[0]
+        for index, beat in enumerate(beats):
+            if index == len(beats) - 1:
+                before_last()
             for _ in range(pause):
                 await self.tick(ctx)
             ctx.set(self.dut.image.payload, int(beat))
