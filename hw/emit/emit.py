@@ -7,7 +7,7 @@
 | *.hex          | `$readmemh` images, one row per line from address 0                               |
 | weights.bin    | image of external memory, if weights are streamed: see `external_memory` in the manifest  |
 | load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
-| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted           |
+| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted; it knows the network's CRC-32 |
 | lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
 | TOP_tb.v ..    | an example test bench, see `testbench.py`                                         |
 | TOP.core ..    | what other tools want of the module TOP, see `packages.py`                        |
@@ -20,14 +20,14 @@ import json
 import re
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...model.machine.parity import with_parity
-from ...model.mapping.images import MemoryImages, load_words, memory_images
+from ...model.mapping.images import MemoryImages, fingerprint, load_words, memory_images
 from ...model.mapping.mapping import Mapping
 from ...model.system import bounded
 from ...model.system.files import write_atomically
@@ -108,6 +108,7 @@ def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndar
     if config.loadable:
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
     if front is not None:
+        front = replace(front, network=front.network or fingerprint(images, config))
         files[f"{front.top}.v"] = front_verilog(config, front)
     files |= testbench(mapping, front, codes)
     top = TOP if front is None else front.top

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..engine.axi_read import ADDRESS_BITS
 from ..engine.counters import COUNTER_BITS, counter_stride, layer_depth
+from ..engine.faults import FAULTS, WATCHDOG
 from ..program import WORD
 from .frame import BEATS_BITS, frame_layout
 from .registers import BY_NAME, CONFIG, EVENTS, ID, VERSION, bus_signature, parameter_words, word
 
+CRC_32 = 0xEDB88320  # of the network's words, lowest bit first
 PATIENCE = 16  # log2 of the cycles that an access waits for the engine
 MOST_INSIDE = 2  # images that registers let in: the engine takes as many before any result has been read
 
@@ -30,17 +32,25 @@ def result_layout(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout({"value": signed(WORD * logit_words(config)), "best": 16, "last": 1})
 
 
+def _crc_step(crc: Value, byte: Value) -> Value:
+    """CRC-32 of one byte more."""
+    for bit in range(8):
+        crc = Cat(crc[1:], Const(0, 1)) ^ Mux(crc[0] ^ byte[bit], Const(CRC_32, 32), 0)
+    return crc
+
+
 class Control(wiring.Component):
     """Registers of `registers.REGISTERS` in front of an engine.
 
-    Latency: two cycles from a request to `done`, four for `count`; load, image and logit wait for the engine, a stop
-    for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
+    Latency: two cycles from a request to `done`, four for `count`, seven for `load`, whose words are summed up; load,
+    image and logit wait for the engine, a stop for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
 
     Parameters
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
-    network : what the register of that name reads.
+    network : the built-in network's CRC-32, or 0 where there is none: then nothing runs until one has been loaded, if
+        it can be.
 
     Members
     -------
@@ -54,6 +64,7 @@ class Control(wiring.Component):
     finished, best : In(1), In(16) a result has left, and its class.
     waiting : In(1) a logit waits.
     weight_address, weight_error, weight_idle : Out, In, In, see Engine (only if `config.streams_weights`).
+    faults : In what Engine says (only if `config.notes_faults`).
     load : Out(stream(32)) the load stream. counter, count : Out, In the counters' read port.
     """
 
@@ -79,6 +90,8 @@ class Control(wiring.Component):
         }
         if config.streams_weights:
             members |= {"weight_address": Out(ADDRESS_BITS), "weight_error": In(1), "weight_idle": In(1)}
+        if config.notes_faults:
+            members["faults"] = In(len(FAULTS))
         if not streams:
             members["image"] = Out(stream.Signature(frame_layout(config.word_bits)))
             members["logits"] = In(stream.Signature(result_layout(config)))
@@ -91,10 +104,15 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
-        replaced = Signal(reset_less=True)  # another network has been loaded; memories outlive a reset
+        # What is in the memories, which outlive a reset: the CRC-32 of what has been loaded, and whether it is whole.
+        crc = Signal(32, init=self.network ^ 0xFFFFFFFF, reset_less=True)
+        whole = Signal(init=int(self.network != 0 or not config.loadable), reset_less=True)
+        fresh = Signal(init=1)  # the next word loaded begins a network
+        faults = self.faults if config.notes_faults else Const(0, len(FAULTS))
+        stuck = faults[WATCHDOG]
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
-            room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
+            room.eq(self.running & ~stuck & (self.inside | (inside < MOST_INSIDE))),
             self.irq.eq((events & irq_enable).any()),
             self.load.payload.eq(bus.data),
         ]
@@ -104,7 +122,9 @@ class Control(wiring.Component):
         with m.If(self.finished):
             m.d.sync += [images.eq(images + 1), best.eq(self.best)]
         weight_error = self.weight_error if config.streams_weights else 0
-        happened = Cat(self.finished, self.short, self.long, refuse, weight_error)
+        noted = Signal(len(FAULTS))
+        m.d.sync += noted.eq(faults)
+        happened = Cat(self.finished, self.short, self.long, refuse, weight_error, (faults & ~noted).any())
         clear = Signal(len(EVENTS))
         m.d.sync += [events.eq(events & ~clear | happened), self.reset.eq(0)]
 
@@ -122,13 +142,11 @@ class Control(wiring.Component):
             "images": images,
             "class": best,
             "counter": self.counter,
-            "network": Mux(replaced, 0, self.network),
+            "faults": faults,
+            "network": Mux(whole, ~crc, 0),
         }
         if config.streams_weights:
             plain["weight_address"] = self.weight_address
-        if self.config.loadable:
-            with m.If(self.load.valid):
-                m.d.sync += replaced.eq(1)
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():
@@ -141,6 +159,7 @@ class Control(wiring.Component):
         place = Signal(range(max(2, logit_words(config))))  # word of the logit that is read next
         timer = Signal(PATIENCE + 1)
         late = timer[-1]
+        byte = Signal(2)  # of a word that is summed up
         m.d.sync += timer.eq(timer + 1)
 
         def give_up() -> None:
@@ -154,12 +173,16 @@ class Control(wiring.Component):
                 with m.If(bus.valid):
                     m.next = "Done"
                     with m.If(bus.write):
-                        self._write(m, irq_enable, clear, room, stopping, give_up)
+                        self._write(m, irq_enable, clear, room, stopping, (crc, whole, fresh), give_up)
                     with m.Else():
                         self._read(m, inside, give_up)
             with m.State("Load"):
                 m.d.comb += self.load.valid.eq(1)
                 with m.If(self.load.ready):
+                    m.next = "Sum"
+            with m.State("Sum"):
+                m.d.sync += [crc.eq(_crc_step(crc, bus.data.word_select(byte, 8))), byte.eq(byte + 1)]
+                with m.If(byte == 3):
                     m.next = "Done"
             with m.State("Count"):
                 with m.If(timer[1]):  # two cycles behind the address, and one for it to settle
@@ -174,24 +197,28 @@ class Control(wiring.Component):
                     with m.Elif(late):
                         give_up()
             if not self.streams:
-                self._data_states(m, place, late, give_up)
+                self._data_states(m, place, late | stuck, give_up)
             with m.State("Done"):
                 m.d.comb += bus.done.eq(1)
                 m.next = "Idle"
         with m.If(self.reset):
             m.d.sync += [value.eq(0) for value in (events, images, best, inside, place, stopping, self.counter)]
+            m.d.sync += fresh.eq(1)
         return m
 
     def _write(
-        self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, give_up: Any
+        self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, loaded: Any, give_up: Any
     ) -> None:
-        bus = self.bus
+        bus, (crc, whole, fresh) = self.bus, loaded
         with m.Switch(bus.address):
             with m.Case(word("control")):
-                if self.config.streams_weights:
-                    self._start_or_stop(m, stopping, give_up)
-                else:
-                    m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
+                with m.If(bus.data[0] & ~whole):
+                    give_up()
+                with m.Else():
+                    if self.config.streams_weights:
+                        self._start_or_stop(m, stopping, give_up)
+                    else:
+                        m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
             with m.Case(word("events")):
                 m.d.comb += clear.eq(bus.data)
             with m.Case(word("irq_enable")):
@@ -214,6 +241,15 @@ class Control(wiring.Component):
                     m.next = "Load"
                     with m.If(self.run):
                         give_up()
+                    with m.Else():
+                        m.d.sync += [whole.eq(0), fresh.eq(0)]
+                        with m.If(fresh):
+                            m.d.sync += crc.eq(0xFFFFFFFF)
+                with m.Case(word("network")):
+                    with m.If(self.run | fresh | (bus.data != ~crc)):
+                        give_up()
+                    with m.Else():
+                        m.d.sync += whole.eq(1)
             if not self.streams:
                 with m.Case(word("image"), word("image_last")):
                     m.next = "Image"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -280,8 +280,13 @@ def load_words(images: MemoryImages, config: EngineConfig) -> list[int]:
 
 
 def fingerprint(images: MemoryImages, config: EngineConfig) -> int:
-    """What a core's register `network` reads where `images` are built in: the CRC-32 of their load stream."""
-    return zlib.crc32(np.array(load_words(images, config), "<u4").tobytes())
+    """What a core's register `network` reads where `images` are in its memories: the CRC-32 of their load stream."""
+    return checksum(load_words(images, config))
+
+
+def checksum(words: Sequence[int]) -> int:
+    """The CRC-32 of a load stream, which a core has to be told after its last word."""
+    return zlib.crc32(np.array(words, "<u4").tobytes())
 
 
 def image_beats(mapping: Mapping, codes: np.ndarray) -> np.ndarray:

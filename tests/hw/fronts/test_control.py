@@ -16,7 +16,7 @@ PATIENCE = 5
 @pytest.fixture
 def dut(monkeypatch):
     monkeypatch.setattr(control, "PATIENCE", PATIENCE)
-    return control.Control(EngineConfig(external_weights=64), streams=True)
+    return control.Control(EngineConfig(external_weights=64), streams=True, network=1)
 
 
 def accesses(dut, steps) -> list[tuple[int, bool, int]]:
