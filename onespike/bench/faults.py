@@ -15,25 +15,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..hw.config import EngineConfig
+from ..model.convert.converter import prepare
 from ..model.errors import OneSpikeError
 from ..model.mapping.mapper import fit_config, map_network
 from ..model.network.spec import SpikeNet
 from ..model.system import campaign
 from ..model.system.files import write_atomically
 from ..model.training.data import DIGITS, load
+from ..model.training.train import Training, train
 from ..sim.faults import OUTCOMES, jobs
+from .workloads import pooled
 
 KINDS = ("weights", "spikes", "program", "walk tables", "channels", "queues and sums", "registers")
-WATCHDOG = 20_000  # cycles: no layer of the demo network can take as many
+WATCHDOG = 4096  # cycles: more than any layer of the small network can take
 
 
 def engines(net: SpikeNet, banks: int, lanes: int) -> dict[str, EngineConfig]:
     plain = fit_config(net, EngineConfig(banks=banks, lanes=lanes))
     return {"plain": plain, "parity": dataclasses.replace(plain, parity=True, watchdog=WATCHDOG)}
+
+
+def small_network(folder: Path) -> tuple[SpikeNet, np.ndarray]:
+    """Two convolutions and a linear layer for digits of 8 x 8 pixels, trained in seconds and kept, and test images."""
+    from torch import manual_seed, nn
+
+    data, test = pooled(load(DIGITS, "train")), pooled(load(DIGITS, "test"))
+    path = folder / "small.spike"
+    if not path.exists():
+        manual_seed(0)
+        first, second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        module = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+        train(module, data, Training(epochs=12, shift=0))
+        prepare(module, calibration=data.images[:256], groups=8).net.save(path)
+    return SpikeNet.load(path), test.images
 
 
 def summed(found: list[tuple[str, str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -62,13 +81,13 @@ def markdown(figures: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m onespike.bench.faults", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--network", type=Path, default=Path("build/demo/digits.spike"), help="of `onespike demo`")
+    parser.add_argument("--network", type=Path, help="a .spike file (default: a small one, which is trained)")
     parser.add_argument("--data", default=DIGITS, help="its images (default: digits)")
     parser.add_argument("--images", type=int, default=20, help="of them, one in each trial (default: 20)")
     parser.add_argument("--trials", type=int, default=500, help="of every kind and engine (default: 500)")
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS), help="what is flipped (default: all)")
-    parser.add_argument("--banks", type=int, default=4)
-    parser.add_argument("--lanes", type=int, default=16)
+    parser.add_argument("--banks", type=int, default=2)
+    parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--executor", default="local", help="local, local:N or dask://host:port (default: local)")
     parser.add_argument("--build", type=Path, default=Path("build/faults"), help="engines and finished jobs")
     parser.add_argument("--json", type=Path, help="a file for the figures, with every flip that nobody noticed")
@@ -76,10 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        if not args.network.is_file():
-            raise OneSpikeError(f"There is no network {args.network}; run `onespike demo`, or name one with --network.")
-        net = SpikeNet.load(args.network)
-        codes = net.image.quantise(load(args.data, "test").images[: args.images])
+        if args.network is None:
+            net, images = small_network(args.build)
+        else:
+            net, images = SpikeNet.load(args.network), load(args.data, "test").images
+        codes = net.image.quantise(images[: args.images])
         todo = [
             (name, job)
             for name, config in engines(net, args.banks, args.lanes).items()
