@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..hw.config import EngineConfig
 from ..hw.emit.emit import weight_bytes
 from ..hw.engine.counters import counter_names, counter_stride, layer_depth
 from ..hw.engine.faults import FAULTS
 from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
-from ..model.cost.choose import choose_mapping, fewest_slices
+from ..model.cost.choose import choose_mapping, fewest_slices, random_codes
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import checksum, fingerprint, image_beats, load_words, memory_images
 from ..model.mapping.mapping import Mapping
@@ -55,9 +56,9 @@ class Board:
 
     patience: seconds that an image may take.
 
-    Members: `config`, the engine's parameters as the core states them; `mapping`, the network that was loaded;
-    `mended`, a sentence for every fault that the engine has noted and the host has mended: the network was loaded again
-    where its memories were wrong, and the image was repeated.
+    Members: `config`, the engine's parameters as the core states them; `mapping`, the network that was loaded; `sent`,
+    the words that this took, 0 where the board held it; `mended`, a sentence for every fault that the engine has noted
+    and the host has mended: the network was loaded again where its memories were wrong, and the image was repeated.
 
     A start leaves a random mark in the register `counter`, which every stop, load or reset clears: where it has gone,
     another program has taken the board, whose answers may be another network's.
@@ -72,6 +73,7 @@ class Board:
         self._mark = 0  # what `counter` holds while the board is ours; 0 where a fault of the line leaves that open
         self._other = 0  # what it held before that
         self._network = 0  # what `network` reads then
+        self.sent = 0
         self._place = 0  # of streamed weights in external memory
         self._stopped = False  # by `stop`
         found, version, features = self._attempt(lambda: self.link.read(word("id"), 3))
@@ -93,25 +95,25 @@ class Board:
         guide: np.ndarray | None = None,
         store: Callable[[bytes], int] | None = None,
     ) -> Mapping:
-        """Load a network, unless it is built in; OneSpikeError, with numbers, where it is too large for the board.
+        """Load a network, unless the board holds it: built in, or loaded before, by whatever program.
 
-        guide: images, as for `classify`, with which the cheapest mapping is chosen; a Mapping is loaded as it is.
+        guide: images, as for `classify`, with which the cheapest mapping is chosen; without, the one that needs no
+        images, or, where that does not fit, one that random pixels choose. A Mapping is loaded as it is.
         store: for engines that stream their weights: puts them into memory and returns the address at which the engine
-        finds them, a multiple of 4096; the engine is stopped meanwhile.
+        finds them, a multiple of 4096; the engine is stopped meanwhile. `sent` is then the number of words that were
+        loaded. Raises OneSpikeError, with numbers, where the network is too large for the board.
         """
         held = self._attempt(lambda: self.link.read(word("network")))[0]
-        mapping: Mapping | None
         if isinstance(network, Mapping):
             if network.config != self.config:
                 raise OneSpikeError("The mapping is for another engine than the board's; map the network again.")
             mapping = network
         else:
-            mapping = self._plain(network) if held else None
-            if mapping is None or self._fingerprint(mapping) != held:
-                mapping = self._map(network, guide)
+            mapping = self._held(network, guide, held) or self._map(network, guide)
         images = memory_images(mapping)
         stream = load_words(images, self.config)
-        words = [] if held and checksum(stream) == held else stream
+        name = checksum(stream)
+        words = [] if held == name else stream
         if words and not self.config.loadable:
             raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
 
@@ -125,15 +127,19 @@ class Board:
         if self.config.streams_weights:
             self._place = self._store(weight_bytes(images, self.config), store)
         self._attempt(attempt)
-        self.mapping, self._network = mapping, checksum(words) if words else held
+        self.mapping, self._network, self.sent = mapping, name, len(words)
         self._words = stream if self.config.loadable else []
         return mapping
 
     def _write_network(self, words: list[int]) -> None:
-        """Stop and load; until the last word has come, the core starts nothing."""
+        """Stop and load; until the last word has come and been confirmed, the core starts nothing."""
         self._halt()
         self.link.write(word("load"), words, fixed=True)
-        self.link.write(word("network"), [checksum(words)])
+        name = checksum(words)
+        with contextlib.suppress(LinkError):  # refused where words are missing
+            self.link.write(word("network"), [name])
+        if self.link.read(word("network"))[0] != name:
+            raise LinkError("The network did not reach the board whole; load it again, over a slower line.")
 
     def stop(self) -> None:
         """Stop the engine: images inside are lost, the network stays in its memories."""
@@ -184,28 +190,37 @@ class Board:
             raise OneSpikeError(f"The weights must lie at a multiple of 4096, not at 0x{place:X}.")
         return place
 
-    def _fingerprint(self, mapping: Mapping) -> int:
-        return fingerprint(memory_images(mapping), self.config)
-
-    def _plain(self, net: SpikeNet) -> Mapping | None:
-        """The mapping that needs no images to guide it, as designs with a built-in network have it where none were
-        given; None where the network does not fit."""
-        try:
-            return fewest_slices(net, self.config)
-        except OneSpikeError:
-            return None
+    def _held(self, net: SpikeNet, guide: np.ndarray | None, held: int) -> Mapping | None:
+        """The network's mapping that the board holds, if it is one of those that hosts and designs choose."""
+        guided = [self._chosen(guide)] if guide is not None else []
+        for choose in (fewest_slices, *guided, self._chosen(None)) if held else ():
+            with contextlib.suppress(OneSpikeError):
+                mapping = choose(net, self.config)
+                if fingerprint(memory_images(mapping), self.config) == held:
+                    return mapping
+        return None
 
     def _map(self, net: SpikeNet, guide: np.ndarray | None) -> Mapping:
-        try:
-            if guide is not None and len(guide):
-                return choose_mapping(net, self.config, guide, fit=False)
-            return fewest_slices(net, self.config)
-        except OneSpikeError as error:
-            needs, _, _ = str(error).partition(";")
-            raise OneSpikeError(
-                f"The network does not fit the board ({needs.rstrip('.')}); build the board's design for a larger "
-                f"network, or load a smaller one."
-            ) from None
+        refused: OneSpikeError | None = None
+        for choose in (*([fewest_slices] if guide is None else []), self._chosen(guide)):
+            try:
+                return choose(net, self.config)
+            except OneSpikeError as error:
+                refused = refused or error
+        needs, _, _ = str(refused).partition(";")
+        raise OneSpikeError(
+            f"The network does not fit the board ({needs.rstrip('.')}); build the board's design for a larger "
+            f"network, or load a smaller one."
+        )
+
+    @staticmethod
+    def _chosen(guide: np.ndarray | None) -> Callable[[SpikeNet, EngineConfig], Mapping]:
+        """The cheapest mapping for these images, or for random ones."""
+
+        def choose(net: SpikeNet, config: EngineConfig) -> Mapping:
+            return choose_mapping(net, config, random_codes(net.image) if guide is None else guide, fit=False)
+
+        return choose
 
     def classify(self, images: np.ndarray, *, progress: Callable[[], None] = lambda: None) -> Answer:
         """Classify images: integers are codes, floats are in the module's own scale, as `model/network/pixels.py` says.

@@ -22,7 +22,7 @@ from .model.training.pictures import SUFFIXES
 PIPED_WIDTH = 120  # columns of a table that no terminal shows
 INPUTS = (
     "net", "nets", "model", "calibration", "data", "test", "images", "liberty", "resnet20", "mnist", "cifar10",
-    "measured",
+    "measured", "labels",
 )  # fmt: skip
 # Command whose --output is a file -> what it holds; of other commands it is a folder.
 FILES = dict.fromkeys(("train", "convert", "export"), "the network")

@@ -16,6 +16,7 @@ from ..fpga.link import PacketLink
 from ..fpga.protocol import Reply, read_request, reply_frame
 from ..fpga.top import SETTLE_BITS
 from ..hw.fronts.registers import word
+from ..model.mapping.images import fingerprint, memory_images
 from .front_bench import CLOCK_NS, Case
 from .uart_bench import Line
 
@@ -64,9 +65,12 @@ async def built_in(dut: Any) -> None:
         assert board.classify(one.codes[:1]).logits.tolist() == one.logits[:1].tolist()
         polls, rest = divmod(link.bytes - before - CALL_BYTES - round(line_seconds(mapping, 10)), POLL_BYTES)
         assert polls >= 0 and rest == 0, (polls, rest)
-        for case in (one, two, one):
-            board.load(case.net)
+        assert board.sent == 0
+        for case, loads in ((one, False), (two, True), (two, False), (one, True)):
+            board = Board(link)  # a program of its own
+            mapping = board.load(case.net)
+            assert (board.sent > 0) == loads
             assert np.array_equal(board.classify(case.codes).logits, case.logits)
-        assert link.read(word("network")) == [0]
+            assert link.read(word("network")) == [fingerprint(memory_images(mapping), mapping.config)]
 
     await cocotb.task.bridge(work)()

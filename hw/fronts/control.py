@@ -14,10 +14,10 @@ from ..engine.axi_read import ADDRESS_BITS
 from ..engine.counters import COUNTER_BITS, counter_stride, layer_depth
 from ..engine.faults import FAULTS, WATCHDOG
 from ..program import WORD
+from .checksum import Checksum
 from .frame import BEATS_BITS, frame_layout
 from .registers import BY_NAME, CONFIG, EVENTS, ID, VERSION, bus_signature, parameter_words, word
 
-CRC_32 = 0xEDB88320  # of the network's words, lowest bit first
 PATIENCE = 16  # log2 of the cycles that an access waits for the engine
 MOST_INSIDE = 2  # images that registers let in: the engine takes as many before any result has been read
 
@@ -32,25 +32,19 @@ def result_layout(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout({"value": signed(WORD * logit_words(config)), "best": 16, "last": 1})
 
 
-def _crc_step(crc: Value, byte: Value) -> Value:
-    """CRC-32 of one byte more."""
-    for bit in range(8):
-        crc = Cat(crc[1:], Const(0, 1)) ^ Mux(crc[0] ^ byte[bit], Const(CRC_32, 32), 0)
-    return crc
-
-
 class Control(wiring.Component):
     """Registers of `registers.REGISTERS` in front of an engine.
 
-    Latency: two cycles from a request to `done`, four for `count`, seven for `load`, whose words are summed up; load,
-    image and logit wait for the engine, a stop for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure: none but those.
+    Latency: two cycles from a request to `done`, four for `count`, seven for `load`; load, image and logit wait for the
+    engine, a stop for external memory, at most 2**PATIENCE cycles. Throughput: one access at a time. Back-pressure:
+    none but those.
 
     Parameters
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
-    network : the built-in network's CRC-32, or 0 where there is none: then nothing runs until one has been loaded, if
-        it can be.
+    network : the built-in network's CRC-32, see Checksum, or 0 where there is none: then nothing runs until one has been
+        loaded, if it can be.
 
     Members
     -------
@@ -104,10 +98,9 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
-        # What is in the memories, which outlive a reset: the CRC-32 of what has been loaded, and whether it is whole.
-        crc = Signal(32, init=self.network ^ 0xFFFFFFFF, reset_less=True)
+        # What is in the memories, which outlive a reset, is a whole network; words have been loaded since the last stop.
         whole = Signal(init=int(self.network != 0 or not config.loadable), reset_less=True)
-        fresh = Signal(init=1)  # the next word loaded begins a network
+        some = Signal()
         faults = self.faults if config.notes_faults else Const(0, len(FAULTS))
         stuck = faults[WATCHDOG]
         m.d.comb += [
@@ -143,10 +136,16 @@ class Control(wiring.Component):
             "class": best,
             "counter": self.counter,
             "faults": faults,
-            "network": Mux(whole, ~crc, 0),
+            "network": self.network,
         }
         if config.streams_weights:
             plain["weight_address"] = self.weight_address
+        total: Value = Const(0, 32)
+        if self.config.loadable:
+            m.submodules.checksum = checksum = Checksum(self.network)
+            total = checksum.sum
+            plain["network"] = Mux(whole, total, 0)
+            m.d.comb += [checksum.word.eq(bus.data), checksum.begin.eq(self.reset)]
         found = Signal(32)
         with m.Switch(bus.address):
             for name, value in plain.items():
@@ -159,7 +158,6 @@ class Control(wiring.Component):
         place = Signal(range(max(2, logit_words(config))))  # word of the logit that is read next
         timer = Signal(PATIENCE + 1)
         late = timer[-1]
-        byte = Signal(2)  # of a word that is summed up
         m.d.sync += timer.eq(timer + 1)
 
         def give_up() -> None:
@@ -173,17 +171,19 @@ class Control(wiring.Component):
                 with m.If(bus.valid):
                     m.next = "Done"
                     with m.If(bus.write):
-                        self._write(m, irq_enable, clear, room, stopping, (crc, whole, fresh), give_up)
+                        self._write(m, irq_enable, clear, room, stopping, (whole, some & (bus.data == total)), give_up)
                     with m.Else():
                         self._read(m, inside, give_up)
-            with m.State("Load"):
-                m.d.comb += self.load.valid.eq(1)
-                with m.If(self.load.ready):
-                    m.next = "Sum"
-            with m.State("Sum"):
-                m.d.sync += [crc.eq(_crc_step(crc, bus.data.word_select(byte, 8))), byte.eq(byte + 1)]
-                with m.If(byte == 3):
-                    m.next = "Done"
+            if self.config.loadable:
+                with m.State("Load"):
+                    m.d.comb += self.load.valid.eq(1)
+                    with m.If(self.load.ready):
+                        m.next = "Sum"
+                with m.State("Sum"):
+                    m.d.comb += checksum.valid.eq(1)
+                    with m.If(checksum.done):
+                        m.d.sync += some.eq(1)
+                        m.next = "Done"
             with m.State("Count"):
                 with m.If(timer[1]):  # two cycles behind the address, and one for it to settle
                     m.d.sync += [bus.answer.eq(self.count), self.counter.eq(self.counter + 1)]
@@ -203,13 +203,13 @@ class Control(wiring.Component):
                 m.next = "Idle"
         with m.If(self.reset):
             m.d.sync += [value.eq(0) for value in (events, images, best, inside, place, stopping, self.counter)]
-            m.d.sync += fresh.eq(1)
+            m.d.sync += some.eq(0)
         return m
 
     def _write(
         self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, loaded: Any, give_up: Any
     ) -> None:
-        bus, (crc, whole, fresh) = self.bus, loaded
+        bus, (whole, right) = self.bus, loaded
         with m.Switch(bus.address):
             with m.Case(word("control")):
                 with m.If(bus.data[0] & ~whole):
@@ -242,11 +242,9 @@ class Control(wiring.Component):
                     with m.If(self.run):
                         give_up()
                     with m.Else():
-                        m.d.sync += [whole.eq(0), fresh.eq(0)]
-                        with m.If(fresh):
-                            m.d.sync += crc.eq(0xFFFFFFFF)
+                        m.d.sync += whole.eq(0)
                 with m.Case(word("network")):
-                    with m.If(self.run | fresh | (bus.data != ~crc)):
+                    with m.If(self.run | ~right):
                         give_up()
                     with m.Else():
                         m.d.sync += whole.eq(1)

@@ -19,12 +19,13 @@ from ..mapping.sparse import for_sparse
 from ..network import golden
 from ..network.codes import spikes
 from ..network.operations import reads, work_maps
-from ..network.spec import INPUT, SpikeNet
+from ..network.spec import INPUT, Image, SpikeNet
 from ..network.storage import held
 from .cycles import LayerCycles, predict_all
 from .external import ExternalMemory, with_memory
 
 WORTH = 0.005  # share of the cycles that one more shadow set must save: its registers are not for nothing
+GUIDES = 2  # images that choose
 PRICES = (0.0, *(2.0**exponent for exponent in range(-6, 16)))  # of a weight row, in cycles
 
 
@@ -150,6 +151,12 @@ def image_codes_by_cost(net: SpikeNet, config: EngineConfig, pixels: np.ndarray)
             if source.tensor == INPUT
         )
     return sorted(cost, key=lambda code: cost[code])
+
+
+def random_codes(image: Image, images: int = GUIDES, seed: int = 0) -> np.ndarray:
+    """Codes [images, C, H, W] of random pixels, where there are no images to choose by: always the same ones."""
+    shape = (images, *image.shape)
+    return np.random.default_rng(seed).integers(0, 1 << image.bits, shape, dtype=image.code_type)
 
 
 def fewest_slices(net: SpikeNet, config: EngineConfig) -> Mapping:

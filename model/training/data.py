@@ -27,6 +27,7 @@ DIGITS = "digits"
 SPLITS = ("train", "test")
 ICE = {f"ice{steps}:": steps for steps in range(1, MOST_STEPS + 1)}  # before a source
 IDX_PREFIX = {"train": "train", "test": "t10k"}
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_RECORD = 1 + 3 * 32 * 32
 HELD_OUT = 100  # digits of each class in the test split of "digits"
 
@@ -37,6 +38,7 @@ class Dataset:
     where there are none.
 
     native: the images are in the scale that the network itself takes. parted: the source has a test split of its own.
+    class_names: of the classes 0, 1, 2 .., where the source has some.
 
     >>> data = Dataset(name="noise", images=np.zeros((5, 1, 8, 8), np.float32), labels=np.arange(5))
     >>> len(data[:2]), data.labelled
@@ -48,6 +50,7 @@ class Dataset:
     labels: np.ndarray
     native: bool = False
     parted: bool = True
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -198,7 +201,8 @@ def _pictures(folder: Path, split: str, shape: tuple[int, int, int] | None, most
     found = picture_folders.read(folder, split)
     images = found.images(shape, most)
     labels = np.array(found.labels[:most], np.int64) if found.labels else np.empty((len(images), 0), np.int64)
-    return _fitting(Dataset(name=found.name, images=images, labels=labels, parted=found.parted), shape)
+    data = Dataset(name=found.name, images=images, labels=labels, parted=found.parted, class_names=found.classes)
+    return _fitting(data, shape)
 
 
 def _fitting(data: Dataset, shape: tuple[int, int, int] | None) -> Dataset:
@@ -274,4 +278,5 @@ def _cifar(folder: Path, split: str, found: set[str], most: int | None) -> Datas
             raise OneSpikeError(f"{folder / name} is damaged: it does not hold CIFAR-10 records; download it again.")
         parts.append(data.reshape(-1, CIFAR_RECORD))
     records = np.concatenate(parts)
-    return _dataset(folder.name, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], most)
+    found_images = _dataset(folder.name, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], most)
+    return dataclasses.replace(found_images, class_names=CIFAR_CLASSES)

@@ -29,12 +29,14 @@ MOST_BYTES = 4 << 30  # of the images as float32
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFolder:
-    """paths of pictures, in their order; labels of as many, or none of any; parted: whether it has splits."""
+    """paths of pictures, in their order; labels of as many, or none of any; parted: whether it has splits; classes:
+    their names, if there are labels."""
 
     name: str
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
     parted: bool
+    classes: tuple[str, ...] = ()
 
     def images(self, shape: Shape | None, most: int | None) -> np.ndarray:
         """float32 [N, C, H, W], 0 (black) to 1 (white), of the first `most` pictures; C and size as in `shape`, or as
@@ -112,8 +114,9 @@ def read(folder: Path, split: str) -> PictureFolder:
     columns = [[(path, classes.index(name)) for path in of_class[name]] for name in sorted(of_class)]
     dealt = [item for row in zip_longest(*columns) for item in row if item is not None]
     return PictureFolder(
-        name=name, paths=tuple(path for path, _ in dealt), labels=tuple(label for _, label in dealt), parted=parted
-    )
+        name=name, paths=tuple(path for path, _ in dealt), labels=tuple(label for _, label in dealt), parted=parted,
+        classes=tuple(classes),
+    )  # fmt: skip
 
 
 def _words() -> set[str]:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from .. import figures, tables
+from ..model.convert.converter import Conversion
 from ..model.convert.image_tensor import image_of
 from ..model.errors import OneSpikeError
 from ..model.frontend.graph import Graph
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
                 events=args.events, prune_rows=args.prune_rows, prune_lanes=lanes,
                 checkpoints=args.output.parent / ".onespike-cache",
             )  # fmt: skip
+    conversion = named(conversion, data)
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
     if data is not None and args.finetune:
@@ -68,6 +71,13 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     for note in conversion.notes:
         console.print(f"Note: {note}", soft_wrap=True)
     return result | held_out.judge(args, conversion, data, console, progress)
+
+
+def named(conversion: Conversion, data: Dataset | None) -> Conversion:
+    """The conversion with the names of the classes, where the data has one for each output of the network."""
+    if data is None or not data.class_names or len(data.class_names) != conversion.net.output[0]:
+        return conversion
+    return dataclasses.replace(conversion, facts={**conversion.facts, "class_names": list(data.class_names)})
 
 
 def _rows(console: Console, before: RowWork, after: RowWork, lanes: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..fpga.seeds import synthesise_all
 from ..hw.config import EngineConfig
+from ..model.cost.choose import random_codes
 from ..model.cost.explore import Point, explore, fed_lanes, pareto, require_fit
 from ..model.errors import OneSpikeError
 from ..model.network.spec import SpikeNet
@@ -92,8 +93,7 @@ def guide(args: argparse.Namespace, net: SpikeNet) -> np.ndarray:
     """Image codes for the cycle model: of the data, or random."""
     if args.data is not None:
         return net.image.quantise(load_data(args, net).images)
-    shape = (args.images, *net.image.shape)
-    return np.random.default_rng(args.seed).integers(0, 1 << net.image.bits, shape, dtype=net.image.code_type)
+    return random_codes(net.image, args.images, args.seed)
 
 
 def spread(size: int, number: int) -> list[int]:

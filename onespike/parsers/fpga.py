@@ -228,7 +228,8 @@ def add_run(command: Command) -> None:
     run = command(
         "run",
         "load a network into a board and classify images on it",
-        "The board runs the design of `onespike verilog --front uart`; `onespike board` simulates one.",
+        "The board runs the design of `onespike fpga` or `onespike verilog --front uart`; `onespike board` simulates "
+        "one. A network that the board holds already is not loaded again.",
     )
     add_net(run)
     run.add_argument(
@@ -247,6 +248,24 @@ def add_run(command: Command) -> None:
         default=2.0,
         metavar="SECONDS",
         help="how long to wait for an answer (default: 2)",
+    )
+    run.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes, one a line (default: those that the network was converted with, if any)",
+    )
+    run.add_argument(
+        "--data",
+        metavar="DATA",
+        help=f"images whose first {options.CHOOSING} choose the mapping, as with `onespike fpga` (default: one that "
+        "needs none)",
+    )
+    run.add_argument(
+        "--clock",
+        type=options.number(0.1, 1000, float),
+        metavar="MHZ",
+        help="of the board's design, to predict images a second with (default: those of the serial line alone)",
     )
     options.add_common(run)
 

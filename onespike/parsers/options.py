@@ -16,7 +16,7 @@ from ..hw.config import ARITHMETICS, AXI_BITS, ENGINE_CODES, EngineConfig
 from ..hw.fronts.front import FRONTS, Front, uart_front
 from ..model.convert.methods import METHODS, Setting
 from ..model.cost.area import block_rams
-from ..model.cost.choose import choose_for, spike_rates
+from ..model.cost.choose import GUIDES, choose_for, spike_rates
 from ..model.cost.external import ExternalMemory
 from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
@@ -26,7 +26,7 @@ from ..model.network.spec import INPUT, SpikeNet
 from ..model.system import parallel
 from ..model.targets import Target
 
-CHOOSING = 2  # images that guide the choice of slices
+CHOOSING = GUIDES  # images that guide the choice of slices
 Command = Callable[..., argparse.ArgumentParser]  # of a name, what it does, and more about it: the command's parser
 
 

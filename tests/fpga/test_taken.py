@@ -3,7 +3,6 @@
 
 import dataclasses
 import random
-import zlib
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import CONFIG, ID, VERSION, flag, parameter_words, word
 from onespike.model.cost.choose import fewest_slices
 from onespike.model.errors import OneSpikeError
-from onespike.model.mapping.images import fingerprint, image_beats, memory_images
+from onespike.model.mapping.images import checksum, fingerprint, image_beats, load_words, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import Source
 
@@ -93,7 +92,7 @@ class Core(dict):
             logits = mapping.to_stream(net.golden(PIXELS[:, None]))
             images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), logits, strict=True))
             self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in images}
-            if net is built_in:
+            if built_in is not None and net.hash == built_in.hash:
                 self[4 * word("network")] = self.loaded = fingerprint(memory_images(mapping), config)
 
     def read(self, offset):
@@ -108,7 +107,9 @@ class Core(dict):
             self.beats, self.logits, self.words = [], [], []
         elif offset == 4 * word("load"):
             self.words.append(value)
-            self.loaded, self[4 * word("network")] = zlib.crc32(np.array(self.words, "<u4").tobytes()), 0
+            self.loaded, self[4 * word("network")] = checksum(self.words), 0
+        elif offset == 4 * word("network"):
+            self[offset] = value * (value == checksum(self.words))
         elif offset in (4 * word("image"), 4 * word("image_last")):
             self.beats.append(value)
             if offset == 4 * word("image_last"):
@@ -147,6 +148,40 @@ def test_another_host_takes_the_board(core):
     core[4 * word("network")] = 5  # not by a load, but by another design
     with pytest.raises(OneSpikeError, match=TAKEN):
         first.classify(images)
+
+
+def test_a_network_that_the_board_holds_is_not_loaded_again(core):
+    """Whoever has loaded it; after a power loss, or a load that was cut off anywhere, it is loaded anew."""
+    images, expected = PIXELS[:, None], small_net().golden(PIXELS[:, None])
+    config = Board(MmioLink(core)).config
+    whole = load_words(memory_images(fewest_slices(other_net(), config)), config)
+    for net, words in ((small_net(), 0), (other_net(), len(whole)), (other_net(), 0), (small_net(), len(whole))):
+        board = Board(MmioLink(core))
+        board.load(net, guide=images if words == 0 else None)
+        assert board.sent == words
+        assert np.array_equal(board.classify(images).logits, net.golden(images))
+    for cut in (1, 2, len(whole) // 2, len(whole) - 1):
+        board, write = Board(MmioLink(core)), core.write
+
+        def lose(offset, value, write=write, cut=cut):
+            if offset == 4 * word("load") and len(core.words) == cut:
+                raise LinkError("the power is gone")
+            write(offset, value)
+
+        core.write = lose
+        with pytest.raises(LinkError, match="the power is gone"):
+            board.load(other_net())
+        core.write = write
+        board = Board(MmioLink(core))
+        board.load(small_net())
+        assert board.sent == len(whole)
+        assert np.array_equal(board.classify(images).logits, expected)
+    # A word that changes on its way is found out; the board does not start.
+    write = core.write
+    core.write = lambda offset, value: write(offset, value ^ (offset == 4 * word("load")))
+    with pytest.raises(LinkError, match=r"^The network did not reach the board whole; load it again, over a slower line\.$"):
+        board.load(other_net())
+    assert core[4 * word("control")] == 0
 
 
 def test_what_is_ours_stays_ours(core):

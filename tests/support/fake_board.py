@@ -7,7 +7,8 @@ import numpy as np
 
 from command_line import small_net
 from onespike.fpga.protocol import OK, Reply, reply_frame
-from onespike.hw.fronts.registers import CONFIG, ID, VERSION, parameter_words
+from onespike.hw.fronts.registers import CONFIG, ID, VERSION, parameter_words, word
+from onespike.model.mapping.images import checksum
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 6), dtype=np.uint8)
 
@@ -30,6 +31,7 @@ class FakeBoard:
             CONFIG // 4 + i: value for i, value in enumerate(parameter_words(config))
         }
         self.faults, self.out, self.writes = list(faults), b"", []
+        self.loaded = []  # words since the last stop
         self.short = 0  # replies that lack their last word
 
     def xfer2(self, data):
@@ -39,6 +41,14 @@ class FakeBoard:
             words = []
             if command & 1:
                 self.writes.append((address, count))
+                values = np.frombuffer(bytes(data[5:-2]), "<u4").tolist()
+                if (address, values) == (word("control"), [0]):
+                    self.loaded = []
+                elif address == word("load"):
+                    self.loaded += values
+                    self.memory[word("network")] = 0
+                elif address == word("network") and values == [checksum(self.loaded)]:
+                    self.memory[address] = values[0]
             else:
                 words = [self.memory.get(address + i * (not command & 2), 0) for i in range(count)]
                 words, self.short = words[: count - (self.short > 0)], max(0, self.short - 1)
