@@ -23,6 +23,7 @@ from ..hw.emit.emit import weight_bytes
 from ..hw.engine.counters import counter_names, counter_stride, layer_depth
 from ..hw.engine.faults import FAULTS
 from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..model.cost.bound import check_watchdog
 from ..model.cost.choose import choose_mapping, fewest_slices, random_codes
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import checksum, fingerprint, image_beats, load_words, memory_images
@@ -110,6 +111,7 @@ class Board:
             mapping = network
         else:
             mapping = self._held(network, guide, held) or self._map(network, guide)
+        check_watchdog(mapping)
         images = memory_images(mapping)
         stream = load_words(images, self.config)
         name = checksum(stream)
@@ -372,6 +374,11 @@ class Board:
                     self.link.recover()
                 with contextlib.suppress(LinkError):
                     before_retry()
-        found = action()
+        try:
+            found = action()
+        except FaultError:
+            with contextlib.suppress(LinkError):
+                before_retry()  # what the image has left behind is not the next one's
+            raise
         self.mended += noted
         return found

@@ -19,14 +19,15 @@ TABLES = (0, 1, 2, 4, 8)
 TABLE_CODES = (16, 32)
 MOST_SHADOWS = 4
 MAY_BE_ZERO = ("max_shift", "external_weights", "tables", "watchdog")
-LEAST_WATCHDOG = 256  # cycles: shorter ones would end the pause before a layer whose record is still being read
+LEAST_WATCHDOG = 256  # cycles: shorter ones would end the pause in which a record is read
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
 MOST = {
     **dict.fromkeys(("spike_depth", "weight_depth", "mask_depth"), 1 << 24),
     **dict.fromkeys(("channel_depth", "walk_depth", "program_depth", "pool_depth", "class_depth"), 1 << 20),
     **dict.fromkeys(("word_fifo", "command_fifo"), 1 << 10),
-    **{"max_groups": (1 << 16) - 1, "max_code": (1 << 32) - 1, "watchdog": (1 << 32) - 1},  # a field has at most 32 bits
+    **{"max_groups": (1 << 16) - 1, "max_code": (1 << 32) - 1},  # a field has at most 32 bits
+    **{"watchdog": (1 << 32) - 1},
 }
 
 

@@ -31,13 +31,14 @@ NOTHING = 0xFFFFFFFF  # flipped in a job's first trial: the engine must be right
 BEFORE = 0xFFFFFFFF  # cycle of a flip before the image
 PASSING = ("spikes", "queues and sums", "registers")  # what changes while an image runs: flipped in any cycle of it
 OUTCOMES = ("masked", "noted, right", "noted, wrong", "noted, ended", "wrong logits", "wrong class", "no end")
-"""Of a flip: nobody ever knows; faults were noted, and the logits were right, or not, or did not come to their end; nothing was noted, and the logits were wrong, or the class, too; or no answer ever came."""
+"""Of a flip: nobody ever knows; faults were noted, and the logits were right, or not, or did not come to their end;
+nothing was noted, and the logits were wrong, or the class, too; or no answer ever came."""
 SILENT = OUTCOMES[4:]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flip:
-    """A bit that is turned over: of which register or memory, row, bit, cycle after the image's first (or BEFORE), image."""
+    """A bit that is turned over: of which register or memory, row, bit, image, cycle after its first (or BEFORE)."""
 
     number: int
     row: int
@@ -63,7 +64,7 @@ def used_rows(each: Kept, mapping: Mapping) -> int:
 
 def draw(rng: np.random.Generator, kept: Sequence[Kept], kind: str, mapping: Mapping, lengths: Sequence[int],
          number: int) -> list[Flip]:  # fmt: skip
-    """Flips of bits of a kind, all bits in use alike, and of what passes all cycles of the images; the network's own are
+    """Flips of bits of a kind, all bits in use alike, and of what passes all cycles of the images; the network is
     flipped before the image, as they stay so. lengths: cycles of each image."""
     places = [i for i, each in enumerate(kept) if each.kind == kind]
     rows = [used_rows(kept[i], mapping) if kept[i].rows else 1 for i in places]
@@ -77,7 +78,7 @@ def draw(rng: np.random.Generator, kept: Sequence[Kept], kind: str, mapping: Map
         row, bit = divmod(int(place - ends[chosen] + bits[chosen]), kept[places[chosen]].width)
         image = int(rng.integers(0, len(lengths)))
         at = int(rng.integers(0, lengths[image])) if kind in PASSING else BEFORE
-        found.append(Flip(number=places[chosen], row=row, bit=bit, at=at, image=image))
+        found.append(Flip(number=places[chosen], row=row, bit=bit, image=image, at=at))
     return found
 
 

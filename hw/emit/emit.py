@@ -7,7 +7,7 @@
 | *.hex          | `$readmemh` images, one row per line from address 0                               |
 | weights.bin    | image of external memory, if weights are streamed: see `external_memory` in the manifest  |
 | load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
-| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted; it knows the network's CRC-32 |
+| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted; it knows the network's sum |
 | lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
 | TOP_tb.v ..    | an example test bench, see `testbench.py`                                         |
 | TOP.core ..    | what other tools want of the module TOP, see `packages.py`                        |
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ...model.cost.bound import check_watchdog
 from ...model.machine.parity import with_parity
 from ...model.mapping.images import MemoryImages, fingerprint, load_words, memory_images
 from ...model.mapping.mapping import Mapping
@@ -103,6 +104,7 @@ def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndar
     """`emit` into a folder that belongs to this run."""
     from ... import __version__
 
+    check_watchdog(mapping)
     config, images = mapping.config, memory_images(mapping)
     files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
     if config.loadable:

@@ -74,8 +74,8 @@ FORMATS = {
     "of an image whose output is one place",
     "program": "fields named in one_less hold that number less 1, those in log2 its logarithm, those in negated its "
     "negative; all others are what they are named after",
-    "parity": "bit parity + i of a row makes the row's bits 8 i to 8 i + 7 even, with itself; the load stream has no such "
-    "bits, the engine makes them",
+    "parity": "bit parity + i of a row makes the row's bits 8 i to 8 i + 7 even, with itself; the load stream has no "
+    "such bits, the engine makes them",
     "byte_order": "rows and words of .hex files are numbers; weights.bin is beats, the lowest byte of each first; wide "
     "rows in load.hex are 32-bit words, the lowest first; on AXI4-Stream TDATA[7:0] is a beat's lowest byte",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "

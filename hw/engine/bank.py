@@ -21,7 +21,6 @@ from .lanes import Lanes, lane_latency, product_latency
 from .shadows import Shadows
 from .values import ValueExtractor
 
-
 BANK_FAULTS = ("weights", "masks", "spikes")  # memories of a bank whose parity may be wrong
 
 

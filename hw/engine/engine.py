@@ -17,7 +17,7 @@ from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
 from .bank import BANK_FAULTS, Bank
 from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
 from .drain import Drain
-from .faults import FAULTS, WATCHDOG, Watchdog
+from .faults import FAULTS, Watchdog
 from .fire import Fire
 from .image import ImageLoader
 from .load import TARGETS, Load
@@ -58,8 +58,8 @@ class Engine(wiring.Component):
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
     faults : Out what has gone wrong since `enable` was low, a bit for each of FAULTS (only if `config.notes_faults`).
         After a wrong parity the engine goes on: it is noted before the last logit of the image leaves that it has
-        touched. When the watchdog has given a layer up, the engine has been reset but for its memories and stands still,
-        taking and giving nothing, until `enable` falls; images inside are lost.
+        touched. When the watchdog has given a layer up, the engine has been reset but for its memories and stands
+        still, taking and giving nothing, until `enable` falls; images inside are lost.
     """
 
     def __init__(self, config: EngineConfig, *, make_bank: Callable[[EngineConfig, int], Any] | None = None):
@@ -305,4 +305,5 @@ class Engine(wiring.Component):
         ]
         for b, bank in enumerate(banks):
             m.d.comb += [bank.load.enable.eq(prefetch.write.banks[b])]
-            m.d.comb += [bank.load.address.eq(prefetch.write.address), bank.load.data.eq(self._stored(prefetch.write.data))]
+            m.d.comb += [bank.load.address.eq(prefetch.write.address)]
+            m.d.comb += [bank.load.data.eq(self._stored(prefetch.write.data))]

@@ -20,9 +20,11 @@ class Watchdog(wiring.Component):
     """Notices that nothing has gone on for too long.
 
     A stretch of cycles begins with a layer, or behind one, and ends with the next of these steps; cycles in which the
-    engine waits for somebody else do not count, and begin the stretch anew. `stuck` rises after the `cycles`-th cycle of
-    a stretch that does not end in it, and stands until `enable` falls: so a layer may take `cycles` cycles by its
-    counter, and not one more.
+    engine waits for somebody else do not count, and begin the stretch anew. `stuck` rises after the `cycles`-th cycle
+    of a stretch that does not end in it, and stands until `enable` falls: so a layer may take `cycles` cycles by its
+    counter, and not one more. Cycles since the last step, and not steps in a layer, since a program that has changed
+    may make jobs for hours; a layer's cycles have a bound (`onespike.model.cost.bound`), and nothing outside holds a
+    layer up that has begun.
 
     Latency: one cycle. No back-pressure.
 

@@ -104,8 +104,8 @@ class Fetch(wiring.Component):
     words : Out(stream) spike words with at least one spike, or the end of a job; how to read their chunks.
     write : In write port of the spike memory: enable, address, data.
     masks : Out read port of the masks, as `PagedMemory.read` takes it (only if `config.row_masks`).
-    arrived, fault : Out(1) what the memories give in this cycle has been asked for; a spike word had a wrong parity (only
-        if `config.parity`, whose words have their parity bits when they are written).
+    arrived, fault : Out(1) what the memories give in this cycle has been asked for; a spike word had a wrong parity
+        (only if `config.parity`, whose words have their parity bits when they are written).
     """
 
     def __init__(self, config: EngineConfig):

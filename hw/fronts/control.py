@@ -43,8 +43,8 @@ class Control(wiring.Component):
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
-    network : the built-in network's CRC-32, see Checksum, or 0 where there is none: then nothing runs until one has been
-        loaded, if it can be.
+    network : the built-in network's CRC-32, see Checksum, or 0 where there is none: then nothing runs until one has
+        been loaded, if it can be.
 
     Members
     -------
@@ -98,7 +98,7 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
-        # What is in the memories, which outlive a reset, is a whole network; words have been loaded since the last stop.
+        # The memories, which outlive a reset, hold a whole network; words have been loaded since the last stop.
         whole = Signal(init=int(self.network != 0 or not config.loadable), reset_less=True)
         some = Signal()
         faults = self.faults if config.notes_faults else Const(0, len(FAULTS))

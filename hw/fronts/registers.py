@@ -64,8 +64,8 @@ EVENTS = (
 )
 
 FAULT_FIELDS = tuple(
-    Field(name, bit, 1, "a layer, or the pause before one, took longer than config_watchdog says: it has been ended, and "
-          "images inside are lost" if name == "watchdog" else f"a wrong parity in the memory of the {name}")
+    Field(name, bit, 1, "a layer, or the pause before one, took longer than config_watchdog says: it has been ended, "
+          "and images inside are lost" if name == "watchdog" else f"a wrong parity in the memory of the {name}")
     for bit, name in enumerate(FAULTS)
 )  # fmt: skip
 CONFIG = 0x40  # offset of the first engine parameter
@@ -134,7 +134,8 @@ REGISTERS = (
     Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
              "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
     Register("faults", 0xF4, "r", "what has gone wrong in the engine since control was written 0, of engines with "
-             "config_parity or config_watchdog; after `watchdog`, it stands still until control is written 0", FAULT_FIELDS),
+             "config_parity or config_watchdog; after `watchdog`, it stands still until control is written 0",
+             FAULT_FIELDS),
     Register("network", 0xF8, "rw", "the network in the memories: the CRC-32 of the words of its load stream, low byte "
              "first; 0 where there is none, or not all of it. Written after the last of the words, with their CRC-32: "
              "refused where it is not that of all that has been written to load since control was written 0"),
@@ -237,8 +238,9 @@ def markdown() -> str:
         "changes nothing, reads 0 and sets `events.refused`. Every access is answered within 65,600 cycles.",
         "",
         "To run a network: read `id` and `config_*`; write 0 to `control`; write the words of `load.hex` to `load` and",
-        "their CRC-32 to `network`; write `beats`; write 1 to `control`. Where loading stops half-way (a host that ends, a",
-        "reset, a loss of power), `network` reads 0 and `control.run` is refused until all of a network has come. Then, image by image: wait for `status.room`, write the beats (the last",
+        "their CRC-32 to `network`; write `beats`; write 1 to `control`. Where loading stops half-way (a host that",
+        "ends, a reset, a loss of power), `network` reads 0 and `control.run` is refused until all of a network has come.",
+        "Then, image by image: wait for `status.room`, write the beats (the last",
         "one to `image_last`), wait for `status.result`, read the logits from `logit` and the class from `class`.",
         "Where `features.streams` is set, AXI4-Streams carry images and logits instead. The logits of a map (engines",
         "with `config_maps`) come place after place, rows from the top, all channels of each.",

@@ -26,13 +26,14 @@ def most_events(tensor: TensorLayout, config: EngineConfig) -> int:
 
 
 def most_cycles(mapping: Mapping) -> list[int]:
-    """For every layer of the mapping, cycles that no image exceeds: every chunk that holds a channel has all events that
-    it can have. Times are maxima and sums of the times before them, so more events never end a layer earlier."""
+    """For every layer of the mapping, cycles that no image exceeds: every chunk that holds a channel has all events
+    that it can have. Times are maxima and sums of the times before them, so more events never end a layer earlier."""
     config = mapping.config
     chunks, values = {}, {}
     for name, tensor in mapping.tensors.items():
         full = np.full(tensor.shape, (1 << tensor.field) - 1, np.uint64)
-        words = tensor.pack(full, config.word_bits).reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
+        words = tensor.pack(full, config.word_bits)
+        words = words.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
         if config.arithmetic == "dense":
             chunks[name] = chunk_events(words, tensor, config)
         else:
@@ -52,6 +53,6 @@ def check_watchdog(mapping: Mapping) -> None:
     longest = int(np.argmax(cycles))
     if cycles[longest] > watchdog:
         raise OneSpikeError(
-            f"The layer {mapping.layers[longest].name!r} can take {cycles[longest]:,} cycles, but the engine's watchdog "
-            f"ends it after {watchdog:,}; build the engine with watchdog = {cycles[longest]} or more, or with 0."
+            f"The layer {mapping.layers[longest].name!r} can take {cycles[longest]:,} cycles, but the engine's "
+            f"watchdog ends it after {watchdog:,}; build the engine with watchdog = {cycles[longest]} or more, or with 0."
         )

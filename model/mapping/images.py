@@ -285,7 +285,7 @@ def fingerprint(images: MemoryImages, config: EngineConfig) -> int:
 
 
 def checksum(words: Sequence[int]) -> int:
-    """The CRC-32 (of zip) of a load stream, least significant byte of a word first; 0 of none. A core has to be told."""
+    """The CRC-32 (of zip) of a load stream, least significant byte of a word first; 0 of none. Cores are told it."""
     return zlib.crc32(np.array(words, "<u4").tobytes())
 
 

@@ -38,7 +38,7 @@ class Played:
         self.config, self.dut, self.patience = config, Engine(config), patience
         self.logits: list[int] = []
         self.cycle, self.takes = 0, True
-        self.each: Callable[[Any], Any] | None = None  # called before every clock edge, for what stands around the engine
+        self.each: Callable[[Any], Any] | None = None  # called before every clock edge
 
     async def tick(self, ctx) -> None:
         ctx.set(self.dut.logits.ready, self.takes)

@@ -91,8 +91,8 @@ def test_the_address_reads_back(dut):
 
 
 def test_a_reset_leaves_the_loaded_network():
-    """Memories outlive a reset of the chip: `network` names what was loaded last, where it was whole; words behind a stop
-    are those of another load."""
+    """Memories outlive a reset of the chip: `network` names what was loaded last, where it was whole; words behind a
+    stop are those of another load."""
     dut = control.Control(EngineConfig(), streams=False, network=0x1234_5678)
     reset = Signal()
     m = Module()
@@ -114,7 +114,10 @@ def test_a_reset_leaves_the_loaded_network():
 
         ctx.set(dut.load.ready, 1)
         read = "network"
-        for step in ("reset", read, 7, read, "reset", read, 7, 8, read, "confirm", read, "reset", read, "stop", read, 9, read):
+        steps = [
+            "reset", read, 7, read, "reset", read, 7, 8, read, "confirm", read, "reset", read, "stop", read, 9, read,
+        ]  # fmt: skip
+        for step in steps:
             if step == "stop":
                 await access("control", 0)
                 seen.pop()

@@ -11,7 +11,6 @@ from onespike.hw.engine.counters import counter_stride, layer_depth
 from onespike.hw.fronts import control
 from onespike.hw.fronts.control import MOST_INSIDE, Control
 from onespike.hw.fronts.registers import CONFIG, ID, REGISTERS, VERSION, flag, parameter_words, word
-from onespike.model.mapping.images import checksum
 from onespike.sim.stream import run_pipeline
 
 OUTPUTS = (
