@@ -54,5 +54,5 @@ def check_watchdog(mapping: Mapping) -> None:
     if cycles[longest] > watchdog:
         raise OneSpikeError(
             f"The layer {mapping.layers[longest].name!r} can take {cycles[longest]:,} cycles, but the engine's "
-            f"watchdog ends it after {watchdog:,}; build the engine with watchdog = {cycles[longest]} or more, or with 0."
+            f"watchdog ends it after {watchdog:,}; build the engine with watchdog = {cycles[longest]} or more, or 0."
         )
