@@ -201,11 +201,13 @@ async def registers(dut: Any) -> None:
         assert await bench.lite.read_dword(gap) == 0 and await bench.read("events") == refused
         await bench.write("events", refused)
     await bench.write("events", refused)
-    await bench.write("control", 1)  # nothing has been loaded
-    assert await bench.read("control") == 0 and await bench.read("events") == refused
     await bench.write("load", 0xFF)
+    for name, value in (("network", checksum([0xFE])), ("control", 1)):  # not all has come
+        await bench.write(name, value)
+        assert await bench.read("events") == refused, name
+        await bench.write("events", refused)
+    assert await bench.read("network") == 0 and await bench.read("control") == 0
     await bench.write("network", checksum([0xFF]))
-    await bench.write("events", refused)
     await bench.write("control", 1)
     for name in ("load", "beats"):
         await bench.write(name, 1)
