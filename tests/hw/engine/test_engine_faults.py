@@ -4,6 +4,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from onespike.hw.engine.load import stored_widths
 from onespike.hw.program import WORD, header_words, layer_fields, layer_words, layout
@@ -129,3 +130,38 @@ def test_a_bit_in_every_memory(monkeypatch) -> None:
 
     with kept_memories(monkeypatch) as memories:
         played.run(play)
+
+
+@pytest.mark.parametrize("interval", [None, 20, 300])
+def test_external_memory_that_is_slow_or_never_answers(interval: int | None) -> None:
+    """A beat now and then is progress, however long it takes in all; none for so many cycles ends the image."""
+    config = dataclasses.replace(ENGINE, external_weights=32, burst=4, bursts=2, watchdog=256)
+    mapping = map_network(SHORT, config)
+    beats, codes = memory_images(mapping).external, CODES[:1, :, :8, :8]
+    assert 20 * len(beats) > 4 * config.watchdog
+    played = Played(config, patience=60_000)
+    wanted: list[int] = []
+
+    async def memory(ctx):
+        dut = played.dut
+        if ctx.get(dut.m_axi_arvalid):
+            first = (ctx.get(dut.m_axi_araddr) - 0x1000) // 4
+            wanted.extend(range(first, first + ctx.get(dut.m_axi_arlen) + 1))
+        ctx.set(dut.m_axi_arready, 1)
+        given = interval is not None and played.cycle % interval == 0 and bool(wanted)
+        ctx.set(dut.m_axi_rvalid, given)
+        if given:
+            ctx.set(dut.m_axi_rdata, beats[wanted.pop(0)])
+
+    async def play(ctx):
+        played.each = memory
+        ctx.set(played.dut.weight_address, 0x1000)
+        await played.load(ctx, mapping)
+        await played.image(ctx, mapping, codes[0])
+        if interval == 20:
+            assert (await played.answer(ctx, 5, 50_000), played.faults(ctx)) == (SHORT.golden(codes)[0].tolist(), set())
+        else:
+            assert (await played.answer(ctx, 5, 50_000), played.faults(ctx)) == ([], {"watchdog"})
+            assert not ctx.get(played.dut.m_axi_arvalid) or wanted  # what has been asked for stands
+
+    played.run(play)
