@@ -132,7 +132,7 @@ def test_a_bit_in_every_memory(monkeypatch) -> None:
         played.run(play)
 
 
-@pytest.mark.parametrize("interval", [None, 20, 300])
+@pytest.mark.parametrize("interval", [None, pytest.param(20, marks=pytest.mark.slow), 300])
 def test_external_memory_that_is_slow_or_never_answers(interval: int | None) -> None:
     """A beat now and then is progress, however long it takes in all; none for so many cycles ends the image."""
     config = dataclasses.replace(ENGINE, external_weights=32, burst=4, bursts=2, watchdog=256)
