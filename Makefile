@@ -13,7 +13,7 @@ BENCH ?=
 CAMPAIGN ?= --executor local:$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench rivals results registers area campaign proofs manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area campaign faults proofs manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done)"
 	@echo "make proofs     all formal proofs of the hardware, and the mistakes that each must find (10 minutes)"
+	@echo "make faults     7,000 flipped bits in a network that runs (half an hour; build/faults keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -75,6 +76,9 @@ campaign: $(STAMP)
 
 proofs: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) $(wildcard tests/sim/test_formal.py tests/sim/test_*_rules.py tests/sim/test_proof_*.py)
+
+faults: $(STAMP)
+	$(BIN)/python -m onespike.bench.faults --executor local:$(WORKERS) --json build/faults/figures.json
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,6 +30,7 @@ from ..hw.fronts.front import Front, uart_front
 from ..hw.fronts.packet import MOST_WORDS
 from ..hw.fronts.registers import word
 from ..model.cost.area import block_rams
+from ..model.cost.bound import check_watchdog
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.cost.explore import unfed
 from ..model.errors import OneSpikeError
@@ -156,6 +157,7 @@ def _build(
     tools: str,
 ) -> Bitstream:
     """`build` in a directory that belongs to this run."""
+    check_watchdog(mapping)
     need, have = block_rams(mapping.config, board.part.family), board.part.block_rams
     if need > have:
         config = mapping.config

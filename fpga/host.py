@@ -21,10 +21,12 @@ import numpy as np
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import weight_bytes
 from ..hw.engine.counters import counter_names, counter_stride, layer_depth
+from ..hw.engine.faults import FAULTS
 from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..model.cost.bound import check_watchdog
 from ..model.cost.choose import choose_mapping, fewest_slices, random_codes
 from ..model.errors import OneSpikeError
-from ..model.mapping.images import fingerprint, image_beats, load_words, memory_images
+from ..model.mapping.images import checksum, fingerprint, image_beats, load_words, memory_images
 from ..model.mapping.mapping import Mapping
 from ..model.network.judge import answers_of
 from ..model.network.spec import INPUT, SpikeNet
@@ -46,13 +48,18 @@ class Answer:
     classes: np.ndarray | dict[str, np.ndarray]
 
 
+class FaultError(LinkError):
+    """The engine has noted a fault of its own; the answer of the image that it worked on cannot be trusted."""
+
+
 class Board:
     """A OneSpike core behind a link; OneSpikeError where what answers is no such core.
 
     patience: seconds that an image may take.
 
     Members: `config`, the engine's parameters as the core states them; `mapping`, the network that was loaded; `sent`,
-    the words that this took, 0 where the board held it.
+    the words that this took, 0 where the board held it; `mended`, a sentence for every fault that the engine has noted
+    and the host has mended: the network was loaded again where its memories were wrong, and the image was repeated.
 
     A start leaves a random mark in the register `counter`, which every stop, load or reset clears: where it has gone,
     another program has taken the board, whose answers may be another network's.
@@ -61,6 +68,9 @@ class Board:
     def __init__(self, link: Link, *, patience: float = 10.0):
         self.link, self.patience = link, patience
         self.mapping: Mapping | None = None
+        self.mended: list[str] = []
+        self._words: list[int] = []  # of the load stream
+        self._damaged = False  # the network in the memories
         self._mark = 0  # what `counter` holds while the board is ours; 0 where a fault of the line leaves that open
         self._other = 0  # what it held before that
         self._network = 0  # what `network` reads then
@@ -101,23 +111,17 @@ class Board:
             mapping = network
         else:
             mapping = self._held(network, guide, held) or self._map(network, guide)
+        check_watchdog(mapping)
         images = memory_images(mapping)
-        name = fingerprint(images, self.config)
-        words = [] if held == name else load_words(images, self.config)
+        stream = load_words(images, self.config)
+        name = checksum(stream)
+        words = [] if held == name else stream
         if words and not self.config.loadable:
             raise OneSpikeError("The board's engine has another network built in, and cannot load this one.")
 
         def attempt() -> None:
-            self._halt()
             if words:
-                self.link.write(word("load"), words, fixed=True)
-                self._check()
-                found = self.link.read(word("network"))[0]
-                if found != name:
-                    raise LinkError(
-                        f"The network did not reach the board whole: its sum is 0x{found:08X} there, not 0x{name:08X}; "
-                        f"load it again, over a slower line."
-                    )
+                self._write_network(words)
             self._begin(mapping)
             self._check()
 
@@ -126,7 +130,18 @@ class Board:
             self._place = self._store(weight_bytes(images, self.config), store)
         self._attempt(attempt)
         self.mapping, self._network, self.sent = mapping, name, len(words)
+        self._words = stream if self.config.loadable else []
         return mapping
+
+    def _write_network(self, words: list[int]) -> None:
+        """Stop and load; until the last word has come and been confirmed, the core starts nothing."""
+        self._halt()
+        self.link.write(word("load"), words, fixed=True)
+        name = checksum(words)
+        with contextlib.suppress(LinkError):  # refused where words are missing
+            self.link.write(word("network"), [name])
+        if self.link.read(word("network"))[0] != name:
+            raise LinkError("The network did not reach the board whole; load it again, over a slower line.")
 
     def stop(self) -> None:
         """Stop the engine: images inside are lost, the network stays in its memories."""
@@ -134,8 +149,16 @@ class Board:
         self._attempt(lambda: self.link.write(word("control"), [0]))
 
     def start(self) -> None:
-        """Start the engine with the network in its memories, after `stop` or a reset that left them as they were."""
+        """Start the engine with the network in its memories, after `stop` or a reset that left them as they were.
+
+        OneSpikeError where another program has begun to load another network, and has not ended.
+        """
         mapping = self._loaded()
+        if self._attempt(lambda: self.link.read(word("network")))[0] != self._network:
+            raise OneSpikeError(
+                "This network is not in the board's memories any more, or not all of it: another program has begun to "
+                "load one; load it again."
+            )
         self._attempt(lambda: self._begin(mapping))
 
     def _begin(self, mapping: Mapping) -> None:
@@ -240,7 +263,7 @@ class Board:
         status, events = self._attempt(lambda: self.link.read(word("status"), 2))
         names = {
             "status": ("running", "busy", "room", "result"),
-            "events": ("done", "short", "long", "refused", "memory"),
+            "events": ("done", "short", "long", "refused", "memory", "fault"),
         }
         values = {"status": status, "events": events}
         return {name: bool(values[register] & flag(register, name)) for register in names for name in names[register]}
@@ -272,8 +295,22 @@ class Board:
     def _check(self, found: int | None = None) -> None:
         """LinkError where the events tell of a fault."""
         found = self.link.read(word("events"))[0] if found is None else found
+        if found & flag("events", "fault"):
+            raise self._fault()
         if found & ~flag("events", "done"):
             raise LinkError(f"The board noted a fault while it worked (events 0x{found:02X}).")
+
+    def _fault(self) -> FaultError:
+        """What the engine has noted; the network counts as damaged, unless only what passes by was wrong."""
+        found = self.link.read(word("faults"))[0]
+        kinds = [name for bit, name in enumerate(FAULTS) if found >> bit & 1]
+        self._damaged = kinds != ["spikes"]
+        memories = " and ".join(name for name in kinds if name != "watchdog")
+        said = [f"wrong bits in its memory of {memories} (parity)"] if memories else []
+        if "watchdog" in kinds:
+            said.append(f"a layer that did not end within {self.config.watchdog:,} cycles (watchdog)")
+        again = "load the network again" if self.config.loadable else "configure it again"
+        return FaultError(f"The board noted {' and '.join(said) or 'a fault'}; {again}, and check clock and supply.")
 
     def _check_ours(self) -> int:
         """The events; OneSpikeError where the mark has gone."""
@@ -299,7 +336,12 @@ class Board:
 
     def _wait(self, name: str) -> None:
         until = time.monotonic() + self.patience
-        while not self.link.read(word("status"))[0] & flag("status", name):
+        while True:
+            status, events = self.link.read(word("status"), 2)
+            if events & flag("events", "fault"):
+                raise self._fault()
+            if status & flag("status", name):
+                return
             if time.monotonic() > until:
                 raise LinkError(f"The board gave no {name} within {self.patience:g} s.")
 
@@ -311,17 +353,32 @@ class Board:
         return [value - (1 << bits) if value >> (bits - 1) else value for value in values]
 
     def _restart(self) -> None:
-        """After a fault of the line: the engine anew, where it is still ours."""
-        self._check_ours()
+        """After a fault: the engine anew, where it is still ours, and what has been damaged in it."""
+        if self._check_ours() & flag("events", "fault"):
+            self._fault()
+        if self._damaged and self._words:
+            self._write_network(self._words)
         self._begin(self._loaded())
+        self._damaged = False
 
     def _attempt(self, action: Callable[[], T], before_retry: Callable[[], None] = lambda: None) -> T:
         """The action; after a fault of the line again, ATTEMPTS times in all."""
+        noted = []
         for _ in range(ATTEMPTS - 1):
             try:
                 return action()
-            except LinkError:
-                self.link.recover()
+            except LinkError as error:
+                if isinstance(error, FaultError):
+                    noted.append(str(error).partition(";")[0])
+                else:
+                    self.link.recover()
                 with contextlib.suppress(LinkError):
                     before_retry()
-        return action()
+        try:
+            found = action()
+        except FaultError:
+            with contextlib.suppress(LinkError):
+                before_retry()  # what the image has left behind is not the next one's
+            raise
+        self.mended += noted
+        return found

@@ -22,7 +22,7 @@ from ..hw.config import EngineConfig
 from ..hw.emit.emit import hex_lines
 from ..hw.emit.manifest import ports
 from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog, to_verilog
-from ..hw.engine.load import target_widths
+from ..hw.engine.load import stored_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded
 from ..model.system.files import require_room, write_atomically
@@ -112,7 +112,7 @@ def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
     write_atomically(directory / "top.v", pin_wrapper(verilog, config))
     if config.loadable:
         return ("-DONESPIKE_BLANK",)
-    widths = target_widths(config)
+    widths = stored_widths(config)
     depths = {"program": config.program_depth, "rows": config.walk_depth, "columns": config.walk_depth}
     files = {f"{name}.hex": (widths[name], depth) for name, depth in depths.items()}
     files["channels.hex"] = (widths["channels"], config.channel_depth)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..model.errors import OneSpikeError
 from ..model.network.codes import CHUNK, MULTIPLES, PRODUCTS
 from .memory import page_depths, single_port_depths
+from .parity import parity_bits
 
 ENGINE_CODES = ("radix", "unary", "psg")
 ARITHMETICS = ("spikes", "zero-skip", "dense")
@@ -17,7 +18,8 @@ AXI_BITS = (32, 64, 128)
 TABLES = (0, 1, 2, 4, 8)
 TABLE_CODES = (16, 32)
 MOST_SHADOWS = 4
-MAY_BE_ZERO = ("max_shift", "external_weights", "tables")
+MAY_BE_ZERO = ("max_shift", "external_weights", "tables", "watchdog")
+LEAST_WATCHDOG = 256  # cycles: shorter ones would end the pause in which a record is read
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
 MOST = {
@@ -25,6 +27,7 @@ MOST = {
     **dict.fromkeys(("channel_depth", "walk_depth", "program_depth", "pool_depth", "class_depth"), 1 << 20),
     **dict.fromkeys(("word_fifo", "command_fifo"), 1 << 10),
     **{"max_groups": (1 << 16) - 1, "max_code": (1 << 32) - 1},  # a field has at most 32 bits
+    **{"watchdog": (1 << 32) - 1},
 }
 
 
@@ -90,6 +93,11 @@ class EngineConfig:
         memory may be so, as banks read while layers write.
     shadows : finished jobs of a bank that may wait for the drain, 1 to 4: a set more is acc_bits registers a lane,
         and a layer ends one cycle later. More than one where jobs are short and their events come in bursts.
+    parity : whether each eight bits of the memories that hold the network, and of the spike memories, have a parity
+        bit: a wrong one is noted (`faults`). It costs no cycle, and on parts whose block RAMs have a ninth bit for
+        each byte mostly no block RAM.
+    watchdog : cycles after which a layer that has not ended is given up, or the pause before one; 0: none. The engine
+        then stands still until `enable` falls. Cycles in which the host or external memory is waited for do not count.
 
     >>> EngineConfig(banks=3)
     Traceback (most recent call last):
@@ -135,6 +143,8 @@ class EngineConfig:
     product_bits: int = 4
     dsp: bool = False
     single_port: bool = False
+    parity: bool = False
+    watchdog: int = 0
 
     def __post_init__(self) -> None:
         def check(condition: bool, message: str) -> None:
@@ -222,6 +232,10 @@ class EngineConfig:
             "image runs, so they cannot be streamed either.",
         )
         check(self.counters or not self.external_weights, "An engine that streams its weights needs its counters.")
+        check(
+            self.watchdog == 0 or self.watchdog >= LEAST_WATCHDOG,
+            f"watchdog must be 0 (none) or at least {LEAST_WATCHDOG} cycles, not {self.watchdog}.",
+        )
         check(1 <= self.segments <= 16, f"segments must lie in 1..16, not {self.segments}.")
         check(self.fire_lanes <= self.word_bits, f"fire_lanes must be at most word_bits, not {self.fire_lanes}.")
 
@@ -251,6 +265,15 @@ class EngineConfig:
     def counts_values(self) -> bool:
         """Whether the layer program says how many values a pixel has: a dense engine takes all, and no mask says so."""
         return self.arithmetic == "dense" and not self.row_masks
+
+    @property
+    def notes_faults(self) -> bool:
+        """Whether the engine says what has gone wrong in it: `onespike.hw.engine.faults.FAULTS`."""
+        return self.parity or self.watchdog > 0
+
+    def stored_bits(self, width: int) -> int:
+        """Bits that a memory holds for a row of `width` bits."""
+        return width + parity_bits(width) if self.parity else width
 
     @property
     def streams_weights(self) -> bool:

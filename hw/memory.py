@@ -63,13 +63,14 @@ class PagedMemory:
     Parameters
     ----------
     m : the module that the pages join, as submodules: `name` where there is one, else `name` with a number.
+    spare : further bits of a row, for which the pages do not change: parity.
     single_port : the pages are single-port RAMs: a write takes the port, and a read in the same cycle is lost.
     """
 
-    def __init__(self, m: Module, name: str, width: int, depth: int, *, single_port: bool = False):
-        self.name, self.width, self.single_port = name, width, single_port
+    def __init__(self, m: Module, name: str, width: int, depth: int, spare: int = 0, *, single_port: bool = False):
+        self.name, self.width, self.single_port = name, width + spare, single_port
         depths = single_port_depths(depth) if single_port else page_depths(width, depth)
-        self.pages = [plain_memory(width, words) for words in depths]
+        self.pages = [plain_memory(self.width, words) for words in depths]
         if single_port:
             for page in self.pages:
                 page.attrs["ram_style"] = "huge"

@@ -18,6 +18,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFram
 from ..fpga.host import Board
 from ..fpga.link import MmioLink
 from ..hw.fronts.registers import BY_NAME, CONFIG, ID, flag, parameter_words
+from ..model.mapping.images import checksum
 from ..model.mapping.mapper import map_network
 from .front_bench import CLOCK_NS, Case, classify_two_networks, load_stream
 
@@ -77,6 +78,7 @@ class Bench:
         await self.write("control", 0)
         for word in load_stream(mapping):
             await self.write("load", word)
+        await self.write("network", checksum(load_stream(mapping)))
         await self.write("beats", len(beats[0]))
         await self.write("control", 1)
         return beats
@@ -199,6 +201,13 @@ async def registers(dut: Any) -> None:
         assert await bench.lite.read_dword(gap) == 0 and await bench.read("events") == refused
         await bench.write("events", refused)
     await bench.write("events", refused)
+    await bench.write("load", 0xFF)
+    for name, value in (("network", checksum([0xFE])), ("control", 1)):  # not all has come
+        await bench.write(name, value)
+        assert await bench.read("events") == refused, name
+        await bench.write("events", refused)
+    assert await bench.read("network") == 0 and await bench.read("control") == 0
+    await bench.write("network", checksum([0xFF]))
     await bench.write("control", 1)
     for name in ("load", "beats"):
         await bench.write(name, 1)
@@ -207,7 +216,7 @@ async def registers(dut: Any) -> None:
     await bench.write("control", 0)
     await bench.write("beats", 0xFFFFFFFF)
     await bench.write("irq_enable", 0xFFFFFFFF)
-    assert await bench.read("beats") == 0xFFFFFF and await bench.read("irq_enable") == 0x1F
+    assert await bench.read("beats") == 0xFFFFFF and await bench.read("irq_enable") == 0x3F
     await bench.lite.write(BY_NAME["beats"].offset, b"\x01\x02")  # half a word
     assert await bench.read("beats") == 0xFFFFFF
 

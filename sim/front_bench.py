@@ -77,7 +77,7 @@ def classify_two_networks(link: Link, store: Callable[[bytes], int] | None = Non
     status = board.status()
     assert status == {
         "running": True, "busy": False, "room": not board.streams or status["room"], "result": False,
-        "done": True, "short": False, "long": False, "refused": False, "memory": False,
+        "done": True, "short": False, "long": False, "refused": False, "memory": False, "fault": False,
     }, status  # fmt: skip
 
 

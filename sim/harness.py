@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In
 from ..hw.config import EngineConfig
 from ..hw.engine.axi_read import axi_read_signals
 from ..hw.engine.counters import counter_stride, layer_depth
+from ..hw.engine.faults import FAULTS
 
 HARNESS = Path(__file__).with_name("harness.v")
 AXI_MEMORY = Path(__file__).with_name("axi_memory.v")
@@ -29,7 +30,7 @@ def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, se
     run of several networks.
     """
     counter_bits = (counter_stride(config) * layer_depth(config) - 1).bit_length()
-    ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = 0;")
+    ports, memory = _memory_text(config, outside) if config.streams_weights else ("", "assign broken = |faults;")
     bus = ""
     if config.streams_weights:
         bus = ".weight_address(weights_at), .weight_error(weight_error), "
@@ -41,8 +42,10 @@ def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, se
         else ""
     )
     unused = "" if config.loadable else "assign load_ready = 1;"
-    dut = f"""onespike dut (
-      .clk(clk), .rst(rst), .enable(enable), {load} {bus}
+    faults = f"wire [{len(FAULTS) - 1}:0] faults;" if config.notes_faults else "wire faults = 0;"
+    dut = f"""{faults}
+  onespike dut (
+      .clk(clk), .rst(rst), .enable(enable), {load} {bus}{" .faults(faults)," if config.notes_faults else ""}
       .image__payload(image[beat]), .image__valid(image_valid), .image__ready(image_ready),
       .logits__payload(logits), .logits__valid(logits_valid), .logits__ready(logits_ready),
       .counter(counter), .count(count),
@@ -80,7 +83,7 @@ def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
     ]
     if outside:
         ports = "".join(f", {'input' if inward else 'output'} wire {signal}" for _, inward, signal in signals)
-        return f"{ports}, input wire clk", "wire weight_error; assign broken = weight_error;"
+        return f"{ports}, input wire clk", "wire weight_error; assign broken = weight_error | |faults;"
     wires = "".join(f"wire {signal}; " for *_, signal in signals)
     bus = ", ".join(f".{name}(m_axi_{name})" for name, *_ in signals if name not in UNCHECKED)
     return (
@@ -92,5 +95,5 @@ def _memory_text(config: EngineConfig, outside: bool) -> tuple[str, str]:
       .random(random), .broken(violated), {bus}
   );
   wire violated, weight_error;
-  assign broken = violated | weight_error;""",
+  assign broken = violated | weight_error | |faults;""",
     )

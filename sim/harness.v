@@ -57,7 +57,7 @@ module onespike_harness #(
   reg [31:0] beat = 0, loaded = 0, image_no = 0;
   reg [31:0] first_beat = 0, first_word = 0;  // of this episode
 
-  wire broken;  // a rule of the bus
+  wire broken;  // a rule of the bus, or the engine notes a fault
   `HARNESS_DUT
 
   // One xorshift step gives the bytes for both streams.

@@ -12,6 +12,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from ..fpga.link import MmioLink
 from ..hw.fronts.registers import ID, flag, word
+from ..model.mapping.images import checksum
 from .front_bench import CLOCK_NS, classify_two_networks, frames_of_wrong_length, stop_anywhere
 
 
@@ -67,6 +68,8 @@ async def patience(dut: Any) -> None:
     await master.access(word("beats"), 7)
     await master.access(word("beats"), 9, select=3)
     assert await master.access(word("beats"), None) == 7
+    await master.access(word("load"), 0xFF)
+    await master.access(word("network"), checksum([0xFF]))
     await master.access(word("control"), 1)
     await ClockCycles(dut.clk, 20)
     await master.access(word("image"), 1)  # one of seven beats: nothing will come of it

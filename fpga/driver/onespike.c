@@ -3,7 +3,8 @@
 
 #include <stddef.h>
 
-#define FAULTS (ONESPIKE_EVENTS_SHORT | ONESPIKE_EVENTS_LONG | ONESPIKE_EVENTS_REFUSED | ONESPIKE_EVENTS_MEMORY)
+#define FAULTS (ONESPIKE_EVENTS_SHORT | ONESPIKE_EVENTS_LONG | ONESPIKE_EVENTS_REFUSED | ONESPIKE_EVENTS_MEMORY | \
+                ONESPIKE_EVENTS_FAULT)
 
 static uint32_t memory_read(void *context, uint32_t offset) {
     return ((volatile uint32_t *)context)[offset / 4];
@@ -28,10 +29,20 @@ static uint32_t faults(const struct onespike *core) {
 /* Wait until all bits of the status are set. */
 static int wait_for(const struct onespike *core, uint32_t bits) {
     for (uint32_t look = 0; (get(core, ONESPIKE_STATUS) & bits) != bits; look++) {
+        if (get(core, ONESPIKE_EVENTS) & ONESPIKE_EVENTS_FAULT)
+            return ONESPIKE_FAULT;
         if (core->patience != 0 && look >= core->patience)
             return ONESPIKE_TIMEOUT;
     }
     return ONESPIKE_OK;
+}
+
+/* CRC-32 of one word more, low byte first. */
+static uint32_t crc32_step(uint32_t crc, uint32_t word) {
+    crc ^= word;
+    for (int bit = 0; bit < 32; bit++)
+        crc = (crc >> 1) ^ ((crc & 1u) ? 0xEDB88320u : 0u);
+    return crc;
 }
 
 struct onespike onespike_at(uintptr_t address) {
@@ -58,8 +69,12 @@ int onespike_weights(const struct onespike *core, uint32_t address) {
 
 int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t count, uint32_t beats) {
     put(core, ONESPIKE_CONTROL, 0);
-    for (uint32_t i = 0; i < count; i++)
+    uint32_t crc = 0xFFFFFFFFu;
+    for (uint32_t i = 0; i < count; i++) {
         put(core, ONESPIKE_LOAD, words[i]);
+        crc = crc32_step(crc, words[i]);
+    }
+    put(core, ONESPIKE_NETWORK, ~crc); /* until then no part of it can run */
     put(core, ONESPIKE_BEATS, beats);
     put(core, ONESPIKE_CONTROL, ONESPIKE_CONTROL_RUN);
     return faults(core) ? ONESPIKE_FAULT : ONESPIKE_OK;
@@ -98,6 +113,10 @@ int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32
         return ONESPIKE_FAULT;
     }
     return (int)get(core, ONESPIKE_CLASS);
+}
+
+uint32_t onespike_faults(const struct onespike *core) {
+    return get(core, ONESPIKE_FAULTS);
 }
 
 uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t which) {

@@ -18,7 +18,7 @@ enum {
     ONESPIKE_OK = 0,
     ONESPIKE_NO_CORE = -1,  /* what answers is not a OneSpike core, or has other registers */
     ONESPIKE_TIMEOUT = -2,  /* no result after `patience` looks */
-    ONESPIKE_FAULT = -3,    /* events tell: a frame of a wrong length, a refused access, or an error of the memory */
+    ONESPIKE_FAULT = -3,    /* events tell: a frame of a wrong length, a refused access, an error of the memory, a fault */
     ONESPIKE_STREAM = -4,   /* send or receive moved another number of words */
     ONESPIKE_WIDE = -5      /* this core's logits have more than 32 bits */
 };
@@ -53,10 +53,16 @@ int onespike_load(const struct onespike *core, const uint32_t *words, uint32_t c
 int onespike_classify(const struct onespike *core, const uint32_t *beats, uint32_t count, int32_t *logits,
                       uint32_t classes);
 
+/* What has gone wrong in the engine since it was started, bit by bit as ONESPIKE_FAULTS_.. says; 0 where it does not look
+ * (config_parity, config_watchdog). After ONESPIKE_FAULT with ONESPIKE_FAULTS_SPIKES, stop and start the core and send the
+ * image again; after any other, load the network again. */
+uint32_t onespike_faults(const struct onespike *core);
+
 /* A counter of a layer's last run: 0 cycles, 1 events, 2 empty, 3 waiting, 4 stalled (streamed weights). */
 uint32_t onespike_counter(const struct onespike *core, uint32_t layer, uint32_t which);
 
-/* Stop the core, at any time; its memories stay. `onespike_start` goes on with them. */
+/* Stop the core, at any time; its memories stay. `onespike_start` goes on with them, unless a load has stopped half-way:
+ * then nothing runs (ONESPIKE_NETWORK reads 0) until all of a network has been loaded. */
 void onespike_stop(const struct onespike *core);
 void onespike_start(const struct onespike *core);
 

@@ -20,7 +20,7 @@
 
 /* writing 0 stops and resets the engine at any time: images inside are lost; memories, beats, weight_address and irq_enable stay, everything else reads 0 again (rw) */
 #define ONESPIKE_CONTROL 0x0Cu
-#define ONESPIKE_CONTROL_RUN 0x01u /* 1: run; 0: stopped, memories can be loaded */
+#define ONESPIKE_CONTROL_RUN 0x01u /* 1: run, refused where no whole network is loaded; 0: stopped, memories can be loaded */
 
 /* what the core is doing (r) */
 #define ONESPIKE_STATUS 0x10u
@@ -38,6 +38,7 @@
 #define ONESPIKE_EVENTS_LONG 0x04u /* a frame went on after the image's end; the surplus beats were dropped */
 #define ONESPIKE_EVENTS_REFUSED 0x08u /* an access was refused; it changed nothing and read 0 */
 #define ONESPIKE_EVENTS_MEMORY 0x10u /* external memory answered with an error: no layer begins until control is written 0 */
+#define ONESPIKE_EVENTS_FAULT 0x20u /* a parity was wrong, or the watchdog has ended an image: faults says which */
 
 /* events that raise the interrupt line, bit by bit (rw) */
 #define ONESPIKE_IRQ_ENABLE 0x18u
@@ -46,6 +47,7 @@
 #define ONESPIKE_IRQ_ENABLE_LONG 0x04u /* a frame went on after the image's end; the surplus beats were dropped */
 #define ONESPIKE_IRQ_ENABLE_REFUSED 0x08u /* an access was refused; it changed nothing and read 0 */
 #define ONESPIKE_IRQ_ENABLE_MEMORY 0x10u /* external memory answered with an error: no layer begins until control is written 0 */
+#define ONESPIKE_IRQ_ENABLE_FAULT 0x20u /* a parity was wrong, or the watchdog has ended an image: faults says which */
 
 /* beats of an image, 24 bits; no image is taken while it is 0; written while stopped (rw) */
 #define ONESPIKE_BEATS 0x1Cu
@@ -179,10 +181,28 @@
 /* engine parameter `single_port` (r) */
 #define ONESPIKE_CONFIG_SINGLE_PORT 0xC8u
 
+/* engine parameter `parity` (r) */
+#define ONESPIKE_CONFIG_PARITY 0xC8u
+
+/* engine parameter `watchdog` (r) */
+#define ONESPIKE_CONFIG_WATCHDOG 0xCCu
+
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u
 
-/* the network in the memories: the CRC-32 of its load stream, of the words since the last stop; that of the built-in network, or 0, until something has been loaded (r) */
+/* what has gone wrong in the engine since control was written 0, of engines with config_parity or config_watchdog; after `watchdog`, it stands still until control is written 0 (r) */
+#define ONESPIKE_FAULTS 0xF4u
+#define ONESPIKE_FAULTS_PROGRAM 0x01u /* a wrong parity in the memory of the program */
+#define ONESPIKE_FAULTS_ROWS 0x02u /* a wrong parity in the memory of the rows */
+#define ONESPIKE_FAULTS_COLUMNS 0x04u /* a wrong parity in the memory of the columns */
+#define ONESPIKE_FAULTS_CHANNELS 0x08u /* a wrong parity in the memory of the channels */
+#define ONESPIKE_FAULTS_WEIGHTS 0x10u /* a wrong parity in the memory of the weights */
+#define ONESPIKE_FAULTS_TABLES 0x20u /* a wrong parity in the memory of the tables */
+#define ONESPIKE_FAULTS_MASKS 0x40u /* a wrong parity in the memory of the masks */
+#define ONESPIKE_FAULTS_SPIKES 0x80u /* a wrong parity in the memory of the spikes */
+#define ONESPIKE_FAULTS_WATCHDOG 0x100u /* a layer, or the pause before one, took longer than config_watchdog says: it has been ended, and images inside are lost */
+
+/* the network in the memories: the CRC-32 of the words of its load stream, low byte first; 0 where there is none, or not all of it. Written after the last of the words, with their CRC-32: refused where it is not that of all that has been written to load since control was written 0 (rw) */
 #define ONESPIKE_NETWORK 0xF8u
 
 #endif

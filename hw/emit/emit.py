@@ -7,7 +7,7 @@
 | *.hex          | `$readmemh` images, one row per line from address 0                               |
 | weights.bin    | image of external memory, if weights are streamed: see `external_memory` in the manifest  |
 | load.hex       | the same contents as 32-bit words for the load stream (loadable engines only)     |
-| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted           |
+| onespike_F.v   | module `onespike_F`: the front F around the engine, where one is wanted; it knows the network's sum |
 | lint.vlt       | the Verilator warnings that the generated text is allowed to raise, with reasons  |
 | TOP_tb.v ..    | an example test bench, see `testbench.py`                                         |
 | TOP.core ..    | what other tools want of the module TOP, see `packages.py`                        |
@@ -20,19 +20,21 @@ import json
 import re
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...model.mapping.images import MemoryImages, load_words, memory_images
+from ...model.cost.bound import check_watchdog
+from ...model.machine.parity import with_parity
+from ...model.mapping.images import MemoryImages, fingerprint, load_words, memory_images
 from ...model.mapping.mapping import Mapping
 from ...model.system import bounded
 from ...model.system.files import write_atomically
 from ...model.system.locks import owned
 from ..config import EngineConfig
-from ..engine.load import target_widths
+from ..engine.load import stored_widths, target_widths
 from ..fronts.front import Front
 from ..program import WORD
 from .front import front_verilog
@@ -64,17 +66,22 @@ def hex_lines(rows: Sequence[int], bits: int) -> str:
 
 def memory_files(images: MemoryImages, config: EngineConfig) -> dict[str, str]:
     """File name -> text of every memory image: all rows of the memory, those that nothing uses are 0."""
-    widths = target_widths(config)
+    widths, bits = target_widths(config), stored_widths(config)
+
+    def lines(name: str, rows: Sequence[int], depth: int) -> str:
+        stored = [with_parity(row, widths[name]) for row in rows] if config.parity else rows
+        return hex_lines([*stored, *[0] * (depth - len(rows))], bits[name])
+
     names = [file.removesuffix(".hex") for file in image_files(config).values()]
     depths = {"program": config.program_depth, "channels": config.channel_depth, "tables": config.table_rows}
     files = {}
     for name in names:
         rows, depth = getattr(images, name), depths.get(name, config.walk_depth)
-        files[f"{name}.hex"] = hex_lines([*rows, *[0] * (depth - len(rows))], widths[name])
+        files[f"{name}.hex"] = lines(name, rows, depth)
     for name, pages in bank_memories(config).items():
         for bank, rows in enumerate(getattr(images, name)):
             found = zip(bank_files(config, name, bank), pages_of(rows, pages), pages, strict=True)
-            files |= {file: hex_lines([*used, *[0] * (rows - len(used))], widths[name]) for file, used, rows in found}
+            files |= {file: lines(name, used, rows) for file, used, rows in found}
     return files
 
 
@@ -97,11 +104,13 @@ def _emit(mapping: Mapping, directory: Path, front: Front | None, codes: np.ndar
     """`emit` into a folder that belongs to this run."""
     from ... import __version__
 
+    check_watchdog(mapping)
     config, images = mapping.config, memory_images(mapping)
     files = {f"{TOP}.v": to_verilog(config), **memory_files(images, config), "lint.vlt": _waivers(front)}
     if config.loadable:
         files["load.hex"] = hex_lines(load_words(images, config), WORD)
     if front is not None:
+        front = replace(front, network=front.network or fingerprint(images, config))
         files[f"{front.top}.v"] = front_verilog(config, front)
     files |= testbench(mapping, front, codes)
     top = TOP if front is None else front.top

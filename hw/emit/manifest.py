@@ -20,7 +20,7 @@ from ...model.network.spec import INPUT
 from ..config import EngineConfig
 from ..engine.drain import channel_layout
 from ..engine.fetch import mask_entry
-from ..engine.load import target_widths
+from ..engine.load import stored_widths, target_widths
 from ..engine.logits import logit_layout
 from ..engine.prefetch import BLOCK
 from ..engine.tables import table_entry
@@ -74,6 +74,8 @@ FORMATS = {
     "of an image whose output is one place",
     "program": "fields named in one_less hold that number less 1, those in log2 its logarithm, those in negated its "
     "negative; all others are what they are named after",
+    "parity": "bit parity + i of a row makes the row's bits 8 i to 8 i + 7 even, with itself; the load stream has no "
+    "such bits, the engine makes them",
     "byte_order": "rows and words of .hex files are numbers; weights.bin is beats, the lowest byte of each first; wide "
     "rows in load.hex are 32-bit words, the lowest first; on AXI4-Stream TDATA[7:0] is a beat's lowest byte",
     "load": "blocks of a head word [target 8, bank 8, rows - 1 16], the first address, then the rows in whole 32-bit "
@@ -245,7 +247,7 @@ def _registers() -> list[dict[str, Any]]:
 
 def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]]:
     """The memory map: for each file its memory, rows used, depth, width and fields."""
-    widths = target_widths(config)
+    widths, stored = target_widths(config), stored_widths(config)
     channel, row, column = channel_layout(config), row_entry(config), column_entry(config)
     program = {
         "header": _fields(header_fields(config)),
@@ -290,7 +292,8 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
             "file": image_files(config)[memory],
             "rows": len(getattr(images, name)),
             "depth": depth,
-            "bits": widths[name],
+            "bits": stored[name],
+            **_parity(config, widths[name]),
             "holds": holds,
             "fields": fields,
         }
@@ -320,13 +323,19 @@ def _memories(config: EngineConfig, images: MemoryImages) -> list[dict[str, Any]
                         "first_row": first,
                         "rows": len(used),
                         "depth": depth,
-                        "bits": widths[name],
+                        "bits": stored[name],
+                        **_parity(config, widths[name]),
                         "holds": f"{name} of bank {bank}, {holds[name]}",
                         "fields": bank_fields[name],
                     }
                 )
                 first += depth
     return memories
+
+
+def _parity(config: EngineConfig, width: int) -> dict[str, int]:
+    """Where a memory's parity bits begin, if it has some; `FORMATS["parity"]`."""
+    return {"parity": width} if config.parity else {}
 
 
 __all__ = ["BENCH_WAIVERS", "FORMATS", "WAIVERS", "WEIGHT_IMAGE", "contents_of", "pages_of", "ports"]

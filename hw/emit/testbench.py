@@ -23,6 +23,7 @@ from ...model.network.spec import SpikeNet
 from ..engine.axi_read import axi_read_signals
 from ..engine.counters import counter_stride, layer_depth
 from ..engine.engine import TOP
+from ..engine.faults import FAULTS
 from ..fronts.control import logit_words
 from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
@@ -88,6 +89,8 @@ def testbench(mapping: Mapping, front: Front | None = None, codes: np.ndarray | 
     parts = {"MEMORY": text.MEMORY if config.streams_weights else "", "LOAD": text.LOAD if loads else text.NO_LOAD}
     parts["LOAD_PORTS"] = text.LOAD_PORTS if loads else text.BLANK_LOAD_PORTS if config.loadable else ""
     parts["MEMORY_PORTS"] = values.pop("MEMORY_PORTS", "")
+    parts["FAULTS"] = text.FAULTS.replace("<FAULT_BITS>", str(len(FAULTS))) if config.notes_faults else ""
+    parts["FAULT_PORT"] = text.FAULT_PORT if config.notes_faults else ""
     parts["WEIGHT_ADDRESS_PORT"] = text.WEIGHT_PORTS if config.streams_weights else ""
     parts["WEIGHT_ADDRESS_REGISTER"] = text.WEIGHT_REGISTER if config.streams_weights else ""
     body = {TOP: text.ENGINE, f"{TOP}_axi": fronts.AXI, f"{TOP}_wishbone": fronts.WISHBONE}[top]

@@ -153,7 +153,7 @@ ENGINE = (
 """
     + STREAMS
     + """
-<LOAD><MEMORY>
+<LOAD><MEMORY><FAULTS>
   wire [<ACC>+16:0] payload;
   assign result_value = {{64 - <ACC>{payload[<ACC>-1]}}, payload[<ACC>-1:0]};
   assign result_best = payload[<ACC>+15:<ACC>];
@@ -175,11 +175,17 @@ ENGINE = (
       .write__address(),
       .write__data(),
       .write__slice(),
-      .write__layer()<WEIGHT_ADDRESS_PORT><MEMORY_PORTS>
+      .write__layer()<FAULT_PORT><WEIGHT_ADDRESS_PORT><MEMORY_PORTS>
   );
 """
 )
 
+FAULTS = """
+  wire [<FAULT_BITS>-1:0] faults;
+  always @(posedge clk) if (go && faults != 0) complain({{64 - <FAULT_BITS>{1'b0}}, faults}, 64'd0, "fault");
+"""
+FAULT_PORT = """,
+      .faults(faults)"""
 LOAD = """  // The load stream.
   wire load_ready;
 `ifdef ONESPIKE_BLANK

@@ -27,6 +27,7 @@ LEVELS_PARAMETERS = ("signed_codes", "tables", "table_codes")  # named where an 
 MASK_PARAMETERS = ("row_masks", "mask_depth", "depthwise")  # the same
 PRODUCT_PARAMETERS = ("arithmetic", "product_bits", "dsp")
 NOT_IN_HARDWARE = r"`ifndef SYNTHESIS\n`ifndef ONESPIKE_BLANK\n\1`endif\n`endif\n"
+UNNAMED_IF_OFF = ("maps", "single_port", "parity", "watchdog")
 _IMAGE_FILES = {
     "program_memory": "program.hex",
     "row_memory": "rows.hex",
@@ -125,7 +126,7 @@ def to_verilog(config: EngineConfig) -> str:
     for name, value in vars(config).items():
         left_out = [] if config.signed_values else [*LEVELS_PARAMETERS]
         left_out += [] if config.row_masks else MASK_PARAMETERS
-        left_out += [name for name in ("maps", "single_port") if not getattr(config, name)]
+        left_out += [option for option in UNNAMED_IF_OFF if not getattr(config, option)]
         left_out += ["multiples"] if config.multiplies else PRODUCT_PARAMETERS
         if name not in left_out:
             text += f"//   {name} = {value}\n"

@@ -6,12 +6,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..memory import PagedMemory
+from ..parity import Parity, parity_bits
 from ..program import DIGITS_UNARY
 from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
@@ -19,6 +20,8 @@ from .fetch import Fetch, command_layout, mask_entry, meta_layout, stride_layout
 from .lanes import Lanes, lane_latency, product_latency
 from .shadows import Shadows
 from .values import ValueExtractor
+
+BANK_FAULTS = ("weights", "masks", "spikes")  # memories of a bank whose parity may be wrong
 
 
 def shadow_latency(config: EngineConfig) -> int:
@@ -42,7 +45,13 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "commands": In(stream.Signature(command_layout(config))),
         "strides": In(data.ArrayLayout(stride_layout(config), config.segments)),
         "write": In(
-            wiring.Signature({"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)})
+            wiring.Signature(
+                {
+                    "enable": Out(1),
+                    "address": Out(config.spike_addr_bits),
+                    "data": Out(config.stored_bits(config.word_bits)),
+                }
+            )
         ),
         "full": Out(1),
         "release": In(1),
@@ -56,13 +65,17 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
     }
     if config.tables:
         members["terms"] = In(terms_write_layout(config.worths, config.tables))
-    row_bits = config.lanes * config.weight_bits
+    if config.parity:
+        members["faults"] = Out(len(BANK_FAULTS))
+    if config.watchdog:
+        members["restart"] = In(1)
+    row_bits = config.stored_bits(config.lanes * config.weight_bits)
     if config.loadable or config.streams_weights:
         members["load"] = In(
             wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
         )
     if config.row_masks and config.loadable:
-        row = mask_entry(config).size
+        row = config.stored_bits(mask_entry(config).size)
         members["load_masks"] = In(
             wiring.Signature({"enable": Out(1), "address": Out(config.mask_addr_bits), "data": Out(row)})
         )
@@ -103,16 +116,20 @@ class Bank(wiring.Component):
     read : Out(1) the weight memory is read.
     event, empty, waiting : Out(1) an event has left in the cycle before; a job has ended in it, with no event; a job's
         end has waited in it for `release`.
+    faults : Out a parity was wrong, a bit for each of BANK_FAULTS (only if `config.parity`, whose rows and words have
+        their parity bits when they are written).
+    restart : In(1) reset the bank (only if `config.watchdog`).
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
         super().__init__(bank_signature(config))
 
-    def elaborate(self, platform: Any) -> Module:
+    def elaborate(self, platform: Any) -> Any:
         m = Module()
         config = self.config
         row_bits = config.lanes * config.weight_bits
+        faults: dict[str, Value] = {}
 
         # Commands -> words with spikes -> a short queue -> events.
         room = config.command_fifo + config.hops
@@ -154,14 +171,17 @@ class Bank(wiring.Component):
             m.d.comb += self.commands.ready.eq(commands.w_rdy)
         _register_write(m, self.write, fetch.write)
         if config.row_masks:
-            masks = PagedMemory(m, "mask_memory", mask_entry(config).size, config.mask_depth)
+            bits = mask_entry(config).size
+            masks = PagedMemory(m, "mask_memory", bits, config.mask_depth, parity_bits(bits) if config.parity else 0)
             if config.loadable:
                 write = self.load_masks.signature.create(path=("masks",))
                 _register_write(m, self.load_masks, write)
                 masks.write(m, enable=write.enable, address=write.address, data=write.data)
             read = fetch.masks
             entry = masks.read(m, read.address, first=read.first, second=read.second)
-            m.d.comb += Value.cast(read.entry).eq(entry)
+            m.d.comb += Value.cast(read.entry).eq(entry[:bits] if config.parity else entry)
+            if config.parity:
+                faults["masks"] = _check(m, "mask", bits, entry, fetch.arrived)
 
         # A job may end while a shadow set is free; it is taken `shadow_latency` cycles later.
         free = Signal(init=1)
@@ -232,8 +252,9 @@ class Bank(wiring.Component):
         for stage in (minus, shift, factor):
             m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(stage)]
 
+        spare = parity_bits(row_bits) if config.parity else 0
         weights = PagedMemory(
-            m, "weight_memory", row_bits, config.weight_depth, single_port=config.single_port
+            m, "weight_memory", row_bits, config.weight_depth, spare, single_port=config.single_port
         )
         if config.loadable or config.streams_weights:
             load = self.load
@@ -252,9 +273,12 @@ class Bank(wiring.Component):
             m.d.sync += known.eq(~end[1])
         weight_row = weights.read(m, row, first=self.read, hop=True)
         if choice_latency(config):
-            chosen_row = Signal(row_bits, reset_less=True)
+            chosen_row = Signal(row_bits + spare, reset_less=True)
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row
+        if config.parity:
+            faults |= {"weights": _check(m, "weight", row_bits, weight_row, valid[-1]), "spikes": fetch.fault}
+            m.d.sync += self.faults.eq(Cat(faults.get(name, Const(0, 1)) for name in BANK_FAULTS))
 
         # The accumulators start from 0 after a reset. Each bank remembers it until its first event: the reset itself
         # would be slow to reach so many registers.
@@ -272,7 +296,7 @@ class Bank(wiring.Component):
             lanes.clear.eq(clear),
             lanes.add.eq(valid[-1]),
             lanes.end.eq(end[-1]),
-            Value.cast(lanes.weights).eq(weight_row),
+            Value.cast(lanes.weights).eq(weight_row[:row_bits] if spare else weight_row),
             *self._own(m, extract, lanes, stages),
             lanes.shift.eq(shift[-1]),
             lanes.negative.eq(minus[-1]),
@@ -292,7 +316,11 @@ class Bank(wiring.Component):
         else:
             # `full` rises with the capture and falls when the drain begins.
             m.d.sync += self.full.eq(Mux(self.release, 0, self.full) | lanes.captures)
-        return m
+        if not config.watchdog:
+            return m
+        restart = Signal(reset_less=True)  # the reset comes from far away
+        m.d.sync += restart.eq(self.restart)
+        return ResetInserter(restart)(m)
 
     def _own(self, m: Module, extract: Any, lanes: Any, stages: int) -> list[Any]:
         """What lanes with values of their own are told, as many stages behind the extractor as everything else."""
@@ -307,6 +335,12 @@ class Bank(wiring.Component):
                 value = later
             told.append(getattr(lanes, name).eq(value))
         return told
+
+
+def _check(m: Module, name: str, width: int, row: Value, valid: Value) -> Value:
+    m.submodules[f"{name}_parity"] = check = Parity(width)
+    m.d.comb += [check.row.eq(row), check.valid.eq(valid)]
+    return check.fault
 
 
 def _register_write(m: Module, port: Any, memory: Any) -> None:

@@ -16,6 +16,7 @@ from ...model.network.codes import MAX_FIELD
 from ..config import EngineConfig
 from ..loop import add_loop
 from ..memory import plain_memory
+from ..parity import Parity
 from ..program import layer_fields, layout, value_shape
 from .bank import shadow_latency
 
@@ -97,6 +98,7 @@ class Drain(wiring.Component):
     banks : In(B x F x acc_bits) what they show: 0, but for one.
     load : In write port of the channel memory (only if `config.loadable`).
     valid, sums, shift, tag : Out F sums [signed], their channels' shifts, their place.
+    fault : Out(1) a row of the channel memory had a wrong parity (only if `config.parity`).
     """
 
     def __init__(self, config: EngineConfig):
@@ -116,10 +118,12 @@ class Drain(wiring.Component):
             "tag": Out(tag_layout(config)),
         }
         if config.loadable:
-            bits = config.channel_bits * config.fire_lanes
+            bits = config.stored_bits(config.channel_bits * config.fire_lanes)
             members["load"] = In(
                 wiring.Signature({"enable": Out(1), "address": Out(config.channel_addr_bits), "data": Out(bits)})
             )
+        if config.parity:
+            members["fault"] = Out(1)
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -221,9 +225,8 @@ class Drain(wiring.Component):
         (difference,) = differences
 
         # Biases and shifts arrive together with the difference; block RAM is slow, so a register follows it at once.
-        m.submodules.channel_memory = channels = plain_memory(
-            config.channel_bits * config.fire_lanes, config.channel_depth
-        )
+        row_bits = config.channel_bits * config.fire_lanes
+        m.submodules.channel_memory = channels = plain_memory(config.stored_bits(row_bits), config.channel_depth)
         if config.loadable:
             load = channels.write_port()
             m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
@@ -231,6 +234,9 @@ class Drain(wiring.Component):
         m.d.comb += read_channel.addr.eq(_later(m, channel + entries[0].step, levels, reset_less=True))
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
+        if config.parity:
+            m.submodules.channel_parity = check = Parity(row_bits)
+            m.d.comb += [check.row.eq(read_channel.data), check.valid.eq(valids[1]), self.fault.eq(check.fault)]
 
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         total = Signal(lanes)

@@ -6,23 +6,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import EngineConfig
+from ..parity import with_parity
 from ..program import STREAMED_HEADER, WORD
 from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
-from .bank import Bank
+from .bank import BANK_FAULTS, Bank
 from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
 from .drain import Drain
+from .faults import FAULTS, Watchdog
 from .fire import Fire
 from .image import ImageLoader
 from .load import TARGETS, Load
 from .logits import Logits, logit_layout
 from .pack import Pack, slice_mask
 from .prefetch import Prefetch
-from .sequencer import Sequencer
+from .sequencer import SEQUENCER_FAULTS, Sequencer
 from .tables import Tables
 
 TOP = "onespike"  # the engine's Verilog module
@@ -54,6 +56,10 @@ class Engine(wiring.Component):
         m_axi_... : AXI4 read channels (only if `config.streams_weights`).
     counter, count : In, Out read port of the counters, see Counters; two cycles. Without counters, 0.
     write : Out every spike word that a layer writes, for observation: enable, address, data, slice, layer.
+    faults : Out what has gone wrong since `enable` was low, a bit for each of FAULTS (only if `config.notes_faults`).
+        After a wrong parity the engine goes on: it is noted before the last logit of the image leaves that it has
+        touched. When the watchdog has given a layer up, the engine has been reset but for its memories and stands
+        still, taking and giving nothing, until `enable` falls; images inside are lost.
     """
 
     def __init__(self, config: EngineConfig, *, make_bank: Callable[[EngineConfig, int], Any] | None = None):
@@ -82,10 +88,22 @@ class Engine(wiring.Component):
             members |= {f"m_axi_{name}": port for name, port in axi_read_signals(config).items()}
         if config.loadable:
             members["load"] = In(stream.Signature(WORD))
+        if config.notes_faults:
+            members["faults"] = Out(len(FAULTS))
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        if not self.config.watchdog:
+            self._machine(m, m, Const(0, 1))
+            return m
+        stuck, machine = Signal(), Module()
+        self._machine(machine, m, stuck)
+        m.submodules.machine = ResetInserter(stuck)(machine)
+        return m
+
+    def _machine(self, m: Module, outer: Module, stuck: Value) -> None:
+        """All units in `m`; what must not be reset when the watchdog says `stuck`, in `outer`."""
         config = self.config
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.loader = loader = ImageLoader(config)
@@ -126,7 +144,14 @@ class Engine(wiring.Component):
             pack.start.eq(sequencer.start),
             *(unit.layer.eq(sequencer.layer) for unit in (drain, fire, pack, logits)),
         ]
-        connect(m, flipped(self.image), loader.image)
+        if config.watchdog:  # while it is reset, the loader would take what comes
+            m.d.comb += [
+                loader.image.payload.eq(self.image.payload),
+                loader.image.valid.eq(self.image.valid & ~stuck),
+                self.image.ready.eq(loader.image.ready & ~stuck),
+            ]
+        else:
+            connect(m, flipped(self.image), loader.image)
         connect(m, logits.logits, flipped(self.logits))
 
         # Spikes to sums to codes to words.
@@ -166,6 +191,7 @@ class Engine(wiring.Component):
         address, word = Signal.like(pack.address, reset_less=True), Signal.like(pack.data, reset_less=True)
         m.d.sync += address.eq(Mux(pack.enable, pack.address, loader.address))
         m.d.sync += word.eq(Mux(pack.enable, pack.data, loader.data))
+        word = with_parity(word) if config.parity else word
         for b, bank in enumerate(banks):
             m.d.sync += bank.write.enable.eq(enable & mask[b])
             m.d.comb += [bank.write.address.eq(address), bank.write.data.eq(word)]
@@ -194,8 +220,39 @@ class Engine(wiring.Component):
         if config.loadable:
             self._load(m, sequencer, drain, banks, tables)
         if config.streams_weights:
-            self._stream_weights(m, sequencer, banks)
-        return m
+            self._stream_weights(m, outer, sequencer, banks)
+        if config.notes_faults:
+            self._note_faults(m, outer, stuck, sequencer, drain, pack, tables, banks)
+
+    def _note_faults(
+        self, m: Module, outer: Module, stuck: Value, sequencer: Sequencer, drain: Drain, pack: Pack,
+        tables: Tables | None, banks: list[Any],
+    ) -> None:  # fmt: skip
+        config = self.config
+        happens: dict[str, Value] = {}
+        if config.parity:
+            happens |= {name: sequencer.faults[i] for i, name in enumerate(SEQUENCER_FAULTS)}
+            happens |= {name: Cat(bank.faults[i] for bank in banks).any() for i, name in enumerate(BANK_FAULTS)}
+            happens["channels"] = drain.fault
+            if tables is not None:
+                happens["tables"] = tables.fault
+        if config.watchdog:
+            outer.submodules.watchdog = watchdog = Watchdog(config.watchdog)
+            # Logits on offer wait for the host; what comes from external memory, however slowly, is progress.
+            ready = sequencer.enable if tables is not None else Const(1, 1)
+            beat = self.m_axi_rvalid if config.streams_weights else Const(0, 1)
+            outer.d.comb += [
+                watchdog.enable.eq(self.enable),
+                watchdog.begins.eq(sequencer.start),
+                watchdog.ends.eq(pack.done),
+                watchdog.waits.eq(sequencer.waits | self.logits.valid | ~ready | beat),
+                stuck.eq(watchdog.stuck),
+            ]
+            m.d.comb += [bank.restart.eq(stuck) for bank in banks]
+            happens["watchdog"] = watchdog.stuck
+        outer.d.sync += self.faults.eq(self.faults | Cat(happens.get(name, Const(0, 1)) for name in FAULTS))
+        with outer.If(~self.enable):
+            outer.d.sync += self.faults.eq(0)
 
     def _load(self, m: Module, sequencer: Sequencer, drain: Drain, banks: list[Any], tables: Tables | None) -> None:
         m.submodules.load = load = Load(self.config)
@@ -209,7 +266,7 @@ class Engine(wiring.Component):
         }
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
-            m.d.comb += [port.address.eq(load.address), port.data.eq(load.row(name))]
+            m.d.comb += [port.address.eq(load.address), port.data.eq(self._stored(load.row(name)))]
         self._load_banks(m, load, "weights", [] if self.config.streams_weights else [bank.load for bank in banks])
         self._load_banks(m, load, "masks", [bank.load_masks for bank in banks] if self.config.row_masks else [])
 
@@ -217,7 +274,7 @@ class Engine(wiring.Component):
         """A memory of which each bank has its own: a register on the way, as for spikes."""
         if not ports:
             return
-        row = load.row(name)
+        row = self._stored(load.row(name))
         address = Signal(len(ports[0].address), name=f"{name}_address", reset_less=True)
         data = Signal(len(row), name=f"{name}_row", reset_less=True)
         m.d.sync += [address.eq(load.address), data.eq(row)]
@@ -225,8 +282,13 @@ class Engine(wiring.Component):
             m.d.sync += port.enable.eq(load.target[TARGETS.index(name)] & (load.bank == b))
             m.d.comb += [port.address.eq(address), port.data.eq(data)]
 
-    def _stream_weights(self, m: Module, sequencer: Sequencer, banks: list[Any]) -> None:
-        m.submodules.axi_read = read = AxiRead(self.config)
+    def _stored(self, row: Value) -> Value:
+        """A row as its memory holds it."""
+        return with_parity(row) if self.config.parity else row
+
+    def _stream_weights(self, m: Module, outer: Module, sequencer: Sequencer, banks: list[Any]) -> None:
+        # A reset would break the rules of the bus: what has been asked for must come.
+        outer.submodules.axi_read = read = AxiRead(self.config)
         m.submodules.prefetch = prefetch = Prefetch(self.config)
         m.d.comb += connect_axi_read(self.config, self, read, prefix="")
         connect(m, read.words, prefetch.words)
@@ -243,4 +305,5 @@ class Engine(wiring.Component):
         ]
         for b, bank in enumerate(banks):
             m.d.comb += [bank.load.enable.eq(prefetch.write.banks[b])]
-            m.d.comb += [bank.load.address.eq(prefetch.write.address), bank.load.data.eq(prefetch.write.data)]
+            m.d.comb += [bank.load.address.eq(prefetch.write.address)]
+            m.d.comb += [bank.load.data.eq(self._stored(prefetch.write.data))]

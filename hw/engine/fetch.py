@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ...model.network.codes import CHUNK, piece_bits
 from ..config import EngineConfig
 from ..memory import PagedMemory
+from ..parity import Parity, parity_bits
 from ..program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
 from .extract import at_most_one, chunk_count, table_bits, word_chunks, word_layout
 from .values import pieces, value_word_layout
@@ -103,6 +104,8 @@ class Fetch(wiring.Component):
     words : Out(stream) spike words with at least one spike, or the end of a job; how to read their chunks.
     write : In write port of the spike memory: enable, address, data.
     masks : Out read port of the masks, as `PagedMemory.read` takes it (only if `config.row_masks`).
+    arrived, fault : Out(1) what the memories give in this cycle has been asked for; a spike word had a wrong parity
+        (only if `config.parity`, whose words have their parity bits when they are written).
     """
 
     def __init__(self, config: EngineConfig):
@@ -113,18 +116,25 @@ class Fetch(wiring.Component):
             "words": Out(stream.Signature(engine_word(config))),
             "write": In(
                 wiring.Signature(
-                    {"enable": Out(1), "address": Out(config.spike_addr_bits), "data": Out(config.word_bits)}
+                    {
+                        "enable": Out(1),
+                        "address": Out(config.spike_addr_bits),
+                        "data": Out(config.stored_bits(config.word_bits)),
+                    }
                 )
             ),
         }
         if config.row_masks:
             members["masks"] = Out(masks_signature(config))
+        if config.parity:
+            members |= {"arrived": Out(1), "fault": Out(1)}
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config = self.config
-        spikes = PagedMemory(m, "spike_memory", config.word_bits, config.spike_depth)
+        spare = parity_bits(config.word_bits) if config.parity else 0
+        spikes = PagedMemory(m, "spike_memory", config.word_bits, config.spike_depth, spare)
         spikes.write(m, enable=self.write.enable, address=self.write.address, data=self.write.data)
 
         # The walk: one command at a time, one word a cycle. What is left counts down to below zero, so that a sign bit
@@ -207,6 +217,11 @@ class Fetch(wiring.Component):
         with m.If(moves[1]):
             m.d.sync += [valid[1].eq(valid[0]), tags[1].eq(tags[0])]
         arrived: Value = spikes.read(m, address, first=moves[0], second=moves[1])
+        if config.parity:
+            m.submodules.parity = check = Parity(config.word_bits)
+            m.d.comb += [check.row.eq(arrived), check.valid.eq(valid[1])]
+            m.d.comb += [self.arrived.eq(valid[1]), self.fault.eq(check.fault)]
+            arrived = arrived[: config.word_bits]
         if config.row_masks:
             mask = self.masks.entry
             m.d.comb += [self.masks.address.eq(weight), self.masks.first.eq(moves[0]), self.masks.second.eq(moves[1])]

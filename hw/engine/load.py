@@ -35,6 +35,11 @@ def target_widths(config: EngineConfig) -> dict[str, int]:
     return widths
 
 
+def stored_widths(config: EngineConfig) -> dict[str, int]:
+    """The same, with the parity bits that the memory holds."""
+    return {name: config.stored_bits(width) for name, width in target_widths(config).items()}
+
+
 def row_words(width: int) -> int:
     """Stream words of a row of `width` bits."""
     return -(-width // WORD)

@@ -11,10 +11,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import EngineConfig
 from ..memory import plain_memory
+from ..parity import Parity
 from ..program import WORD, ends_image, header_fields, header_words, layer_layout, layer_words, layout
 from .fetch import command_layout, stride_layout
 from .walk import Walk, column_entry, row_entry
 
+SEQUENCER_FAULTS = ("program", "rows", "columns")  # its memories, whose parity may be wrong
 SEQUENCER_LATENCY = 0  # cycles from a layer's first cycle to its first command
 
 
@@ -51,6 +53,8 @@ class Sequencer(wiring.Component):
         (both only if `config.streams_weights`)
     commands : Out(stream) per bank, see Walk.
     load : In write ports of the program and the tables (only if `config.loadable`).
+    faults : Out a parity was wrong, a bit for each of SEQUENCER_FAULTS (only if `config.parity`).
+    waits : Out(1) no layer runs, and no image is there (only if `config.watchdog`).
     """
 
     def __init__(self, config: EngineConfig):
@@ -80,7 +84,12 @@ class Sequencer(wiring.Component):
                 ("load_rows", config.walk_addr_bits, row_entry(config).size),
                 ("load_columns", config.walk_addr_bits, column_entry(config).size),
             ):
-                members[name] = In(wiring.Signature({"enable": Out(1), "address": Out(address), "data": Out(shape)}))
+                port = {"enable": Out(1), "address": Out(address), "data": Out(config.stored_bits(shape))}
+                members[name] = In(wiring.Signature(port))
+        if config.parity:
+            members["faults"] = Out(len(SEQUENCER_FAULTS))
+        if config.watchdog:
+            members["waits"] = Out(1)
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -125,6 +134,8 @@ class Sequencer(wiring.Component):
         with m.Elif(self.done):
             m.d.sync += self.busy.eq(0)
 
+        if config.watchdog:
+            m.d.comb += self.waits.eq(~self.busy & first & ~self.image_available)
         m.d.comb += self.layer.eq(current.layer)
         for stride, segment in zip(self.strides, current.segment, strict=True):
             m.d.comb += [getattr(stride, name).eq(getattr(segment, name)) for name in stride.shape().members]
@@ -133,7 +144,7 @@ class Sequencer(wiring.Component):
     def _read_program(self, m: Module, walk: Any) -> None:
         """One record is always read ahead, word by word, for the walk."""
         config = self.config
-        memory = plain_memory(WORD, config.program_depth)
+        memory = plain_memory(config.stored_bits(WORD), config.program_depth)
         m.submodules.program_memory = memory
         if config.loadable:
             port, write = self.load_program, memory.write_port()
@@ -153,6 +164,12 @@ class Sequencer(wiring.Component):
             walk.valid.eq(ahead_ready),
         ]
         m.d.sync += arriving.eq(0)
+        word: Value = read.data
+        if config.parity:
+            m.submodules.program_parity = check = Parity(WORD)
+            m.d.comb += [check.row.eq(word), check.valid.eq(arriving)]
+            m.d.comb += self.faults.eq(Cat(check.fault, walk.row_fault, walk.column_fault))
+            word = word[:WORD]
         with m.If(~self.enable):
             m.d.sync += [self.ready.eq(0), ahead_ready.eq(0), address.eq(0), count.eq(head)]
         with m.Else():
@@ -160,12 +177,12 @@ class Sequencer(wiring.Component):
                 m.d.sync += [count.eq(count - 1), address.eq(address + 1), arriving.eq(1)]
             with m.If(arriving):
                 with m.If(~self.ready):
-                    m.d.sync += header.eq(Cat(header[WORD:], read.data))
+                    m.d.sync += header.eq(Cat(header[WORD:], word))
                 with m.Else():
-                    m.d.sync += ahead.eq(Cat(ahead[WORD:], read.data))
+                    m.d.sync += ahead.eq(Cat(ahead[WORD:], word))
                 with m.If(count == 0):
                     with m.If(~self.ready):
-                        m.d.sync += [self.ready.eq(1), count.eq(size), left.eq(Cat(header, read.data)[WORD : WORD + 8])]
+                        m.d.sync += [self.ready.eq(1), count.eq(size), left.eq(Cat(header, word)[WORD : WORD + 8])]
                     with m.Else():
                         m.d.sync += ahead_ready.eq(1)
             with m.If(walk.taken):

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...model.network.codes import most_terms
 from ..config import EngineConfig
 from ..memory import plain_memory
+from ..parity import Parity
 from ..program import count_shape, layer_fields, value_shape
 from .extract import FIELDS, term_layout, terms_write_layout
 from .levels import rows_at_once, write_layout
@@ -61,6 +62,7 @@ class Tables(wiring.Component):
     levels : Out(levels_write_layout) rows of its table.
     terms : Out(terms_write_layout) the terms of one field of one table.
     load : In write port of the memory (only if `config.loadable`).
+    fault : Out(1) a row had a wrong parity (only if `config.parity`).
     """
 
     def __init__(self, config: EngineConfig):
@@ -75,15 +77,17 @@ class Tables(wiring.Component):
             "terms": Out(terms_write_layout(config.worths, config.tables)),
         }
         if config.loadable:
-            row = table_entry(config).size
+            row = config.stored_bits(table_entry(config).size)
             members["load"] = In(wiring.Signature({"enable": Out(1), "address": Out(address), "data": Out(row)}))
+        if config.parity:
+            members["fault"] = Out(1)
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config, entry = self.config, table_entry(self.config)
         number = rows_at_once(config.table_codes)
-        m.submodules.table_memory = memory = plain_memory(entry.size, config.table_rows)
+        m.submodules.table_memory = memory = plain_memory(config.stored_bits(entry.size), config.table_rows)
         if config.loadable:
             port = memory.write_port()
             m.d.comb += [port.en.eq(self.load.enable), port.addr.eq(self.load.address), port.data.eq(self.load.data)]
@@ -106,7 +110,15 @@ class Tables(wiring.Component):
         read = Signal()
         place, fills = Signal.like(row, reset_less=True), Signal()
         m.d.sync += [read.eq(reads & self.enable), place.eq(row), fills.eq(~filled)]
-        found = [data.View(entry, port.data) for port in ports]
+        rows = [port.data for port in ports]
+        if config.parity:
+            checks = [Parity(entry.size) for _ in rows]
+            for k, (check, row_read) in enumerate(zip(checks, rows, strict=True)):
+                m.submodules[f"table_parity{k}"] = check
+                m.d.comb += [check.row.eq(row_read), check.valid.eq(read)]
+            m.d.comb += self.fault.eq(Cat(check.fault for check in checks).any())
+            rows = [row_read[: entry.size] for row_read in rows]
+        found = [data.View(entry, row_read) for row_read in rows]
         m.d.sync += [
             self.ready.eq(self.enable & (self.ready | (filled & ~read))),
             self.levels.enable.eq(read & ~fills),

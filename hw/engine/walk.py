@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import EngineConfig
 from ..loop import add_loop
 from ..memory import plain_memory
+from ..parity import Parity
 from ..program import ends_image, header_fields, layer_layout, layout
 from ..queue import Queue
 from .fetch import command_layout, segment_bits
@@ -61,6 +62,7 @@ class Walk(wiring.Component):
     commands : Out(stream) per bank; as an exception to the rule of streams, valid waits for all of the group's readies,
         and comes `config.hops` cycles after them.
     load_rows, load_columns : In write ports of the tables (only if `config.loadable`).
+    row_fault, column_fault : Out(1) an entry had a wrong parity (only if `config.parity`).
     """
 
     def __init__(self, config: EngineConfig):
@@ -78,8 +80,11 @@ class Walk(wiring.Component):
         }
         if config.loadable:
             for name, entry in (("load_rows", row_entry(config)), ("load_columns", column_entry(config))):
-                port = {"enable": Out(1), "address": Out(config.walk_addr_bits), "data": Out(entry.size)}
+                data_bits = config.stored_bits(entry.size)
+                port = {"enable": Out(1), "address": Out(config.walk_addr_bits), "data": Out(data_bits)}
                 members[name] = In(wiring.Signature(port))
+        if config.parity:
+            members |= {"row_fault": Out(1), "column_fault": Out(1)}
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -199,8 +204,8 @@ class Walk(wiring.Component):
             m.d.sync += [flag.eq(0) for flag in (*valid[:2], place_ended, step, step_row, step_pixel)]
 
         # Then the tables' addresses; their entries, twice registered; two additions, and two more.
-        row_address, row_found = self._table(m, "row", row_entry(config))
-        column_address, column_found = self._table(m, "column", column_entry(config))
+        row_address, row_found = self._table(m, "row", row_entry(config), valid[3])
+        column_address, column_found = self._table(m, "column", column_entry(config), valid[3])
         row_data = Signal(row_entry(config), reset_less=True)
         column_data = Signal(column_entry(config), reset_less=True)
         offset = Signal(config.spike_addr_bits, reset_less=True)
@@ -259,9 +264,9 @@ class Walk(wiring.Component):
             m.d.comb += port.payload.eq(payload)
         return m
 
-    def _table(self, m: Module, name: str, entry: data.StructLayout) -> tuple[Signal, Value]:
-        """The address register of a table, and the entry it names, one cycle later."""
-        memory = plain_memory(entry.size, self.config.walk_depth)
+    def _table(self, m: Module, name: str, entry: data.StructLayout, valid: Value) -> tuple[Signal, Value]:
+        """The address register of a table, and the entry it names, one cycle later; valid: it is that of a command."""
+        memory = plain_memory(self.config.stored_bits(entry.size), self.config.walk_depth)
         m.submodules[f"{name}_memory"] = memory
         if self.config.loadable:
             port, write = getattr(self, f"load_{name}s"), memory.write_port()
@@ -269,7 +274,11 @@ class Walk(wiring.Component):
         read = memory.read_port()
         address = Signal(self.config.walk_addr_bits, name=f"{name}_address", reset_less=True)
         m.d.comb += read.addr.eq(address)
-        return address, read.data
+        if not self.config.parity:
+            return address, read.data
+        m.submodules[f"{name}_parity"] = check = Parity(entry.size)
+        m.d.comb += [check.row.eq(read.data), check.valid.eq(valid), getattr(self, f"{name}_fault").eq(check.fault)]
+        return address, read.data[: entry.size]
 
 
 def group_mask(banks: int, bank: Value, slices: Value) -> Value:

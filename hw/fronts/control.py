@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..engine.axi_read import ADDRESS_BITS
 from ..engine.counters import COUNTER_BITS, counter_stride, layer_depth
+from ..engine.faults import FAULTS, WATCHDOG
 from ..program import WORD
 from .checksum import Checksum
 from .frame import BEATS_BITS, frame_layout
@@ -42,7 +43,8 @@ class Control(wiring.Component):
     ----------
     config : the engine's configuration.
     streams : images and results go past the registers: `image` and `logits` do not exist.
-    network : what the register of that name reads until something has been loaded, see Checksum.
+    network : the built-in network's CRC-32, see Checksum, or 0 where there is none: then nothing runs until one has
+        been loaded, if it can be.
 
     Members
     -------
@@ -56,6 +58,7 @@ class Control(wiring.Component):
     finished, best : In(1), In(16) a result has left, and its class.
     waiting : In(1) a logit waits.
     weight_address, weight_error, weight_idle : Out, In, In, see Engine (only if `config.streams_weights`).
+    faults : In what Engine says (only if `config.notes_faults`).
     load : Out(stream(32)) the load stream. counter, count : Out, In the counters' read port.
     """
 
@@ -81,6 +84,8 @@ class Control(wiring.Component):
         }
         if config.streams_weights:
             members |= {"weight_address": Out(ADDRESS_BITS), "weight_error": In(1), "weight_idle": In(1)}
+        if config.notes_faults:
+            members["faults"] = In(len(FAULTS))
         if not streams:
             members["image"] = Out(stream.Signature(frame_layout(config.word_bits)))
             members["logits"] = In(stream.Signature(result_layout(config)))
@@ -93,9 +98,14 @@ class Control(wiring.Component):
         images, best, inside = Signal(16), Signal(16), Signal(4)
         room, refuse = Signal(), Signal()
         stopping = Signal()  # the engine does not run any more, but has not been reset
+        # The memories, which outlive a reset, hold a whole network; words have been loaded since the last stop.
+        whole = Signal(init=int(self.network != 0 or not config.loadable), reset_less=True)
+        some = Signal()
+        faults = self.faults if config.notes_faults else Const(0, len(FAULTS))
+        stuck = faults[WATCHDOG]
         m.d.comb += [
             self.running.eq(self.run & (self.beats != 0)),
-            room.eq(self.running & (self.inside | (inside < MOST_INSIDE))),
+            room.eq(self.running & ~stuck & (self.inside | (inside < MOST_INSIDE))),
             self.irq.eq((events & irq_enable).any()),
             self.load.payload.eq(bus.data),
         ]
@@ -105,7 +115,9 @@ class Control(wiring.Component):
         with m.If(self.finished):
             m.d.sync += [images.eq(images + 1), best.eq(self.best)]
         weight_error = self.weight_error if config.streams_weights else 0
-        happened = Cat(self.finished, self.short, self.long, refuse, weight_error)
+        noted = Signal(len(FAULTS))
+        m.d.sync += noted.eq(faults)
+        happened = Cat(self.finished, self.short, self.long, refuse, weight_error, (faults & ~noted).any())
         clear = Signal(len(EVENTS))
         m.d.sync += [events.eq(events & ~clear | happened), self.reset.eq(0)]
 
@@ -123,13 +135,16 @@ class Control(wiring.Component):
             "images": images,
             "class": best,
             "counter": self.counter,
+            "faults": faults,
             "network": self.network,
         }
         if config.streams_weights:
             plain["weight_address"] = self.weight_address
+        total: Value = Const(0, 32)
         if self.config.loadable:
             m.submodules.checksum = checksum = Checksum(self.network)
-            plain["network"] = checksum.sum
+            total = checksum.sum
+            plain["network"] = Mux(whole, total, 0)
             m.d.comb += [checksum.word.eq(bus.data), checksum.begin.eq(self.reset)]
         found = Signal(32)
         with m.Switch(bus.address):
@@ -156,7 +171,7 @@ class Control(wiring.Component):
                 with m.If(bus.valid):
                     m.next = "Done"
                     with m.If(bus.write):
-                        self._write(m, irq_enable, clear, room, stopping, give_up)
+                        self._write(m, irq_enable, clear, room, stopping, (whole, some & (bus.data == total)), give_up)
                     with m.Else():
                         self._read(m, inside, give_up)
             if self.config.loadable:
@@ -167,6 +182,7 @@ class Control(wiring.Component):
                 with m.State("Sum"):
                     m.d.comb += checksum.valid.eq(1)
                     with m.If(checksum.done):
+                        m.d.sync += some.eq(1)
                         m.next = "Done"
             with m.State("Count"):
                 with m.If(timer[1]):  # two cycles behind the address, and one for it to settle
@@ -181,24 +197,28 @@ class Control(wiring.Component):
                     with m.Elif(late):
                         give_up()
             if not self.streams:
-                self._data_states(m, place, late, give_up)
+                self._data_states(m, place, late | stuck, give_up)
             with m.State("Done"):
                 m.d.comb += bus.done.eq(1)
                 m.next = "Idle"
         with m.If(self.reset):
             m.d.sync += [value.eq(0) for value in (events, images, best, inside, place, stopping, self.counter)]
+            m.d.sync += some.eq(0)
         return m
 
     def _write(
-        self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, give_up: Any
+        self, m: Module, irq_enable: Signal, clear: Signal, room: Signal, stopping: Signal, loaded: Any, give_up: Any
     ) -> None:
-        bus = self.bus
+        bus, (whole, right) = self.bus, loaded
         with m.Switch(bus.address):
             with m.Case(word("control")):
-                if self.config.streams_weights:
-                    self._start_or_stop(m, stopping, give_up)
-                else:
-                    m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
+                with m.If(bus.data[0] & ~whole):
+                    give_up()
+                with m.Else():
+                    if self.config.streams_weights:
+                        self._start_or_stop(m, stopping, give_up)
+                    else:
+                        m.d.sync += [self.run.eq(bus.data[0]), self.reset.eq(~bus.data[0])]
             with m.Case(word("events")):
                 m.d.comb += clear.eq(bus.data)
             with m.Case(word("irq_enable")):
@@ -221,6 +241,13 @@ class Control(wiring.Component):
                     m.next = "Load"
                     with m.If(self.run):
                         give_up()
+                    with m.Else():
+                        m.d.sync += whole.eq(0)
+                with m.Case(word("network")):
+                    with m.If(self.run | ~right):
+                        give_up()
+                    with m.Else():
+                        m.d.sync += whole.eq(1)
             if not self.streams:
                 with m.Case(word("image"), word("image_last")):
                     m.next = "Image"

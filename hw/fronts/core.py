@@ -88,6 +88,8 @@ class Core(wiring.Component):
                 control.load.ready.eq(engine.load.ready),
             ]
 
+        if config.notes_faults:
+            m.d.comb += control.faults.eq(engine.faults)
         if config.streams_weights:
             m.d.comb += [
                 engine.weight_address.eq(control.weight_address),

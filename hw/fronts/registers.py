@@ -19,6 +19,7 @@ from ...model.errors import OneSpikeError
 from ...model.network.codes import MULTIPLES
 from ...model.system.files import write_atomically
 from ..config import ARITHMETICS, ENGINE_CODES, EngineConfig
+from ..engine.faults import FAULTS
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
@@ -59,8 +60,14 @@ EVENTS = (
     Field("long", 2, 1, "a frame went on after the image's end; the surplus beats were dropped"),
     Field("refused", 3, 1, "an access was refused; it changed nothing and read 0"),
     Field("memory", 4, 1, "external memory answered with an error: no layer begins until control is written 0"),
+    Field("fault", 5, 1, "a parity was wrong, or the watchdog has ended an image: faults says which"),
 )
 
+FAULT_FIELDS = tuple(
+    Field(name, bit, 1, "a layer, or the pause before one, took longer than config_watchdog says: it has been ended, "
+          "and images inside are lost" if name == "watchdog" else f"a wrong parity in the memory of the {name}")
+    for bit, name in enumerate(FAULTS)
+)  # fmt: skip
 CONFIG = 0x40  # offset of the first engine parameter
 REGISTERS = (
     Register("id", 0x00, "r", f"0x{ID:08X}, the letters 1SPK"),
@@ -82,7 +89,7 @@ REGISTERS = (
         "rw",
         "writing 0 stops and resets the engine at any time: images inside are lost; memories, beats, "
         "weight_address and irq_enable stay, everything else reads 0 again",
-        (Field("run", 0, 1, "1: run; 0: stopped, memories can be loaded"),),
+        (Field("run", 0, 1, "1: run, refused where no whole network is loaded; 0: stopped, memories can be loaded"),),
     ),
     Register(
         "status",
@@ -128,8 +135,12 @@ REGISTERS = (
     ),
     Register("weight_address", 0xF0, "rw", "where the image of streamed weights (weights.bin) lies in external memory, "
              "a multiple of 4096; written while stopped; exists where config_external_weights is not 0"),
-    Register("network", 0xF8, "r", "the network in the memories: the CRC-32 of its load stream, of the words since the "
-             "last stop; that of the built-in network, or 0, until something has been loaded"),
+    Register("faults", 0xF4, "r", "what has gone wrong in the engine since control was written 0, of engines with "
+             "config_parity or config_watchdog; after `watchdog`, it stands still until control is written 0",
+             FAULT_FIELDS),
+    Register("network", 0xF8, "rw", "the network in the memories: the CRC-32 of the words of its load stream, low byte "
+             "first; 0 where there is none, or not all of it. Written after the last of the words, with their CRC-32: "
+             "refused where it is not that of all that has been written to load since control was written 0"),
 )  # fmt: skip
 BY_NAME = {register.name: register for register in REGISTERS}
 
@@ -230,8 +241,10 @@ def markdown() -> str:
         "An access that cannot be done is answered like any other (many processors take a bus error for a crash),",
         "changes nothing, reads 0 and sets `events.refused`. Every access is answered within 65,600 cycles.",
         "",
-        "To run a network: read `id` and `config_*`; write 0 to `control`; write the words of `load.hex` to `load`;",
-        "write `beats`; write 1 to `control`. Then, image by image: wait for `status.room`, write the beats (the last",
+        "To run a network: read `id` and `config_*`; write 0 to `control`; write the words of `load.hex` to `load` and",
+        "their CRC-32 to `network`; write `beats`; write 1 to `control`. Where loading stops half-way (a host ends,",
+        "a reset, a loss of power), `network` reads 0, and `control.run` is refused until all of a network has come.",
+        "Then, image by image: wait for `status.room`, write the beats (the last",
         "one to `image_last`), wait for `status.result`, read the logits from `logit` and the class from `class`.",
         "Where `features.streams` is set, AXI4-Streams carry images and logits instead. The logits of a map (engines",
         "with `config_maps`) come place after place, rows from the top, all channels of each.",

@@ -26,9 +26,9 @@ from ...hw.engine.extract import FIELDS, terms_write_layout
 from ...hw.engine.fetch import command_layout, engine_word, mask_entry, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
 from ...hw.engine.levels import SHARED, rows_at_once, search_stages
-from ...hw.engine.load import target_widths
+from ...hw.engine.load import stored_widths, target_widths
 from ...hw.engine.tables import table_entry
-from ...hw.engine.walk import DISPATCH_DEPTH, column_entry, row_entry
+from ...hw.engine.walk import DISPATCH_DEPTH
 from ...hw.memory import SINGLE_PORT_BITS, SINGLE_PORT_ROWS
 from ...hw.program import WORD, layer_words, value_shape
 from ..errors import OneSpikeError
@@ -81,7 +81,7 @@ class Area:
 
 def memories(config: EngineConfig) -> list[Memory]:
     """Every memory of the engine, as its Verilog has them."""
-    widths, loaded = target_widths(config), config.loadable
+    widths, loaded = stored_widths(config), config.loadable
     sums = config.acc_bits * config.fire_lanes
     command = command_layout(config).size
     word = engine_word(config).size
@@ -90,18 +90,18 @@ def memories(config: EngineConfig) -> list[Memory]:
     counters = counters if config.counters else []
     value = Shape.cast(value_shape(config)).width
     return [
-        *(Memory(name="fetch.spike_memory", width=config.word_bits, depth=depth, number=banks)
+        *(Memory(name="fetch.spike_memory", width=config.stored_bits(config.word_bits), depth=depth, number=banks)
           for depth in config.spike_pages),
         *(Memory(name="bank.weight_memory", width=widths["weights"], depth=depth, number=banks, written=loaded,
                  single_port=config.single_port)
           for depth in config.weight_pages),
-        *(Memory(name="bank.mask_memory", width=mask_entry(config).size, depth=depth, number=banks, written=loaded)
+        *(Memory(name="bank.mask_memory", width=widths["masks"], depth=depth, number=banks, written=loaded)
           for depth in (config.mask_pages if config.row_masks else ())),
         Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
         Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
-        Memory(name="sequencer.program_memory", width=WORD, depth=config.program_depth, written=loaded),
-        Memory(name="sequencer.row_memory", width=row_entry(config).size, depth=config.walk_depth, written=loaded),
-        Memory(name="sequencer.column_memory", width=column_entry(config).size, depth=config.walk_depth,
+        Memory(name="sequencer.program_memory", width=widths["program"], depth=config.program_depth, written=loaded),
+        Memory(name="sequencer.row_memory", width=widths["rows"], depth=config.walk_depth, written=loaded),
+        Memory(name="sequencer.column_memory", width=widths["columns"], depth=config.walk_depth,
                written=loaded),
         Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, guarded=True),
         Memory(name="drain.previous_memory", number=config.drain_banks, width=sums,
@@ -123,7 +123,7 @@ def _of_tables(config: EngineConfig) -> list[Memory]:
     row = terms_write_layout(config.worths, config.tables)
     terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms")[config.multiplies :])
     return [
-        Memory(name="tables.table_memory", width=entry.size, depth=config.table_rows, number=number,
+        Memory(name="tables.table_memory", width=config.stored_bits(entry.size), depth=config.table_rows, number=number,
                written=config.loadable),
         Memory(name="fire.levels.stored", width=value, depth=config.table_codes // number, clocked=False,
                number=number * config.fire_lanes),

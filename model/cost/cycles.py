@@ -128,6 +128,13 @@ def predict(
         words = words.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
         chunks[name] = chunk_events(words, tensor, mapping.config)
         values[name] = value_events(words, chunks[name], tensor, mapping.config)
+    return predict_events(mapping, chunks, values, jobs)
+
+
+def predict_events(
+    mapping: Mapping, chunks: dict[str, np.ndarray], values: dict[str, np.ndarray], jobs: list[list[Job]] | None = None
+) -> list[LayerCycles]:
+    """The same, of tensors by the events of their chunks [slices, H, W, words, chunks] and values (`value_events`)."""
     found = []
     for layer in mapping.layers:
         if jobs is not None:

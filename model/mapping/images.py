@@ -280,12 +280,12 @@ def load_words(images: MemoryImages, config: EngineConfig) -> list[int]:
 
 
 def fingerprint(images: MemoryImages, config: EngineConfig) -> int:
-    """What a core's register `network` reads where `images` are built in, or have been loaded."""
+    """What a core's register `network` reads where `images` are in its memories, built in or loaded."""
     return checksum(load_words(images, config))
 
 
 def checksum(words: Sequence[int]) -> int:
-    """The CRC-32 (of zip) of a load stream, least significant byte of a word first; 0 of none."""
+    """The CRC-32 (of zip) of a load stream, least significant byte of a word first; 0 of none. Cores are told it."""
     return zlib.crc32(np.array(words, "<u4").tobytes())
 
 

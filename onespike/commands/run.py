@@ -47,6 +47,8 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
             task = bar.add_task("images", total=len(codes))
             answer = board.classify(codes, progress=lambda: bar.advance(task))
         counters = board.counters() if board.config.counters else np.zeros((0, 4), np.int64)
+    for fault in board.mended:
+        console.print(f"{fault}; it was loaded again where that could help, and the image repeated.", soft_wrap=True)
     heads = answer.classes if isinstance(answer.classes, dict) else {"": answer.classes}
     for index, logits in enumerate(answer.logits):
         each = [f"{name} {said(classes[index], names)}".strip() for name, classes in heads.items()]
@@ -72,5 +74,6 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
         "counters": [dict(zip(counter_names(board.config), layer, strict=True)) for layer in counters.tolist()],
         "predicted_cycles": cycles,
         "images_per_second": rates,
+        "mended": board.mended,
         "seconds": dict(progress.seconds),
     }

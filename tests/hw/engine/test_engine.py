@@ -37,11 +37,13 @@ ENGINES = {
     ),
     "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16, shadows=4),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
-    "4x8, tables": dataclasses.replace(ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32),
+    "4x8, tables": dataclasses.replace(
+        ROOMY, lanes=8, max_groups=400, signed_codes=True, tables=8, table_codes=32, parity=True, watchdog=1 << 20
+    ),
     "4x16, sparse": dataclasses.replace(ROOMY, row_masks=True, mask_depth=2048, depthwise=True),
     "8x8, sparse, 16-bit words, maps": dataclasses.replace(
         ROOMY, banks=8, lanes=8, word_bits=16, row_masks=True, mask_depth=4096, depthwise=True, fire_lanes=4, shadows=2,
-        maps=True, class_depth=1024,
+        maps=True, class_depth=1024, parity=True,
     ),
     "2x8, psg": dataclasses.replace(ROOMY, banks=2, lanes=8, fire_lanes=8, code="psg", max_groups=8, max_code=32),
 }

@@ -17,7 +17,7 @@ PATIENCE = 5
 @pytest.fixture
 def dut(monkeypatch):
     monkeypatch.setattr(control, "PATIENCE", PATIENCE)
-    return control.Control(EngineConfig(external_weights=64), streams=True)
+    return control.Control(EngineConfig(external_weights=64), streams=True, network=1)
 
 
 def accesses(dut, steps) -> list[tuple[int, bool, int]]:
@@ -91,13 +91,13 @@ def test_the_address_reads_back(dut):
 
 
 def test_a_reset_leaves_the_loaded_network():
-    """Memories outlive a reset of the chip: `network` names what was loaded last, however little of it has come; words
-    behind a stop are those of another load."""
+    """Memories outlive a reset of the chip: `network` names what was loaded last, where it was whole; words behind a
+    stop are those of another load."""
     dut = control.Control(EngineConfig(), streams=False, network=0x1234_5678)
     reset = Signal()
     m = Module()
     m.submodules.dut = ResetInserter(reset)(dut)
-    seen = []
+    seen, both = [], checksum([7, 8])
 
     async def bench(ctx):
         async def access(name, value=None):
@@ -114,7 +114,10 @@ def test_a_reset_leaves_the_loaded_network():
 
         ctx.set(dut.load.ready, 1)
         read = "network"
-        for step in ("reset", read, 7, read, 8, read, "reset", read, "stop", read, 9, read):
+        steps = [
+            "reset", read, 7, read, "reset", read, 7, 8, read, "confirm", read, "reset", read, "stop", read, 9, read,
+        ]  # fmt: skip
+        for step in steps:
             if step == "stop":
                 await access("control", 0)
                 seen.pop()
@@ -123,13 +126,13 @@ def test_a_reset_leaves_the_loaded_network():
                 await ctx.tick()
                 ctx.set(reset, 0)
             else:
-                await access("network" if step == "network" else "load", step if step != "network" else None)
-                if step != "network":
+                value = {read: None, "confirm": both}.get(step, step)
+                await access("load" if isinstance(step, int) else "network", value)
+                if step != read:
                     seen.pop()
 
     simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run_until(1e-4)
-    both = checksum([7, 8])
-    assert seen == [0x1234_5678, checksum([7]), both, both, both, checksum([9])]
+    assert seen == [0x1234_5678, 0, 0, 0, both, both, both, 0]

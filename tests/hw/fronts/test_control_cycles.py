@@ -2,6 +2,7 @@
 """Registers against a model of them, while images come and go: what happens in the very cycle of an access."""
 
 import random
+import zlib
 
 import pytest
 
@@ -10,7 +11,6 @@ from onespike.hw.engine.counters import counter_stride, layer_depth
 from onespike.hw.fronts import control
 from onespike.hw.fronts.control import MOST_INSIDE, Control
 from onespike.hw.fronts.registers import CONFIG, ID, REGISTERS, VERSION, flag, parameter_words, word
-from onespike.model.mapping.images import checksum
 from onespike.sim.stream import run_pipeline
 
 OUTPUTS = (
@@ -18,7 +18,7 @@ OUTPUTS = (
     "load.payload", "image.valid", "image.payload", "logits.ready",
 )  # fmt: skip
 PULSES = ("began", "finished", "short", "long")
-CONFIGURATION = EngineConfig(acc_bits=40)  # logits of two words
+CONFIGURATION = EngineConfig(acc_bits=40, parity=True)  # logits of two words
 COUNTERS = counter_stride(CONFIGURATION) * layer_depth(CONFIGURATION)
 NETWORK = 0x1234_5678
 LOGIT = -0x12_3456_789A  # 40 bits, sign-extended to two words
@@ -29,9 +29,8 @@ class Model:
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        self.run = self.beats = self.irq_enable = 0
-        self.loaded: list[int] = []
-        self.fresh, self.resets, self.due = True, True, 0
+        self.run = self.beats = self.irq_enable = self.noted = 0
+        self.network, self.loaded, self.resets, self.due = NETWORK, None, True, 0
         self.clear()
 
     def clear(self) -> None:
@@ -45,7 +44,7 @@ class Model:
         return {
             "id": ID, "version": VERSION, "features": 2 << 4, "control": self.run, "status": status,
             "events": self.events, "irq_enable": self.irq_enable, "beats": self.beats, "images": self.images,
-            "class": self.best, "counter": self.counter, "network": checksum(self.loaded) if self.loaded else NETWORK,
+            "class": self.best, "counter": self.counter, "network": self.network or 0, "faults": row["faults"],
             "count": row["count"], "logit": (LOGIT >> 32 * self.place) & 0xFFFFFFFF,
         }[name]  # fmt: skip
 
@@ -58,6 +57,8 @@ class Model:
         self.due = max(0, self.due - 1)
         self.counter = (self.counter + (self.due == 1)) % COUNTERS
         events = row["finished"] | row["short"] << 1 | row["long"] << 2
+        events |= bool(row["faults"] & ~self.noted) << 5
+        self.noted = row["faults"]
         count = self.inside + row["began"] - row["finished"]
         if register is None:
             refused = access is not None
@@ -71,18 +72,20 @@ class Model:
                 cycles += slow * (3 if name == "count" else 1)
                 self.due = 4 if name == "count" else 0
                 self.place ^= name == "logit"
-        elif name == "control":
+        elif name == "control" and (self.network is not None or not value & 1):
             self.run, self.resets = value & 1, not value & 1
         elif name == "events":
             cleared = value
         elif name == "irq_enable":
-            self.irq_enable = value & 0x1F
+            self.irq_enable = value & 0x3F
         elif name == "counter":
             self.counter = value % COUNTERS
         elif name == "beats" and not self.run:
             self.beats = value & 0xFFFFFF
         elif name == "load" and not self.run:
-            cycles, self.loaded, self.fresh = 7, [*([] if self.fresh else self.loaded), value], False
+            cycles, self.network, self.loaded = 7, None, zlib.crc32(value.to_bytes(4, "little"), self.loaded or 0)
+        elif name == "network" and not self.run and value == self.loaded:
+            self.network = value
         elif name in ("image", "image_last") and self.room(row):
             cycles = 3
         else:
@@ -93,12 +96,12 @@ class Model:
         self.inside = count & 15
         if resets:
             self.clear()
-        self.fresh = self.fresh or resets
+            self.loaded = None
         return answer, refused, cycles
 
 
 IDLE = {"bus.valid": 0, "bus.write": 0, "bus.address": 0, "bus.data": 0, **dict.fromkeys(PULSES, 0), "inside": 0,
-        "best": 0, "waiting": 0, "count": 77, "image.ready": 1, "load.ready": 1, "logits.valid": 1,
+        "best": 0, "waiting": 0, "faults": 0, "count": 77, "image.ready": 1, "load.ready": 1, "logits.valid": 1,
         "logits.payload": {"value": LOGIT, "best": 3, "last": 1}}  # fmt: skip
 
 
@@ -184,7 +187,7 @@ def test_random_accesses(seed):
     def background(cycle: int) -> dict:
         share = {"began": 0.2, "finished": 0.15, "short": 0.05, "long": 0.05, "inside": 0.3, "waiting": 0.5}
         noise = {name: int(rng.random() < likely) for name, likely in share.items()}
-        return noise | {"best": rng.randrange(1 << 16)}
+        return noise | {"best": rng.randrange(1 << 16), "faults": rng.getrandbits(7) & rng.getrandbits(7)}
 
     play([*START, *(drawn() for _ in range(350))], background)
 
@@ -229,6 +232,41 @@ def test_an_engine_that_does_not_take_a_beat(monkeypatch):
             begin = len(rows)
             access = (name, 4 if name == "image" else None)
             rows += [IDLE | request(access) | {taken: int(i - 1 >= late), "inside": 1} for i in range(24)]
-            found = rtl(Control(EngineConfig(), streams=False), rows)
+            found = rtl(Control(EngineConfig(parity=True), streams=False, network=NETWORK), rows)
             done = found["bus.done"].index(1, begin) - begin
             assert (done, found["bus.refused"][begin + done]) == ((late + 2, 0) if late <= 16 else (18, 1)), late
+
+
+WORDS = [0x1234_5678, 0, 0xFFFF_FFFF]
+CRCS = [zlib.crc32(b"".join(word.to_bytes(4, "little") for word in WORDS[:n])) for n in range(4)]
+
+
+def load(number: int) -> list:
+    return [("load", word) for word in WORDS[:number]]
+
+
+READS: list = [("network", None), ("status", None), ("control", None), ("events", None)]
+CASES: dict[str, list] = {
+    "whole": [*load(3), ("network", CRCS[3]), ("control", 1), *READS],
+    "a word is missing": [*load(2), ("network", CRCS[3]), ("control", 1), *READS],
+    "nothing but its sum": [("network", CRCS[3]), ("control", 1), *READS],
+    "the host ends half-way, and another comes": [
+        *load(2), ("control", 1), *READS, ("control", 0), ("network", CRCS[2]), ("control", 1), *READS, *load(3),
+        ("network", CRCS[3]), ("control", 1), *READS,
+    ],
+    "another half over a whole one": [
+        *load(3), ("network", CRCS[3]), ("control", 1), ("control", 0), *load(1), ("network", CRCS[3]), *READS,
+        ("control", 1), *READS,
+    ],
+    "twice in a row without a stop": [*load(3), ("network", CRCS[3]), *load(3), ("network", CRCS[3]), ("control", 1),
+                                      *READS],
+    "while it runs": [("control", 1), *load(1), ("network", NETWORK), *READS],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_part_of_a_network_never_runs(case):
+    """It is whole when all words have come and their CRC-32 has been written; until then `control.run` is refused."""
+    found = play([("control", 0), *CASES[case]], quiet)
+    runs = {"whole", "the host ends half-way, and another comes", "while it runs", "nothing but its sum"}
+    assert bool(found["run"][-1]) == (case in runs)
