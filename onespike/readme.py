@@ -12,6 +12,7 @@ from typing import Any
 from . import versions
 from .bench.tables import LONG, sentences
 from .model.errors import OneSpikeError
+from .model.system import reports
 from .model.system.files import write_atomically
 
 RATES = ("golden", "torch", "golden_all", "torch_all")  # of `speed.golden_and_torch`
@@ -108,15 +109,23 @@ def update(path: Path, text: str) -> bool:
     return write_atomically(path, f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
 
 
+def text_of(summary: Path, bench: Path | None) -> str:
+    """What stands between the markers, of the files that the demo and the bench wrote."""
+    whole = reports.read(summary, "`onespike demo`", json.loads)
+    lines = reports.read(summary, "`onespike demo`", lambda _: block(whole, None))
+    if bench is None:
+        return lines
+    return reports.read(bench, "`onespike bench`", lambda text: block(whole, json.loads(text)))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m onespike.readme", description=__doc__)
     parser.add_argument("readme", type=Path)
     parser.add_argument("summary", type=Path, help="summary.json of the demo")
     parser.add_argument("bench", type=Path, nargs="?", help="what the bench wrote with --json")
     args = parser.parse_args(arguments)
-    bench = None if args.bench is None else json.loads(args.bench.read_text())
     try:
-        update(args.readme, block(json.loads(args.summary.read_text()), bench))
+        update(args.readme, text_of(args.summary, args.bench))
     except OneSpikeError as error:
         print(f"onespike: {error}", file=sys.stderr)
         return 2

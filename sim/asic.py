@@ -100,7 +100,7 @@ def asic(
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     text = read_liberty(liberty)
     with owned(build_dir) as folder:
-        cells = library(text)
+        cells = library(text, liberty)
         if gating == "on" and not cells.gating:
             raise OneSpikeError(
                 f"{cells.name} has no clock-gating cell (clock_gating_integrated_cell : latch_posedge); leave clock "

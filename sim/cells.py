@@ -127,13 +127,13 @@ def netlist(folder: Path, library: Library, measured: Activity) -> Netlist:
     counted = reports.read(folder / "stat.txt", "Yosys", statistics)
     return reports.read(
         folder / "netlist.json", "Yosys",
-        lambda text: _netlist(json.loads(text)["modules"][TOP], library, measured, shares, counted),
+        lambda text: _netlist(json.loads(text)["modules"][TOP], library, measured, shares, counted, folder),
     )  # fmt: skip
 
 
 def _netlist(
     module: Map[str, Any], library: Library, measured: Activity, shares: Map[str, float],
-    counted: tuple[float, float, int],
+    counted: tuple[float, float, int], folder: Path,
 ) -> Netlist:  # fmt: skip
     names, cells = bit_names(module), module["cells"]
     gates = {name: cell["connections"] for name, cell in cells.items() if cell["type"] in library.gating}
@@ -151,7 +151,7 @@ def _netlist(
             flip_flops.append(FlipFlop(name=name, cell=cell["type"], net=net, activity=measured.get(net), gate=gate))
     if missed > len(flip_flops) / 20:  # some that yosys made itself have no name
         raise OneSpikeError(
-            f"{missed} flip-flops of the netlist have no counterpart in the simulation; clean the folder."
+            f"The netlist in {folder} has {missed} flip-flops that the simulation does not know; clean the folder."
         )
     ticking: dict[str, list[float]] = {}
     for found in flip_flops:

@@ -21,10 +21,12 @@ from torch.nn import functional as F
 
 from ..errors import OneSpikeError
 from ..frontend.torch_threads import torch_threads
-from ..system import parallel
+from ..system import bounded, parallel
 from ..system.files import write_atomically
 from .data import Dataset
 from .networks import build
+
+CHECK = hashlib.sha256().digest_size  # bytes at the end of a checkpoint, by which damage is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,8 @@ def _keep(path: Path, epoch: int, module: nn.Module, optimiser: Any, schedule: A
         },
         buffer,
     )
-    write_atomically(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
 
 
 def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any, generator: Any) -> int:
@@ -171,8 +174,11 @@ def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any
     if path is None or not path.is_file():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
-    except Exception:
+        data = bounded.read(path)
+        if len(data) < CHECK or hashlib.sha256(data[:-CHECK]).digest() != data[-CHECK:]:
+            return 0
+        state = torch.load(io.BytesIO(data[:-CHECK]), weights_only=True)
+    except (OneSpikeError, bounded.Damaged):
         return 0
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])

@@ -194,7 +194,8 @@ _nirs = (
 )
 _damaged_onnx = protobuf_damaged(onnx.ModelProto)
 READERS = [
-    Reader(name="spike", make=_spikes()[0], more=_spikes()[1:], read=run_spike, damage=spike_damaged, inputs=150),
+    Reader(name="spike", make=_spikes()[0], more=_spikes()[1:], read=run_spike, damage=spike_damaged, inputs=150,
+           named=False),
     Reader(name="windows npz", make=saved("w.npz", lambda path: small_windows().save(path)), read=run_windows,
            damage=zip_damaged, inputs=60),
     Reader(name="onnx", make=_graphs[0], more=_graphs[1:], read=import_onnx, damage=_damaged_onnx, inputs=80,

@@ -22,6 +22,7 @@ from onespike.model.targets import find_target
 from onespike.page import measured
 from onespike.sim.cells import activities, netlist
 from onespike.sim.liberty import library, read_liberty
+from onespike.versions import environment
 
 from .formats import gzip_damaged, json_damaged
 from .mutations import text_damaged
@@ -80,7 +81,10 @@ SUMMARY: dict[str, Any] = {
     "accuracy": {"float": 0.99, "quantised": 0.98, "golden": 0.98, "images": 1000}, "groups": 8, "weight_bits": 4,
     "rtl": {"images": 2, "mismatches": 0, "words_compared": 9, "cycles_per_image": 3.5, "utilisation": 0.5,
             "predicted_cycles_per_image": 3.5},
-    "hardware": {"banks": 4, "lanes": 16},
+    "hardware": {"banks": 4, "lanes": 16}, "seconds": {"total": 90.5}, "trained": True, "versions": environment(),
+    "operations": dict.fromkeys(("dense_macs", "events_radix", "additions_radix", "additions_unary"), 5.0),
+    "energy": {"sentences": ["It is less."], "tables": {"45": "Horowitz"}, "systems": [
+        {"label": "a", "operations": 5.0, "operations_fp32_uj": None, "operations_int8_uj": 0.5, "memory_uj": 1.5}]},
 }  # fmt: skip
 
 
@@ -109,6 +113,11 @@ def estimated(path: Path) -> int:
         area.FIT = kept
 
 
+def _kept_result(folder: Path) -> Path:
+    Store(folder).write(KEY, "a", [1, 2.5])
+    return folder / KEY[:2] / f"{KEY}.json"
+
+
 def _shard(path: Path) -> Path:
     net = small_net()
     golden_shards(net, np.zeros((2, 1, 6, 6), np.uint8), keep=path, shard=2)
@@ -116,7 +125,9 @@ def _shard(path: Path) -> Path:
 
 
 def shards(path: Path) -> Any:
-    return golden_shards(small_net(), np.zeros((2, 1, 6, 6), np.uint8), keep=path.parents[1], shard=2)
+    """Whatever is kept: the same logits."""
+    net, codes = small_net(), np.zeros((2, 1, 6, 6), np.uint8)
+    np.testing.assert_array_equal(golden_shards(net, codes, keep=path.parents[1], shard=2), net.golden(codes))
 
 
 def _netlist(folder: Path, damaged: str) -> Path:
@@ -138,7 +149,7 @@ def into_readme(path: Path) -> int:
     """The block of figures in a page of its own beside the file."""
     page = path.parent / "page.md"
     page.write_text(f"# a\n{readme.BEGIN}\n{readme.END}\n")
-    return readme.update(page, readme.block(readme.figures(path), None))
+    return readme.update(page, readme.text_of(path, None))
 
 
 def _files(name: str) -> Make:
@@ -156,13 +167,13 @@ READERS = [
            damage=json_damaged),
     Reader(name="figures", make=saved("figures.json", _json(FIGURES)), read=page_figures, damage=json_damaged),
     Reader(name="summary", make=saved("summary.json", _json(SUMMARY)), read=into_readme, damage=json_damaged),
-    Reader(name="kept result", make=saved("r.json", _json({"key": KEY, "job": "a", "result": [1, 2.5]})),
-           read=lambda path: Store(path.parent).read(KEY), damage=json_damaged),
+    Reader(name="kept result", make=_kept_result,
+           read=lambda path: Store(path.parents[1]).read(KEY), damage=json_damaged),
     Reader(name="shard", make=_shard, read=shards, damage=json_damaged),
     Reader(name="liberty", make=saved("a.lib", lambda path: path.write_text(LIBERTY)),
-           read=lambda path: library(read_liberty(path)), damage=text_damaged, named=False),
+           read=lambda path: library(read_liberty(path), path), damage=text_damaged),
     Reader(name="liberty.gz", make=saved("a.lib.gz", lambda path: path.write_bytes(_packed(LIBERTY))),
-           read=lambda path: library(read_liberty(path)), damage=gzip_damaged(text_damaged), named=False),
+           read=lambda path: library(read_liberty(path), path), damage=gzip_damaged(text_damaged)),
     Reader(name="saif", make=saved("dump.saif", lambda path: path.write_text(SAIF)),
            read=lambda path: activities(path, 1000), damage=text_damaged),
     Reader(name="netlist.json", make=_files("netlist.json"), read=read_netlist, damage=json_damaged),

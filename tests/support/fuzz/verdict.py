@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,11 @@ MEMORY = 2 << 30  # bytes, for one input
 LONGEST = 600  # letters of a sentence
 ROOM = ("/proc/", "/dev/")  # what is written there, nobody keeps
 STARTED = ("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn",
-           "pty.spawn", "socket.connect", "ctypes.dlopen", "webbrowser.open")  # fmt: skip
+           "pty.spawn", "socket.connect", "webbrowser.open")  # fmt: skip
 CHANGED = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
 CACHES = re.compile(r"__pycache__|\.pyc(\.\d+)?$")
 NO_MEMORY = re.compile(r"can't allocate memory|bad_alloc|cannot allocate|DefaultCPUAllocator", re.IGNORECASE)
-ABOUT = re.compile(r"'[^']*'|[Ll]ayer|[Nn]ode|network|input|output|image|board")
+ABOUT = re.compile(r"'[^']*'|[Ll]ayer|[Nn]ode|network|input|output|image|board|[Aa]ccumulator")
 
 
 class Hang(BaseException):
@@ -83,11 +84,13 @@ def judge(reader: Reader, path: Path) -> Failure | None:
         sys.addaudithook(_watch)
         judge.watched = True  # type: ignore[attr-defined]
     _watch.folder, _watch.seen = str(path.absolute()).partition("/files/")[0], []
+    told: list[warnings.WarningMessage] = []
     try:
-        with _limited():
+        with _limited(), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
             reader.read(path)
     except OneSpikeError as error:
-        return _memory(error) or _sentence(reader, path, str(error)) or _outside()
+        return _memory(error) or _sentence(reader, path, str(error)) or _outside() or _warned(told)
     except Hang as hang:
         return Failure(f"hang in {_place(hang)}", f"no answer within {SECONDS:g} s of the processor's time")
     except Exception as error:
@@ -95,7 +98,7 @@ def judge(reader: Reader, path: Path) -> Failure | None:
         return _memory(error) or Failure(kind, "".join(traceback.format_exception(error))[-6000:])
     finally:
         _watch.folder = None
-    return _outside()
+    return _outside() or _warned(told)
 
 
 @contextlib.contextmanager
@@ -125,6 +128,15 @@ def _outside() -> Failure | None:
     return Failure(f"outside: {_watch.seen[0].split(' ')[0]}", "; ".join(_watch.seen[:5]))
 
 
+def _warned(told: list[warnings.WarningMessage]) -> Failure | None:
+    """Whether something was told beside the sentence."""
+    for one in told:
+        if not issubclass(one.category, ResourceWarning):
+            kind = f"{one.category.__name__} in {Path(one.filename).name}"
+            return Failure(kind, f"{one.filename}:{one.lineno}: {one.message}")
+    return None
+
+
 def _memory(error: BaseException | None) -> Failure | None:
     """Whether memory ran out, also where that has been put into a sentence: without the limit, the machine's would."""
     top, seen = error, set()
@@ -141,7 +153,7 @@ def _sentence(reader: Reader, path: Path, text: str) -> Failure | None:
     shape = re.sub(r"'[^']*'|[\d.,]+", "_", text)[:60]
     if not text.isprintable() or len(text) > LONGEST or not text.endswith("."):
         return Failure(f"sentence of no good form: {shape}", repr(text[:2000]))
-    if (not text[:1].isupper() and not text.startswith(("/", "."))) or "please report" in text:
+    if (not text[:1].isupper() and not text.startswith(("/", ".", str(path.parent)))) or "please report" in text:
         return Failure(f"sentence that is none: {shape}", repr(text))
     about = str(path.parent) in text or path.name in text or path.parent.name in text
     if not about and (reader.named or not ABOUT.search(text)):
