@@ -12,7 +12,7 @@ from typing import Any
 from . import versions
 from .bench.tables import LONG, sentences
 from .model.errors import OneSpikeError
-from .model.system import reports
+from .model.system import bounded, reports
 from .model.system.files import write_atomically
 
 RATES = ("golden", "torch", "golden_all", "torch_all")  # of `speed.golden_and_torch`
@@ -102,7 +102,10 @@ def _other_cycles(found: dict[str, Any]) -> str:
 
 def update(path: Path, text: str) -> bool:
     """Replace what stands between the markers; True if the file changed."""
-    before = path.read_text()
+    try:
+        before = bounded.read(path).decode()
+    except UnicodeDecodeError:
+        raise OneSpikeError(f"{path} is no text in UTF-8; name the page whose figures are to be replaced.") from None
     if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(END) < before.index(BEGIN):
         raise OneSpikeError(f"{path} must hold the lines {BEGIN!r} and {END!r} once each, in this order.")
     head, rest = before.split(BEGIN)

@@ -321,8 +321,10 @@ def _spoil_hdf5(file: Any, name: str, names: list[str], rng: random.Random) -> N
                     warnings.simplefilter("ignore")
                     other.reshape(-1)[rng.randrange(other.size)] = np.asarray(rng.choice(VALUES)).astype(other.dtype)
             choices += [other] * 8 + [old.reshape(-1), old[None], old.T, old[:1], old[..., :-1]]
-            with np.errstate(all="ignore"):
-            choices += [old.astype(kind) for kind in ("f8", "i1", "f2", "?") if old.dtype.kind in "iuf"]
+            if old.dtype.kind in "iuf":
+                with np.errstate(all="ignore"), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    choices += [old.astype(kind) for kind in ("f8", "i1", "f2", "?")]
         del file[name]
         new = rng.choice(choices)
         if new is None:

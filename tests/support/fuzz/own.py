@@ -4,22 +4,28 @@
 import gzip
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from amaranth.lib import wiring
 
 from command_line import small_net
 from onespike import readme
 from onespike.fpga import repack, synth
+from onespike.fpga.clocks import Clock
 from onespike.fpga.project import write_project
+from onespike.fpga.retune import RETUNE
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit
 from onespike.model.cost import area
 from onespike.model.network.shards import golden_shards
+from onespike.model.system import reports
 from onespike.model.system.campaign import Store
 from onespike.model.targets import find_target
 from onespike.page import measured
+from onespike.sim import formal
 from onespike.sim.cells import activities, netlist
 from onespike.sim.liberty import library, read_liberty
 from onespike.versions import environment
@@ -69,6 +75,16 @@ CELLS = {"modules": {"top": {"ports": {}, "netnames": {}, "cells": {
     "a": {"type": "LUT4", "parameters": {"INIT": "1" * 16}, "connections": {"A": [1], "B": [2], "Z": [4]}},
     "b": {"type": "TRELLIS_FF", "parameters": {}, "connections": {"DI": [4], "Q": [5], "CLK": [6]}}}}}}  # fmt: skip
 PLL = {"modules": {"top": {"cells": {"pll": {"type": "rPLL", "parameters": {"FCLKIN": "27"}}}}}}
+VCD = """$scope module top $end
+$var wire 1 ! a $end
+$var wire 8 # count $end
+$upscope $end
+$enddefinitions $end
+#0
+b00000011 #
+1!
+"""
+PAGE = f"# a\n{readme.BEGIN}\nold\n{readme.END}\nrest\n"
 FIGURES = {
     "made_by": {"command": "onespike eval x", "versions": {"onespike": "0.1.0"}},
     "network": {"hash": small_net().hash, "name": "net"},
@@ -152,6 +168,24 @@ def into_readme(path: Path) -> int:
     return readme.update(page, readme.text_of(path, None))
 
 
+def parts(path: Path) -> Any:
+    return reports.read(path, "Yosys", lambda text: synth.count_parts(text, find_target("ecp5-25k").family.cells))
+
+
+def retuned(path: Path) -> Any:
+    clock = Clock(mhz=Fraction(30), parameters={"IDIV_SEL": 8, "FBDIV_SEL": 9, "ODIV_SEL": 16, "DEVICE": "x"})
+    return reports.read(path, "the router", lambda text: RETUNE["gowin"](text, clock))
+
+
+class Traced(wiring.Component):
+    def __init__(self) -> None:
+        super().__init__({"a": wiring.In(1), "count": wiring.Out(8)})
+
+
+def traced(path: Path) -> str:
+    return formal._example(Traced(), path)
+
+
 def _files(name: str) -> Make:
     return lambda folder: _netlist(folder, name)
 
@@ -184,5 +218,10 @@ READERS = [
            read=synth.used_cells, damage=text_damaged),
     Reader(name="cells", make=saved("stat.json", _json({"design": {"num_cells_by_type": {"LUT4": 3}}})),
            read=lambda path: synth.cells(path.parent), damage=json_damaged),
+    Reader(name="parts", make=saved("top.json", _json(CELLS)), read=parts, damage=json_damaged),
+    Reader(name="pll", make=saved("routed.json", _json(PLL)), read=retuned, damage=json_damaged),
+    Reader(name="vcd", make=saved("trace.vcd", lambda path: path.write_text(VCD)), read=traced, damage=text_damaged),
+    Reader(name="page of figures", make=saved("page.md", lambda path: path.write_text(PAGE)),
+           read=lambda path: readme.update(path, "figures"), damage=text_damaged),
     Reader(name="repack", make=saved("top.json", _json(CELLS)), read=repack.repack, damage=json_damaged),
 ]  # fmt: skip
