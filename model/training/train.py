@@ -242,13 +242,15 @@ def train_or_load(
 def recall(path: Path, module: nn.Module) -> bool:
     """Load what `remember` wrote; False, and the module as it was, where the file is absent, damaged or of another."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {key: torch.from_numpy(archive[key]) for key in archive.files}
+        with bounded.opened(path) as (file, size):
+            archive = bounded.Archive(file, size)
+            keys = [name.removesuffix(".npy") for name in archive.names]
+            found = {key: torch.from_numpy(archive.array(key).copy()) for key in keys}
         shapes = {key: value.shape for key, value in module.state_dict().items()}
         if shapes != {key: value.shape for key, value in found.items()}:
             return False
         module.load_state_dict(found)
-    except Exception:
+    except (OneSpikeError, bounded.Damaged, TypeError, ValueError, RuntimeError):  # types of torch
         return False
     return True
 

@@ -87,6 +87,8 @@ def zip_damaged(data: bytes, rng: random.Random) -> bytes:
     """Members damaged after their kind, left out, doubled, exchanged, under other names; and the archive's bytes."""
     if rng.random() < 0.12:
         return bytes_damaged(data, rng)
+    if rng.random() < 0.01:  # a bomb
+        return zipped([*unzipped(data), ("x.npy", bytes(1 << 27))])
     members = unzipped(data)
     if not members:
         return bytes_damaged(data, rng)
@@ -102,7 +104,7 @@ def zip_damaged(data: bytes, rng: random.Random) -> bytes:
     elif kind == 3:
         members[at] = (name, rng.choice(members)[1])
     elif kind == 4:
-        members[at] = (name, bytes(rng.choice((0, 1, 1 << 20, 1 << 27))))  # small when it is packed
+        members[at] = (name, bytes(rng.choice((0, 1, 1 << 16, 1 << 20))))  # small when it is packed
     else:
         # The table of contents decides most: it is damaged as often as all others together.
         chosen = [i for i, (other, _) in enumerate(members) if other.endswith("json")]
@@ -128,7 +130,7 @@ def zipped(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are there twice
-        with zipfile.ZipFile(buffer, "w", method) as archive:
+        with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
             for name, content in members:
                 info = zipfile.ZipInfo(name or "x")
                 info.compress_type = method

@@ -265,7 +265,7 @@ _requests = write_request(3, 20, [1, 2, 3]) + read_request(4, 20, 3) + write_req
 READERS = [
     Reader(name="board by UART", make=_kept(bytes(60)), read=by_wire, damage=_script, inputs=60, named=False),
     Reader(name="board by SPI", make=_kept(bytes(60)), read=by_spi, damage=_script, inputs=30, named=False),
-    Reader(name="requests", make=_kept(b"\0" + _requests), read=board_answers, damage=bytes_damaged, inputs=10),
+    Reader(name="requests", make=_kept(b"\0" + _requests), read=board_answers, damage=bytes_damaged, inputs=5),
     Reader(name="replies", make=_kept(b"\3" + reply_frame(Reply(1, 0, (2, 3)))), read=reply_found,
            damage=bytes_damaged, inputs=60),
 ]  # fmt: skip

@@ -7,11 +7,11 @@
 # Functions by their whole name, methods with a dot before it.
 CALLS = frozenset({
     "open", "os.open", "io.open", ".open", ".read_text", ".read_bytes", ".readlines", "json.load", "json.loads",
-    "np.load", "np.fromfile", "np.loadtxt", "np.genfromtxt", "np.memmap", "torch.load", "torch.export.load", "torch.jit.load",
-    "onnx.load", "nir.read", "h5py.File", "pickle.load", "pickle.loads", "zipfile.ZipFile", "tarfile.open",
-    "gzip.open", "gzip.GzipFile", "gzip.decompress", "zlib.decompress", "csv.reader", "tomllib.load", "tomllib.loads",
-    "yaml.safe_load", "ElementTree.parse", "ElementTree.fromstring", "bounded.opened", "bounded.read", "bounded.text",
-    "bounded.kept", "bounded.Archive", "reports.read", "tflite.Model.GetRootAsModel",
+    "np.load", "np.fromfile", "np.loadtxt", "np.genfromtxt", "np.memmap", "torch.load", "torch.export.load",
+    "torch.jit.load", "onnx.load", "nir.read", "h5py.File", "pickle.load", "pickle.loads", "zipfile.ZipFile",
+    "tarfile.open", "gzip.open", "gzip.GzipFile", "gzip.decompress", "zlib.decompress", "csv.reader", "tomllib.load",
+    "tomllib.loads", "yaml.safe_load", "ElementTree.parse", "ElementTree.fromstring", "bounded.opened",
+    "bounded.read", "bounded.text", "bounded.kept", "bounded.Archive", "reports.read", "tflite.Model.GetRootAsModel",
 })  # fmt: skip
 
 _OWN = "our own source or data, beside the code that reads it"

@@ -219,7 +219,7 @@ READERS = [
     Reader(name="cells", make=saved("stat.json", _json({"design": {"num_cells_by_type": {"LUT4": 3}}})),
            read=lambda path: synth.cells(path.parent), damage=json_damaged),
     Reader(name="parts", make=saved("top.json", _json(CELLS)), read=parts, damage=json_damaged),
-    Reader(name="pll", make=saved("routed.json", _json(PLL)), read=retuned, damage=json_damaged),
+    Reader(name="pll", make=saved("routed.json", _json(PLL)), read=retuned, damage=json_damaged, named=False),
     Reader(name="vcd", make=saved("trace.vcd", lambda path: path.write_text(VCD)), read=traced, damage=text_damaged),
     Reader(name="page of figures", make=saved("page.md", lambda path: path.write_text(PAGE)),
            read=lambda path: readme.update(path, "figures"), damage=text_damaged),

@@ -31,7 +31,7 @@ STARTED = ("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.exec", 
 CHANGED = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
 CACHES = re.compile(r"__pycache__|\.pyc(\.\d+)?$")
 NO_MEMORY = re.compile(r"can't allocate memory|bad_alloc|cannot allocate|DefaultCPUAllocator", re.IGNORECASE)
-ABOUT = re.compile(r"'[^']*'|[Ll]ayer|[Nn]ode|network|input|output|image|board|[Aa]ccumulator")
+ABOUT = re.compile(r"'[^']*'|[Ll]ayer|[Nn]ode|network|input|output|image|board|design|[Aa]ccumulator")
 
 
 class Hang(BaseException):
