@@ -13,7 +13,7 @@ from ..model.system import bounded
 
 FARADS = {"ff": 1e-15, "pf": 1e-12}
 GATING = "latch_posedge"  # a latch that is open while the clock is low, and an AND behind it; no pins for tests
-NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?(?![\w.])"
 NODES = {"sky130": 130, "gf180": 180, "sg13g2": 130, "nangate": 45, "freepdk45": 45, "asap7": 7}
 
 
