@@ -22,8 +22,10 @@ from onespike.model.frontend.onnx_import import import_onnx
 from onespike.model.network.shards import golden_shards
 from onespike.model.network.windowed import WindowNet
 from onespike.model.system import bounded
+from onespike.model.system.files import write_atomically
 from onespike.model.training import train
 from onespike.model.training.graphs import load_graph
+from onespike.page import measured
 from onespike.readme import text_of
 from onespike.sim.cells import activities
 from onespike.sim.liberty import library
@@ -152,7 +154,8 @@ def test_kept_weights_take_no_more_memory_than_they_are_worth(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "change",
     [{"weights": RNG.normal(size=(4, 1, 3, 3))}, {"bias": np.ones(4)}, {"leak": 1.5}, {"threshold": "1"},
-     {"pool": True}, {"dilated": 1}, {"shift": np.ones((4, 1), int)}, {"lift": None}, {"shortcut": np.ones((4, 9, 1, 1), int)}],
+     {"pool": True}, {"dilated": 1}, {"shift": np.ones((4, 1), int)}, {"lift": None},
+     {"shortcut": np.ones((4, 9, 1, 1), int)}],
 )  # fmt: skip
 def test_networks_of_windows_with_other_types(tmp_path, change):
     net = small_windows()
@@ -190,6 +193,26 @@ def test_reports_of_tools_that_are_not_whole(tmp_path, name):
     sentence = rf"^.*stat\.json is no whole report of {tool} \(.+\); remove the folder .* and repeat the command\.$"
     with pytest.raises(OneSpikeError, match=sentence):
         read(path)
+
+
+@pytest.mark.parametrize("engine", [[], ["banks"], "banks", 5])
+def test_figures_of_an_engine_that_is_none(tmp_path, engine):
+    net, path = small_net(), tmp_path / "f.json"
+    path.write_text(json.dumps({"network": {"hash": net.hash}, "hardware": engine, "accuracy": {"golden": 1}}))
+    with pytest.raises(OneSpikeError, match=r"f\.json does not say which engine it measured; measure it once more\.$"):
+        measured.read([path], net, tmp_path)
+
+
+def test_hashes_that_a_terminal_does_not_show(tmp_path):
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps({"network": {"hash": "\x1b[31m"}, "accuracy": {"golden": 1}}))
+    with pytest.raises(OneSpikeError, match=r"f\.json is of another network \(\?\[31m\) than"):
+        measured.read([path], small_net(), tmp_path)
+
+
+def test_halves_of_letters_are_written(tmp_path):
+    write_atomically(tmp_path / "a.md", json.loads('"a\\udc80b"'))
+    assert (tmp_path / "a.md").read_text() == "a\\udc80b"
 
 
 def test_a_status_that_nobody_knows(monkeypatch):
