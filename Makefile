@@ -12,8 +12,11 @@ BENCH ?=
 # Options of `python -m onespike.sim.campaign`, such as --networks 1000 or --executor dask://host:port.
 CAMPAIGN ?= --executor local:$(WORKERS)
 
+# Readers and options of `make fuzz`, such as onnx nir --seconds 600.
+FUZZ ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench rivals results registers area campaign faults proofs manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area campaign fuzz faults proofs manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -26,7 +29,8 @@ help:
 	@echo "make registers  regenerate docs/registers.md and the C header from the register map"
 	@echo "make manual     the manual, as web pages in build/manual (half a minute)"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
-	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done)"
+	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done), then make fuzz"
+	@echo "make fuzz       an hour of damaged files and lines for everything that reads them; FUZZ=\"READER --seconds N\""
 	@echo "make proofs     all formal proofs of the hardware, and the mistakes that each must find (10 minutes)"
 	@echo "make faults     7,000 flipped bits in a network that runs (half an hour; build/faults keeps what is done)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
@@ -73,6 +77,13 @@ area: $(STAMP)
 
 campaign: $(STAMP)
 	$(BIN)/python -m onespike.sim.campaign $(CAMPAIGN)
+	$(MAKE) fuzz
+
+# Atheris, whose coverage guides the search, is fetched the first time; without it, inputs come by chance.
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/pip-onespike install -q --disable-pip-version-check -c constraints.txt atheris || true
+	PYTHONPATH=tests/support $(BIN)/python -m fuzz $(FUZZ)
 
 proofs: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) $(wildcard tests/sim/test_formal.py tests/sim/test_*_rules.py tests/sim/test_proof_*.py)

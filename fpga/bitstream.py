@@ -37,7 +37,7 @@ from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, memory_images
 from ..model.mapping.mapping import Mapping
 from ..model.network.spec import INPUT, SpikeNet
-from ..model.system import bounded
+from ..model.system import bounded, reports
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
 from ..model.targets import Target
@@ -54,7 +54,7 @@ from .synth import (
     run_tool,
     timing,
     tool_versions,
-    utilisation,
+    used_cells,
     write_netlist,
 )
 from .top import NAME, top_verilog
@@ -342,7 +342,7 @@ def _attempt(
 def _resources(folder: Path, part: Target) -> dict[str, tuple[int, int]]:
     """(used, available) by name, from the router's log; empty where it stopped before it counted."""
     log = folder / "nextpnr.log"
-    used = utilisation(log.read_text()) if log.is_file() else {}
+    used = used_cells(log) if log.is_file() else {}
     if not used:
         return {}
     family = part.family
@@ -368,7 +368,8 @@ def _pack(board: Board, attempt: Attempt, clock: Clock, runs_at: Clock, director
     routed, packed = ROUTED[family], f"packed.{SUFFIXES[family]}"
     if runs_at.mhz != clock.mhz:
         name = f"{float(runs_at.mhz):.4f}"
-        write_atomically(folder / f"{name}-{routed}", RETUNE[family]((folder / routed).read_text(), runs_at))
+        retuned = reports.read(folder / routed, "the router", lambda text: RETUNE[family](text, runs_at))
+        write_atomically(folder / f"{name}-{routed}", retuned)
         routed, packed = f"{name}-{routed}", f"{name}-{packed}"
     unfinished = f"unfinished-{packed}"
     command = {

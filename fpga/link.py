@@ -121,8 +121,9 @@ class PacketLink:
             BAD_REQUEST: "does not know the request",
             REFUSED: "refused an access",
         }
-        if reply.status in problems:
-            raise LinkError(f"{self.name} {problems[reply.status]}.")
+        if reply.status:
+            told = problems.get(reply.status, f"answered with the status {reply.status}, which nobody knows")
+            raise LinkError(f"{self.name} {told}.")
 
 
 class SerialLink(PacketLink):
@@ -187,11 +188,17 @@ class SpiLink(PacketLink):
         self.spi = spi
 
     def send(self, data: bytes) -> None:
-        self.spi.xfer2(list(data))
+        self._transfer(list(data))
 
     def receive(self, seconds: float) -> bytes:
         """The board sends 0 while it has nothing to say."""
-        return bytes(self.spi.xfer2([0] * self.POLL))
+        return self._transfer([0] * self.POLL)
+
+    def _transfer(self, data: list[int]) -> bytes:
+        try:
+            return bytes(self.spi.xfer2(data))
+        except (OSError, ValueError) as error:  # ValueError: of something that is no byte
+            raise OneSpikeError(f"{self.name} has gone: {error}.") from None
 
 
 class MmioLink:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..model.system import reports
 from ..model.system.files import write_atomically
 from .carry_chains import pack_carry_chains
 from .output_registers import merge_output_registers
@@ -16,8 +17,13 @@ STEPS = (merge_output_registers, pack_carry_chains, merge_wide_luts)  # LUTs in 
 
 def repack(path: Path) -> tuple[int, ...]:
     """Take all steps on the netlist in a file, which is replaced; how many cells each step has saved."""
-    netlist = json.loads(path.read_text())
-    saved = tuple(step(netlist) for step in STEPS)
-    if any(saved):
-        write_atomically(path, json.dumps(netlist))
+
+    def steps(text: str) -> tuple[tuple[int, ...], str]:
+        netlist = json.loads(text)
+        saved = tuple(step(netlist) for step in STEPS)
+        return saved, json.dumps(netlist) if any(saved) else ""
+
+    saved, text = reports.read(path, "Yosys", steps)
+    if text:
+        write_atomically(path, text)
     return saved

@@ -24,7 +24,7 @@ from ..hw.emit.manifest import ports
 from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog, to_verilog
 from ..hw.engine.load import stored_widths
 from ..model.errors import OneSpikeError
-from ..model.system import bounded
+from ..model.system import bounded, reports
 from ..model.system.files import require_room, write_atomically
 from ..model.system.locks import in_turn
 from ..model.system.processes import run
@@ -212,8 +212,9 @@ def bank_luts(config: EngineConfig, target: str, build_dir: str | Path) -> int:
             return before
         write_atomically(directory / "bank.v", text)
         write_netlist("read_verilog -DONESPIKE_BLANK bank.v", family, BANK, directory)
-        cells = json.loads((directory / NETLIST).read_text())["modules"][BANK]["cells"].values()
-        luts = sum(family.cells.get(cell["type"], (0, 0))[0] for cell in cells)
+        luts = reports.read(directory / NETLIST, "Yosys", lambda text: sum(
+            family.cells.get(cell["type"], (0, 0))[0] for cell in json.loads(text)["modules"][BANK]["cells"].values()
+        ))  # fmt: skip
         write_atomically(result, json.dumps({"luts": luts}) + "\n")
     return luts
 
@@ -235,7 +236,7 @@ def _synthesise(
                 f"{part.name}; take fewer banks or lanes, shallower memories, or a larger part."
             )
     run_tool([*command, *([] if place else ["--pack-only"])], directory, "nextpnr.log")
-    used = {name: number for name, (number, _) in utilisation((directory / "nextpnr.log").read_text()).items()}
+    used = {name: number for name, (number, _) in used_cells(directory / "nextpnr.log").items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
     flip_flops = used.get(family.flip_flops) or count_flip_flops(directory, family)
     return Synthesised(
@@ -249,7 +250,7 @@ def _synthesise(
         seed=seed,
         tools=tools,
         critical_path=path,
-        parts=count_parts((directory / NETLIST).read_text(), family.cells),
+        parts=reports.read(directory / NETLIST, "Yosys", lambda text: count_parts(text, family.cells)),
     )
 
 
@@ -334,7 +335,7 @@ def packed_cells(command: list[str], directory: Path) -> dict[str, tuple[int, in
     if STATIC not in command:
         return {}
     run_tool([*command, "--pack-only"], directory, "nextpnr.log")
-    return utilisation((directory / "nextpnr.log").read_text())
+    return used_cells(directory / "nextpnr.log")
 
 
 def utilisation(log: str) -> dict[str, tuple[int, int]]:
@@ -344,10 +345,18 @@ def utilisation(log: str) -> dict[str, tuple[int, int]]:
     return {name: (int(used), int(available)) for name, used, available in found}
 
 
+def used_cells(log: Path) -> dict[str, tuple[int, int]]:
+    """The same of the log in a file."""
+    return reports.read(log, "the router", utilisation)
+
+
 def cells(directory: Path) -> dict[str, int]:
     """Number of cells by type, in the statistics that `run_yosys` left."""
-    found: dict[str, int] = json.loads((directory / "stat.json").read_text())["design"]["num_cells_by_type"]
-    return found
+
+    def counts(text: str) -> dict[str, int]:
+        return {str(name): int(number) for name, number in json.loads(text)["design"]["num_cells_by_type"].items()}
+
+    return reports.read(directory / "stat.json", "Yosys", counts)
 
 
 def count_flip_flops(directory: Path, family: Family) -> int:
@@ -360,7 +369,11 @@ def timing(path: Path) -> tuple[float, tuple[str, ...]]:
 
     Of several clocks, the one that is nearest to what was asked of it, or below.
     """
-    report = json.loads(path.read_text())
+    return reports.read(path, "the router", _timing)
+
+
+def _timing(text: str) -> tuple[float, tuple[str, ...]]:
+    report = json.loads(text)
     name, clock = min(report["fmax"].items(), key=lambda item: item[1]["achieved"] / item[1]["constraint"])
     ends = f"posedge {name}"
     clocked = [p["path"] for p in report["critical_paths"] if p["from"] == p["to"] == ends]

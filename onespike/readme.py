@@ -12,6 +12,7 @@ from typing import Any
 from . import versions
 from .bench.tables import LONG, sentences
 from .model.errors import OneSpikeError
+from .model.system import bounded, reports
 from .model.system.files import write_atomically
 
 RATES = ("golden", "torch", "golden_all", "torch_all")  # of `speed.golden_and_torch`
@@ -101,11 +102,23 @@ def _other_cycles(found: dict[str, Any]) -> str:
 
 def update(path: Path, text: str) -> bool:
     """Replace what stands between the markers; True if the file changed."""
-    before = path.read_text()
+    try:
+        before = bounded.read(path).decode()
+    except UnicodeDecodeError:
+        raise OneSpikeError(f"{path} is no text in UTF-8; name the page whose figures are to be replaced.") from None
     if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(END) < before.index(BEGIN):
         raise OneSpikeError(f"{path} must hold the lines {BEGIN!r} and {END!r} once each, in this order.")
     head, rest = before.split(BEGIN)
     return write_atomically(path, f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+
+
+def text_of(summary: Path, bench: Path | None) -> str:
+    """What stands between the markers, of the files that the demo and the bench wrote."""
+    whole = reports.read(summary, "`onespike demo`", json.loads)
+    lines = reports.read(summary, "`onespike demo`", lambda _: block(whole, None))
+    if bench is None:
+        return lines
+    return reports.read(bench, "`onespike bench`", lambda text: block(whole, json.loads(text)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,9 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("summary", type=Path, help="summary.json of the demo")
     parser.add_argument("bench", type=Path, nargs="?", help="what the bench wrote with --json")
     args = parser.parse_args(arguments)
-    bench = None if args.bench is None else json.loads(args.bench.read_text())
     try:
-        update(args.readme, block(json.loads(args.summary.read_text()), bench))
+        update(args.readme, text_of(args.summary, args.bench))
     except OneSpikeError as error:
         print(f"onespike: {error}", file=sys.stderr)
         return 2

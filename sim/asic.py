@@ -25,9 +25,10 @@ from ..model.cost import energy, sram
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import memory_images
 from ..model.mapping.mapping import Mapping
+from ..model.system import reports
 from ..model.system.files import write_atomically
 from ..model.system.locks import owned
-from .cells import MEMORIES, MEMORY_ROWS, Activity, FlipFlop, bit_names, netlist, read_saif, synthesise
+from .cells import MEMORIES, MEMORY_ROWS, Activity, FlipFlop, activities, bit_names, netlist, synthesise
 from .engine import simulate
 from .liberty import Library, library, read_liberty
 from .power import at_reachable_clock, by_unit, taken_apart
@@ -99,7 +100,7 @@ def asic(
         raise OneSpikeError("Power needs OpenSTA's `sta`: on Debian and Ubuntu, run `apt-get install opensta`.")
     text = read_liberty(liberty)
     with owned(build_dir) as folder:
-        cells = library(text)
+        cells = library(text, liberty)
         if gating == "on" and not cells.gating:
             raise OneSpikeError(
                 f"{cells.name} has no clock-gating cell (clock_gating_integrated_cell : latch_posedge); leave clock "
@@ -135,9 +136,9 @@ def _analyse(
         gates={"onespike.v": verilog},
         brief=BRIEF,
     )
-    measured = read_saif((run / "dump.saif").read_text(), simulated.simulated_cycles)
+    measured = activities(run / "dump.saif", simulated.simulated_cycles)
     mapped = netlist(folder, cells, measured)
-    module = json.loads((folder / "netlist.json").read_text())["modules"][TOP]
+    module = reports.read(folder / "netlist.json", "Yosys", lambda text: json.loads(text)["modules"][TOP])
     write_atomically(folder / "activity.tcl", activity_script(module, mapped.flip_flops, measured))
     fmax, mhz, busy, idle = at_reachable_clock(sta, folder, mhz)
     power = taken_apart(mapped, cells, busy, idle, mhz)

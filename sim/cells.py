@@ -22,6 +22,7 @@ from typing import Any
 from ..fpga.synth import find_tool, run_tool
 from ..hw.emit.verilog import TOP
 from ..model.errors import OneSpikeError
+from ..model.system import reports
 from ..model.system.files import write_atomically
 from .liberty import Library
 
@@ -120,9 +121,21 @@ def synthesise(verilog: str, contents: Map[str, str], liberty: str, folder: Path
 
 def netlist(folder: Path, library: Library, measured: Activity) -> Netlist:
     """What `synthesise` left in the folder, with what the simulation measured; OneSpikeError if they do not fit."""
-    module = json.loads((folder / "netlist.json").read_text())["modules"][TOP]
+    shares = reports.read(
+        folder / "enables.json", "Yosys", lambda text: enables(json.loads(text)["modules"][TOP], measured)
+    )
+    counted = reports.read(folder / "stat.txt", "Yosys", statistics)
+    return reports.read(
+        folder / "netlist.json", "Yosys",
+        lambda text: _netlist(json.loads(text)["modules"][TOP], library, measured, shares, counted, folder),
+    )  # fmt: skip
+
+
+def _netlist(
+    module: Map[str, Any], library: Library, measured: Activity, shares: Map[str, float],
+    counted: tuple[float, float, int], folder: Path,
+) -> Netlist:  # fmt: skip
     names, cells = bit_names(module), module["cells"]
-    shares = enables(json.loads((folder / "enables.json").read_text())["modules"][TOP], measured)
     gates = {name: cell["connections"] for name, cell in cells.items() if cell["type"] in library.gating}
     behind = {bit: name for name, pins in gates.items() for bits in pins.values() for bit in bits}
     root = module["ports"]["clk"]["bits"][0]
@@ -138,13 +151,13 @@ def netlist(folder: Path, library: Library, measured: Activity) -> Netlist:
             flip_flops.append(FlipFlop(name=name, cell=cell["type"], net=net, activity=measured.get(net), gate=gate))
     if missed > len(flip_flops) / 20:  # some that yosys made itself have no name
         raise OneSpikeError(
-            f"{missed} flip-flops of the netlist have no counterpart in the simulation; clean the folder."
+            f"The netlist in {folder} has {missed} flip-flops that the simulation does not know; clean the folder."
         )
     ticking: dict[str, list[float]] = {}
     for found in flip_flops:
         if found.gate is not None:
             ticking.setdefault(found.gate, []).append(shares.get(found.net, 1.0))
-    area, sequential, number = statistics((folder / "stat.txt").read_text())
+    area, sequential, number = counted
     return Netlist(
         flip_flops=tuple(flip_flops),
         gates={name: sum(found) / len(found) for name, found in ticking.items()},
@@ -211,10 +224,16 @@ def read_saif(text: str, cycles: int, root: str = "dut") -> dict[str, tuple[floa
     return found
 
 
+def activities(path: Path, cycles: int) -> dict[str, tuple[float, float]]:
+    """The same of a file."""
+    return reports.read(path, "Verilator", lambda text: read_saif(text, cycles))
+
+
 def statistics(text: str) -> tuple[float, float, int]:
     """Area of all cells and of flip-flops, cells."""
     area = re.search(r"Chip area for module .*: ([\d.]+)", text)
     sequential = re.search(r"used for sequential elements: ([\d.]+)", text)
     cells = re.search(r"(?m)^\s*(\d+)\s+\S+\s+cells$", text)
-    assert area and sequential and cells, "Yosys has changed the form of its statistics"
+    if not (area and sequential and cells):
+        raise ValueError("no area of the module, or no number of its cells")
     return float(area[1]), float(sequential[1]), int(cells[1])

@@ -80,7 +80,7 @@ def _example(spec: wiring.Component, trace: Path) -> str:
     names: dict[str, str] = {}
     values: dict[str, int] = {}
     depth = 0
-    for line in trace.read_text().splitlines() if trace.is_file() else []:
+    for line in trace.read_text(errors="replace").splitlines() if trace.is_file() else []:
         if line.startswith("$scope"):
             depth += 1
         elif line.startswith("$upscope"):

@@ -13,6 +13,7 @@ from ..model.system import bounded
 
 FARADS = {"ff": 1e-15, "pf": 1e-12}
 GATING = "latch_posedge"  # a latch that is open while the clock is low, and an AND behind it; no pins for tests
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?(?![\w.])"
 NODES = {"sky130": 130, "gf180": 180, "sg13g2": 130, "nangate": 45, "freepdk45": 45, "asap7": 7}
 
 
@@ -40,14 +41,14 @@ def read_liberty(path: str | Path) -> str:
     return text
 
 
-def library(text: str) -> Library:
+def library(text: str, path: str | Path = "The Liberty file") -> Library:
     """What the text of a Liberty file says. OneSpikeError where it names no voltage or unit of capacitance."""
     name = re.search(r"library\s*\(\s*\"?([^\")]+)", text)
-    unit = re.search(r"capacitive_load_unit\s*\(\s*\"?([\d.eE+-]+)\"?\s*,\s*\"?(\w+)", text)
-    voltage = re.search(r"\b(?:nom_voltage|voltage)\s*:\s*\"?([\d.]+)", text)
+    unit = re.search(rf"capacitive_load_unit\s*\(\s*\"?({NUMBER})\"?\s*,\s*\"?(\w+)", text)
+    voltage = re.search(rf"\b(?:nom_voltage|voltage)\s*:\s*\"?({NUMBER})", text)
     if name is None or voltage is None or unit is None or unit[2].lower() not in FARADS:
         what = "voltage" if voltage is None else "capacitive_load_unit in fF or pF"
-        raise OneSpikeError(f"The Liberty file names no {what}; take the library's whole file of one corner.")
+        raise OneSpikeError(f"{path} names no {what}; take the library's whole file of one corner.")
     farads = float(unit[1]) * FARADS[unit[2].lower()]
     gating, clocks = [], {}
     for cell, attributes in _cells(text):
@@ -57,6 +58,10 @@ def library(text: str) -> Library:
             clocks[cell] = (attributes["clock_pin"], float(attributes["clock_pin_capacitance"]) * farads)
     found = next((node for word, node in NODES.items() if word in name[1].lower()), None)
     return Library(name=name[1], voltage=float(voltage[1]), node=found, gating=tuple(gating), clocks=clocks)
+
+
+def _number(text: str | None) -> bool:
+    return text is not None and re.fullmatch(NUMBER, text) is not None
 
 
 def _cells(text: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -79,7 +84,7 @@ def _cells(text: str) -> Iterator[tuple[str, dict[str, str]]]:
                 pin[attribute] = value
             elif brace and path:
                 kind, name = path.pop()
-                if kind == "pin" and len(path) == 2 and pin.get("clock") == "true" and "capacitance" in pin:
+                if kind == "pin" and len(path) == 2 and pin.get("clock") == "true" and _number(pin.get("capacitance")):
                     cell |= {"clock_pin": name, "clock_pin_capacitance": pin["capacitance"]}
                 if kind == "cell" and len(path) == 1:
                     yield name, cell

@@ -327,7 +327,9 @@ def estimate(config: EngineConfig, target: Target, fit: Map[str, Any] | None = N
     by_block: dict[str, int] = {}
     for name, block in quantities(config, family).items():
         if name not in known["blocks"]:
-            raise OneSpikeError(f"There are no coefficients of {name!r} for {family.name}; fit the area model again.")
+            raise OneSpikeError(
+                f"There are no coefficients of {name!r} for {family.name} in {FIT.name}; fit the area model again."
+            )
         for what in totals:
             coefficients = known["blocks"][name][what]
             one = sum(coefficients.get(term, 0.0) * value for term, value in block.fitted.items())

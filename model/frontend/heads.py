@@ -37,6 +37,8 @@ def finished(builder: Larger, heads: Sequence[Head]) -> Graph:
     It has `outputs` where there are several, or one whose places the network puts into another order.
     """
     heads = [dataclasses.replace(head, value=builder.unfolded(head.value, head.where)) for head in heads]
+    if len({head.name for head in heads}) < len(heads):
+        raise OneSpikeError(f"two outputs have one name: {', '.join(head.name for head in heads)}")
     outputs = [_output(head) for head in heads]
     if len(heads) == 1:
         graph = builder.finish(dataclasses.replace(heads[0].value, view=None, flat=False), heads[0].where)

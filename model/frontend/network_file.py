@@ -3,9 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OneSpikeError
+from ..system import bounded
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Names and texts of a file, as a refusal quotes them, come on one line and cut where they are long."""
+    try:
+        yield
+    except OneSpikeError as error:
+        text = bounded.sentence(str(error))
+        if text == str(error):
+            raise
+        raise OneSpikeError(text) from error
 
 
 def existing(path: str | Path) -> Path:

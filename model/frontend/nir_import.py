@@ -47,6 +47,9 @@ def import_nir(
         for key, values in vars(node).items():
             if np.iscomplexobj(values):
                 raise OneSpikeError(f"{called(name, node)}: its {key} holds complex numbers; use real ones.")
+            text = isinstance(values, str | bytes) or (isinstance(values, np.ndarray) and values.dtype.kind in "SUOV")
+            if text and key != "padding":
+                raise OneSpikeError(f"{called(name, node)}: its {key} holds text, not numbers; export it again.")
     found = with_ladders(found)
     if steps is None:
         integrating = [name for name in found.order if isinstance(found.nodes[name], NEURONS)]
@@ -205,7 +208,7 @@ class _Front:
             known = json.loads(text)
             shape = self.builder.shape
             return Image(shape=shape, bits=known["bits"], scale=known["scale"], offset=known["offset"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise OneSpikeError(f"The metadata {IMAGE_KEY!r} of {self.where} is damaged; export it again.") from None
 
     def _refusal(self, name: str, reason: str) -> OneSpikeError:

@@ -195,7 +195,7 @@ def whole(values: Any, axes: int, what: str, least: int = 0) -> list[int]:
     """One whole number for each axis, from one for all or one for each."""
     array = np.asarray(values).reshape(-1)
     if array.size not in (1, axes) or not all(float(v).is_integer() and v >= least for v in array):
-        raise OneSpikeError(f"its {what} is {values}; give {axes} whole numbers from {least} on")
+        raise OneSpikeError(f"its {what} is {array.tolist()}; give {axes} whole numbers from {least} on")
     return [int(v) for v in np.broadcast_to(array, axes)]
 
 

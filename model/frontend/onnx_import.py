@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .builder_signed import Reader, consumers
 from .graph import Graph
 from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
+from .network_file import told
 from .onnx_base import KIND_KEY, Levels, Mask, Tensor
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
 
@@ -45,7 +47,8 @@ def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
     Raises OneSpikeError for whatever cannot become spikes, naming the node, its kind and the nearest supported choice.
     """
     path = Path(path)
-    return import_model(reference.in_double(reference.read(path)), path, signed)
+    with told():
+        return import_model(reference.in_double(reference.read(path)), path, signed)
 
 
 def import_model(model: onnx.ModelProto, path: Path, signed: bool | str = "auto") -> Graph:
@@ -131,7 +134,10 @@ class _Front:
             made, following = values[node.output[0]], [self.nodes[user].op_type for user in users[index]]
             folds = len(following) == 1 and following[0] in SUMS
             if isinstance(made, Tensor) and node not in self.skipped and node.op_type not in MOVES and not folds:
-                stored = builder.offer(made.value, readers[index].values(), _label(node))
+                try:
+                    stored = builder.offer(made.value, readers[index].values(), _label(node))
+                except OneSpikeError as error:
+                    raise _refusal(node, str(error)) from None
                 values[node.output[0]] = Tensor(stored, made.rank)
         producer = {name: node for node in self.nodes for name in node.output}
         heads = []
@@ -176,15 +182,15 @@ class _Front:
                 try:
                     facts = json.loads(entry.value)
                     return Image(shape=shape, bits=facts["bits"], scale=facts["scale"], offset=facts["offset"])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     raise OneSpikeError(
                         f"The metadata {IMAGE_KEY!r} of {self.path} is damaged; export it again."
                     ) from None
         for annotation in self.model.graph.quantization_annotation:
             kinds = {p.key: p.value for p in annotation.quant_parameter_tensor_names}
-            kind = kinds.get("finn_datatype", "")
-            if annotation.tensor_name == self.input and kind.startswith("UINT") and 1 <= int(kind[4:]) <= MAX_BITS:
-                return Image(shape=shape, bits=int(kind[4:]), scale=(1.0,) * shape[0], offset=(0.0,) * shape[0])
+            kind = re.fullmatch(r"UINT([1-9]\d?)", kinds.get("finn_datatype", ""), re.ASCII)
+            if annotation.tensor_name == self.input and kind is not None and int(kind[1]) <= MAX_BITS:
+                return Image(shape=shape, bits=int(kind[1]), scale=(1.0,) * shape[0], offset=(0.0,) * shape[0])
         return None
 
     def _apply(self, node: onnx.NodeProto, values: dict[str, Any], operations: OnnxOperations) -> None:

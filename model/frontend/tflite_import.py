@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from ..errors import OneSpikeError
 from .graph import Graph
+from .network_file import told
 from .onnx_import import import_model
 from .tflite_file import BROKEN, Network, Operator, read
 from .tflite_ops import NEAREST, RESHAPES, TfliteOperations
@@ -30,7 +31,11 @@ def import_tflite(path: str | Path, signed: bool | str = "auto") -> Graph:
 
     Raises OneSpikeError for whatever cannot become spikes, naming the operator, its kind and the nearest supported one.
     """
-    path = Path(path)
+    with told():
+        return _imported(Path(path), signed)
+
+
+def _imported(path: Path, signed: bool | str) -> Graph:
     network = read(path)
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise OneSpikeError(

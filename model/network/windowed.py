@@ -23,9 +23,12 @@ from ..errors import OneSpikeError
 from ..neurons.fusion import LEAK_BITS, TURN, fusion
 from ..system import bounded
 from ..system.files import write_atomically
+from . import fields
 from .windows import GROUPS, condense, cut, regions
 
 WHITE = 255  # of a pixel
+MOST_PLACES = 1 << 26  # of an image with its padding
+MOST_THRESHOLD = 1 << 40
 FORMAT = "onespike windows 1"
 PLAIN = ("lift", "leak", "threshold", "dilated", "opens", "pool")  # of a layer, as JSON
 
@@ -48,6 +51,24 @@ class WindowLayer:
     dilated: bool
     opens: bool
     pool: int
+
+    def check(self, inputs: int, block: int) -> None:
+        """The same as `WindowNet.check` says. inputs: channels before; block: those that a shortcut reads, or 0."""
+        for name, ndim in (("weights", 4), ("shift", 1), ("bias", 1)):
+            fields.integers(getattr(self, name), np.int32, f"A layer's {name}", ndim)
+        if self.shortcut is not None:
+            fields.integers(self.shortcut, np.int32, "A shortcut", 4)
+        outputs = len(self.bias)
+        fitting = [self.weights.shape == (outputs, inputs, 3, 3), self.shift.shape == (outputs,), outputs > 0,
+                   self.shortcut is None or (block > 0 and self.shortcut.shape == (outputs, block, 1, 1))]  # fmt: skip
+        leak, lift, pool = (fields.whole(getattr(self, name), f"A layer's {name}") for name in ("leak", "lift", "pool"))
+        if not all(fitting) or pool not in (1, 2) or not 0 <= leak <= 1 << LEAK_BITS:
+            raise ValueError("shapes, pool or leak of a layer do not fit")
+        if not 0 <= lift <= 16 or type(self.dilated) is not bool or type(self.opens) is not bool:
+            raise ValueError("a lift must be in 0..16, and dilated and opens true or false")
+        threshold = fields.whole(self.threshold, "A layer's threshold", MOST_THRESHOLD)
+        if not threshold > 0 or abs(self.shift).max() > 40:
+            raise ValueError("a threshold must be positive, and shifts be in -40..40")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,33 +192,45 @@ class WindowNet:
                 layers.append(WindowLayer(**own, **found, shortcut=arrays.get(f"{index}.shortcut")))
             net = WindowNet(**{**about, "image": tuple(about["image"])}, layers=layers,
                             weights=arrays["linear.weights"], bias=arrays["linear.bias"])  # fmt: skip
+        except (bounded.Damaged, KeyError, TypeError, ValueError, AttributeError, RecursionError) as reason:
+            raise _broken(path, reason) from None
+        try:
             net.check()
-        except (bounded.Damaged, KeyError, TypeError, ValueError, AttributeError) as reason:
-            raise OneSpikeError(
-                f"{path} is no network of windows ({type(reason).__name__}: {reason}); write it again with "
-                f"`onespike train --method windows`."
-            ) from None
+        except (OneSpikeError, ValueError, TypeError) as reason:
+            raise _broken(path, reason) from None
         return net
 
     def check(self) -> None:
-        """ValueError where the numbers cannot be those of a network."""
-        if self.groups not in GROUPS or not 1 <= self.fraction <= 16 or not 0 <= self.pad <= 64 or not self.layers:
+        """ValueError where the numbers cannot be those of a network; OneSpikeError where one has the wrong type."""
+        sides = fields.wholes(self.image, "the image", 3)
+        fixed = [fields.whole(getattr(self, name), f"The {name}") for name in ("groups", "fraction", "pad")]
+        if fixed[0] not in GROUPS or not 1 <= fixed[1] <= 16 or not 0 <= fixed[2] <= 64 or not self.layers:
             raise ValueError("groups, fraction, padding or layers out of range")
-        inputs = block = self.image[0]
+        height, width = (side + 2 * self.pad for side in sides[1:])
+        if min(sides) < 1 or sides[0] * height * width > MOST_PLACES:
+            raise ValueError(f"an image of {sides} with its padding has no places, or more than {MOST_PLACES:,}")
+        inputs = block = sides[0]
+        shape = None  # of the map that the block reads
         for layer in self.layers:
-            block = inputs if layer.opens else block
-            outputs = len(layer.bias)
-            shapes = [layer.weights.shape == (outputs, inputs, 3, 3), layer.shift.shape == (outputs,),
-                      layer.shortcut is None or layer.shortcut.shape == (outputs, block, 1, 1)]  # fmt: skip
-            if not all(shapes) or layer.pool not in (1, 2) or not 0 <= layer.leak <= 1 << LEAK_BITS:
-                raise ValueError("shapes, pool or leak of a layer do not fit")
-            if not 0 <= layer.lift <= 16:
-                raise ValueError("a lift must be in 0..16")
-            if not layer.threshold > 0 or abs(layer.shift).max(initial=0) > 40:
-                raise ValueError("a threshold must be positive, and shifts be in -40..40")
-            inputs = outputs
-        if self.weights.ndim != 2 or self.weights.shape[1] != inputs or self.bias.shape != self.weights.shape[:1]:
+            if shape is None or layer.opens:
+                block, shape = inputs, (height, width)
+            layer.check(inputs, block if shape == (height, width) else 0)
+            regions(height, width, self.groups, layer.dilated)  # OneSpikeError where the map does not divide
+            if height % layer.pool or width % layer.pool:
+                raise ValueError(f"a map of {height} x {width} does not divide into cells of {layer.pool}")
+            height, width = height // layer.pool, width // layer.pool
+            inputs = len(layer.bias)
+        for name, ndim in (("weights", 2), ("bias", 1)):
+            fields.integers(getattr(self, name), np.int32, f"The linear layer's {name}", ndim)
+        if self.weights.shape[1] != inputs or self.bias.shape != self.weights.shape[:1] or not self.bias.size:
             raise ValueError("the linear layer does not fit")
+
+
+def _broken(path: str | Path, reason: Exception) -> OneSpikeError:
+    told = bounded.shown(f"{type(reason).__name__}: {str(reason).rstrip('.')}")
+    return OneSpikeError(
+        f"{path} is no network of windows ({told}); write it again with `onespike train --method windows`."
+    )
 
 
 def summed(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -47,6 +47,13 @@ def shown(text: str, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def sentence(text: str, word: int = 120, most: int = 500) -> str:
+    """A sentence that quotes a file, so that a terminal can show it: long words and long quotations are cut."""
+    found = "".join(letter if letter.isprintable() else "?" for letter in text)
+    found = " ".join(part if len(part) <= word else f"{part[: word // 2]}..." for part in found.split(" "))
+    return found if len(found) <= most else f"{found[: most - 4]} ..."
+
+
 def allowance(size: int) -> int:
     """Bytes that a file of `size` bytes may unfold to."""
     return min(MOST_BYTES, max(ALWAYS, RATIO * size))

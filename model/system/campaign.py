@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -58,16 +59,28 @@ class Store:
         """The result in a list, or None where there is none, or a damaged one."""
         if self.folder is None or not (path := self._path(key)).is_file():
             return None
-        return bounded.kept(path, lambda kept: [kept["result"]] if kept["key"] == key else None)
+
+        def whole(kept: dict[str, Any]) -> list[Any] | None:
+            return [kept["result"]] if kept["check"] == _check(key, kept["result"]) else None
+
+        return bounded.kept(path, whole)
 
     def write(self, key: str, name: str, result: Any) -> None:
         if self.folder is not None:
             make_folder(self._path(key).parent)
-            write_atomically(self._path(key), json.dumps({"key": key, "job": name, "result": result}) + "\n")
+            write_atomically(
+                self._path(key),
+                json.dumps({"key": key, "job": name, "check": _check(key, result), "result": result}) + "\n",
+            )
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / key[:2] / f"{key}.json"
+
+
+def _check(key: str, result: Any) -> str:
+    """What shows that a kept result is whole, and the one of this key."""
+    return hashlib.sha256(f"{key} {json.dumps(result)}".encode()).hexdigest()[:16]
 
 
 def run(

@@ -68,7 +68,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> bool:
     """
     path = Path(path)
     if isinstance(data, str):
-        data = data.encode()
+        data = data.encode(errors="backslashreplace")  # halves of letters, which JSON can hold and UTF-8 cannot
     try:
         if (number := descriptor(path)) is not None:
             _write_open(number, data)

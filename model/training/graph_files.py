@@ -94,7 +94,7 @@ def _planetoid(folder: Path, name: str, split: str) -> tuple[np.ndarray, np.ndar
     found = {part: unpickled(folder / f"ind.{name}.{part}") for part in PARTS}
     try:
         test = np.array(bounded.text(folder / f"ind.{name}.test.index").split(), np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise bounded.Damaged(f"ind.{name}.test.index holds something else than numbers") from None
     tables = {part: _table(found[part], part) for part in PARTS[:-1]}
     trained, known = len(tables["y"]), len(tables["allx"])
@@ -191,7 +191,14 @@ KNOWN: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def _no_bytearray(self: Any) -> None:
+    """Pickle takes the memory that it declares before it reads any of it; no array is written so."""
+    raise bounded.Damaged("it holds a byte array, which no such file does")
+
+
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]  # the one in C takes memory for any number of memos
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _no_bytearray}  # type: ignore[attr-defined]  # noqa: RUF012
+
     def find_class(self, module: str, name: str) -> Any:
         if name not in KNOWN or module.partition(".")[0] not in (
             "numpy", "scipy", "collections", "copy_reg", "copyreg", "_codecs", "__builtin__", "builtins",

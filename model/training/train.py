@@ -21,10 +21,12 @@ from torch.nn import functional as F
 
 from ..errors import OneSpikeError
 from ..frontend.torch_threads import torch_threads
-from ..system import parallel
+from ..system import bounded, parallel
 from ..system.files import write_atomically
 from .data import Dataset
 from .networks import build
+
+CHECK = hashlib.sha256().digest_size  # bytes at the end of a checkpoint, by which damage is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,8 @@ def _keep(path: Path, epoch: int, module: nn.Module, optimiser: Any, schedule: A
         },
         buffer,
     )
-    write_atomically(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
 
 
 def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any, generator: Any) -> int:
@@ -171,8 +174,11 @@ def _restore(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any
     if path is None or not path.is_file():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
-    except Exception:
+        data = bounded.read(path)
+        if len(data) < CHECK or hashlib.sha256(data[:-CHECK]).digest() != data[-CHECK:]:
+            return 0
+        state = torch.load(io.BytesIO(data[:-CHECK]), weights_only=True)
+    except (OneSpikeError, bounded.Damaged):
         return 0
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
@@ -236,13 +242,15 @@ def train_or_load(
 def recall(path: Path, module: nn.Module) -> bool:
     """Load what `remember` wrote; False, and the module as it was, where the file is absent, damaged or of another."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {key: torch.from_numpy(archive[key]) for key in archive.files}
+        with bounded.opened(path) as (file, size):
+            archive = bounded.Archive(file, size)
+            keys = [name.removesuffix(".npy") for name in archive.names]
+            found = {key: torch.from_numpy(archive.array(key).copy()) for key in keys}
         shapes = {key: value.shape for key, value in module.state_dict().items()}
         if shapes != {key: value.shape for key, value in found.items()}:
             return False
         module.load_state_dict(found)
-    except Exception:
+    except (OneSpikeError, bounded.Damaged, TypeError, ValueError, RuntimeError):  # types of torch
         return False
     return True
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..hw.config import EngineConfig
 from ..model.errors import OneSpikeError
 from ..model.network.spec import SpikeNet
+from ..model.system import bounded
 
 MOST_BYTES = 64 << 20
 # What a file may hold that the page shows -> the command that measures it.
@@ -137,8 +138,9 @@ def _same_network(path: Path, figures: dict[str, Any], parts: tuple[str, ...], n
     command = f"`onespike {PARTS[parts[0]]} {name} .. --json {path}`"
     if found is None:
         raise OneSpikeError(f"{path} does not say that it measured {name}; measure it with {command}.")
+    given = bounded.shown(str(found)[:12])
     raise OneSpikeError(
-        f"{path} is of another network ({str(found)[:12]}) than {name} ({net.hash[:12]}); measure this one with "
+        f"{path} is of another network ({given}) than {name} ({net.hash[:12]}); measure this one with "
         f"{command}."
     )
 
@@ -171,6 +173,8 @@ def _config(path: str, found: Any) -> dict[str, Any]:
     """The engine's parameters, with those that a file of an older version does not name as they were then."""
     names = [field.name for field in dataclasses.fields(EngineConfig)]
     try:
+        if not isinstance(found, dict):
+            raise TypeError
         return dataclasses.asdict(EngineConfig(**{name: found[name] for name in names if name in found}))
     except (OneSpikeError, TypeError):
         raise OneSpikeError(f"{path} does not say which engine it measured; measure it once more.") from None

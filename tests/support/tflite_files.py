@@ -97,6 +97,23 @@ def write(path: Path, tensors: dict, operators: list, image="x", output="y") -> 
     return path
 
 
+def small(path: Path) -> Path:
+    """A quantised network of a convolution and a matrix."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        "x": tensor((1, 4, 4, 2), "i1", scale=0.05, zero=-3),
+        "w": constant(rng.integers(-100, 100, (3, 3, 3, 2)), "i1", scale=[0.01, 0.02, 0.03], zero=[0, 0, 0]),
+        "b": constant(rng.integers(-100, 100, 3), "i4", scale=[0.0005, 0.001, 0.0015], zero=[0, 0, 0]),
+        "a": tensor((1, 4, 4, 3), "i1", scale=0.1, zero=-128), "to": constant(np.array([1, 48]), "i4"),
+        "f": tensor((1, 48), "i1", scale=0.1, zero=-128),
+        "v": constant(rng.integers(-100, 100, (2, 48)), "i1", scale=0.01, zero=0),
+        "y": tensor((1, 2), "i1", scale=0.3, zero=5),
+    }  # fmt: skip
+    operators = [("CONV_2D", "x w b", "a", conv(fused=RELU)), ("RESHAPE", "a to", "f", {}),
+                 ("FULLY_CONNECTED", "f v -", "y", {"FusedActivationFunction": NONE})]  # fmt: skip
+    return write(path, tensors, operators)
+
+
 def _offsets(builder, found):
     builder.StartVector(4, len(found), 4)
     for offset in reversed(found):

@@ -7,26 +7,14 @@ import pytest
 from onespike.model.errors import OneSpikeError
 from onespike.model.frontend.tflite_file import read
 from onespike.model.frontend.tflite_import import import_tflite
-from tflite_files import NONE, RELU, constant, conv, tensor, write
+from tflite_files import NONE, RELU, constant, conv, small, tensor, write
 
-RNG = np.random.default_rng(0)
 FILES = 200  # damaged copies
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    tensors = {
-        "x": tensor((1, 4, 4, 2), "i1", scale=0.05, zero=-3),
-        "w": constant(RNG.integers(-100, 100, (3, 3, 3, 2)), "i1", scale=[0.01, 0.02, 0.03], zero=[0, 0, 0]),
-        "b": constant(RNG.integers(-100, 100, 3), "i4", scale=[0.0005, 0.001, 0.0015], zero=[0, 0, 0]),
-        "a": tensor((1, 4, 4, 3), "i1", scale=0.1, zero=-128), "to": constant(np.array([1, 48]), "i4"),
-        "f": tensor((1, 48), "i1", scale=0.1, zero=-128),
-        "v": constant(RNG.integers(-100, 100, (2, 48)), "i1", scale=0.01, zero=0),
-        "y": tensor((1, 2), "i1", scale=0.3, zero=5),
-    }  # fmt: skip
-    operators = [("CONV_2D", "x w b", "a", conv(fused=RELU)), ("RESHAPE", "a to", "f", {}),
-                 ("FULLY_CONNECTED", "f v -", "y", {"FusedActivationFunction": NONE})]  # fmt: skip
-    return write(tmp_path_factory.mktemp("tflite") / "m.tflite", tensors, operators)
+    return small(tmp_path_factory.mktemp("tflite") / "m.tflite")
 
 
 def outcome(path) -> str:

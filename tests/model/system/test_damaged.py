@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
 
 from described import network
 from forged import forged
-from idx_files import idx
+from fuzz.data import GREY, PIXELS, cifar, idx_folder, in_classes, picture, table
+from fuzz.own import manifest, project
+from fuzz.reader import saved
 from networks import grouped_network
-from onespike.fpga.project import write_project
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit
 from onespike.model.cost import area
@@ -32,55 +32,7 @@ from onespike.model.training.data import load, load_images
 from onespike.pictures import load_codes
 from onespike.sim.liberty import read_liberty
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 6), np.uint8)
-GREY = Image(shape=(1, 6, 6))
 JUNK = (8.0, 1.5, False, None, "8", "", "[/red]\n", [], {}, -1, 1 << 16, 10**12, 10**400, float("nan"), float("inf"))
-
-
-def idx_folder(folder: Path, end: str = "") -> Path:
-    for name, array in (("images-idx3", PIXELS), ("labels-idx1", np.arange(2))):
-        content = idx(array)
-        (folder / f"t10k-{name}-ubyte{end}").write_bytes(gzip.compress(content, mtime=0) if end else content)
-    return folder / f"t10k-images-idx3-ubyte{end}"
-
-
-def cifar(folder: Path) -> Path:
-    (folder / "test_batch.bin").write_bytes(np.random.default_rng(1).integers(0, 10, 3073, np.uint8).tobytes())
-    return folder / "test_batch.bin"
-
-
-def saved(name: str, write):
-    def make(folder: Path) -> Path:
-        write(folder / name)
-        return folder / name
-
-    return make
-
-
-def manifest(path: Path) -> None:
-    contents = {"format": "onespike-verilog", "top": "onespike", "files": {"onespike.v": "0", "rows.hex": "1"}}
-    path.write_text(json.dumps(contents | {"ports": [{"name": "clk", "bits": 1}, {"name": "rst", "bits": 1}]}))
-
-
-def project(path: Path) -> str:
-    files = write_project(path.parent, "vivado", "xc7a35tcpg236-1", mhz=100)
-    return "".join(file.read_text() for file in files)
-
-
-def picture(array: np.ndarray):
-    return lambda path: Picture.fromarray(array).save(path)
-
-
-def table(path: Path) -> None:
-    text = b"a,b,class\n1,2.5,cat\n-3,4,dog\n5e2,6,cat\n"
-    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
-
-
-def in_classes(folder: Path) -> Path:
-    for name in ("dog", "cat"):
-        (folder / name).mkdir()
-        Picture.fromarray(PIXELS[0]).save(folder / name / "1.jpg")
-    return folder / "cat" / "1.jpg"
 
 
 # Format -> the file, what reads it, and whether it carries a checksum, so that damage is noticed or does not matter.

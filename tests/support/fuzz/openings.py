@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the product opens or takes apart a file, and who fuzzes it: names of readers, or the reason why nobody does.
+
+`tests/fuzz/test_openings.py` finds every place by the calls of `CALLS` and compares.
+"""
+
+# Functions by their whole name, methods with a dot before it.
+CALLS = frozenset({
+    "open", "os.open", "io.open", ".open", ".read_text", ".read_bytes", ".readlines", "json.load", "json.loads",
+    "np.load", "np.fromfile", "np.loadtxt", "np.genfromtxt", "np.memmap", "torch.load", "torch.export.load",
+    "torch.jit.load", "onnx.load", "nir.read", "h5py.File", "pickle.load", "pickle.loads", "zipfile.ZipFile",
+    "tarfile.open", "gzip.open", "gzip.GzipFile", "gzip.decompress", "zlib.decompress", "csv.reader", "tomllib.load",
+    "tomllib.loads", "yaml.safe_load", "ElementTree.parse", "ElementTree.fromstring", "bounded.opened",
+    "bounded.read", "bounded.text", "bounded.kept", "bounded.Archive", "reports.read", "tflite.Model.GetRootAsModel",
+})  # fmt: skip
+
+_OWN = "our own source or data, beside the code that reads it"
+_MADE = "written by the same run of the same command, and read at once"
+_KEPT = "a kept result, read by `bounded.kept`, which takes nothing that is damaged: see 'kept result'"
+_BENCH = "inside a simulation, of files that its command has written beside it"
+_SYSTEM = "of the operating system, not of a user"
+_BYTES = "only hashes or copies bytes, whatever they are"
+_WRITES = "opens what it writes itself"
+_BY_CALLERS = "what all readers call: fuzzed by each of them"
+_CITED = ("cites", "content", "test.index", "ind.x", "ind.tx", "ind.allx", "ind.y", "ind.ty", "ind.ally", "ind.graph")
+_PICTURES = ("jpeg", "png", "16-bit.png", "bmp", "float.tif", "gif", "ppm", "webp", "palette.png")
+_ARRAYS = ("npy", "npy of shares", "npz", "deflated npz", "labelled npz", "csv", "csv.gz")
+
+OPENINGS: dict[str, str | tuple[str, ...]] = {
+    "fpga/bitstream.py:_attempt": _KEPT,
+    "fpga/bitstream.py:_pack": ("pll",),
+    "fpga/fit_area.py:synthesise_block": _KEPT,
+    "fpga/netlist.py:cell_models": "models of Yosys and ours, as they were installed",
+    "fpga/netlist.py:netlist": _MADE,
+    "fpga/project.py:_manifest": ("manifest",),
+    "fpga/repack.py:repack": ("repack",),
+    "fpga/repack.py:steps": ("repack",),
+    "fpga/retune.py:retune_gowin": ("pll",),
+    "fpga/synth.py:_synthesise": ("parts",),
+    "fpga/synth.py:_timing": ("timing",),
+    "fpga/synth.py:bank_luts": ("parts",),
+    "fpga/synth.py:cells": ("cells",),
+    "fpga/synth.py:count_parts": ("parts",),
+    "fpga/synth.py:counts": ("cells",),
+    "fpga/synth.py:run_tool": "the log of a tool that failed, for its last line",
+    "fpga/synth.py:run_yosys": "the log of a tool that failed, for one of its words",
+    "fpga/synth.py:synthesise": _KEPT,
+    "fpga/synth.py:timing": ("timing",),
+    "fpga/synth.py:used_cells": ("utilisation",),
+    "fpga/xilinx.py:estimate": _KEPT,
+    "hw/emit/emit.py:_listed": ("earlier manifest",),
+    "model/cost/area.py:fitted": ("area",),
+    "model/frontend/importer.py:import_exported": ("pt2",),
+    "model/frontend/network_file.py:existing": ("onnx", "qonnx", "tflite", "nir", "pt2"),
+    "model/frontend/nir_graph.py:read": ("nir",),
+    "model/frontend/nir_import.py:_declared_image": ("nir",),
+    "model/frontend/onnx_import.py:_declared_image": ("qonnx",),
+    "model/frontend/onnx_reference.py:read": ("onnx", "qonnx"),
+    "model/frontend/tflite_file.py:_network": ("tflite",),
+    "model/frontend/tflite_file.py:read": ("tflite",),
+    "model/network/spike_file.py:_zip": _WRITES,
+    "model/network/spike_file.py:load": ("spike",),
+    "model/network/windowed.py:load": ("windows npz",),
+    "model/system/bounded.py:__init__": _BY_CALLERS,
+    "model/system/bounded.py:kept": _BY_CALLERS,
+    "model/system/bounded.py:opened": _BY_CALLERS,
+    "model/system/bounded.py:read": _BY_CALLERS,
+    "model/system/bounded.py:unfolded": _BY_CALLERS,
+    "model/system/campaign.py:_run": "what a worker of this command has answered, not a file",
+    "model/system/campaign.py:read": ("kept result", "shard"),
+    "model/system/contents.py:code": _BYTES,
+    "model/system/files.py:_fresh": _WRITES,
+    "model/system/files.py:write_atomically": _BYTES,
+    "model/system/locks.py:in_turn": "locks, whose contents nobody reads",
+    "model/system/locks.py:reserved": "locks, whose contents nobody reads",
+    "model/system/parallel.py:cores": _SYSTEM,
+    "model/system/parallel.py:quota": _SYSTEM,
+    "model/system/processes.py:children": _SYSTEM,
+    "model/system/reports.py:read": _BY_CALLERS,
+    "model/training/data.py:_cifar": ("cifar",),
+    "model/training/data.py:_digits": "data of a package, which is compared with its form; see 'csv.gz'",
+    "model/training/data.py:_idx": ("idx", "idx labels", "idx.gz"),
+    "model/training/data.py:check": "looks whether there is a file, not what is in it",
+    "model/training/graph_files.py:_content": ("cites", "content"),
+    "model/training/graph_files.py:_planetoid": ("test.index",),
+    "model/training/graph_files.py:unpickled": _CITED[3:],
+    "model/training/networks.py:load_npz": ("weights npz",),
+    "model/training/own_files.py:read": _ARRAYS[:5],
+    "model/training/own_tables.py:read": ("csv", "csv.gz"),
+    "model/training/pictures.py:_opened": _PICTURES,
+    "model/training/pictures.py:header": ("jpeg",),
+    "model/training/pictures.py:read_picture": _PICTURES,
+    "model/training/train.py:_restore": ("checkpoint",),
+    "model/training/train.py:recall": ("remembered",),
+    "model/training/windowed.py:set_extra_state": "a part of a checkpoint, behind its checksum: see 'checkpoint'",
+    "onespike/bench/unrolled.py:_ecp5_luts": _KEPT,
+    "onespike/commands/fpga.py:run": _BYTES,
+    "onespike/commands/run.py:run": "opens a serial port: see 'board by UART'",
+    "onespike/page/drawing.py:themed": "a picture that the page has drawn itself",
+    "onespike/page/gather.py:_hashes": _BYTES,
+    "onespike/page/gather.py:gather": "figures of this very command, which become plain",
+    "onespike/page/measured.py:_read": ("figures",),
+    "onespike/page/render.py:render": _OWN,
+    "onespike/readme.py:text_of": ("summary",),
+    "onespike/readme.py:update": ("page of figures",),
+    "sim/asic.py:_analyse": ("netlist.json",),
+    "sim/bank_bench.py:equals_golden": _BENCH,
+    "sim/board.py:announce": _BENCH,
+    "sim/cells.py:activities": ("saif",),
+    "sim/cells.py:netlist": ("netlist.json", "enables.json", "stat.txt"),
+    "sim/cells.py:synthesise": _MADE,
+    "sim/engine.py:_found": _MADE,
+    "sim/engine_bench.py:attach_ram": _BENCH,
+    "sim/engine_bench.py:engine": _BENCH,
+    "sim/engine_bench.py:tables": _BENCH,
+    "sim/formal.py:_example": ("vcd",),
+    "sim/front_bench.py:load": _BENCH,
+    "sim/harness.py:harness_text": _OWN,
+    "sim/harness.py:memory_text": _OWN,
+    "sim/liberty.py:read_liberty": ("liberty", "liberty.gz"),
+    "sim/psg_bench.py:equals_golden": _BENCH,
+    "sim/verilator.py:_run": "the log of a simulation that has just ended, for its last lines",
+    "sim/verilator.py:_shared_headers": _MADE,
+    "sim/verilator.py:_shared_objects": _BYTES,
+    "sim/verilator.py:_tail": "the log of a simulation that failed, for its last lines",
+    "sim/verilator.py:build": _MADE,
+}
