@@ -12,8 +12,11 @@ BENCH ?=
 # Options of `python -m onespike.sim.campaign`, such as --networks 1000 or --executor dask://host:port.
 CAMPAIGN ?= --executor local:$(WORKERS)
 
+# Options of `python -m onespike.sim.mutants`, such as --only 'hw/engine/f*.py', --more 5 or --seed 2.
+MUTANTS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench rivals results registers area campaign manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area campaign mutants manual clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -27,6 +30,7 @@ help:
 	@echo "make manual     the manual, as web pages in build/manual (half a minute)"
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done)"
+	@echo "make mutants    hundreds of faults in hardware and model, one at a time, and whether a test notices (an hour)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -71,6 +75,9 @@ area: $(STAMP)
 
 campaign: $(STAMP)
 	$(BIN)/python -m onespike.sim.campaign $(CAMPAIGN)
+
+mutants: $(STAMP)
+	$(BIN)/python -m onespike.sim.mutants $(MUTANTS)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

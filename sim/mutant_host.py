@@ -52,6 +52,7 @@ class Watch:
 
 def trial(order: dict) -> int:
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.set_threshold(50_000, 20, 100)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -64,15 +65,16 @@ def trial(order: dict) -> int:
 
 
 def wait(pid: int, seconds: float) -> tuple[int, float]:
-    """The exit status of a fork and its processor time; after so many seconds it is ended, and all that it has started.
-    """
+    """The exit status of a fork and its processor time; it ends after so many seconds, and all that it has started."""
     end = time.monotonic() + seconds
     ended = 0
-    while not ended and time.monotonic() < end:
-        ended, status, used = os.wait4(pid, os.WNOHANG)
-        time.sleep(0 if ended else 0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    try:
+        while not ended and time.monotonic() < end:
+            ended, status, used = os.wait4(pid, os.WNOHANG)
+            time.sleep(0 if ended else 0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
     if not ended:
         _, _, used = os.wait4(pid, 0)
         return -signal.SIGVTALRM, used.ru_utime + used.ru_stime
@@ -80,6 +82,7 @@ def wait(pid: int, seconds: float) -> tuple[int, float]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for line in sys.stdin:
         order = json.loads(line)
         noted = Path(order["log"] + ".test")

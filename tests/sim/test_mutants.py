@@ -75,14 +75,14 @@ def test_campaign(tree, tmp_path, monkeypatch):
 
 def test_a_test_that_fails_by_itself_kills_nothing(tree, tmp_path):
     (tree / "tests/hw/test_thing.py").write_text(TEST.replace("== 2", "== 3"))
-    with pytest.raises(OneSpikeError, match=r"test_larger fails on the tree as it is; mend it first: no mutant counts\.$"):
+    with pytest.raises(OneSpikeError, match=r"larger fails on the tree as it is; mend it first: no mutant counts\.$"):
         campaign(tree, tmp_path / "keep")
 
 
 def test_what_is_listed_must_be_there(tree):
     assert Tree(tree).tests_of("hw/thing.py") == ["tests/hw/test_thing.py"]
     (tree / "hw/thing.py").write_text(SOURCE.replace("a > b", "a >= b"))
-    with pytest.raises(OneSpikeError, match="names a mutation that is not there: hw/thing.py: return a if a > b else b"):
+    with pytest.raises(OneSpikeError, match=r"names a mutation that is not there: hw/thing\.py: return a if a > b"):
         Tree(tree)
     (tree / LISTED).write_text('[tests]\n"hw/thing.py" = ["tests/hw/test_other.py"]\n')
     with pytest.raises(OneSpikeError, match="one of them is not there"):
