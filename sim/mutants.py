@@ -45,7 +45,7 @@ def campaign(
             if (verdict := kept.read(mutation, tests)) is None:
                 verdict = place.trial(mutation, tests)
                 kept.write(mutation, tests, verdict)
-                say = f"{number}/{len(every)} {verdict.how} {verdict.seconds:.0f} s {mutation.name} {verdict.test}"
+                say = f"{number}/{len(every)} {verdict.how} {verdict.seconds:.0f} s {mutation.shown} {verdict.test}"
                 console.print(say, markup=False, highlight=False, soft_wrap=True)
             verdicts[mutation] = verdict
         _require_sound(place, keep, verdicts)
@@ -89,7 +89,7 @@ def report(tree: Tree, verdicts: dict[Mutation, Verdict], console: Console) -> f
         line = f"{name:16}{of.total():9}{of['killed']:9}{of['timeout']:9}{of['survived']:10}{of['equivalent']:12}"
         console.print(line, highlight=False)
     for mutation in open_ones:
-        console.print(f"survived: {mutation.name}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"survived: {mutation.shown}", markup=False, highlight=False, soft_wrap=True)
     total = rows["all"]
     found = (total["killed"] + total["timeout"]) / max(1, total.total() - total["equivalent"])
     console.print(f"{found:.1%} killed of what is not equivalent", highlight=False)

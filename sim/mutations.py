@@ -50,13 +50,19 @@ class Mutation:
     text: str
     line: str
     change: str
+    row: int  # the number of the line
 
     def apply(self, source: bytes) -> bytes:
         return source[: self.start] + self.text.encode() + source[self.end :]
 
     @property
     def name(self) -> str:
+        """The mutation, wherever in the file its line stands."""
         return f"{self.file}: {self.line}: {self.change}"
+
+    @property
+    def shown(self) -> str:
+        return f"{self.file}:{self.row}: {self.change}"
 
     def rank(self, seed: int) -> str:
         """Its place in the order in which mutations are drawn: what stands elsewhere in the file does not move it."""
@@ -239,7 +245,8 @@ class _Finder:
     def _made(self, kind: str, start: int, end: int, text: str, change: str) -> Mutation:
         first = self.source.rfind(b"\n", 0, start) + 1
         last = self.source.find(b"\n", start)
-        return Mutation(kind, self.file, start, end, text, self._flat(first, last if last >= 0 else end), change)
+        row = self.source.count(b"\n", 0, start) + 1
+        return Mutation(kind, self.file, start, end, text, self._flat(first, last if last >= 0 else end), change, row)
 
 
 def _compiles(source: bytes) -> bool:
