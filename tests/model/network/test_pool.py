@@ -22,7 +22,7 @@ def test_padding_is_smaller_than_the_kernel_on_every_side(side):
 @pytest.mark.parametrize("change", [{"kernel": (0, 1)}, {"kernel": (1, 0)}, {"stride": (0, 1)}, {"stride": (1, 0)}])
 def test_kernel_and_stride_are_at_least_one(change):
     assert Pool(kind="sum", kernel=(1, 1), stride=(1, 1)).output_shape(4, 5) == (4, 5)
-    with pytest.raises(OneSpikeError, match="^Pool kernel and stride must be at least 1, not"):
+    with pytest.raises(OneSpikeError, match=r"^Pool kernel and stride must be at least 1, not"):
         Pool(**{"kind": "sum", "kernel": (1, 1), "stride": (1, 1), **change})
 
 
