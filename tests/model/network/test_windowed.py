@@ -108,7 +108,7 @@ def test_images_do_not_depend_on_each_other():
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_bits_of_the_membranes(groups):
-    """Those that a run keeps of its largest layer: a turn has eight bits, and each as many behind the point."""
+    """Those that a run keeps of its largest layer: three before the point, for a turn of 8, and the fraction."""
     net = small_windows(5, groups, "dilated")
     most = max(kept[:, 0].size for kept in net.run(pixels(1)).membranes)
     assert net.membrane_bits == most * (net.fraction + TURN)
