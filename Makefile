@@ -15,8 +15,12 @@ CAMPAIGN ?= --executor local:$(WORKERS)
 # Readers and options of `make fuzz`, such as onnx nir --seconds 600.
 FUZZ ?=
 
+# Options of `python -m onespike.sim.mutants`, such as --only 'hw/engine/f*.py', --more 5 or --seed 2.
+MUTANTS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench rivals results registers area campaign fuzz faults proofs manual clean distclean tools
+.PHONY: help demo test test-slow lint bench rivals results registers area campaign fuzz faults proofs mutants manual \
+  clean distclean tools
 
 help:
 	@echo "make demo       train, convert, generate, simulate and report on real digits (3 minutes)"
@@ -33,6 +37,7 @@ help:
 	@echo "make fuzz       an hour of damaged files and lines for everything that reads them; FUZZ=\"READER --seconds N\""
 	@echo "make proofs     all formal proofs of the hardware, and the mistakes that each must find (10 minutes)"
 	@echo "make faults     7,000 flipped bits in a network that runs (half an hour; build/faults keeps what is done)"
+	@echo "make mutants    hundreds of faults in hardware and model, one at a time, and whether a test notices (an hour)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
 
 demo: $(STAMP)
@@ -90,6 +95,9 @@ proofs: $(STAMP)
 
 faults: $(STAMP)
 	$(BIN)/python -m onespike.bench.faults --executor local:$(WORKERS) --json build/faults/figures.json
+
+mutants: $(STAMP)
+	$(BIN)/python -m onespike.sim.mutants $(MUTANTS)
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -129,6 +129,12 @@ def test_pages(width: int) -> None:
         assert len(pages) == 1 or found < rams(depth) if depth <= max(PAGE_BITS) else True
 
 
+def test_shapes_of_a_block_ram() -> None:
+    """18 Kbit, of which widths below 9 leave the ninth bits alone."""
+    assert list(PAGE_BITS.values()) == [1, 2, 4, 9, 18, 36]
+    assert all(words * bits == (18 if bits % 9 == 0 else 16) * 1024 for words, bits in PAGE_BITS.items())
+
+
 def test_hundreds_of_pages(monkeypatch):
     """Their words are combined in groups, which Python's stack can follow."""
     monkeypatch.setattr(memory, "PAGE_BITS", {4: 37})

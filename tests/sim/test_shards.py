@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards of images through RTL, and through the golden model, are one run; what is kept is not run again."""
+"""Shards of images through RTL are one run; what is kept is not run again."""
 
 import dataclasses
 
@@ -10,7 +10,6 @@ from command_line import small_net
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network
-from onespike.model.network import shards as golden_shards
 from onespike.sim import shards
 from onespike.sim.engine import simulate
 from onespike.sim.shards import Settings, simulate_shards
@@ -47,11 +46,3 @@ def test_a_worker_with_another_simulator_is_refused(tmp_path):
         shards.work(None, CODES, Settings(), 0, "4.2", folder=tmp_path)
     with pytest.raises(OneSpikeError, match=r"^Nothing to simulate"):
         simulate_shards(None, CODES[:0], tmp_path, Settings())
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 9])
-def test_golden_shards(size, tmp_path):
-    for _ in range(2):
-        np.testing.assert_array_equal(
-            golden_shards.golden_shards(NET, CODES, keep=tmp_path, shard=size), NET.golden(CODES)
-        )

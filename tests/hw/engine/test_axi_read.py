@@ -63,6 +63,7 @@ def read(config: EngineConfig, memory: Memory, plan: tuple[int, int, int], count
         first, beats, restart = plan
         for port, value in ((dut.base, BASE), (dut.first_beats, first), (dut.beats, beats), (dut.restart, restart)):
             ctx.set(port, value)
+        assert (ctx.get(dut.arcache), ctx.get(dut.arprot)) == (0b0011, 0b000)  # may be merged and buffered; data
         low = 0
         for cycle in range(20000):
             memory.drive(ctx, dut, cycle)

@@ -54,6 +54,15 @@ def test_layers_follow_each_other_while_both_ends_stall(seed, stall):
     assert found == fusion(layers, sums=sums, shift=shift, fraction=unit.fraction)
 
 
+@pytest.mark.parametrize(("lift", "most_shift"), [(0, 0), (1, 9), (9, 1)])
+def test_shifts_that_reach_further_one_way(lift, most_shift):
+    unit = FusionUnit(**{**SMALL, "depth": 16, "lift": lift, "most_shift": most_shift})
+    layers, sums, _ = case(unit, random.Random(4), 4)
+    shift = [(-lift, most_shift)[i % 2] for i in range(len(sums))]
+    found = pairs(rtl(unit, layers, sums, shift, stall=0)["fired"])
+    assert found == fusion(layers, sums=sums, shift=shift, fraction=unit.fraction)
+
+
 @pytest.mark.parametrize("stall", [{"fired": 0.5}, {"sums": 0.5}])
 def test_every_pair_of_phases(stall):
     """A layer that loads the memory, and one that meets all b of it with all a of its own first window."""

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from onespike.hw.fronts.axi_lite import AxiLite
+from onespike.hw.fronts.axi_lite import AxiLite, axi_lite_ports
+from onespike.hw.fronts.registers import ADDRESS_BITS
 from onespike.sim.stream import run_pipeline
 
 READY = ("s_axi_arready", "s_axi_awready", "s_axi_wready", "s_axi_bvalid", "s_axi_rvalid")
@@ -87,3 +88,12 @@ def test_a_write_whose_data_come_late_does_not_hold_up_reads(late):
     rows = check(steps)
     reads, writes = ([c for c, row in enumerate(rows) if row[name]] for name in ("s_axi_arready", "s_axi_awready"))
     assert reads[:late] == [3 * turn for turn in range(late)] and writes[0] == 3 * late
+
+
+def test_widths_of_the_ports():
+    """Those of the standard, with 32 bits of data and the registers' byte addresses."""
+    dut = AxiLite()
+    widths = {"addr": ADDRESS_BITS + 2, "prot": 3, "data": 32, "strb": 4, "resp": 2}
+    for name in axi_lite_ports():
+        kind = name.removeprefix("s_axi_").lstrip("arwb") if name.endswith(("valid", "ready")) else name[-4:]
+        assert len(getattr(dut, name)) == widths.get(kind, 1), name

@@ -162,3 +162,12 @@ def test_signed_digits_of_pixels():
 def test_codes_that_are_too_wide_are_refused(code, top, message):
     with pytest.raises(OneSpikeError, match=message):
         codes.field_width(code, top)
+
+
+def test_what_a_lane_makes_of_a_weight():
+    """Its multiples and, with an adder, its double; a multiplier makes every product and takes pieces of its own."""
+    assert [codes.factors(multiples) for multiples in MULTIPLES] == [(1,), (1, 3, 2), (1, 3, 5, 2)]
+    assert [codes.piece_bits(multiples) for multiples in MULTIPLES] == [4, 4, 4]
+    for (_, bits), multiples in codes.PRODUCTS.items():
+        assert codes.factors(multiples) == tuple(range(1 << bits))
+        assert codes.piece_bits(multiples) == bits and codes.most_terms(multiples) == 1

@@ -277,3 +277,18 @@ def test_sums_of_some_sources():
     for names, wanted in ((INPUT,), np.array(first)), (("other",), 2 * 5 * 3 * 4), (tensors, np.array(first) + 120):
         found = golden.sums(layer, {name: tensors[name] for name in names}, (7,))
         assert found.dtype == np.float32 and (found[0, :, :, 0] == wanted).all()
+
+
+@pytest.mark.parametrize("gap", [1, 2])
+def test_kernels_of_many_channels(gap):
+    """One product for each row of the kernel, where a row is long enough."""
+    rng = np.random.default_rng(gap)
+    weights = rng.integers(-8, 8, (3, 11, 3, 3))  # 33 inputs a row
+    layers = [
+        Layer(name="last", bias=rng.integers(-9, 9, 3), shift=np.zeros(3, np.int64), groups=0,
+              sources=(Source(tensor=INPUT, weights=weights, stride=(1, 2), padding=(1, 0, 2, 1), dilation=(gap, 1)),)),
+    ]  # fmt: skip
+    net = SpikeNet(image=Image(shape=(11, 7, 6), bits=4), layers=tuple(layers), weight_bits=5)
+    images = rng.integers(0, 16, (2, 11, 7, 6))
+    for image, found in zip(images, golden.run(net, images), strict=True):
+        np.testing.assert_array_equal(found, naive(net, image)["last"].astype(np.int64).ravel())

@@ -60,6 +60,8 @@ def test_nodes_of_a_graph():
     judged = judge(shape, [[[0, 1, 1, -1]], [[-1, -1, -1, 1]]])
     both = np.concatenate([logits, logits])
     assert judged.share(both) == 2 / 4 and judged.right(both).tolist() == [2 / 3, 0]
+    flat = judge(shape, [[0, 1, 1, -1], [-1, -1, -1, 1]])  # as files of graphs hold them
+    assert flat.right(both).tolist() == judged.right(both).tolist()
     with pytest.raises(OneSpikeError, match=r"^No place of 'g' has a label; those that count are 0 or more\.$"):
         judge(shape, [[-1] * 4], "'g'")
     with pytest.raises(OneSpikeError, match=r"range from -2 to 1"):

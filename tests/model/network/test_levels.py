@@ -155,3 +155,10 @@ def test_values_that_no_engine_holds(options, message):
     network = net(fired(**options))
     with pytest.raises(OneSpikeError, match=message):
         hidden(network, network.layers[0], (1, 3, 5))
+
+
+def test_tables_hold_tuples_of_ints():
+    """Whatever they were given: a table is hashed and compared."""
+    table = Levels(levels=[0, 1, 4], thresholds=np.array([1, 3]))
+    assert table == Levels(levels=(0, 1, 4), thresholds=(1, 3)) and hash(table)
+    assert [type(value) for value in (*table.levels, *table.thresholds)] == [int] * 5

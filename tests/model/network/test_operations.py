@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from blocks import random_mapping, random_net
+from blocks import head, random_mapping, random_net
 from onespike.model.cost.cycles import predict
 from onespike.model.errors import OneSpikeError
 from onespike.model.network import codes as coding
@@ -127,6 +127,23 @@ def test_totals_are_per_image():
     assert counted.layers[1].activation_bits == 4 and counted.layers[0].activation_bits == 8
     halves = [count(net, part) for part in (codes[:2], codes[2:])]
     assert counted.additions_unary == sum(half.additions_unary for half in halves) / 2
+
+
+def test_share_of_neurons_that_fire():
+    net = plain_net(0, None)
+    codes = image_codes(net, 2, 5)
+    fired = golden.run(net, codes, layers=True).codes["first"]
+    assert 0 < count(net, codes).spike_rate == (fired != 0).mean() < 1
+    assert count(SpikeNet(image=net.image, layers=(head(random.Random(1), INPUT, (2, 8, 8)),)), codes).spike_rate == 0
+
+
+@pytest.mark.parametrize(("bits", "code"), [(1, "signed"), (8, "signed"), (9, "radix"), (16, "radix")])
+def test_code_of_the_image(bits, code):
+    """Digits, but of pixels wider than two of them."""
+    net = SpikeNet(image=Image(shape=(1, 1, 2), bits=bits), layers=(head(random.Random(1), INPUT, (1, 1, 2)),))
+    codes = np.array([[[[1, 2**bits - 1]]]])
+    counted = count(net, codes)
+    assert counted.image_code == code and counted == count(net, codes, image_code=code)
 
 
 def test_tensors_may_be_given():

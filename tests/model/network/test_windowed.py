@@ -9,7 +9,7 @@ import pytest
 from onespike import OneSpikeError
 from onespike.model.network import windows
 from onespike.model.network.windowed import WindowNet, summed
-from onespike.model.neurons.fusion import fusion
+from onespike.model.neurons.fusion import TURN, fusion
 from windows import pixels, small_windows
 
 
@@ -104,6 +104,14 @@ def test_images_do_not_depend_on_each_other():
     assert np.array_equal(*sums)
     with pytest.raises(OneSpikeError, match=r"takes images of \(1, 8, 8\), not of \(1, 6, 6\)"):
         net.run(images[..., :6, :6])
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_bits_of_the_membranes(groups):
+    """Those that a run keeps of its largest layer: three before the point, for a turn of 8, and the fraction."""
+    net = small_windows(5, groups, "dilated")
+    most = max(kept[:, 0].size for kept in net.run(pixels(1)).membranes)
+    assert net.membrane_bits == most * (net.fraction + TURN)
 
 
 def test_file_keeps_everything_and_refuses_others(tmp_path):
