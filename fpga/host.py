@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..hw.emit.emit import weight_bytes
-from ..hw.engine.counters import counter_names, counter_stride, layer_depth
+from ..hw.engine.counters import counter_names, counter_stride
 from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..hw.program import layer_depth
 from ..model.cost.choose import choose_mapping, fewest_slices
 from ..model.errors import OneSpikeError
 from ..model.mapping.images import fingerprint, image_beats, load_words, memory_images

@@ -11,10 +11,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import EngineConfig
-from ..program import STREAMED_HEADER, WORD
+from ..program import STREAMED_HEADER, WORD, layer_bits, layer_depth
 from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
 from .bank import Bank
-from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
+from .counters import COUNTER_BITS, Counters, counter_stride
 from .drain import Drain
 from .fire import Fire
 from .image import ImageLoader
@@ -72,7 +72,7 @@ class Engine(wiring.Component):
                         "address": Out(config.spike_addr_bits),
                         "data": Out(config.word_bits),
                         "slice": Out(6),
-                        "layer": Out(8),
+                        "layer": Out(layer_bits(config)),
                     }
                 )
             ),

@@ -111,9 +111,12 @@ def fit_config(
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
     fitted = dataclasses.replace(config, **cast(dict[str, Any], {**needs, **fixed}))
-    if "program_depth" in fixed:
-        return fitted
-    return dataclasses.replace(fitted, program_depth=round_depth(program_words(fitted, len(plan.layers))))
+    while "program_depth" not in fixed:
+        depth = round_depth(program_words(fitted, len(plan.layers)))
+        if depth == fitted.program_depth:
+            break
+        fitted = dataclasses.replace(fitted, program_depth=depth)  # a larger one may say more of itself
+    return fitted
 
 
 def round_depth(depth: int) -> int:

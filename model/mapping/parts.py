@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...hw.config import EngineConfig
+from ...hw.engine.prefetch import BLOCK
 from .masks import block_rows, copy_rows
 
 if TYPE_CHECKING:
     from .mapping import MappedLayer
 
 SHARE = 4  # parts that the weight memory should hold, where blocks are small enough
+MOST_HOLD = (1 << BLOCK["hold"].width) - 1  # parts ahead of the one that computes, however many have room
 BEAM = 16  # placements that are pursued at a time
 
 
@@ -96,7 +98,8 @@ def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
     bases = [sum(rows[:index]) for index in range(len(rows))] if stay else _bases(rows, depth)
     placed, walked = [], 0
     for index, (part, base) in enumerate(zip(parts, bases, strict=True)):
-        hold = len(parts) - 1 if stay else _hold(bases, rows, index, len(parts) - 1)
+        most = min(len(parts) - 1, MOST_HOLD)
+        hold = most if stay else _hold(bases, rows, index, most)
         sources, at = [], walked if part.stored_rows else base
         for source in part.sources:
             sources.append(dataclasses.replace(source, weight_base=at))
