@@ -20,9 +20,10 @@ import numpy as np
 
 from ..hw.config import EngineConfig
 from ..hw.emit.emit import weight_bytes
-from ..hw.engine.counters import counter_names, counter_stride, layer_depth
+from ..hw.engine.counters import counter_names, counter_stride
 from ..hw.engine.faults import FAULTS
 from ..hw.fronts.registers import CONFIG, ID, PARAMETERS, VERSION, config_of, flag, word
+from ..hw.program import layer_depth
 from ..model.cost.bound import check_watchdog
 from ..model.cost.choose import choose_mapping, fewest_slices, random_codes
 from ..model.errors import OneSpikeError

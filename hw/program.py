@@ -9,6 +9,7 @@ wait in registers. Engines that stream their weights have some fields more.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,14 @@ from amaranth.lib import data
 from .config import EngineConfig
 
 WORD = 32
-MAX_LAYERS = 256
+MAX_LAYERS = 4096
+LAYER_BITS = 8  # of a layer's number, at least
 
 
 def header_fields(config: EngineConfig) -> dict[str, int]:
     """Field -> bits of the header record."""
     fields = {
-        "layers": 8,  # - 1
+        "layers": layer_bits(config),  # - 1
         "image_slices": _bits(config.banks),  # - 1
         "image_double": 1,  # two image buffers: the next image loads while this one is computed
         "image_words": config.spike_addr_bits,  # words per slice - 1
@@ -160,8 +162,21 @@ def layer_words(config: EngineConfig) -> int:
 
 
 def program_words(config: EngineConfig, layers: int) -> int:
-    """Program words of a network of so many records."""
-    return header_words(config) + layers * layer_words(config)
+    """Program words of a network of so many records, in a memory that holds them."""
+    records = layers * layer_words(config)
+    return header_words(dataclasses.replace(config, program_depth=max(config.program_depth, records))) + records
+
+
+def layer_bits(config: EngineConfig) -> int:
+    """Bits of the number of a record, as many as the program memory may hold."""
+    records = min(config.program_depth // layer_words(config), MAX_LAYERS)
+    return max(LAYER_BITS, _bits(records))
+
+
+def layer_depth(config: EngineConfig) -> int:
+    """Records that the program memory holds, as a power of two."""
+    records = (config.program_depth - header_words(config)) // layer_words(config)
+    return 1 << (min(max(1, records), MAX_LAYERS) - 1).bit_length()
 
 
 def ends_image(layer: Any, streamed: bool) -> Any:

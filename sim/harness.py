@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In
 
 from ..hw.config import EngineConfig
 from ..hw.engine.axi_read import axi_read_signals
-from ..hw.engine.counters import counter_stride, layer_depth
+from ..hw.engine.counters import counter_stride
 from ..hw.engine.faults import FAULTS
+from ..hw.program import layer_bits, layer_depth
 
 HARNESS = Path(__file__).with_name("harness.v")
 AXI_MEMORY = Path(__file__).with_name("axi_memory.v")
@@ -61,6 +62,7 @@ def harness_text(config: EngineConfig, outside: bool = False, depth: int = 1, se
     text = text.replace("parameter DEPTH = 1 << 22", f"parameter DEPTH = {roomy(depth, series)}")
     text = text.replace("parameter EPISODES = 1", f"parameter EPISODES = {MOST_EPISODES}")
     text = text.replace("parameter W = 32", f"parameter W = {word}")
+    text = text.replace("parameter LAYER = 8", f"parameter LAYER = {layer_bits(config)}")
     text = text.replace("parameter ACC = 20", f"parameter ACC = {config.acc_bits}")
     return text.replace("parameter COUNTER = 6", f"parameter COUNTER = {counter_bits}")
 

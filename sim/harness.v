@@ -20,6 +20,7 @@ module onespike_harness #(
     parameter W = 32,
     parameter ACC = 20,
     parameter COUNTER = 6,
+    parameter LAYER = 8,
     parameter DEPTH = 1 << 22,
     parameter EPISODES = 1
 ) (
@@ -51,7 +52,7 @@ module onespike_harness #(
   wire write_enable;
   wire [31:0] write_address, write_data;
   wire [5:0] write_slice;
-  wire [7:0] write_layer;
+  wire [LAYER - 1:0] write_layer;
   reg [COUNTER-1:0] counter = 0;
   wire [31:0] count;
   reg [31:0] beat = 0, loaded = 0, image_no = 0;

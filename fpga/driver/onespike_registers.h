@@ -58,7 +58,7 @@
 /* class of the image whose result left last; of a map, of its last place (r) */
 #define ONESPIKE_CLASS 0x24u
 
-/* address of the counter that count reads: 4 * layer + (0 cycles, 1 events, 2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed (rw) */
+/* address of the counter that count reads: 4 * layer + (0 cycles, 1 events, 2 empty, 3 waiting), up to 15 bits; 8 * layer + (the same, 4 stalled) where weights are streamed (rw) */
 #define ONESPIKE_COUNTER 0x28u
 
 /* the counter, of the layer's last run; then counter goes on by one (r) */

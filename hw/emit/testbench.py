@@ -21,12 +21,13 @@ from ...model.mapping.mapping import Mapping
 from ...model.network import golden
 from ...model.network.spec import SpikeNet
 from ..engine.axi_read import axi_read_signals
-from ..engine.counters import counter_stride, layer_depth
+from ..engine.counters import counter_stride
 from ..engine.engine import TOP
 from ..engine.faults import FAULTS
 from ..fronts.control import logit_words
 from ..fronts.front import Front
 from ..fronts.registers import REGISTERS
+from ..program import layer_depth
 from . import testbench_fronts as fronts
 from . import testbench_text as text
 

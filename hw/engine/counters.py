@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..memory import plain_memory
-from ..program import header_words, layer_words
+from ..program import layer_bits, layer_depth
 from .fire import population
 
 COUNTERS = ("cycles", "event", "empty", "waiting")
@@ -26,12 +26,6 @@ def counter_names(config: EngineConfig) -> tuple[str, ...]:
 def counter_stride(config: EngineConfig) -> int:
     """Addresses of one layer's counters: their number as a power of two."""
     return 1 << (len(counter_names(config)) - 1).bit_length()
-
-
-def layer_depth(config: EngineConfig) -> int:
-    """Layers that the program memory holds, as a power of two."""
-    layers = max(1, (config.program_depth - header_words(config)) // layer_words(config))
-    return 1 << (layers - 1).bit_length()
 
 
 class Counters(wiring.Component):
@@ -62,7 +56,7 @@ class Counters(wiring.Component):
         members: dict[str, Any] = {
             "start": In(1),
             "done": In(1),
-            "index": In(8),
+            "index": In(layer_bits(config)),
             "event": In(config.banks),
             "empty": In(config.banks),
             "waiting": In(config.banks),
@@ -85,7 +79,7 @@ class Counters(wiring.Component):
         # has been written: one word a cycle, after `done`.
         totals = [Signal(COUNTER_BITS, name=name) for name in names]
         place = Signal(range(len(names)))
-        layer = Signal(8)
+        layer = Signal(layer_bits(config))
         left, ended = Signal(), Signal()
         cycles = Signal(COUNTER_BITS, reset_less=True)  # of the layer that is done
         m.d.comb += [

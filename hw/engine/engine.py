@@ -12,10 +12,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import EngineConfig
 from ..parity import with_parity
-from ..program import STREAMED_HEADER, WORD
+from ..program import STREAMED_HEADER, WORD, layer_bits, layer_depth
 from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
 from .bank import BANK_FAULTS, Bank
-from .counters import COUNTER_BITS, Counters, counter_stride, layer_depth
+from .counters import COUNTER_BITS, Counters, counter_stride
 from .drain import Drain
 from .faults import FAULTS, Watchdog
 from .fire import Fire
@@ -78,7 +78,7 @@ class Engine(wiring.Component):
                         "address": Out(config.spike_addr_bits),
                         "data": Out(config.word_bits),
                         "slice": Out(6),
-                        "layer": Out(8),
+                        "layer": Out(layer_bits(config)),
                     }
                 )
             ),

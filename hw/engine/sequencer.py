@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..config import EngineConfig
 from ..memory import plain_memory
 from ..parity import Parity
-from ..program import WORD, ends_image, header_fields, header_words, layer_layout, layer_words, layout
+from ..program import WORD, ends_image, header_fields, header_words, layer_bits, layer_layout, layer_words, layout
 from .fetch import command_layout, stride_layout
 from .walk import Walk, column_entry, row_entry
 
@@ -68,7 +68,7 @@ class Sequencer(wiring.Component):
             "strides": Out(data.ArrayLayout(stride_layout(config), config.segments)),
             "start": Out(1),
             "done": In(1),
-            "index": Out(8),
+            "index": Out(layer_bits(config)),
             "busy": Out(1),
             "image_available": In(1),
             "image_begun": Out(1),
@@ -155,7 +155,7 @@ class Sequencer(wiring.Component):
         header = Signal(head * WORD, reset_less=True)
         ahead_ready, arriving = Signal(), Signal()
         count = Signal(range(max(size, head) + 1), init=head)  # words still to be asked for
-        left = Signal(8)  # layers of the image still to be read, less one
+        left = Signal(layer_bits(config))  # layers of the image still to be read, less one
         address = Signal(config.program_addr_bits)
         m.d.comb += [read.addr.eq(address), Value.cast(self.header).eq(header)]
         m.d.comb += [
@@ -182,7 +182,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += ahead.eq(Cat(ahead[WORD:], word))
                 with m.If(count == 0):
                     with m.If(~self.ready):
-                        m.d.sync += [self.ready.eq(1), count.eq(size), left.eq(Cat(header, word)[WORD : WORD + 8])]
+                        m.d.sync += [self.ready.eq(1), count.eq(size)]
+                        m.d.sync += left.eq(Cat(header, word)[WORD : WORD + len(left)])
                     with m.Else():
                         m.d.sync += ahead_ready.eq(1)
             with m.If(walk.taken):

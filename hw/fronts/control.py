@@ -11,9 +11,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
 from ..engine.axi_read import ADDRESS_BITS
-from ..engine.counters import COUNTER_BITS, counter_stride, layer_depth
+from ..engine.counters import COUNTER_BITS, counter_stride
 from ..engine.faults import FAULTS, WATCHDOG
-from ..program import WORD
+from ..program import WORD, layer_depth
 from .checksum import Checksum
 from .frame import BEATS_BITS, frame_layout
 from .registers import BY_NAME, CONFIG, EVENTS, ID, VERSION, bus_signature, parameter_words, word

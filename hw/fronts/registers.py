@@ -110,7 +110,7 @@ REGISTERS = (
     Register("images", 0x20, "r", "images whose result has left, modulo 65,536"),
     Register("class", 0x24, "r", "class of the image whose result left last; of a map, of its last place"),
     Register("counter", 0x28, "rw", "address of the counter that count reads: 4 * layer + (0 cycles, 1 events, "
-             "2 empty, 3 waiting), 12 bits; 8 * layer + (the same, 4 stalled) where weights are streamed"),
+             "2 empty, 3 waiting), up to 15 bits; 8 * layer + (the same, 4 stalled) where weights are streamed"),
     Register("count", 0x2C, "r", "the counter, of the layer's last run; then counter goes on by one"),
     Register("load", 0x30, "w", "the next word of the load stream; refused while the engine runs"),
     Register("image", 0x34, "w", "the next beat of an image; refused where status.room is 0"),

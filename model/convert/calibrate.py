@@ -29,6 +29,8 @@ from .rounding import ends, places, rounded, shared, values_of
 
 BINS = 2048
 CANDIDATES = 128
+MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
+MAX_VALUES = 1 << 26  # of these images in one map, which has four bytes for each; a handful of maps live at a time
 SMALLEST = 1 / 64  # of the layer's largest clip: a channel that hardly ever fires keeps a finite step
 SILENT = 0.01  # share of live values below which a channel hardly ever fires
 
@@ -47,6 +49,24 @@ class Clipping:
     per_channel: bool = True
     refit: bool = True
     correct: bool = True
+
+
+def used_images(graph: Graph, images: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """As many images, spread evenly, as calibration holds in memory; where maps are too large for more, a note says so.
+    """
+    shapes, largest = graph.shapes(), (int(np.prod(graph.shape)), INPUT)
+    for node in graph.nodes:  # before its pool
+        height, width = node.terms[0].output_shape(*shapes[node.terms[0].tensor][1:])
+        largest = max(largest, (node.channels * height * width, node.name))
+    many = images[:: -(-len(images) // MAX_IMAGES)]
+    few = many[:: -(-len(many) // max(1, MAX_VALUES // largest[0]))]
+    if len(few) < len(many):
+        sentence = (
+            f"{len(few)} of {len(images):,} calibration images, spread evenly, are used: more of the {largest[0]:,} "
+            f"values that {largest[1]!r} has for each would not fit into memory with the other maps."
+        )
+        graph = dataclasses.replace(graph, notes=(*graph.notes, sentence))
+    return graph, few
 
 
 @parallel.one_blas_thread()
@@ -77,7 +97,7 @@ def calibrate(
         count, table = groups.get(node.name, 0), levels.get(node.name)
         wanted = in_parts(graph, floats, lambda tensors, node=node: graph.sums(node, tensors))
         if node.fires:
-            floats[node.name] = activate(node, wanted)
+            floats[node.name] = in_parts(graph, {"": wanted}, lambda at, node=node: activate(node, at[""]))
         if node.staircase is not None:
             steps[node.name] = node.staircase.step
             ties += count_ties(wanted, node.staircase)
@@ -115,7 +135,8 @@ def calibrate(
                 sums = in_parts(graph, codes, lambda tensors, layer=layer: integer_sums(layer, tensors, image))
         nodes.append(node)
         if node.fires:
-            codes[node.name] = counts(layer, sums)
+            codes[node.name] = in_parts(graph, {"": sums}, lambda at, layer=layer: counts(layer, at[""]))
+        del wanted, sums  # each is as large as all that is kept of the node
         scales[node.name] = output_scale(node, step, count, scales)
         for name in [name for name in codes if last.get(name) == node.name]:
             del codes[name], floats[name]
@@ -244,6 +265,16 @@ def counts(layer: Layer, sums: np.ndarray) -> np.ndarray:
 
 
 def in_parts(graph: Graph, tensors: Mapping[str, np.ndarray], function: Callable[..., np.ndarray]) -> np.ndarray:
-    total = len(next(iter(tensors.values())))
-    parts = graph.chunks(total)
-    return np.concatenate(parallel.each(lambda part: function({k: v[part] for k, v in tensors.items()}), parts))
+    """What `function` makes of tensors [n, ...], put together from what it makes of some images at a time."""
+    first, *rest = graph.chunks(len(next(iter(tensors.values()))))
+    head = function({name: tensor[first] for name, tensor in tensors.items()})
+    if not rest:
+        return head
+    found = np.empty((rest[-1].stop, *head.shape[1:]), head.dtype)
+    found[first] = head
+
+    def fill(part: slice) -> None:
+        found[part] = function({name: tensor[part] for name, tensor in tensors.items()})
+
+    parallel.each(fill, rest)
+    return found

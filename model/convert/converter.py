@@ -21,7 +21,7 @@ from ..network.spec import MAX_WEIGHT_BITS, Image, SpikeNet
 from ..system import extras, parallel
 from . import sensitivity
 from .arguments import check_names, like
-from .calibrate import Clipping, calibrate
+from .calibrate import Clipping, calibrate, used_images
 from .finer import finer, other_weights
 from .image_tensor import check_images, image_of
 from .integrated import Time
@@ -35,7 +35,6 @@ from .single_spikes import free_units
 MOST_NODES = 4096  # of a graph that is given as [nodes, features]
 SHOWN = 6  # layers that a note names
 SUMS, GIVEN_SUMS = 24, 32  # bits of a sum; the second where all steps are given, as those cannot make room
-MAX_IMAGES = 1024  # of the calibration data that are used, spread evenly
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,7 +224,7 @@ def _build(
         corrected, steps = graph, {node.name: node.staircase.step for node in graph.nodes if node.staircase is not None}
         corrected = split_last(finer(graph, image, steps, by_layer, arithmetic), image, steps, by_layer, arithmetic)
     else:
-        chosen = images[:: -(-len(images) // MAX_IMAGES)]
+        graph, chosen = used_images(graph, images)
         if groups == "auto" and levels != "uniform":
             raise OneSpikeError("groups='auto' chooses counts; leave levels='uniform', or give no groups.")
         if groups == "auto":

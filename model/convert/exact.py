@@ -50,6 +50,8 @@ def exact_shifts(
 
     None where the weights are not whole at any k, or need more bits than there are. half: biases get half a count more.
     """
+    if any(places(weights[0].ravel()[:SAMPLES]).max() > PLACES for weights in real):  # most weights are not whole
+        return None
     least = np.max([places(weights).max((1, 2, 3)) for weights in real], axis=0)
     if least.max() > PLACES:
         return None

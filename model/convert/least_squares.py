@@ -6,6 +6,8 @@ Both keep weights that are zero, and solve all channels together: they read the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..system import parallel
@@ -13,6 +15,8 @@ from ..system import parallel
 RIDGES = (0.1, 1.0, 10.0)  # of every input's own square sum: weights move only where that pays
 PIECE = 1 << 12  # rows at a time, per thread
 ITERATIONS = 24  # of conjugate gradients
+MANY = 1024  # inputs: of as many, the system is large beside all else
+TURNS = 64  # inputs that are rounded one by one between two products
 FEW = 16  # places per input, below which the ridge is chosen on places that the fit has not seen
 
 
@@ -27,9 +31,9 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate(parallel.each(lambda rows: left[rows] @ right, pieces(len(left))))
 
 
-def pieces(rows: int) -> list[slice]:
+def pieces(rows: int, size: int = PIECE) -> list[slice]:
     """So many rows in pieces, each the work of one thread."""
-    return [slice(start, start + PIECE) for start in range(0, rows, PIECE)]
+    return [slice(start, start + size) for start in range(0, rows, size)]
 
 
 def gram_of(read: np.ndarray) -> np.ndarray:
@@ -39,10 +43,14 @@ def gram_of(read: np.ndarray) -> np.ndarray:
 
 def ridged(gram: np.ndarray, ridge: float) -> np.ndarray:
     """The same with a ridge on its diagonal; inputs that are always silent keep it invertible."""
-    own = gram.diagonal()
     found = gram.copy()
-    found[np.diag_indices(len(own))] += ridge * own + 1e-6 * own.mean()
+    found[np.diag_indices(len(gram))] += _added(gram.diagonal(), ridge)
     return found
+
+
+def _added(own: np.ndarray, ridge: float) -> np.ndarray:
+    """The ridge of inputs with these square sums."""
+    return np.asarray(ridge * own + 1e-6 * own.mean())
 
 
 def choose_ridge(read: np.ndarray, error: np.ndarray) -> float:
@@ -53,12 +61,40 @@ def choose_ridge(read: np.ndarray, error: np.ndarray) -> float:
     if len(read) >= FEW * read.shape[1]:
         return RIDGES[0]
     seen, unseen = slice(0, None, 2), slice(1, None, 2)
-    gram, cross = gram_of(read[seen]), inner(read[seen], error[seen])
     left = {np.inf: float((error[unseen] ** 2).sum(dtype=np.float64))}
-    for ridge in RIDGES:
-        move = np.linalg.solve(ridged(gram, ridge), cross).astype(np.float32)
-        left[ridge] = float(((error[unseen] - read[unseen] @ move) ** 2).sum(dtype=np.float64))
+    for ridge, move in zip(RIDGES, _moves(read[seen], error[seen]), strict=True):
+        left[ridge] = float(((error[unseen] - read[unseen] @ move.astype(np.float32)) ** 2).sum(dtype=np.float64))
     return min(left, key=lambda ridge: left[ridge])
+
+
+def _moves(read: np.ndarray, error: np.ndarray) -> Iterator[np.ndarray]:
+    """For every ridge what `fit` finds [inputs, channels]."""
+    if by_places(read):
+        yield from (fit_places(read, error, ridge) for ridge in RIDGES)
+        return
+    gram, cross = gram_of(read), inner(read, error)
+    yield from (np.linalg.solve(ridged(gram, ridge), cross) for ridge in RIDGES)
+
+
+def by_places(read: np.ndarray) -> bool:
+    """Whether `fit_places` is the shorter way."""
+    return read.shape[1] > MANY and 2 * len(read) <= read.shape[1]
+
+
+def fit_places(read: np.ndarray, error: np.ndarray, ridge: float) -> np.ndarray:
+    """What `fit` finds for ridged(gram_of(read), ridge) [inputs, channels], with unknowns for places, not for inputs:
+
+    D**-1 X.T (X D**-1 X.T + 1)**-1 E        D: the ridge
+    """
+    free = 1 / _added(np.einsum("pi,pi->i", read, read, dtype=np.float64), ridge)
+
+    def part(inputs: slice) -> np.ndarray:
+        wide = read[:, inputs].astype(np.float64)
+        return np.asarray(wide * free[inputs] @ wide.T)
+
+    places = np.sum(parallel.each(part, pieces(read.shape[1], MANY)), 0)
+    places[np.diag_indices(len(places))] += 1
+    return np.asarray(free[:, None] * (read.T @ np.linalg.solve(places, error.astype(np.float64))))
 
 
 def fit(gram: np.ndarray, cross: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -86,15 +122,23 @@ def fit(gram: np.ndarray, cross: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def round_in_turn(weights: np.ndarray, gram: np.ndarray, limit: int, mask: np.ndarray | None = None) -> np.ndarray:
     """Whole numbers in [-limit, limit] near `weights` [channels, inputs], with little error under `gram`.
 
-    Zero where not `mask`; there an input passes on what it was to take over (as in SparseGPT, Frantar and Alistarh,
-    arXiv 2301.00774).
+    Input by input, where those to come take over the errors of those before. What GPTQ leaves to input i after all its
+    updates stands in the triangle R of gram = R @ R.T: sum over j < i of R[j, i] error[j] / R[i, i] (the nearest plane
+    of Babai; Chen et al., arXiv 2507.18553). Zero where not `mask`; such an input has no error of its own, and hands on
+    what it was to take over (as in SparseGPT, Frantar and Alistarh, arXiv 2301.00774).
     """
-    weights, rounded = weights.copy(), np.empty_like(weights)
-    spread = np.linalg.cholesky(np.linalg.inv(gram)).T
-    for turn in range(weights.shape[1]):
-        rounded[:, turn] = np.clip(np.rint(weights[:, turn]), -limit, limit)
-        if mask is not None:
-            rounded[~mask[:, turn], turn] = 0
-        error = (weights[:, turn] - rounded[:, turn]) / spread[turn, turn]
-        weights[:, turn + 1 :] -= error[:, None] * spread[turn, turn + 1 :]
-    return rounded
+    triangle = np.linalg.cholesky(gram[::-1, ::-1])[::-1, ::-1]
+    taken = triangle / triangle.diagonal()
+    wanted = np.ascontiguousarray(weights.T)
+    rounded, errors = np.empty_like(wanted), np.empty_like(wanted)
+    for first in range(0, len(wanted), TURNS):
+        turns = slice(first, first + TURNS)
+        # What all inputs before these hand on is one product; what these hand to each other comes row by row.
+        moved = wanted[turns] + taken[:first, turns].T @ errors[:first]
+        for turn, row in enumerate(moved, first):
+            row += taken[first:turn, turn] @ errors[first:turn]
+            rounded[turn] = np.clip(np.rint(row), -limit, limit)
+            if mask is not None:
+                rounded[turn, ~mask[:, turn]] = 0
+            errors[turn] = wanted[turn] - rounded[turn]
+    return np.ascontiguousarray(rounded.T)

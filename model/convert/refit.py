@@ -26,7 +26,19 @@ from ..frontend.graph import Graph, Node, Term
 from ..network.spec import INPUT
 from ..system import parallel
 from .exact import NOISE
-from .least_squares import RIDGES, choose_ridge, fit, gram_of, inner, pieces, product, ridged, round_in_turn
+from .least_squares import (
+    RIDGES,
+    by_places,
+    choose_ridge,
+    fit,
+    fit_places,
+    gram_of,
+    inner,
+    pieces,
+    product,
+    ridged,
+    round_in_turn,
+)
 from .quantise import Arithmetic, Scale, grid
 from .rounding import ends
 
@@ -120,7 +132,10 @@ def _move(
     at = np.ix_(outputs, columns)
     ridge = choose_ridge(read, wanted)
     if np.isfinite(ridge):
-        move = fit(ridged(gram, ridge), inner(read, wanted), mask[at])
+        if by_places(read) and mask[at].all():
+            move = fit_places(read, wanted, ridge).T
+        else:
+            move = fit(ridged(gram, ridge), inner(read, wanted), mask[at])
         kernel[at] += move
         if more:
             error[:, outputs] -= product(read, move.T.astype(np.float32))

@@ -20,7 +20,7 @@ from typing import Any
 from amaranth.hdl import Shape
 
 from ...hw.config import EngineConfig
-from ...hw.engine.counters import COUNTER_BITS, COUNTERS, layer_depth
+from ...hw.engine.counters import COUNTER_BITS, counter_stride
 from ...hw.engine.drain import MOST_REGISTERS
 from ...hw.engine.extract import FIELDS, terms_write_layout
 from ...hw.engine.fetch import command_layout, engine_word, mask_entry, meta_layout, segment_bits
@@ -30,7 +30,7 @@ from ...hw.engine.load import stored_widths, target_widths
 from ...hw.engine.tables import table_entry
 from ...hw.engine.walk import DISPATCH_DEPTH
 from ...hw.memory import SINGLE_PORT_BITS, SINGLE_PORT_ROWS
-from ...hw.program import WORD, layer_words, value_shape
+from ...hw.program import WORD, layer_depth, layer_words, value_shape
 from ..errors import OneSpikeError
 from ..system import bounded
 from ..targets import ICE40, Family, MemoryKind, Target
@@ -86,8 +86,8 @@ def memories(config: EngineConfig) -> list[Memory]:
     command = command_layout(config).size
     word = engine_word(config).size
     banks = config.banks
-    counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=len(COUNTERS) * layer_depth(config))]
-    counters = counters if config.counters else []
+    counted = counter_stride(config) * layer_depth(config)
+    counters = [Memory(name="counters.counter_memory", width=COUNTER_BITS, depth=counted)] if config.counters else []
     value = Shape.cast(value_shape(config)).width
     return [
         *(Memory(name="fetch.spike_memory", width=config.stored_bits(config.word_bits), depth=depth, number=banks)

@@ -115,7 +115,19 @@ def smallest_part(points: Sequence[Point]) -> str:
         for point in points:
             if not unfed(target, point.config) and not excess(estimate(point.config, target), target):
                 return f"{target.name} takes {point.config.banks} x {point.config.lanes}"
-    return "no known part does; use fewer weight bits or a smaller network"
+    spikes, weights = memory_kib(points[0].config)
+    if spikes > weights:
+        return "no known part does; smaller images, or counts of fewer groups, need less memory for spikes"
+    if not points[0].config.streams_weights:
+        return "no known part does; use fewer weight bits or a smaller network, or keep the weights in external memory"
+    return "no known part does; use a smaller network"
+
+
+def memory_kib(config: EngineConfig) -> tuple[float, float]:
+    """KiB of all spike memories, and of all weight memories."""
+    spikes = config.spike_depth * config.word_bits
+    weights = config.weight_depth * config.lanes * config.weight_bits
+    return config.banks * spikes / 8192, config.banks * weights / 8192
 
 
 def engines(base: EngineConfig, axes: Map[str, Sequence[Any]]) -> Iterator[EngineConfig]:
@@ -237,8 +249,11 @@ def require_fit(points: Sequence[Point], target: Target) -> None:
     if not sized:
         raise OneSpikeError(points[0].refused)
     least = min(sized, key=lambda point: point.area.luts if point.area else 0)
-    config = least.config
+    config, share = least.config, ""
+    if "block RAMs, " in least.refused:
+        spikes, weights = memory_kib(config)
+        share = f" (spikes fill {spikes:,.0f} KiB, weights {weights:,.0f} KiB)"
     raise OneSpikeError(
-        f"No engine fits {target.name}: even {config.banks} x {config.lanes} lanes {least.refused.rstrip('.')}; "
+        f"No engine fits {target.name}: even {config.banks} x {config.lanes} lanes {least.refused.rstrip('.')}{share}; "
         f"{smallest_part(sized)}."
     )

@@ -31,6 +31,7 @@ from .mapping import MappedLayer, Mapping, column_table, row_table
 from .masks import block_rows, copy_rows
 from .sources import layer_readings, mapped_source, stored_kernel
 from .sparse import for_sparse, has_zero_rows
+from .spike_memory import spike_words, what_fills
 from .tables import count_range, engine_tables
 from .unroll import unrolled, walked
 
@@ -79,9 +80,16 @@ def map_network(
                 f"configuration be fitted to the network."
             )
         if needed > available:
+            more = ""
+            if name == "spike_depth":
+
+                def words(each: int, code: str = mapping.tensors[INPUT].code) -> int:
+                    return spike_words(*_tensors(net, config, _slices_by_layer(net, config, each), rates or {}, code))
+
+                more = f" {what_fills(net, config, mapping.tensors, mapping.image_double, words)}"
             raise OneSpikeError(
                 f"The network needs {name} = {needed}, but the engine has {available}; "
-                f"raise {name} or let the configuration be fitted to the network."
+                f"raise {name} or let the configuration be fitted to the network.{more}"
             )
     return mapping
 
@@ -111,9 +119,12 @@ def fit_config(
         if name.endswith("_depth"):
             needs[name] = round_depth(needs[name])
     fitted = dataclasses.replace(config, **cast(dict[str, Any], {**needs, **fixed}))
-    if "program_depth" in fixed:
-        return fitted
-    return dataclasses.replace(fitted, program_depth=round_depth(program_words(fitted, len(plan.layers))))
+    while "program_depth" not in fixed:
+        depth = round_depth(program_words(fitted, len(plan.layers)))
+        if depth == fitted.program_depth:
+            break
+        fitted = dataclasses.replace(fitted, program_depth=depth)  # a larger one may say more of itself
+    return fitted
 
 
 def round_depth(depth: int) -> int:
@@ -206,7 +217,7 @@ def _plan(
         "max_groups": max([max(-low, top) for low, top in ends], default=1),
         "max_code": max([largest_field(t) for n, t in tensors.items() if n != INPUT], default=1),
         "segments": segments,
-        "spike_depth": max(t.base + t.size * (2 if n == INPUT and image_double else 1) for n, t in tensors.items()),
+        "spike_depth": spike_words(tensors, image_double),
         "weight_depth": weight_depth,
         "channel_depth": channel_base,
         "walk_depth": max(sum(map(len, table)) for table in tables.values()),

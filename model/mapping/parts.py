@@ -9,6 +9,7 @@ that none in use are overwritten.
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...hw.config import EngineConfig
+from ...hw.engine.prefetch import BLOCK
 from .masks import block_rows, copy_rows
 
 if TYPE_CHECKING:
     from .mapping import MappedLayer
 
 SHARE = 4  # parts that the weight memory should hold, where blocks are small enough
+MOST_HOLD = (1 << BLOCK["hold"].width) - 1  # parts ahead of the one that computes, however many have room
 BEAM = 16  # placements that are pursued at a time
 
 
@@ -96,7 +99,8 @@ def place(parts: Sequence[MappedLayer], depth: int) -> list[MappedLayer]:
     bases = [sum(rows[:index]) for index in range(len(rows))] if stay else _bases(rows, depth)
     placed, walked = [], 0
     for index, (part, base) in enumerate(zip(parts, bases, strict=True)):
-        hold = len(parts) - 1 if stay else _hold(bases, rows, index, len(parts) - 1)
+        most = min(len(parts) - 1, MOST_HOLD)
+        hold = most if stay else _hold(base, bases, rows, index, most)
         sources, at = [], walked if part.stored_rows else base
         for source in part.sources:
             sources.append(dataclasses.replace(source, weight_base=at))
@@ -111,21 +115,22 @@ def _bases(rows: Sequence[int], depth: int) -> list[int]:
 
     A beam search: each part lies at an end of the memory or beside one of those before it.
     """
-    beam: list[tuple[float, list[int]]] = [(0.0, [])]
+    beam: list[tuple[float, list[int]]] = [(0.0, [])]  # of equal worth, the first place that differs is the lower one
     for index, size in enumerate(rows):
-        found = {}
-        for worth, bases in beam:
-            near = range(max(0, index - 2 * SHARE), index)
+        found: list[tuple[float, int, int]] = []
+        near = range(max(0, index - 2 * SHARE), index)
+        order = sorted(range(len(beam)), key=lambda number: beam[number][1])
+        for rank, (worth, bases) in enumerate(beam[number] for number in order):
             places = {0, depth - size, *(bases[i] + rows[i] for i in near), *(bases[i] - size for i in near)}
-            for place in sorted(places):
+            for place in places:
                 if 0 <= place <= max(0, depth - size):
-                    longer = [*bases, place]
-                    found[tuple(longer)] = (worth + _worth(_hold(longer, rows, index, index)), longer)
-        beam = sorted(found.values(), key=lambda entry: (-entry[0], entry[1]))[:BEAM]
+                    found.append((-worth - _worth(_hold(place, bases, rows, index, index)), rank, place))
+        best = heapq.nsmallest(BEAM, found)
+        beam = [(-worth, [*beam[order[rank]][1], place]) for worth, rank, place in best]
     ahead = len(rows) - 1
     return max(
         (bases for _, bases in beam),
-        key=lambda bases: sum(_worth(_hold(bases, rows, index, ahead)) for index in range(len(rows))),
+        key=lambda bases: sum(_worth(_hold(base, bases, rows, index, ahead)) for index, base in enumerate(bases)),
     )
 
 
@@ -134,9 +139,9 @@ def _worth(hold: int) -> float:
     return hold / (hold + 1)
 
 
-def _hold(bases: Sequence[int], rows: Sequence[int], index: int, count: int) -> int:
-    """How many of the `count` parts before one, from the nearest on, share no row with it."""
-    base, size = bases[index], rows[index]
+def _hold(base: int, bases: Sequence[int], rows: Sequence[int], index: int, count: int) -> int:
+    """How many of the `count` parts before one that lies at `base`, from the nearest on, share no row with it."""
+    size = rows[index]
     for distance in range(1, count + 1):
         start, length = bases[index - distance], rows[index - distance]
         if base < start + length and start < base + size:

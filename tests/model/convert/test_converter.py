@@ -2,6 +2,7 @@
 """Conversion: the formulas hold weight by weight, accumulators never exceed their bound, bad input is refused."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from networks import float_graph
+from onespike.model.convert import calibrate
 from onespike.model.convert.calibrate import Clipping, clip_levels
 from onespike.model.convert.converter import convert, prepare
 from onespike.model.convert.evaluate import evaluate, quantised_logits
@@ -343,3 +345,19 @@ def test_whole_weights_stay_whole():
 def test_sums_may_be_as_much_wider_as_pixels_are(bits, most):
     graph, images = float_graph()
     assert prepare(graph, None, images[:16], input_bits=bits).arithmetic.accumulator_bits == most
+
+
+def test_maps_bound_the_calibration_images(monkeypatch):
+    """At the boundary: as many images as fit a map's bound are all used, of one more every second, with a note."""
+    graph, images = float_graph()
+    shapes = graph.shapes()
+    size = max(
+        node.channels * math.prod(node.terms[0].output_shape(*shapes[node.terms[0].tensor][1:])) for node in graph.nodes
+    )
+    monkeypatch.setattr(calibrate, "MAX_VALUES", 40 * size + size - 1)
+    every = prepare(graph, None, images[:40])
+    assert not every.notes
+    half = prepare(graph, None, images[:41])
+    (note,) = half.notes
+    assert note.startswith("21 of 41 calibration images, spread evenly, are used: more of the ")
+    assert half.net.hash == prepare(graph, None, images[:41:2]).net.hash != every.net.hash

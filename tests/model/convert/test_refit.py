@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refitted weights lie on the integers' grid, follow the float network more closely and keep zeros."""
 
+import dataclasses
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from networks import float_graph
-from onespike.model.convert import refit
+from onespike.model.convert import calibrate, least_squares, refit
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.layerwise import float_tensors
-from onespike.model.convert.least_squares import RIDGES, choose_ridge, fit, ridged, round_in_turn
+from onespike.model.convert.least_squares import (
+    RIDGES,
+    TURNS,
+    choose_ridge,
+    fit,
+    fit_places,
+    ridged,
+    round_in_turn,
+)
 from onespike.model.convert.quantise import rounded_layers
 from onespike.model.convert.refit import patches
 from onespike.model.frontend.graph import Graph, Node, Term
@@ -51,6 +61,78 @@ def test_rounding_in_turn_takes_over_errors():
     assert error(found) < 0.5 * error(np.rint(weights))
     assert np.abs(round_in_turn(weights * 10, gram, 7)).max() == 7
     np.testing.assert_array_equal(round_in_turn(weights, np.eye(40), 7), np.rint(weights))
+
+
+def in_plain_turns(weights: np.ndarray, gram: np.ndarray, limit: int, mask: np.ndarray) -> np.ndarray:
+    """GPTQ as it is written down: each input's error moves all inputs to come, by the inverse of the Gram matrix."""
+    weights, rounded = weights.copy(), np.empty_like(weights)
+    spread = np.linalg.cholesky(np.linalg.inv(gram)).T
+    for turn in range(weights.shape[1]):
+        rounded[:, turn] = np.where(mask[:, turn], np.clip(np.rint(weights[:, turn]), -limit, limit), 0)
+        error = (weights[:, turn] - rounded[:, turn]) / spread[turn, turn]
+        weights[:, turn:] -= error[:, None] * spread[turn, turn:]
+    return rounded
+
+
+@pytest.mark.parametrize("inputs", [1, TURNS - 1, TURNS, TURNS + 1, 3 * TURNS + 7])
+def test_rounding_in_turn_is_that_of_gptq(inputs):
+    rng = np.random.default_rng(inputs)
+    read = rng.normal(size=(600, 8)) @ rng.normal(size=(8, inputs)) + rng.normal(size=(600, inputs))
+    mask = rng.random((9, inputs)) < 0.8
+    weights = np.where(mask, rng.uniform(-9, 9, mask.shape), 0)
+    for own in (mask, np.ones_like(mask)):
+        np.testing.assert_array_equal(
+            round_in_turn(weights, read.T @ read, 7, own), in_plain_turns(weights, read.T @ read, 7, own)
+        )
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_many_inputs_are_fitted_place_by_place(silent, monkeypatch):
+    """The same as with an unknown for every input, also where inputs are silent; and no larger system is solved."""
+    rng = np.random.default_rng(4)
+    read, error = rng.normal(size=(60, 150)), rng.normal(size=(60, 5))
+    read[:, 40:50] *= not silent
+    read, error = (each.astype(np.float32) for each in (read - read.mean(0), error))
+    monkeypatch.setattr(least_squares, "MANY", 32)
+    for ridge in RIDGES:
+        wanted = np.linalg.solve(ridged(read.astype(np.float64).T @ read, ridge), read.astype(np.float64).T @ error)
+        np.testing.assert_allclose(fit_places(read, error, ridge), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    sizes, solve = [], np.linalg.solve
+    monkeypatch.setattr(np.linalg, "solve", lambda a, b: sizes.append(len(a)) or solve(a, b))
+    assert choose_ridge(read, read @ rng.normal(size=(150, 5)).astype(np.float32)) in (*RIDGES, np.inf)
+    assert sizes == [30] * len(RIDGES)
+
+
+def test_work_of_a_layer(monkeypatch):
+    """What conversion takes for each layer does not depend on how many there are: one pass in floats, one in integers
+    (two where a bias moves the grid), and of its Gram matrix a triangle and no inverse."""
+    passes, triangles = Counter(), []
+    sums, integers, cholesky = Graph.sums, calibrate.integer_sums, np.linalg.cholesky
+    monkeypatch.setattr(calibrate, "in_parts", lambda graph, tensors, function: function(tensors))
+    monkeypatch.setattr(Graph, "sums", lambda self, node, at: passes.update([node.name]) or sums(self, node, at))
+
+    def counted(layer, *rest):
+        passes.update([f"{layer.name} counts"])
+        return integers(layer, *rest)
+
+    monkeypatch.setattr(calibrate, "integer_sums", counted)
+    monkeypatch.setattr(np.linalg, "cholesky", lambda gram: triangles.append(len(gram)) or cholesky(gram))
+    monkeypatch.setattr(np.linalg, "inv", None)
+    _, images = float_graph()
+    for groups, depth in ((1, 1), (1, 3)):
+        first, middle, last = squeezed(groups, 12)
+        chain = [dataclasses.replace(middle, name=f"b{i}") for i in range(depth)]
+        chain = [
+            dataclasses.replace(node, terms=(dataclasses.replace(node.terms[0], tensor=f"b{i - 1}" if i else "a"),))
+            for i, node in enumerate(chain)
+        ]
+        last = dataclasses.replace(last, terms=(dataclasses.replace(last.terms[0], tensor=chain[-1].name),))
+        graph = Graph(shape=(2, 12, 12), nodes=(first, *chain, last))
+        passes.clear()
+        triangles.clear()
+        prepare(graph, None, images[:64], groups=7)
+        assert all(passes[node.name] == 1 and passes[f"{node.name} counts"] <= 2 for node in graph.nodes), passes
+        assert len(triangles) <= refit.TRIES * len(graph.nodes) and triangles.count(12 * 9) == depth
 
 
 def test_logits_follow_the_float_network_more_closely():

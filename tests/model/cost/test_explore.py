@@ -121,6 +121,35 @@ def test_nothing_fits(net: SpikeNet, codes: np.ndarray) -> None:
         require_fit(found, part)
 
 
+@pytest.mark.parametrize(
+    ("channels", "side", "spikes", "weights", "way"),
+    [
+        (64, 80, "425", "8", "smaller images, or counts of fewer groups, need less memory for spikes"),
+        (480, 4, "[0-9]+", "2,[0-9]+", "use fewer weight bits or a smaller network, or keep the weights in "),
+    ],
+)
+def test_memories_that_no_part_has(channels: int, side: int, spikes: str, weights: str, way: str) -> None:
+    """What fills them is said, and what needs less of that."""
+
+    def kernel(outputs: int, inputs: int, size: int) -> np.ndarray:
+        return np.ones((outputs, inputs, size, size), int)
+
+    def layer(name: str, tensor: str, weights: np.ndarray, groups: int = 15) -> Layer:
+        source = Source(tensor=tensor, weights=weights, padding=(weights.shape[2] % side // 2,) * 4)
+        zero = np.zeros(len(weights), int)
+        return Layer(name=name, sources=(source,), bias=zero, shift=zero + 6 * (groups > 0), groups=groups)
+
+    first, second = kernel(channels, 1, 1), kernel(channels, channels, 1 if side > 9 else 3)
+    layers = (layer("a", INPUT, first), layer("b", "a", second), layer("c", "b", kernel(3, channels, 1), 0))
+    net = SpikeNet(image=Image(shape=(1, side, side)), layers=layers)
+    part, base = find_target("ice40-up5k"), EngineConfig()
+    axes = {"banks": (1,), "lanes": (8,), "fire_lanes": (4,), "word_bits": (16,)}
+    found = explore({"net": net}, {"net": np.zeros((1, 1, side, side), np.uint8)}, part, base, axes)
+    filled = rf"more than the 30 of ice40-up5k \(spikes fill {spikes} KiB, weights {weights} KiB\)"
+    with pytest.raises(OneSpikeError, match=f"{filled}; no known part does; {way}"):
+        require_fit(found, part)
+
+
 def test_the_fitted_engine_is_the_fastest(net: SpikeNet, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"banks": (1, 2), "lanes": (4, 8), "fire_lanes": (1, 4), "word_bits": (16,)}
     monkeypatch.setattr("onespike.fpga.fit.AXES", axes)

@@ -10,6 +10,7 @@ import pytest
 
 from networks import random_codes, random_network
 from onespike.hw.config import EngineConfig
+from onespike.hw.program import layer_bits
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.external import ExternalMemory, _Stream, beat_cycles, fetch_cycles
 from onespike.model.errors import OneSpikeError
@@ -32,7 +33,8 @@ SMALL = EngineConfig(
 ENGINES = {
     "2x4, 64 bits": SMALL,
     "1x4, 32 bits, maps": dataclasses.replace(
-        SMALL, banks=1, external_weights=32, burst=4, bursts=2, word_bits=16, maps=True, class_depth=512
+        SMALL, banks=1, external_weights=32, burst=4, bursts=2, word_bits=16, maps=True, class_depth=512,
+        channel_depth=512, program_depth=12_288,  # of more than 256 parts
     ),
     "2x4, masks": dataclasses.replace(SMALL, word_bits=16, row_masks=True, depthwise=True, mask_depth=8192),
 }
@@ -185,6 +187,30 @@ def test_resnet_in_an_eighth_of_its_weights() -> None:
     for memory in (ExternalMemory(), ExternalMemory(latency=90, interval=4), ExternalMemory(varied=True)):
         result = simulate(mapping, codes, BUILD, memory=memory)
         assert result.mismatches == 0 and result.cycle_mismatches == 0
+
+
+def test_more_than_256_parts() -> None:
+    """Twenty layers of sixteen parts each, and the last: the numbers of parts and of their counters have ten bits."""
+    rng = np.random.default_rng(9)
+    layers = [
+        Layer(
+            name=f"layer{index}",
+            sources=(Source(tensor=f"layer{index - 1}" if index else INPUT, weights=rng.integers(-99, 100, shape)),),
+            bias=rng.integers(0, 900, shape[0]), shift=np.full(shape[0], (7 if index else 11) if index < 20 else 0),
+            groups=15 if index < 20 else 0,
+        )
+        for index, shape in enumerate([(64, 1, 8, 8), *[(64, 64, 1, 1)] * 19, (7, 64, 1, 1)])
+    ]  # fmt: skip
+    net = SpikeNet(image=Image(shape=(1, 8, 8)), layers=tuple(layers))
+    mapping = map_network(net, ENGINES["1x4, 32 bits, maps"])
+    assert len(mapping.layers) == 322 and layer_bits(mapping.config) == 10
+    codes = random_codes(rng, net, 2)
+    memory = ExternalMemory(latency=20, interval=1)
+    for serial in (True, False):
+        result = simulate(mapping, codes, BUILD, memory=memory, through_load=serial, serial=serial)
+        assert result.mismatches == 0 and result.cycle_mismatches == 0
+        np.testing.assert_array_equal(result.logits, net.golden(codes))
+    assert result.counters[-1, :, 1].min() > 40, "no activity is left"
 
 
 def test_a_network_that_fits_is_fetched_once() -> None:
