@@ -182,10 +182,10 @@
 #define ONESPIKE_CONFIG_SINGLE_PORT 0xC8u
 
 /* engine parameter `parity` (r) */
-#define ONESPIKE_CONFIG_PARITY 0xC8u
+#define ONESPIKE_CONFIG_PARITY 0xCCu
 
 /* engine parameter `watchdog` (r) */
-#define ONESPIKE_CONFIG_WATCHDOG 0xCCu
+#define ONESPIKE_CONFIG_WATCHDOG 0xD0u
 
 /* where the image of streamed weights (weights.bin) lies in external memory, a multiple of 4096; written while stopped; exists where config_external_weights is not 0 (rw) */
 #define ONESPIKE_WEIGHT_ADDRESS 0xF0u

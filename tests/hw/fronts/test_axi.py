@@ -10,10 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from engine_stand_in import BEATS, CONFIG, FIRST, PlayedEngine, played
 from onespike.hw.engine.axi_read import axi_read_signals
 from onespike.hw.fronts.axi import Axi
 from onespike.hw.fronts.registers import ID, flag, word
-from engine_stand_in import BEATS, CONFIG, FIRST, PlayedEngine, played
 
 STREAMED = dataclasses.replace(CONFIG, external_weights=32)
 

@@ -7,9 +7,9 @@ import pytest
 from amaranth.hdl import ResetInserter
 from amaranth.sim import Simulator
 
+from engine_stand_in import BEATS, CLASSES, CONFIG, FIRST, PlayedEngine
 from onespike.hw.fronts.core import Core
 from onespike.hw.fronts.registers import flag, word
-from engine_stand_in import BEATS, CLASSES, CONFIG, FIRST, PlayedEngine
 
 
 class Host:

@@ -4,11 +4,11 @@
 import pytest
 from amaranth.sim import Simulator
 
+from engine_stand_in import CONFIG, played
 from onespike.fpga.protocol import Reply, read_request, reply_frame, write_request
 from onespike.hw.fronts.registers import ID, flag, word
 from onespike.hw.fronts.uart import Uart, UartCore
 from onespike.model.errors import OneSpikeError
-from engine_stand_in import CONFIG, played
 
 BYTES = [0x00, 0xFF, 0xA5, 0x80, 0x01]
 

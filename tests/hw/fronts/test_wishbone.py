@@ -4,9 +4,9 @@
 import pytest
 from amaranth.sim import Simulator
 
+from engine_stand_in import BEATS, CONFIG, FIRST, played
 from onespike.hw.fronts.registers import ID, flag, word
 from onespike.hw.fronts.wishbone import Wishbone
-from engine_stand_in import BEATS, CONFIG, FIRST, played
 
 IMAGE = (0x80000001, 0x7FFE8003)
 
