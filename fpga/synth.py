@@ -229,10 +229,10 @@ def _synthesise(
         write_atomically(directory / name, (made / name).read_bytes())
     command = routing(part, directory, frequency, seed)
     command += pinned(part, directory, command)
-    for name, (used_cells, available) in packed_cells(command, directory).items():
-        if used_cells > available:
+    for name, (needed, available) in packed_cells(command, directory).items():
+        if needed > available:
             raise OneSpikeError(
-                f"The engine needs {used_cells:,} {name}, {used_cells - available:,} more than the {available:,} of "
+                f"The engine needs {needed:,} {name}, {needed - available:,} more than the {available:,} of "
                 f"{part.name}; take fewer banks or lanes, shallower memories, or a larger part."
             )
     run_tool([*command, *([] if place else ["--pack-only"])], directory, "nextpnr.log")
