@@ -15,7 +15,7 @@ CAMPAIGN ?= --executor local:$(WORKERS)
 # Readers and options of `make fuzz`, such as onnx nir --seconds 600.
 FUZZ ?=
 
-# Options of `python -m onespike.sim.mutants`, such as --only 'hw/engine/f*.py', --more 5 or --seed 2.
+# Options of `python -m onespike.sim.mutants`, such as --only hw/engine/fetch.py, --more 5 or --seed 2.
 MUTANTS ?=
 
 .DEFAULT_GOAL := help

@@ -396,5 +396,5 @@ def line_seconds(mapping: Mapping, baud: int) -> float:
     logits = mapping.net.classes * -(-mapping.config.acc_bits // 32)
     sent = 4 * beats + 7 * (frames(beats - 1) + 1) + 6 * (frames(beats - 1) + 1)
     asked = word("counter") - word("events") + 1  # whether the board is still ours, and all is well
-    read = 4 * logits + 13 * frames(logits) + (13 + 4) + (13 + 4 * asked)
+    read = 4 * logits + 13 * frames(logits) + (13 + 4 * 2) + (13 + 4 * asked)  # the logits, status and events, these
     return 10 * (sent + read) / baud

@@ -58,8 +58,10 @@ def _require_sound(place: Host, keep: Path, verdicts: dict[Mutation, Verdict]) -
     for verdict in verdicts.values():
         if verdict.test:
             killers.setdefault(verdict.test.partition("::")[0], set()).add(verdict.test)
+    sources = (path for folder in contents.CODE for path in sorted((place.room / folder).rglob("*.py")))
+    code = contents.digest(*(path.read_bytes() for path in sources))
     for file, tests in killers.items():
-        mark = keep / "sound" / contents.digest(contents.code(), (place.room / file).read_bytes(), sorted(tests))[:32]
+        mark = keep / "sound" / contents.digest(code, (place.room / file).read_bytes(), sorted(tests))[:32]
         if not mark.exists():
             whole = tests == {file}  # nothing but the import has ever failed
             found = place.run(sorted(tests - {file}) or [file], ["--collect-only"] if whole else [])

@@ -20,7 +20,7 @@ from ..model.mapping.images import fingerprint, memory_images
 from .front_bench import CLOCK_NS, Case
 from .uart_bench import Line
 
-POLL_BYTES = 17  # of asking for the status once more
+POLL_BYTES = 21  # of asking for status and events once more
 CALL_BYTES = 54  # of asking, once a call, whether the board is still ours: six registers, and the network
 
 

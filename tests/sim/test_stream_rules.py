@@ -20,6 +20,7 @@ from onespike.hw.engine.axi_read import AxiRead
 from onespike.hw.engine.count import CountUnit
 from onespike.hw.engine.engine import Engine
 from onespike.hw.engine.extract import EventExtractor
+from onespike.hw.engine.faults import Watchdog
 from onespike.hw.engine.fetch import Fetch
 from onespike.hw.engine.fusion import FusionUnit
 from onespike.hw.engine.levels import LevelsUnit
@@ -65,6 +66,7 @@ MAKE = {
     Tables: lambda cls: cls(dataclasses.replace(SMALLEST, tables=1, max_code=255)),
     ProductGroup: lambda cls: cls(dataclasses.replace(SMALLEST, arithmetic="dense")),
     Shadows: lambda cls: cls(2),
+    Watchdog: lambda cls: cls(256),
     BitTime: lambda cls: cls(32),
     Queue: lambda cls: cls(width=1, depth=2),
 }

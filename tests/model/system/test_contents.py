@@ -33,14 +33,16 @@ def test_a_module_that_is_loaded_is_known():
 def room(tmp_path, monkeypatch):
     """A package of our own in place of ours: a imports b, and b the package d; c is alone."""
     files = {
-        "model/__init__.py": "", "hw/__init__.py": "", "hw/table.json": "{}", "model/c.py": "",
-        "model/a.py": "def f():\n    from .b import g\n", "model/b.py": "from ..hw import d as e\n",
-        "hw/d/__init__.py": "from . import inner\n", "hw/d/inner.py": "", "hw/d/more/cells.v": "", "hw/late.py": "",
+        "inner/__init__.py": "", "outer/__init__.py": "", "outer/table.json": "{}", "inner/c.py": "",
+        "inner/a.py": "def f():\n    from .b import g\n", "inner/b.py": "from ..outer import d as e\n",
+        "outer/d/__init__.py": "from . import inner\n", "outer/d/inner.py": "", "outer/d/more/cells.v": "",
+        "outer/late.py": "",
     }  # fmt: skip
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(contents, "ROOM", tmp_path)
+    monkeypatch.setattr(contents, "CODE", ("inner", "outer"))
     return tmp_path
 
 
@@ -50,21 +52,21 @@ def code(module):
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("model/a.py", True), ("model/b.py", True), ("hw/d/inner.py", True), ("hw/d/more/cells.v", True),
-     ("hw/table.json", True), ("model/__init__.py", True), ("model/c.py", False), ("hw/late.py", False)],
+    [("inner/a.py", True), ("inner/b.py", True), ("outer/d/inner.py", True), ("outer/d/more/cells.v", True),
+     ("outer/table.json", True), ("inner/__init__.py", True), ("inner/c.py", False), ("outer/late.py", False)],
 )  # fmt: skip
 def test_a_change_counts_where_it_is_run(room, name, counts):
-    before = code("onespike.model.a")
-    assert code("onespike.model.a") == before
+    before = code("onespike.inner.a")
+    assert code("onespike.inner.a") == before
     with (room / name).open("a") as file:
         file.write("\n# or is it?\n")
-    assert (code("onespike.model.a") != before) == counts
+    assert (code("onespike.inner.a") != before) == counts
 
 
 def test_a_cycle_of_imports_ends(room):
-    (room / "model" / "c.py").write_text("from . import a\n")
-    (room / "model" / "b.py").write_text("from .c import h\n")
-    assert {path.name for path in contents.modules("onespike.model.a")} == {"__init__.py", "a.py", "b.py", "c.py"}
+    (room / "inner" / "c.py").write_text("from . import a\n")
+    (room / "inner" / "b.py").write_text("from .c import h\n")
+    assert {path.name for path in contents.modules("onespike.inner.a")} == {"__init__.py", "a.py", "b.py", "c.py"}
 
 
 def test_code_of_others():

@@ -22,6 +22,7 @@ _SYSTEM = "of the operating system, not of a user"
 _BYTES = "only hashes or copies bytes, whatever they are"
 _WRITES = "opens what it writes itself"
 _BY_CALLERS = "what all readers call: fuzzed by each of them"
+_MUTANTS = "of the tree that mutants are made of, and of the campaign's own folder"
 _CITED = ("cites", "content", "test.index", "ind.x", "ind.tx", "ind.allx", "ind.y", "ind.ty", "ind.ally", "ind.graph")
 _PICTURES = ("jpeg", "png", "16-bit.png", "bmp", "float.tif", "gif", "ppm", "webp", "palette.png")
 _ARRAYS = ("npy", "npy of shares", "npz", "deflated npz", "labelled npz", "csv", "csv.gz")
@@ -50,6 +51,7 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "fpga/xilinx.py:estimate": _KEPT,
     "hw/emit/emit.py:_listed": ("earlier manifest",),
     "model/cost/area.py:fitted": ("area",),
+    "model/cost/shapes.py:named": _OWN,
     "model/frontend/importer.py:import_exported": ("pt2",),
     "model/frontend/network_file.py:existing": ("onnx", "qonnx", "tflite", "nir", "pt2"),
     "model/frontend/nir_graph.py:read": ("nir",),
@@ -68,6 +70,7 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "model/system/bounded.py:unfolded": _BY_CALLERS,
     "model/system/campaign.py:_run": "what a worker of this command has answered, not a file",
     "model/system/campaign.py:read": ("kept result", "shard"),
+    "model/system/contents.py:_named": _OWN,
     "model/system/contents.py:code": _BYTES,
     "model/system/files.py:_fresh": _WRITES,
     "model/system/files.py:write_atomically": _BYTES,
@@ -96,6 +99,7 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "onespike/bench/unrolled.py:_ecp5_luts": _KEPT,
     "onespike/commands/fpga.py:run": _BYTES,
     "onespike/commands/run.py:run": "opens a serial port: see 'board by UART'",
+    "onespike/labels.py:class_names": ("labels",),
     "onespike/page/drawing.py:themed": "a picture that the page has drawn itself",
     "onespike/page/gather.py:_hashes": _BYTES,
     "onespike/page/gather.py:gather": "figures of this very command, which become plain",
@@ -113,11 +117,24 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "sim/engine_bench.py:attach_ram": _BENCH,
     "sim/engine_bench.py:engine": _BENCH,
     "sim/engine_bench.py:tables": _BENCH,
+    "sim/faults.py:_tallied": _MADE,
+    "sim/flips.py:harness_text": _OWN,
     "sim/formal.py:_example": ("vcd",),
     "sim/front_bench.py:load": _BENCH,
     "sim/harness.py:harness_text": _OWN,
     "sim/harness.py:memory_text": _OWN,
     "sim/liberty.py:read_liberty": ("liberty", "liberty.gz"),
+    "sim/mutant_host.py:main": _MUTANTS,
+    "sim/mutant_host.py:trial": _MUTANTS,
+    "sim/mutant_tree.py:__init__": _MUTANTS,
+    "sim/mutant_tree.py:_of": _MUTANTS,
+    "sim/mutant_tree.py:_path": _MUTANTS,
+    "sim/mutant_tree.py:_require_current": _MUTANTS,
+    "sim/mutant_tree.py:drawn": _MUTANTS,
+    "sim/mutant_tree.py:read": _MUTANTS,
+    "sim/mutant_trial.py:run": _MUTANTS,
+    "sim/mutant_trial.py:trial": _MUTANTS,
+    "sim/mutants.py:_require_sound": _MUTANTS,
     "sim/psg_bench.py:equals_golden": _BENCH,
     "sim/verilator.py:_run": "the log of a simulation that has just ended, for its last lines",
     "sim/verilator.py:_shared_headers": _MADE,

@@ -19,6 +19,7 @@ from onespike.fpga.project import write_project
 from onespike.fpga.retune import RETUNE
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit import emit
+from onespike.labels import class_names
 from onespike.model.cost import area
 from onespike.model.network.shards import golden_shards
 from onespike.model.system import reports
@@ -177,7 +178,12 @@ def retuned(path: Path) -> Any:
     return reports.read(path, "the router", lambda text: RETUNE["gowin"](text, clock))
 
 
+NET, NAMES = small_net(), ("cat", "dog", "eel")
+
+
 class Traced(wiring.Component):
+    _MustUse__silence = True  # its ports are read, nothing else
+
     def __init__(self) -> None:
         super().__init__({"a": wiring.In(1), "count": wiring.Out(8)})
 
@@ -223,5 +229,7 @@ READERS = [
     Reader(name="vcd", make=saved("trace.vcd", lambda path: path.write_text(VCD)), read=traced, damage=text_damaged),
     Reader(name="page of figures", make=saved("page.md", lambda path: path.write_text(PAGE)),
            read=lambda path: readme.update(path, "figures"), damage=text_damaged),
+    Reader(name="labels", make=saved("names.txt", lambda path: path.write_text("\n".join(NAMES) + "\n")),
+           read=lambda path: class_names(NET, path), damage=text_damaged),
     Reader(name="repack", make=saved("top.json", _json(CELLS)), read=repack.repack, damage=json_damaged),
 ]  # fmt: skip
