@@ -73,11 +73,12 @@ def test_pages_name_files_that_exist(path):
 
 
 def test_sources_name_files_that_exist():
-    """In comments, docstrings and messages, from the root of the repository."""
+    """In comments, docstrings and messages, from the root of the repository; a `thing.py` is made up by a test."""
     name_of_file = re.compile(r"(?<![\w/.-])((?:docs|hw|model|sim|fpga|tests)/[\w./-]*\.(?:py|md|json|c|h))\b")
     sources = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".c", ".h")]
     for path in sources:
-        assert not [name for name in name_of_file.findall(path.read_text()) if not (ROOT / name).exists()], path
+        named = [name for name in name_of_file.findall(path.read_text()) if not name.endswith("thing.py")]
+        assert not [name for name in named if not (ROOT / name).exists()], path
 
 
 def test_table_of_folders_is_whole():

@@ -84,13 +84,13 @@ def test_what_is_listed_must_be_there(tree):
     (tree / "hw/thing.py").write_text(SOURCE.replace("a > b", "a >= b"))
     with pytest.raises(OneSpikeError, match=r"names a mutation that is not there: hw/thing\.py: return a if a > b"):
         Tree(tree)
-    (tree / LISTED).write_text('[tests]\n"hw/thing.py" = ["tests/hw/test_other.py"]\n')
+    (tree / LISTED).write_text('[tests]\n"hw/thing.py" = ["tests/hw/test_something.py"]\n')
     with pytest.raises(OneSpikeError, match="one of them is not there"):
         Tree(tree)
 
 
 def changes(source: str) -> set[str]:
-    return {mutation.change for mutation in mutations("hw/x.py", source.encode())}
+    return {mutation.change for mutation in mutations("hw/nothing.py", source.encode())}
 
 
 def test_mutations_of_hardware():
@@ -105,7 +105,7 @@ with m.If(j & k):
         "a register: m.d.comb += f.eq(Mux(g, h, ~i))", "Mux(g, h, ~i) -> Mux(g, ~i, h)", "~i -> i",
         "j & k -> (j & k) == 0", "j & k -> j | k", "l.eq(n.any()) -> ()", "n.any() -> .all()",
     }  # fmt: skip
-    found = mutations("hw/x.py", source)
+    found = mutations("hw/nothing.py", source)
     assert [m.kind for m in drawn(found, source, 4, 1)].count("statement") == 1  # of each kind in turn
     for mutation in found:
         compile(mutation.apply(source), "x", "exec")
@@ -122,5 +122,5 @@ def test_what_no_test_can_notice_is_left_out():
 
 def test_bytes_are_not_characters():
     source = "a = 'Θ' if b < c else 'θ'  # Θ\nd = e + f\n".encode()
-    (plus,) = [m for m in mutations("hw/x.py", source) if m.change == "e + f -> e - f"]
+    (plus,) = [m for m in mutations("hw/nothing.py", source) if m.change == "e + f -> e - f"]
     assert plus.apply(source) == source.replace(b"+", b"-")

@@ -42,6 +42,7 @@ from onespike.hw.fronts.packet import Packet
 from onespike.hw.fronts.registers import word
 from onespike.hw.fronts.spi import Spi
 from onespike.hw.fronts.uart import Uart, UartCore
+from onespike.hw.parity import Parity
 from onespike.hw.queue import Queue
 from onespike.model.network.codes import PRODUCTS
 from onespike.sim.formal import ProofError, prove
@@ -67,6 +68,7 @@ MAKE = {
     ProductGroup: lambda cls: cls(dataclasses.replace(SMALLEST, arithmetic="dense")),
     Shadows: lambda cls: cls(2),
     Watchdog: lambda cls: cls(256),
+    Parity: lambda cls: cls(8),
     BitTime: lambda cls: cls(32),
     Queue: lambda cls: cls(width=1, depth=2),
 }
