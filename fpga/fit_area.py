@@ -109,7 +109,7 @@ def engines(family: str, purpose: str, number: int) -> list[EngineConfig]:
             dataclasses.replace(config, drain_banks=min(config.banks, ways[index % len(ways)]))
             for index, config in enumerate(found)
         ]
-    if (family, purpose) == ("ecp5", "held out"):
+    if number and (family, purpose) == ("ecp5", "held out"):
         found[0] = EngineConfig(fire_lanes=4)  # the usual one, 4 banks x 16 lanes
     return found
 
