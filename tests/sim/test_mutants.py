@@ -11,6 +11,7 @@ from onespike.model.errors import OneSpikeError
 from onespike.sim.mutant_tree import LISTED, Tree, Verdict
 from onespike.sim.mutants import campaign, report
 from onespike.sim.mutations import drawn, mutations
+from paths import ROOT
 
 SOURCE = '''"""A file."""
 
@@ -77,6 +78,11 @@ def test_a_test_that_fails_by_itself_kills_nothing(tree, tmp_path):
     (tree / "tests/hw/test_thing.py").write_text(TEST.replace("== 2", "== 3"))
     with pytest.raises(OneSpikeError, match=r"larger fails on the tree as it is; mend it first: no mutant counts\.$"):
         campaign(tree, tmp_path / "keep")
+
+
+def test_every_file_of_ours_has_its_tests():
+    tree = Tree(ROOT)  # an error where an equivalent that is listed has gone
+    assert len(tree.files()) > 80 and all(tree.tests_of(file) for file in tree.files())
 
 
 def test_what_is_listed_must_be_there(tree):
