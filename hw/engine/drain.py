@@ -236,7 +236,8 @@ class Drain(wiring.Component):
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
         if config.parity:
             m.submodules.channel_parity = check = Parity(row_bits)
-            m.d.comb += [check.row.eq(read_channel.data), check.valid.eq(valids[1]), self.fault.eq(check.fault)]
+            there_now = valids[1 + levels]
+            m.d.comb += [check.row.eq(read_channel.data), check.valid.eq(there_now), self.fault.eq(check.fault)]
 
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
         total = Signal(lanes)

@@ -11,6 +11,7 @@ from onespike.hw.engine.bank import shadow_latency
 from onespike.hw.engine.drain import Drain, channel_layout, drain_latency
 from onespike.hw.program import layer_fields
 from onespike.model.machine.drain import Row, drain
+from onespike.model.machine.parity import with_parity
 
 
 @dataclass
@@ -255,3 +256,40 @@ def test_reset_in_the_middle(reset_after, together):
     expected, previous = drain(config, whole.layer, whole.banks, channels)
     assert [row for _, row in results[1][0]] == expected
     assert [row for _, row in results[2][0]] == drain(config, after.layer, after.banks, channels, previous)[0]
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_parity_of_the_row_that_is_read(together):
+    """A wrong bit of the second job's parameters is noticed, however long the banks' sums are on their way to them."""
+    config = EngineConfig(
+        banks=4, drain_banks=together, lanes=2, fire_lanes=2, acc_bits=9, channel_depth=4, parity=True
+    )
+    dut = Drain(config)
+    layer = dict.fromkeys(layer_fields(config), 0) | {"slices": 3, "blocks": 1, "channel_base": 2}
+    bits = config.channel_bits * config.fire_lanes
+
+    async def bench(ctx):
+        for damaged in (0, 1 << 5):
+            ctx.set(dut.load.enable, 1)
+            for row, wrong in ((2, 0), (3, damaged)):
+                ctx.set(dut.load.address, row)
+                ctx.set(dut.load.data, with_parity(0x155, bits) ^ wrong)
+                await ctx.tick()
+            ctx.set(dut.load.enable, 0)
+            ctx.set(dut.layer, layer)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            ctx.set(dut.full, 15)
+            noticed = jobs = 0
+            for _ in range(24):
+                _, _, take, fault = await ctx.tick().sample(dut.take, dut.fault)
+                jobs += take >> 3  # the last slice's
+                ctx.set(dut.full, 15 if jobs < 2 else 0)
+                noticed += fault
+            assert noticed == (4 // together if damaged else 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
