@@ -27,7 +27,8 @@ def rtl(setup: EngineConfig, layers: list[dict], *, idle: int = 0) -> list[list[
     for layer in layers:
         steps += [{"index": rng.randrange(layer_depth(setup)), "address": rng.randrange(4)} for _ in range(idle)]
         for cycle in range(layer["cycles"]):
-            step = {"start": cycle == 0, "done": cycle == layer["cycles"] - 1, "index": layer["index"]}
+            done = cycle == layer["cycles"] - 1
+            step = {"start": cycle == 0, "done": done, "index": layer["index"] if done else rng.randrange(2)}
             steps.append(step | {name: layer[name][cycle] for name in PORTS})
     steps += [{} for _ in range(8)]
     first = len(steps)

@@ -136,10 +136,10 @@ def test_not_ready_starts_over():
     """While the header is unknown nothing is taken, and what was loaded is forgotten."""
     config = EngineConfig(word_bits=16, spike_depth=16)
     head = header(words=2, base=4)
-    # One image and a half; not ready for two cycles; then an image into the first buffer again.
-    ready = [1, 1, 1, 0, 0, 0, 1, 1, 1]
-    valid = [1, 1, 1, 0, 1, 1, 1, 1, 0]
-    inputs = {"header": [head] * 9, "ready": ready, "image": [5] * 9, "image_valid": valid}
+    # One image and a half; not ready for two cycles; then images into both buffers, from the first one on.
+    ready = [1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1]
+    valid = [1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
+    inputs = {"header": [head] * 11, "ready": ready, "image": [5] * 11, "image_valid": valid}
 
     class Flat(wiring.Component):
         header: In(layout(header_fields(config)))
@@ -159,9 +159,9 @@ def test_not_ready_starts_over():
             return m
 
     out = run_pipeline(Flat(), inputs, ["enable", "address", "available"])
-    assert out["enable"] == [1, 1, 1, 0, 0, 0, 1, 1, 0]
-    assert [a for a, e in zip(out["address"], out["enable"], strict=True) if e] == [4, 5, 6, 4, 5]
-    assert out["available"] == [0, 0, 1, 1, 0, 0, 0, 0, 1]
+    assert out["enable"] == [1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0]
+    assert [a for a, e in zip(out["address"], out["enable"], strict=True) if e] == [4, 5, 6, 4, 5, 6, 7]
+    assert out["available"] == [0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -136,3 +136,13 @@ def test_a_reset_leaves_the_loaded_network():
     simulator.add_testbench(bench)
     simulator.run_until(1e-4)
     assert seen == [0x1234_5678, 0, 0, 0, both, both, both, 0]
+
+
+def test_other_bits_of_control_mean_nothing():
+    values = [1, 2, 3, 0xFFFFFFFE, 0xFFFFFFFF]
+    dut = control.Control(EngineConfig(), streams=True, network=1)
+    inputs = {"bus.valid": [1] * 10, "bus.address": [word("control")] * 10, "bus.write": [1] * 10,
+              "bus.data": [value for value in values for _ in range(2)]}  # fmt: skip
+    found = run_pipeline(dut, inputs, ["run", "reset"], latency=1)
+    assert found["run"][::2] == [value & 1 for value in values]
+    assert found["reset"][::2] == [1 - (value & 1) for value in values]

@@ -135,3 +135,8 @@ def test_a_stop_while_a_beat_waits(mode, clear):
     begun = next(cycle for cycle, row in enumerate(rows) if cycle > clear and row["began"])
     assert begun == clear + 2
     assert [row["image.payload"] for row in rows[begun + 1 :][:beats]] == [200 + begun + i for i in range(beats)]
+
+
+def test_width_of_beats():
+    """As docs/registers.md has it."""
+    assert len(Frame(16).beats) == 24
