@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import random
 
 import pytest
 
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.counters import COUNTERS, Counters, layer_depth
+from onespike.hw.engine.counters import COUNTERS, Counters, counter_stride, layer_depth
 from onespike.hw.program import program_words
 from onespike.sim.stream import run_pipeline
 
@@ -80,3 +81,21 @@ def test_short_layers():
 def test_depth(layers, depth):
     assert layer_depth(config(1, layers)) == depth
     assert layer_depth(EngineConfig(program_depth=1)) == 1
+
+
+def test_stalls_are_those_before_a_layer():
+    """What is waited while a layer runs belongs to the next one, up to the cycle in which that starts."""
+    streamed = EngineConfig(banks=1, external_weights=64)
+    setup = dataclasses.replace(streamed, program_depth=program_words(streamed, 2))
+    steps = [{"stalled": 1}] * 3
+    for index, (before, inside) in enumerate([(0, 5), (2, 4)]):
+        steps += [{"stalled": 1}] * before
+        stalls = [0, *[1] * inside, *[0] * (9 - inside), 0]
+        steps += [
+            {"start": i == 0, "done": i == 10, "index": index, "stalled": stalled} for i, stalled in enumerate(stalls)
+        ]
+    steps += [{}] * 8
+    first = len(steps)
+    steps += [{"address": counter_stride(setup) * index + len(COUNTERS)} for index in (0, 1)]
+    inputs = {name: [step.get(name, 0) for step in steps] for name in ("start", "done", "index", "stalled", "address")}
+    assert run_pipeline(Counters(setup), inputs, ["data"], latency=1)["data"][first:] == [3, 5 + 2]

@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.bank import shadow_latency
-from onespike.hw.engine.drain import Drain, channel_layout, drain_latency
+from onespike.hw.engine.drain import Drain, adder_levels, channel_layout, drain_latency
 from onespike.hw.program import layer_fields
 from onespike.model.machine.drain import Row, drain
 from onespike.model.machine.parity import with_parity
@@ -260,7 +260,7 @@ def test_reset_in_the_middle(reset_after, together):
 
 @pytest.mark.parametrize("together", [1, 2, 4])
 def test_parity_of_the_row_that_is_read(together):
-    """A wrong bit of the second job's parameters is noticed, however long the banks' sums are on their way to them."""
+    """A wrong bit of either job's parameters is noticed, however long the banks' sums are on their way to them."""
     config = EngineConfig(
         banks=4, drain_banks=together, lanes=2, fire_lanes=2, acc_bits=9, channel_depth=4, parity=True
     )
@@ -269,11 +269,11 @@ def test_parity_of_the_row_that_is_read(together):
     bits = config.channel_bits * config.fire_lanes
 
     async def bench(ctx):
-        for damaged in (0, 1 << 5):
+        for damaged in (None, 2, 3):
             ctx.set(dut.load.enable, 1)
-            for row, wrong in ((2, 0), (3, damaged)):
+            for row in (2, 3):
                 ctx.set(dut.load.address, row)
-                ctx.set(dut.load.data, with_parity(0x155, bits) ^ wrong)
+                ctx.set(dut.load.data, with_parity(0x155, bits) ^ (row == damaged) << 5)
                 await ctx.tick()
             ctx.set(dut.load.enable, 0)
             ctx.set(dut.layer, layer)
@@ -281,13 +281,16 @@ def test_parity_of_the_row_that_is_read(together):
             await ctx.tick()
             ctx.set(dut.start, 0)
             ctx.set(dut.full, 15)
-            noticed = jobs = 0
-            for _ in range(24):
+            takes, noticed = [], []
+            for cycle in range(24):
                 _, _, take, fault = await ctx.tick().sample(dut.take, dut.fault)
-                jobs += take >> 3  # the last slice's
-                ctx.set(dut.full, 15 if jobs < 2 else 0)
-                noticed += fault
-            assert noticed == (4 // together if damaged else 0)
+                takes += [cycle] * (take != 0)
+                noticed += [cycle] * fault
+                ctx.set(dut.full, 15 if len(takes) < 8 // together else 0)
+            first, second = takes[: 4 // together], takes[4 // together :]
+            read = {None: [], 2: first, 3: second}[damaged]
+            # Two cycles until the row is there, and two in `Parity`.
+            assert noticed == [cycle + 4 + adder_levels(config) for cycle in read]
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)

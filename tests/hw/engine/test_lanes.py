@@ -85,6 +85,13 @@ def test_golden():
     assert lanes(config, weights=weights, **case) == [[1, 200], [1, 200], [1, 200]]  # 1 << 8 is 0 modulo 2**8
 
 
+def test_golden_of_values_of_their_own():
+    """Each lane takes its chunk of the digits, 3 and 4 here; without numbers, the first term of each."""
+    config = EngineConfig(lanes=8, fire_lanes=8, acc_bits=8, row_masks=True, depthwise=True)
+    case = {"add": [1], "end": [1], "shift": [0], "negative": [0], "own": [1], "digits": [0x43]}
+    assert lanes(config, weights=[[1, 1, 2, 1, 1, 1, 1, 1]], **case) == [[3, 4, *[0] * 6]]
+
+
 @pytest.mark.parametrize(
     ("weights", "shift", "message"),
     [

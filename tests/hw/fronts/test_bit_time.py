@@ -78,3 +78,10 @@ def test_uart_at_a_measured_speed() -> None:
         simulator.add_testbench(partial(hear, uart=uart, name=name), background=True)
     simulator.run_until(200e-6)
     assert heard == {"measured": text, "known": text}
+
+
+def test_golden_at_the_edges():
+    """A cycle less than the half of a bit is rounded down, and two more are past it."""
+    half = 5 * BITS // 2
+    assert bit_time(1.0, 1.0, half) == (2, 3) and bit_time(1.0, 1.0, half + 1) == (3, 3)
+    assert bit_time(1.0, 1.0, half - 2) == (2, 3) and bit_time(1.0, 1.0, half - 3) == (2, 2)

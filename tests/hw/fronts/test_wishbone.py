@@ -94,3 +94,8 @@ def test_a_cycle_that_is_given_up(signal, cycles):
         assert await master.access(ctx, "irq_enable") == 5
 
     master.run(bench)
+
+
+def test_width_of_words():
+    dut = Wishbone(CONFIG, make_engine=played)
+    assert (len(dut.wb_dat_i), len(dut.wb_dat_o), len(dut.wb_sel_i), len(dut.wb_adr_i)) == (32, 32, 4, 6)
