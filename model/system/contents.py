@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 ROOM = Path(__file__).parents[2]  # whose folders hold the code that works
 ROOT_NAME = __name__.split(".")[0]
+PROGRAMS = ("__main__", "__mp_main__")  # the latter as multiprocessing has it
 CODE = ("model", "hw", "sim", "fpga")
 WORDS = ("amaranth", "numpy")  # packages that results depend on, beside our own code
 
@@ -63,8 +65,10 @@ def _add(found: Any, value: Any) -> None:
 
 
 def home(function: Callable[..., Any]) -> str:
-    """The module of a function, by the name that others know it by where it is the program that runs."""
-    if function.__module__ == "__main__" and (spec := sys.modules["__main__"].__spec__) is not None:
+    """The module of a function, by the name that others know it by where it is the program that runs, or, in a process
+    that works for it, the program that runs there.
+    """
+    if function.__module__ in PROGRAMS and (spec := sys.modules[function.__module__].__spec__) is not None:
         return spec.name
     return function.__module__
 
@@ -95,11 +99,19 @@ def modules(module: str) -> set[Path]:
             continue
         path = _path(name)
         if path is None and name == module:  # of a user of ours, who has it loaded
-            path = Path(sys.modules[name].__file__ or "")
+            path = _elsewhere(name)
         if path is not None:
             found[name] = path
             todo += _named(path, name if path.name == "__init__.py" else name.rpartition(".")[0])
     return set(found.values())
+
+
+def _elsewhere(module: str) -> Path:
+    """The file of a module that is not ours: a loaded one, or the program, which is loaded by another name."""
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded is None and (spec := importlib.util.find_spec(module)) is not None:
+        loaded = spec.origin
+    return Path(loaded or "")
 
 
 def _named(path: Path, within: str) -> Iterator[str]:

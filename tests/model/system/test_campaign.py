@@ -121,3 +121,11 @@ def test_what_is_no_executor():
     for text in ("local:0", "local:257", "dask://host", "ssh://host:1", ""):
         with pytest.raises(OneSpikeError, match=r"^The executor must be local, local:N with N in 1\.\.256, or dask://"):
             run([job(jobs.square, 1)], text)
+
+
+def test_jobs_of_the_program_itself():
+    """Workers know them by the name of the program, not as `__main__`."""
+    words = [sys.executable, "-m", "campaign_program"]
+    environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[9, 16, 25]\n", done.stderr
