@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from command_line import small_net
-from fake_board import PIXELS, Core
+from fake_board import PIXELS
+from fake_core import Core
 from onespike.fpga.host import Board
 from onespike.fpga.link import LinkError, MmioLink
 from onespike.fpga.row import Row

@@ -10,15 +10,15 @@ from onespike.model.mapping.images import checksum, fingerprint, image_beats, me
 class Core(dict):
     """A core behind a memory map: it runs whatever has been loaded last. `faults`: events of the next images."""
 
-    def __init__(self, config, *networks, built_in=None):
+    def __init__(self, config, *networks, built_in=None, images=PIXELS[:, None]):
         super().__init__({0: ID, 4: VERSION, 8: 0x10})
         self.update({CONFIG + 4 * i: value for i, value in enumerate(parameter_words(config))})
         self.known, self.words, self.beats, self.logits, self.faults = {}, [], [], [], []
         for net in networks:
             mapping = fewest_slices(net, config)
-            logits = mapping.to_stream(net.golden(PIXELS[:, None]))
-            images = list(zip(image_beats(mapping, PIXELS[:, None]).tolist(), logits, strict=True))
-            self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in images}
+            logits = mapping.to_stream(net.golden(images))
+            pairs = list(zip(image_beats(mapping, images).tolist(), logits, strict=True))
+            self.known[fingerprint(memory_images(mapping), config)] = {tuple(beats): logits for beats, logits in pairs}
             if built_in is not None and net.hash == built_in.hash:
                 self[4 * word("network")] = self.loaded = fingerprint(memory_images(mapping), config)
 
