@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fuzz import verdict
-from fuzz.mutations import text_damaged
+from fuzz.mutations import MOST, text_damaged
 from fuzz.reader import Reader, saved
 from fuzz.readers import READERS
 from fuzz.search import Bench, rounds, smaller
@@ -109,6 +109,16 @@ def test_damage_is_damage(tmp_path, name):
     data = reader.make(tmp_path).read_bytes()
     made = {reader.damage(data, random.Random(f"{name} {i}")) for i in range(20)} - {data}
     assert len(made) >= 8
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_damaged_can_be_damaged_further(tmp_path, name):
+    """As the guided search does; where an encoder cannot, as bytes."""
+    bench, rng = Bench(READERS[name], tmp_path), random.Random(name)
+    data = bench.seeds[0]
+    for _ in range(12):
+        data = bench.damaged(data, rng)
+    assert data != bench.seeds[0] and len(data) <= MOST
 
 
 def test_limits_are_taken_back(tmp_path):

@@ -49,7 +49,7 @@ def main() -> None:
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)
-        made = atheris.Mutate(data, most) if rng.random() < 0.15 else bench.reader.damage(data, rng)
+        made = atheris.Mutate(data, most) if rng.random() < 0.15 else bench.damaged(data, rng)
         return bytes(made[:most])
 
     options = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", f"-timeout={HANG}", f"-rss_limit_mb={RESIDENT}",
