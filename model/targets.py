@@ -102,8 +102,8 @@ class Target:
 APART = ("*onespike_bank", "*onespike_bank.lanes.group*")
 
 # Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
-# take deep trees of LUTs for fast ones. Paths shorter than PERIOD may become longer where that saves LUTs: with less than
-# the clock's own, as no mapper knows which wires will be long. Two rounds of the mapper save more LUTs than that costs.
+# take deep trees of LUTs for fast ones. Paths shorter than PERIOD may become longer where that saves LUTs: less than
+# the clock's own period, as no mapper knows which wires will be long. A second round saves more LUTs than that costs.
 WIRE_DELAY, PERIOD = 1000, 5500
 ROUNDS = "scratchpad -copy abc9.script.flow2 abc9.script"
 
