@@ -33,6 +33,7 @@ def variants(family: Family) -> Variants:
     heap = "--placer-heap-timingweight"
     return {
         "default": ("", ()),
+        "one round, 7.5 ns": ("abc9 -W 1000 -D 7500", ()),  # how LUTs were mapped before
         "timing weight 10": ("", (heap, "10")),  # nextpnr's own
         "timing weight 20": ("", (heap, "20")),
         "timing weight 40": ("", (heap, "40")),

@@ -102,15 +102,17 @@ class Target:
 APART = ("*onespike_bank", "*onespike_bank.lanes.group*")
 
 # Picoseconds that a wire between two LUTs takes after place and route, about; the 300 of `synth_ecp5` make the mapper
-# take deep trees of LUTs for fast ones. Paths shorter than the clock's period may become longer where that saves LUTs.
-WIRE_DELAY, PERIOD = 1000, 7500
+# take deep trees of LUTs for fast ones. Paths shorter than PERIOD may become longer where that saves LUTs: less than
+# the clock's own period, as no mapper knows which wires will be long. A second round saves more LUTs than that costs.
+WIRE_DELAY, PERIOD = 1000, 5500
+ROUNDS = "scratchpad -copy abc9.script.flow2 abc9.script"
 
 STATIC = "static"  # nextpnr's placer for crowded parts
 
 ECP5 = Family(
     name="ecp5",
     synth="synth_lattice -family ecp5 -cmp2softlogic",
-    map_luts=f"abc9 -W {WIRE_DELAY} -D {PERIOD}",
+    map_luts=f"{ROUNDS}; abc9 -W {WIRE_DELAY} -D {PERIOD}",
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", STATIC, "--router", "router2"),

@@ -79,7 +79,7 @@ class Logits(wiring.Component):
             with m.If(self.done):
                 m.d.sync += place.eq(0)
         m.d.comb += [write.en.eq(writes), write.addr.eq(kept_row), write.data.eq(self.sums)]
-        # A logit is compared in one cycle and offered in the next.
+        # A logit is compared in one cycle, in two halves, and offered in the next, when they are put together.
         row = Signal(range(max(2, config.class_depth)))
         values = Signal(width, reset_less=True)
         left = Signal(range(config.fire_lanes))
@@ -91,6 +91,8 @@ class Logits(wiring.Component):
         channel = Signal.like(index, name="channel") if config.maps else index
         place_last = Signal() if config.maps else Const(0, 1)
         better, last = Signal(), Signal()
+        first, above, equal, above_below = Signal(), Signal(), Signal(), Signal()  # the last: in the lower half
+        half = config.acc_bits // 2
         reading, loading, comparing, sending = Signal(), Signal(), Signal(), Signal()  # one state each
         free = Signal(init=1)
         begins, taken, row_ends = Signal(), Signal(), Signal()
@@ -101,6 +103,7 @@ class Logits(wiring.Component):
             payload.value.eq(value),
             payload.best.eq(Mux(better, channel, best)),
             payload.last.eq(last),
+            better.eq(first | above | (equal & above_below)),
             begins.eq(free & self.done & ends_image(self.layer, config.streams_weights)),
             taken.eq(sending & self.logits.ready),
             row_ends.eq((left == 0) | place_last if config.maps else left == 0),
@@ -116,7 +119,13 @@ class Logits(wiring.Component):
         with m.If(loading):
             m.d.sync += [values.eq(read.data), left.eq(config.fire_lanes - 1), row.eq(row + 1)]
         with m.If(comparing):
-            m.d.sync += [better.eq((channel == 0) | (value > best_value)), last.eq(index == self.header.classes)]
+            m.d.sync += [
+                first.eq(channel == 0),
+                above.eq((value >> half) > (best_value >> half)),
+                equal.eq(value[half:] == best_value[half:]),
+                above_below.eq(value[:half] > best_value[:half]),
+                last.eq(index == self.header.classes),
+            ]
             if config.maps:
                 m.d.sync += place_last.eq(channel == self.header.channels)
         with m.If(taken):
