@@ -18,15 +18,13 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from . import outputs
-from .model.errors import OneSpikeError
-from .model.system import extras, parallel
-from .parsers.parser import build_parser
-from .progress import Progress
-from .signals import Terminated, terminable
-
 
 def _run(arguments: Sequence[str] | None) -> None:
+    from . import outputs
+    from .model.system import parallel
+    from .parsers.parser import build_parser
+    from .progress import Progress
+
     args = build_parser().parse_args(arguments)
     args.words = sys.argv[1:] if arguments is None else list(arguments)  # for those who will want the same again
     outputs.check(args)
@@ -41,6 +39,18 @@ def _run(arguments: Sequence[str] | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
+        return _ended(arguments)
+    except KeyboardInterrupt:
+        print("onespike: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
+    """`main`, but for interrupts. Nearly all is imported inside: they may come while that takes its time, too."""
+    from .model.errors import OneSpikeError
+    from .signals import Terminated, terminable
+
+    try:
         with terminable():
             _run(arguments)
     except OneSpikeError as error:
@@ -50,14 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"onespike: the hardware differs from the model. {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
+        from .model.system import extras
+
         sentence = extras.missing("this command needs", error)
         if sentence is error:
             raise
         print(f"onespike: {sentence}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("onespike: interrupted.", file=sys.stderr)
-        return 130
     except Terminated as error:
         print("onespike: terminated.", file=sys.stderr)
         return 128 + error.number
