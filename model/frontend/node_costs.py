@@ -28,9 +28,11 @@ class Mixing:
     is_map: bool
 
     def composed(self, rate: float, wide: bool) -> float:
-        """Of computing the values within the matrix: a row holds the outputs of one node, or of a few."""
+        """Of computing the values within the matrix: a row holds features of one node; where they are few, as classes
+        at the end are, which come one after the other, one feature of many nodes.
+        """
         nodes, columns = self.matrix.shape
-        together = max(1, LANES // self.features)
+        together = 1 if self.features >= LANES else LANES
         reached = self._reached(together) * self.features * self.inputs
         words = columns * self.inputs / (WIDE if wide else NARROW)
         return max(reached * rate, nodes * self.features * words)

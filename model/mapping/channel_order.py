@@ -10,7 +10,7 @@ each block; feature after feature, no row mixes two.
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from collections.abc import Mapping as Map
 
 import numpy as np
@@ -41,12 +41,12 @@ def orderable(net: SpikeNet, config: EngineConfig) -> frozenset[str]:
 
 
 def reordered(
-    net: SpikeNet, tensors: Map[str, TensorLayout], names: Container[str], config: EngineConfig
+    net: SpikeNet, tensors: Map[str, TensorLayout], names: Iterable[str], config: EngineConfig
 ) -> dict[str, TensorLayout]:
     """All layouts, those of orderable tensors among `names` with their channels in `channel_order`."""
-    found = dict(tensors)
+    found, wanted = dict(tensors), set(names)
     for layer in net.layers:
-        if layer.name in names and layer.name in orderable(net, config):
+        if layer.name in wanted and layer.name in orderable(net, config):
             words = tuple(_words(found[s.tensor], config) if s.tensor != INPUT else None for s in layer.sources)
             order = channel_order(layer, _block_sizes(found[layer.name].order, config.lanes), words)
             if order is not None:
