@@ -241,7 +241,7 @@ def _plan(
         needs["table_codes"] = next(codes for codes in TABLE_CODES if codes >= max(len(t.stored) for t in made))
     return Mapping(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(made),
-        needs=needs, ordered=frozenset(ordered),
+        needs=needs, ordered=tuple(sorted(ordered)),
     )  # fmt: skip
 
 

@@ -185,7 +185,7 @@ class Mapping:
     image_double: bool
     tables: tuple[Table, ...]
     needs: Map[str, int]  # depth or width of each engine parameter that this network uses
-    ordered: frozenset[str] = frozenset()  # tensors that were asked to have their channels in `channel_order`
+    ordered: tuple[str, ...] = ()  # tensors that were asked to have their channels in `channel_order`
 
     @property
     def options(self) -> dict[str, Any]:
