@@ -71,8 +71,8 @@ def layers(occupied: list[Occupancy], losses: Losses | None) -> dict[str, Any]:
 
 
 def hardware(mapping: Mapping) -> dict[str, Any]:
-    """The engine's parameters and, by layer, the banks that share a job."""
-    return {**vars(mapping.config), "slices": {layer.layer.name: layer.slices for layer in mapping.layers}}
+    """The engine's parameters; by layer, the banks that share a job; tensors whose channels are in another order."""
+    return {**vars(mapping.config), "slices": mapping.options["slices"], "ordered": list(mapping.ordered)}
 
 
 def operations(counted: Operations) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...hw.config import MOST_SHADOWS, EngineConfig
 from ..errors import OneSpikeError
+from ..mapping.channel_order import orderable
 from ..mapping.mapper import fit_config, image_codes, map_network
 from ..mapping.mapping import Mapping
 from ..mapping.sparse import for_sparse
@@ -76,24 +77,72 @@ def choose_for(
     """The mapping with the fewest cycles on tensors as the golden model gives them.
 
     Every number of slices is tried for all layers at once; then each set of layers that must agree (they read the same
-    tensor) takes its best. With `fit` the configuration's memories are sized for the result, and where `more_shadows`
-    allows it, banks get as many shadow sets as save cycles; without, weight rows have a price, as low as possible for
-    all of them to fit. memory: delivers the weights, where they are streamed; waiting for it counts. fits: with `fit`,
-    slices are taken whose memories a part takes; where none do, those that need the least. fixed: of `row_masks` and
-    `depthwise`, what stays as it is in `config` with `fit`, too.
+    tensor) takes its best. Channels are put into the order of `channel_order.py` where that takes fewer cycles. With
+    `fit` the configuration's memories are sized for the result, and where `more_shadows` allows it, banks get as many
+    shadow sets as save cycles; without, weight rows have a price, as low as possible for all of them to fit. memory:
+    delivers the weights, where they are streamed; waiting for it counts. fits: with `fit`, slices are taken whose
+    memories a part takes; where none do, those that need the least. fixed: of `row_masks` and `depthwise`, what stays
+    as it is in `config` with `fit`, too.
     """
     memory = memory or ExternalMemory()
     config = for_sparse(config, net, fixed=fixed) if fit else config
+
+    names = orderable(net, config)
+    tried: list[tuple[Mapping, np.ndarray]] = []
+    refused: OneSpikeError | None = None
+
+    def attempt(ordered: frozenset[str]) -> None:
+        mapping = _choose(net, config, result, fit, image_code, memory, more_shadows, fits, ordered)
+        tried.append((mapping, _cycles(mapping, _images(mapping, result, memory))))
+
+    for ordered in (frozenset[str](), names) if names else (names,):
+        try:
+            attempt(ordered)
+        except OneSpikeError as error:  # fewer rows may fit where more did not
+            refused = refused or error
+    if not tried:
+        assert refused is not None
+        raise refused
+    if len(tried) > 1:
+        some = _paying(net, names, tried[1][1] - tried[0][1])
+        if some and some != names:
+            with contextlib.suppress(OneSpikeError):
+                attempt(some)
+
+    def worth(found: tuple[Mapping, np.ndarray]) -> tuple[bool, int]:
+        return fit and fits is not None and not fits(found[0].config), int(found[1].sum())
+
+    return min(tried, key=worth)[0]  # of equal ones the first, whose channels stay
+
+
+def _paying(net: SpikeNet, names: frozenset[str], change: np.ndarray) -> frozenset[str]:
+    """Tensors whose order makes the layers that make and read them faster, by the change of every layer's cycles."""
+    concerned = {
+        name: [i for i, x in enumerate(net.layers) if x.name == name or any(s.tensor == name for s in x.sources)]
+        for name in names
+    }
+    return frozenset(name for name, layers in concerned.items() if change[layers].sum() < 0)
+
+
+def _choose(
+    net: SpikeNet,
+    config: EngineConfig,
+    result: golden.Result,
+    fit: bool,
+    image_code: str,
+    memory: ExternalMemory,
+    more_shadows: bool,
+    fits: Fits | None,
+    ordered: frozenset[str],
+) -> Mapping:
+    """`choose_for` with the channels of some tensors in order."""
     if image_code == "auto":
         # The cheapest one may need wider accumulators, or more memory for its border, than the engine has.
         for code in image_codes_by_cost(net, config, result.codes[INPUT]):
             with contextlib.suppress(OneSpikeError):
-                return choose_for(
-                    net, config, result, fit=fit, image_code=code, memory=memory, more_shadows=more_shadows, fits=fits,
-                    fixed=fixed,
-                )  # fmt: skip
+                return _choose(net, config, result, fit, code, memory, more_shadows, fits, ordered)
         image_code = image_codes(net)[0]
-    options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code}
+    options: dict[str, Any] = {"rates": spike_rates(net, result, config), "image_code": image_code, "ordered": ordered}
     uniform: dict[int, Mapping] = {}
     cost: dict[int, np.ndarray] = {}
     found: dict[int, Images] = {}

@@ -24,6 +24,7 @@ from .affine import NO_PADDING, Value
 from .builder_nodes import MAX_TERMS, Nodes
 from .compose import joint_sides
 from .graph import Term
+from .node_costs import Mixing
 
 # Events per value, zeros included: of images, counts behind a ReLU (g = 8), signed counts of 8 bits and of unit normal
 # numbers (g = 31, clipped at three deviations).
@@ -108,15 +109,22 @@ class Storing(Nodes):
             parts.append(affine.rows(self.settled(part, where, need) if settle else part, every[:, chosen]))
         return affine.add(*parts)
 
-    def offer(self, value: Value, readers: Iterable[Reader], where: str) -> Value:
-        """The value, stored where `signed` says so, or where that is cheaper for its readers."""
+    def offer(
+        self, value: Value, readers: Iterable[Reader], where: str, mixing: Callable[[Value], Mixing] | None = None
+    ) -> Value:
+        """The value, stored where `signed` says so, or where that is cheaper for its readers; mixing: what its only
+        reader does, where that is a graph's matrix, whose zeros count.
+        """
         readers = list(readers)
         open_ends = value.averages is not None or value.rounding is not None or value.view is not None
         kernels = sum(1 if reader.features or reader.taps != (1, 1) else 0 for reader in readers)
         if self.sign is False or open_ends or value.pool is not None or not readers or _plain_read(value):
             return value
-        again = sum(self._composed(value, reader) for reader in readers)
-        once = self._price(value) + sum(self._read(value, reader) for reader in readers)
+        if mixing is not None and len(value.terms) == 1:
+            again, once = self._mixed(value, mixing(value))
+        else:
+            again = sum(self._composed(value, reader) for reader in readers)
+            once = self._price(value) + sum(self._read(value, reader) for reader in readers)
         if once < again:
             self.saved += again - once
         elif self.sign != True or not (kernels or len(readers) > 1):  # noqa: E712
@@ -176,6 +184,15 @@ class Storing(Nodes):
         # An activation reads each channel once, for all that stands beside it in a concatenation.
         weights = (reader.outputs or value.shape[0]) * inputs * taps if inputs else value.shape[0]
         return weights * (reader.places(value) * rate + 1)
+
+    def _mixed(self, value: Value, mixing: Mixing) -> tuple[float, float]:
+        """Of a graph's matrix on the value: computing it within, and storing it before."""
+        tensor, unsigned = value.terms[0].tensor, self.unsigned(value)
+        rate = self._rate(tensor)
+        return (
+            mixing.composed(rate, rate != COUNT),
+            mixing.apart(rate, COUNT if unsigned else SIGNED, not unsigned),
+        )
 
     def told(self) -> list[str]:
         """What to tell the user of the sums that are stored."""

@@ -21,6 +21,7 @@ from .affine import Value
 from .builder import Builder
 from .builder_signed import Reader
 from .compose import LARGEST
+from .node_costs import Mixing
 from .own_cost import Work
 
 
@@ -83,7 +84,12 @@ class NodeAlgebra:
         nodes, columns, features = value.nodes, value.columns, value.features
         self._small((nodes * features, columns * features), columns, features)
         reader = Reader(outputs=nodes * features, features=columns * features)
-        base = self.builder.offer(value.base, [reader], self.where)
+
+        def mixing(sums: Value) -> Mixing:
+            read = sums.terms[0].weights.any((2, 3)).sum(1).max()
+            return Mixing(matrix=matrix, features=features, inputs=max(1, int(read)), is_map=value.is_map)
+
+        base = self.builder.offer(value.base, [reader], self.where, mixing)
         kernel = np.zeros((nodes, features, features, columns))
         each = np.arange(features)
         kernel[:, each, each, :] = matrix[:, None, :]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 
 from ..errors import OneSpikeError
 from . import aten
@@ -141,3 +142,16 @@ class OnnxContext:
         self.torch.source_shape = ()
         assert isinstance(value, Value)
         return Tensor(value, function(np.empty(x.shape)).ndim)
+
+
+def label(node: onnx.NodeProto) -> str:
+    return node.name or node.output[0]
+
+
+def refusal(node: onnx.NodeProto, reason: str) -> OneSpikeError:
+    return OneSpikeError(f"Node {label(node)!r} ({kind_of(node)}): {reason}.")
+
+
+def kind_of(node: onnx.NodeProto) -> str:
+    """The operation as the user's file calls it."""
+    return next((entry.value for entry in node.metadata_props if entry.key == KIND_KEY), node.op_type)

@@ -26,8 +26,9 @@ from .graph import Graph
 from .heads import Head, finished, given_by
 from .layout import OTHER_ORDER, Layout, Moved, laid_out, of_image
 from .network_file import told
-from .onnx_base import KIND_KEY, Levels, Mask, Tensor
+from .onnx_base import Levels, Mask, Tensor, kind_of, label, refusal
 from .onnx_ops import ANY_ORDER, CLASSIFIERS, MOVES, NEAREST, RISING, SCALED, SUMS, OnnxOperations
+from .onnx_qoperator import lowered
 
 MASKED = {"Where", "Mul", "Cast", "Identity"}  # that take a comparison as it is; to others it is a number
 TOLERANCE = 1e-9  # of the largest logit, in float64
@@ -48,7 +49,7 @@ def import_onnx(path: str | Path, signed: bool | str = "auto") -> Graph:
     """
     path = Path(path)
     with told():
-        return import_model(reference.in_double(reference.read(path)), path, signed)
+        return import_model(lowered(reference.in_double(reference.read(path))), path, signed)
 
 
 def import_model(model: onnx.ModelProto, path: Path, signed: bool | str = "auto") -> Graph:
@@ -135,9 +136,9 @@ class _Front:
             folds = len(following) == 1 and following[0] in SUMS
             if isinstance(made, Tensor) and node not in self.skipped and node.op_type not in MOVES and not folds:
                 try:
-                    stored = builder.offer(made.value, readers[index].values(), _label(node))
+                    stored = builder.offer(made.value, readers[index].values(), label(node))
                 except OneSpikeError as error:
-                    raise _refusal(node, str(error)) from None
+                    raise refusal(node, str(error)) from None
                 values[node.output[0]] = Tensor(stored, made.rank)
         producer = {name: node for node in self.nodes for name in node.output}
         heads = []
@@ -152,7 +153,7 @@ class _Front:
             graph = layout.finish(finished(builder, heads))
         except OneSpikeError as error:
             if final in producer:
-                raise _refusal(producer[final], str(error)) from None
+                raise refusal(producer[final], str(error)) from None
             raise OneSpikeError(f"{self.path}: {error}.") from None
         self._check(graph, declared, heads)
         return graph
@@ -197,17 +198,17 @@ class _Front:
         """Compute one node's results into `values`."""
         known = (*reference.STANDARD_DOMAINS, *reference.QONNX_DOMAINS)
         if node.domain not in known:
-            raise _refusal(node, f"the domain {node.domain!r} is unknown; only standard ONNX and QONNX are supported")
+            raise refusal(node, f"the domain {node.domain!r} is unknown; only standard ONNX and QONNX are supported")
         inputs = [values.get(name) if name else None for name in node.input]
         if missing := [n for n, v in zip(node.input, inputs, strict=True) if n and v is None]:
-            raise _refusal(node, f"its input {missing[0]!r} is a second result, of which only the first is supported")
+            raise refusal(node, f"its input {missing[0]!r} is a second result, of which only the first is supported")
         active = [value for value in inputs if isinstance(value, Tensor | Levels | Mask)]
         if not active:
             values.update(zip(node.output, self._fold(node, inputs), strict=True))
             return
         first = active[0] if isinstance(active[0], Tensor) else active[0].tensor
-        labelled = _kind(node) != node.op_type
-        operations.begin(self._layer_name(node), _label(node), first.rank, len(node.output), labelled)
+        labelled = kind_of(node) != node.op_type
+        operations.begin(self._layer_name(node), label(node), first.rank, len(node.output), labelled)
         left = CLASSIFIERS | QUANTISERS
         if isinstance(active[0], Tensor) and active[0].value.pool is None:
             left = left | RISING | {"Clip"}
@@ -215,7 +216,7 @@ class _Front:
         if self._ends(node) and (behind or node.op_type in left):
             if not behind:
                 self._compares_channels(node, first.rank)
-                operations.builder.notes.append(f"The last {_kind(node)} is left out: logits are given before it.")
+                operations.builder.notes.append(f"The last {kind_of(node)} is left out: logits are given before it.")
             self.skipped.append(node)
             values[node.output[0]] = active[0]
             return
@@ -242,21 +243,21 @@ class _Front:
             results = made if isinstance(made, tuple) else (made,)
             values.update(zip(node.output, results, strict=False))
         except Moved as moved:
-            raise Moved(moved.view, _refusal(node, str(moved.refusal))) from None
+            raise Moved(moved.view, refusal(node, str(moved.refusal))) from None
         except OneSpikeError as error:
-            raise _refusal(node, str(error)) from None
+            raise refusal(node, str(error)) from None
         except TypeError:
-            raise _refusal(node, "this form of the operation is not supported") from None
+            raise refusal(node, "this form of the operation is not supported") from None
         except (ValueError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
-            raise _refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
+            raise refusal(node, f"its inputs do not fit together ({_first_line(error)})") from None
         if any(isinstance(result, Tensor) and not result.value.finite for result in results):
-            raise _refusal(node, "its numbers make NaN or infinite values; train the network again")
+            raise refusal(node, "its numbers make NaN or infinite values; train the network again")
 
     def _fold(self, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
         try:
             return reference.compute(node, inputs, self.model.opset_import)
         except Exception as error:
-            raise _refusal(node, f"it cannot be computed ({_first_line(error)})") from None
+            raise refusal(node, f"it cannot be computed ({_first_line(error)})") from None
 
     def _ends(self, node: onnx.NodeProto) -> bool:
         """Whether nothing but reshapes and softmax-like operations follow."""
@@ -278,7 +279,7 @@ class _Front:
         usual = 0 if node.op_type == "ArgMax" else -1 if newest >= 13 else 1
         axis = next((a.i for a in node.attribute if a.name == "axis"), usual)
         if rank and axis % rank == 0:
-            raise _refusal(node, "it compares the images of a batch with each other; give it the axis of classes, 1")
+            raise refusal(node, "it compares the images of a batch with each other; give it the axis of classes, 1")
 
     def _layer_name(self, node: onnx.NodeProto) -> str:
         """`layer1.0.conv1`: the stem of the weights' name where an exporter kept it, else the node's own name."""
@@ -364,16 +365,3 @@ def _any_order(node: onnx.NodeProto, inputs: list[Any]) -> bool:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return node.name or node.output[0]
-
-
-def _refusal(node: onnx.NodeProto, reason: str) -> OneSpikeError:
-    return OneSpikeError(f"Node {_label(node)!r} ({_kind(node)}): {reason}.")
-
-
-def _kind(node: onnx.NodeProto) -> str:
-    """The operation as the user's file calls it."""
-    return next((entry.value for entry in node.metadata_props if entry.key == KIND_KEY), node.op_type)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ class TensorLayout:
     def order(self) -> list[int]:
         """Channel number at every physical place, -1 where there is none."""
         return [c for s in self.slices for c in [*s, *[-1] * (self.channels_per_slice - len(s))]]
+
+    def with_channels(self, order: Sequence[int]) -> TensorLayout:
+        """The same places with all channels in this order."""
+        ends = np.cumsum([len(channels) for channels in self.slices])
+        dealt = tuple(tuple(order[end - len(own) : end]) for own, end in zip(self.slices, ends.tolist(), strict=True))
+        return dataclasses.replace(self, slices=dealt)
 
     def tail(self, word_bits: int) -> int:
         """Chunks of four bits of a pixel's last word that hold values in some slice; at least one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from collections.abc import Mapping as Map
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from ..network import codes
 from ..network.spec import INPUT, Layer, SpikeNet
 from ..network.storage import Storage, held
 from . import parts
+from .channel_order import reordered
 from .checks import check
 from .depthwise import is_depthwise, own_columns, own_kernel, own_lanes, own_order, takes_own
 from .image_codes import border_is_stored, image_bits, image_codes, image_offset
@@ -43,6 +45,7 @@ def map_network(
     slices: int | Map[str, int] = 1,
     rates: Map[str, np.ndarray] | None = None,
     image_code: str = "auto",
+    ordered: Iterable[str] = (),
 ) -> Mapping:
     """Map a network; OneSpikeError, with numbers, where it does not fit the configuration.
 
@@ -50,8 +53,9 @@ def map_network(
     rates: measured spikes per value of each channel of each tensor, to balance the slices.
     image_code: "radix", "signed" (digits, where pixels have five bits or more), "twos" (around zero: the code less half
     its range, in two's complement) or "auto": what costs the border nothing, and signed rather than radix.
+    ordered: of the tensors that `channel_order.orderable` names, those whose channels are put in that order.
     """
-    mapping = _plan(net, config, slices, rates, image_code)
+    mapping = _plan(net, config, slices, rates, image_code, ordered)
     for layer in mapping.layers:
         if config.streams_weights and layer.weight_rows > config.weight_depth:
             raise OneSpikeError(
@@ -104,7 +108,7 @@ def fit_config(
     to what the largest part needs.
     """
     fixed = fixed or {}
-    options = {"slices": 1, "rates": None, "image_code": "auto"} | options
+    options = {"slices": 1, "rates": None, "image_code": "auto", "ordered": ()} | options
     if config.code == "psg":
         config = dataclasses.replace(config, max_groups=max(layer.groups for layer in net.layers) or 1)
     config = for_sparse(config, net, fixed=fixed)
@@ -155,6 +159,7 @@ def _plan(
     slices: int | Map[str, int],
     rates: Map[str, np.ndarray] | None,
     image_code: str,
+    ordered: Iterable[str],
 ) -> Mapping:
     check(net, config)
     chosen = _slices_by_layer(net, config, slices)
@@ -167,7 +172,7 @@ def _plan(
             f"The image code {image_code!r} does not suit pixels of {net.image.bits} bits; use one of "
             f"{', '.join(image_codes(net))}."
         )
-    tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code)
+    tensors, image_double = _tensors(net, config, chosen, rates or {}, image_code, ordered)
     made, numbers = engine_tables(net, tensors, config.worths)
     tensors |= {name: dataclasses.replace(tensors[name], table=number) for name, number in numbers.items()}
     layers: list[MappedLayer] = []
@@ -236,7 +241,7 @@ def _plan(
         needs["table_codes"] = next(codes for codes in TABLE_CODES if codes >= max(len(t.stored) for t in made))
     return Mapping(
         net=net, config=config, layers=tuple(layers), tensors=tensors, image_double=image_double, tables=tuple(made),
-        needs=needs,
+        needs=needs, ordered=tuple(sorted(ordered)),
     )  # fmt: skip
 
 
@@ -260,7 +265,12 @@ def largest_field(tensor: TensorLayout) -> int:
 
 
 def _tensors(
-    net: SpikeNet, config: EngineConfig, chosen: dict[str, int], rates: Map[str, np.ndarray], image_code: str
+    net: SpikeNet,
+    config: EngineConfig,
+    chosen: dict[str, int],
+    rates: Map[str, np.ndarray],
+    image_code: str,
+    ordered: Iterable[str] = (),
 ) -> tuple[dict[str, TensorLayout], bool]:
     """Layouts with addresses. The image has two buffers, so that the next one loads during this one's computation."""
     users: dict[str, list[int]] = {}
@@ -306,7 +316,7 @@ def _tensors(
             unroll=unroll,
             pad=tuple(max(p[side] for p in pads) for side in range(4)) if stored else (0, 0, 0, 0),  # type: ignore[arg-type]
         )
-    tensors = {name: tensors[name] for name in users}
+    tensors = reordered(net, {name: tensors[name] for name in users}, ordered, config)
     made = {layer.name: index for index, layer in enumerate(net.layers)}
     sizes = {name: t.size * (2 if name == INPUT else 1) for name, t in tensors.items()}
     lives = {name: (made.get(name, -1), max(users[name])) for name in tensors}

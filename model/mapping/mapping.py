@@ -185,6 +185,13 @@ class Mapping:
     image_double: bool
     tables: tuple[Table, ...]
     needs: Map[str, int]  # depth or width of each engine parameter that this network uses
+    ordered: tuple[str, ...] = ()  # tensors that were asked to have their channels in `channel_order`
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What gives this mapping again, but for the rates: arguments of `map_network` and `fit_config`."""
+        slices = {layer.layer.name: layer.slices for layer in self.layers}
+        return {"slices": slices, "image_code": self.tensors[INPUT].code, "ordered": self.ordered}
 
     @property
     def channels(self) -> int:

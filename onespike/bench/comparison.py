@@ -111,9 +111,7 @@ def on_one_engine(nets: Sequence[SpikeNet], config: EngineConfig, codes: np.ndar
     engine = dataclasses.replace(engine, program_depth=round_depth(words))
     found = []
     for mapping, rates in alone:
-        slices = {layer.layer.name: layer.slices for layer in mapping.layers}
-        image_code = mapping.tensors[INPUT].code
-        found.append(map_network(mapping.net, engine, slices=slices, rates=rates, image_code=image_code))
+        found.append(map_network(mapping.net, engine, rates=rates, **mapping.options))
     return found
 
 

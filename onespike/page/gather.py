@@ -49,9 +49,9 @@ def mapping_of(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray, measu
                 f"{path} measured an engine with {name} = {hardware[name]}, not {value}; leave the engine's options "
                 f"out, or measure that engine."
             )
-    config = EngineConfig(**{name: value for name, value in hardware.items() if name != "slices"})
+    config = EngineConfig(**{name: value for name, value in hardware.items() if name not in ("slices", "ordered")})
     seen = golden.run(net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
-    slices = hardware.get("slices")
+    slices, ordered = hardware.get("slices"), hardware.get("ordered", ())
     refused = ""
     try:
         if slices is None:
@@ -59,7 +59,7 @@ def mapping_of(args: argparse.Namespace, net: SpikeNet, codes: np.ndarray, measu
         rates = spike_rates(net, seen, config)
         for code in image_codes_by_cost(net, config, seen.codes[INPUT]):
             try:
-                return map_network(net, config, slices=slices, rates=rates, image_code=code)
+                return map_network(net, config, slices=slices, rates=rates, image_code=code, ordered=ordered)
             except OneSpikeError as error:
                 refused = refused or str(error)
     except (OneSpikeError, KeyError) as error:

@@ -165,7 +165,9 @@ def _one_engine(sources: Iterable[Source]) -> dict[str, Any] | None:
                 )
         slices = found.get("slices")
         if whole is None and isinstance(slices, dict):
-            whole = config | {"slices": slices}
+            ordered = found.get("ordered")
+            names = [name for name in ordered if isinstance(name, str)] if isinstance(ordered, list) else []
+            whole = config | {"slices": slices, "ordered": names}
     return whole or (None if first is None else first[1])
 
 

@@ -18,7 +18,6 @@ from ..model.errors import OneSpikeError
 from ..model.mapping.mapper import fit_config
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
-from ..model.network.spec import INPUT
 from ..model.targets import Target
 from ..parsers.options import CHOOSING, default_fire_lanes, engine_config, make_mapping
 from .measured import Measured
@@ -105,7 +104,7 @@ def described(args: argparse.Namespace, mapping: Mapping, codes: np.ndarray, mea
     asked |= {"external_weights": config.streams_weights, "axi_bits": config.external_weights or 64, "slices": "auto"}
     plain = argparse.Namespace(**(vars(args) | asked | {"fixed": []}))
     if measured.of.keys() & {"rtl", "asic"}:
-        options: dict[str, Any] = {"slices": wanted["slices"], "image_code": mapping.tensors[INPUT].code}
+        options: dict[str, Any] = mapping.options
         if len(codes):
             seen = golden.run(mapping.net, codes[:CHOOSING], layers=True, trains=config.code == "psg")
             options["rates"] = spike_rates(mapping.net, seen, config)
@@ -134,7 +133,8 @@ def _words(plain: argparse.Namespace, config: EngineConfig, usual: dict[str, Any
 
 def _other(wanted: Map[str, Any], found: Map[str, Any]) -> list[tuple[str, Any]]:
     """Parameters in which engines of one size differ."""
-    return [(name, value) for name, value in wanted.items() if name not in (*ALIKE, "slices") and value != found[name]]
+    same = (*ALIKE, "slices", "ordered")
+    return [(name, value) for name, value in wanted.items() if name not in same and value != found[name]]
 
 
 def _value(value: Any) -> Any:

@@ -21,7 +21,7 @@ from ..model.mapping import mapper
 from ..model.mapping.mapping import Mapping
 from ..model.network import golden
 from ..model.network.codes import MULTIPLES
-from ..model.network.spec import INPUT, SpikeNet
+from ..model.network.spec import SpikeNet
 from ..model.system import parallel
 from ..model.targets import Target
 
@@ -370,9 +370,7 @@ def make_mapping(
         else:
             found = choose_on(part, net, config, seen, memory=memory_of(args), fixed=fixed)
         config = dataclasses.replace(config, shadows=fixed.get("shadows", found.config.shadows))
-        slices = {layer.layer.name: layer.slices for layer in found.layers}
-        code = found.tensors[INPUT].code
-        chosen = {"slices": slices, "rates": spike_rates(net, seen, config), "image_code": code}
+        chosen = found.options | {"rates": spike_rates(net, seen, config)}
     return mapper.map_network(net, mapper.fit_config(net, config, fixed=fixed, **chosen), **chosen)
 
 

@@ -28,7 +28,7 @@ def write(path: Path, nodes, constants, shape, opset=13, inputs="x", output="y")
     ends = [helper.make_tensor_value_info(inputs, TensorProto.FLOAT, shape)]
     last = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", "classes"])]
     graph = helper.make_graph(nodes, "test", ends, last, known)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(QONNX, 1)]
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in (QONNX, "com.microsoft"))]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path
 

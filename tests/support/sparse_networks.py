@@ -70,3 +70,26 @@ def _layer(
     shift = np.clip(np.rint(np.log2(max(spread / g, 1))) + rng.integers(-1, 2, out), 0, 20).astype(int)
     bias = rng.integers(-int(spread / 4) - 1, int(spread) + 1, out)
     return Layer(name=name, sources=(source,), bias=bias, shift=shift, groups=g, pool=pool)
+
+
+def graph_network(rng: np.random.Generator, nodes: int, features: int, *, near: float = 0.2) -> SpikeNet:
+    """X W on each node; A on the map of all nodes, node after node; a W on each; A, feature after feature."""
+    matrix = (rng.random((nodes, nodes)) < near) | np.eye(nodes, dtype=bool)
+    matrix = np.where(matrix, rng.integers(1, 100, (nodes, nodes)), 0)
+    each = np.arange(features)
+    on_map = np.zeros((nodes, features, features, nodes), int)
+    on_map[:, each, each] = matrix[:, None]
+    at_one = np.einsum("mn,cd->cmnd", matrix, np.eye(features, dtype=int))
+    kernels = (
+        rng.integers(-99, 100, (features, 5, 1, 1)),
+        on_map.reshape(nodes * features, features, 1, nodes),
+        rng.integers(-99, 100, (nodes * features, features, 1, 1)),
+        at_one.reshape(features * nodes, nodes * features, 1, 1),
+    )
+    layers: list[Layer] = []
+    for index, kernel in enumerate(kernels):
+        tensor, last = f"layer{index - 1}" if index else INPUT, index == len(kernels) - 1
+        source = Source(tensor=tensor, weights=kernel, groups=nodes if index == 2 else 1)
+        bias, shift = rng.integers(-99, 99, len(kernel)), np.full(len(kernel), 0 if last else 6)
+        layers.append(Layer(name=f"layer{index}", sources=(source,), bias=bias, shift=shift, groups=0 if last else 8))
+    return SpikeNet(image=Image(shape=(5, 1, nodes), bits=4), layers=tuple(layers), places=nodes)

@@ -15,12 +15,13 @@ from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.readout import interval
 from onespike.model.cost.row import stages
 from onespike.model.errors import OneSpikeError
+from onespike.model.mapping.channel_order import orderable
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.network.split import split
 from onespike.sim.engine import simulate
 from paths import BUILD
-from sparse_networks import sparse_network
+from sparse_networks import graph_network, sparse_network
 
 # Memories that hold every random network: one build per entry serves all its examples.
 ROOMY = EngineConfig(
@@ -88,7 +89,7 @@ def test_random_networks(engine: str) -> None:
         slices = int(2 ** rng.integers(0, config.banks.bit_length()))
         slices = 1 if config.depthwise and rng.random() < 0.6 else slices
         try:
-            mapping = map_network(net, config, slices=slices)
+            mapping = map_network(net, config, slices=slices, ordered=orderable(net, config) if seed % 2 else ())
         except OneSpikeError as error:
             assert "too large" in str(error) or "lies wholly in the padding" in str(error), f"seed {seed}: {error}"
             return
@@ -107,6 +108,22 @@ def test_random_networks(engine: str) -> None:
 
     check()
     assert len(simulated) >= 4, f"only {len(simulated)} networks reached the simulation"
+
+
+@pytest.mark.parametrize("slices", [1, 2, 4])
+def test_channels_in_order(slices: int) -> None:
+    """A graph, whose matrix has its outputs feature after feature instead of node after node."""
+    rng = np.random.default_rng(slices)
+    net = graph_network(rng, nodes=12, features=8)
+    config = dataclasses.replace(ENGINES["4x16, sparse"], class_depth=96)
+    names = orderable(net, config)
+    assert "layer1" in names
+    mapping, plain = (map_network(net, config, slices=slices, ordered=ordered) for ordered in (names, ()))
+    assert mapping.tensors["layer1"].order != plain.tensors["layer1"].order
+    assert mapping.layers[1].weight_rows < plain.layers[1].weight_rows
+    run_dir = BUILD / f"channels-in-order-{slices}"
+    result = simulate(mapping, random_codes(rng, net, 2), BUILD, run_dir=run_dir, stall=(0.3, 0.3), seed=slices)
+    assert result.mismatches == 0 and result.cycle_mismatches == 0
 
 
 def test_maps_back_to_back() -> None:
