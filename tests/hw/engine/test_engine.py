@@ -35,6 +35,10 @@ ENGINES = {
     "8x8, short queues": dataclasses.replace(
         ROOMY, banks=8, lanes=8, fire_lanes=4, drain_banks=4, word_fifo=4, command_fifo=2, shadows=3
     ),
+    "16x4, far banks": dataclasses.replace(
+        ROOMY, banks=16, lanes=4, fire_lanes=2, drain_banks=4, word_bits=16, word_fifo=4, command_fifo=2,
+        max_groups=400, signed_codes=True, tables=8, table_codes=32,
+    ),
     "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16, shadows=4),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(
