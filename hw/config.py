@@ -287,7 +287,7 @@ class EngineConfig:
 
     @property
     def more_hops(self) -> int:
-        """Those of `hops` behind the first: what a bank answers has its first in the bank, however few banks there are."""
+        """Registers on each way behind the first: of what a bank answers in a bit, the first is the bank's own."""
         return max(0, self.hops - 1)
 
     @property
