@@ -283,7 +283,12 @@ class EngineConfig:
     @property
     def hops(self) -> int:
         """Registers on each way between the middle of the engine and its banks: many banks lie far apart."""
-        return int(self.banks > 4)
+        return int(self.banks > 4) + int(self.banks > 8)
+
+    @property
+    def more_hops(self) -> int:
+        """Registers on each way behind the first: of what a bank answers in a bit, the first is the bank's own."""
+        return max(0, self.hops - 1)
 
     @property
     def drain_steps(self) -> int:

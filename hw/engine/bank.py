@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
+from ..later import later
 from ..memory import PagedMemory
 from ..parity import Parity, parity_bits
 from ..program import DIGITS_UNARY
@@ -141,15 +142,15 @@ class Bank(wiring.Component):
             masks=config.row_masks, depthwise=config.depthwise,
         )  # fmt: skip
         if config.tables:  # it comes from far away, too
-            m.d.sync += Value.cast(extract.terms).eq(Value.cast(self.terms))
+            m.d.comb += Value.cast(extract.terms).eq(later(m, Value.cast(self.terms), 1 + config.more_hops))
         word = Value.cast(fetch.words.payload)
-        # The layer's constants come from far away; a command spends this cycle in its queue.
-        strides = Signal(self.strides.shape(), reset_less=True)
-        m.d.sync += strides.eq(self.strides)
+        # The layer's constants come from far away; a command spends these cycles on its way and in its queue.
+        strides = later(m, Value.cast(self.strides), 1 + config.more_hops, reset_less=True)
+        strides = data.View(self.strides.shape(), strides)
+        command = later(m, Cat(self.commands.valid, Value.cast(self.commands.payload)), config.more_hops)
         m.submodules.word_fifo = queue = Queue(width=len(word), depth=config.word_fifo)
         m.d.comb += [
-            commands.w_en.eq(self.commands.valid),
-            commands.w_data.eq(self.commands.payload),
+            Cat(commands.w_en, commands.w_data).eq(command),
             fetch.commands.valid.eq(commands.r_rdy),
             Value.cast(fetch.commands.payload).eq(commands.r_data),
             commands.r_en.eq(fetch.commands.ready),
@@ -161,21 +162,21 @@ class Bank(wiring.Component):
             Value.cast(extract.words.payload).eq(queue.r_data),
             queue.r_en.eq(extract.words.ready),
         ]
-        if config.hops:  # one more command may be on its way
+        if config.hops:  # more commands may be on their way
             waiting, next_waiting = Signal(range(room + 1)), Signal(range(room + 1))
             ready = Signal(init=1)
             m.d.comb += next_waiting.eq(waiting + self.commands.valid - (commands.r_en & commands.r_rdy))
-            m.d.sync += [waiting.eq(next_waiting), ready.eq(next_waiting <= room - 2)]
+            m.d.sync += [waiting.eq(next_waiting), ready.eq(next_waiting < room - config.hops)]
             m.d.comb += self.commands.ready.eq(ready)
         else:
             m.d.comb += self.commands.ready.eq(commands.w_rdy)
-        _register_write(m, self.write, fetch.write)
+        _register_write(m, self.write, fetch.write, 1 + config.hops)
         if config.row_masks:
             bits = mask_entry(config).size
             masks = PagedMemory(m, "mask_memory", bits, config.mask_depth, parity_bits(bits) if config.parity else 0)
             if config.loadable:
                 write = self.load_masks.signature.create(path=("masks",))
-                _register_write(m, self.load_masks, write)
+                _register_write(m, self.load_masks, write, 1)
                 masks.write(m, enable=write.enable, address=write.address, data=write.data)
             read = fetch.masks
             entry = masks.read(m, read.address, first=read.first, second=read.second)
@@ -250,18 +251,15 @@ class Bank(wiring.Component):
             factor[0].eq(term1.multiple),
         ]
         for stage in (minus, shift, factor):
-            m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(stage)]
+            m.d.sync += [after.eq(before) for before, after in itertools.pairwise(stage)]
 
         spare = parity_bits(row_bits) if config.parity else 0
         weights = PagedMemory(
             m, "weight_memory", row_bits, config.weight_depth, spare, single_port=config.single_port
         )
         if config.loadable or config.streams_weights:
-            load = self.load
-            for hop in range(1 + config.hops):
-                later = self.load.signature.create(path=("load", str(hop)))
-                _register_write(m, load, later)
-                load = later
+            load = self.load.signature.create(path=("load",))
+            _register_write(m, self.load, load, 1 + min(config.hops, 1))
             weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
         # The events of a value follow each other, so its weight row is read once, and again at the start of a job:
         # other weights may have been written there meanwhile.
@@ -330,9 +328,9 @@ class Bank(wiring.Component):
         for name in ("own", "digits") if self.config.multiplies else ("own", "digits", "number"):
             value = getattr(extract, name)
             for i in range(1, stages + 1):
-                later = Signal.like(value, name=f"{name}{i}", reset_less=True)
-                m.d.sync += later.eq(value)
-                value = later
+                then = Signal.like(value, name=f"{name}{i}", reset_less=True)
+                m.d.sync += then.eq(value)
+                value = then
             told.append(getattr(lanes, name).eq(value))
         return told
 
@@ -343,11 +341,13 @@ def _check(m: Module, name: str, width: int, row: Value, valid: Value) -> Value:
     return check.fault
 
 
-def _register_write(m: Module, port: Any, memory: Any) -> None:
-    """Write one cycle later: the data come from far away, and go on to many block RAMs.
+def _register_write(m: Module, port: Any, memory: Any, cycles: int) -> None:
+    """Write so many cycles later: the data come from far away, and go on to many block RAMs.
 
-    A layer's last spike word is written so two cycles after its end, and the next layer reads from the third on.
+    A layer's last spike word is written one cycle more than `cycles` after its end, and the next layer reads one cycle
+    after that at the earliest: its commands are on their way as long.
     """
-    address, data = (Signal.like(Value.cast(value), reset_less=True) for value in (port.address, port.data))
-    m.d.sync += [memory.enable.eq(port.enable), address.eq(port.address), data.eq(port.data)]
-    m.d.comb += [memory.address.eq(address), memory.data.eq(data)]
+    m.d.comb += [
+        memory.enable.eq(later(m, port.enable, cycles)),
+        Cat(memory.address, memory.data).eq(later(m, Cat(port.address, port.data), cycles, reset_less=True)),
+    ]

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...model.network.codes import MAX_FIELD
 from ..config import EngineConfig
+from ..later import later
 from ..loop import add_loop
 from ..memory import plain_memory
 from ..parity import Parity
@@ -151,19 +152,20 @@ class Drain(wiring.Component):
         if group_parts(config) > 1:
             release_now = Mux(layer.dest_group_words == 0, release_now, loop_steps.last)
         taken = Signal(config.banks)
+        full = self._full(m, taken, loop_steps.last)
         if ways == 1:
             m.d.comb += [
-                taken.eq(Mux(free, turn & (self.full | (~loop_steps.first).replicate(config.banks)), 0)),
+                taken.eq(Mux(free, turn & (full | (~loop_steps.first).replicate(config.banks)), 0)),
                 take.eq(taken.any()),
             ]
         else:
             m.d.comb += [
-                take.eq(free & ((self.full | ~turn).all() | ~loop_steps.first)),
+                take.eq(free & ((full | ~turn).all() | ~loop_steps.first)),
                 taken.eq(Mux(take, turn, 0)),
             ]
         hops = config.hops
-        to_banks = m.d.sync if hops else m.d.comb
-        to_banks += [self.take.eq(taken), self.turn.eq(turn), self.release.eq(Mux(release_now, taken, 0))]
+        told = later(m, Cat(taken, turn, Mux(release_now, taken, 0)), hops)
+        m.d.comb += Cat(self.take, self.turn, self.release).eq(told)
         if group_parts(config) > 1:
             pause = Signal(range(group_parts(config)))  # cycles until the next step, less one
             m.d.sync += [pause.eq(pause - 1), free.eq(free | (pause == 0))]
@@ -186,15 +188,15 @@ class Drain(wiring.Component):
         there = range(1, 4 + levels)
         valids = [Signal(name=f"valid{i}") for i in (*there, 4 + levels)]
         entries = [Signal(entry, name=f"entry{i}", reset_less=True) for i in (*there, 4 + levels)]
-        m.d.sync += [valids[0].eq(_later(m, take, 2 * hops)), *(valids[i].eq(valids[i - 1]) for i in there)]
+        m.d.sync += [valids[0].eq(later(m, take, 2 * hops)), *(valids[i].eq(valids[i - 1]) for i in there)]
         m.d.sync += [entries[i].eq(entries[i - 1]) for i in there]
         loops = Cat(group, step, loop_slices.first, loop_slices.last, loop_steps.last)
         if levels:
             loops = Cat(loops, *(turn[way::ways].any() for way in range(ways)))
-        m.d.sync += Value.cast(entries[0])[: len(loops)].eq(_later(m, loops, 2 * hops))
+        m.d.sync += Value.cast(entries[0])[: len(loops)].eq(later(m, loops, 2 * hops))
         row, channel = Signal(config.channel_addr_bits), Signal(config.channel_addr_bits)
         job_ended, place_ended = Signal(), Signal()
-        m.d.sync += job_ended.eq(_later(m, slice_advances & loop_slices.last, 2 * hops))
+        m.d.sync += job_ended.eq(later(m, slice_advances & loop_slices.last, 2 * hops))
         loop_blocks = add_loop(
             m, "blocks", limit=layer.blocks[: len(row)], advance=job_ended, restart=self.start
         )  # fmt: skip
@@ -231,7 +233,7 @@ class Drain(wiring.Component):
             load = channels.write_port()
             m.d.comb += [load.en.eq(self.load.enable), load.addr.eq(self.load.address), load.data.eq(self.load.data)]
         read_channel = channels.read_port()
-        m.d.comb += read_channel.addr.eq(_later(m, channel + entries[0].step, levels, reset_less=True))
+        m.d.comb += read_channel.addr.eq(later(m, channel + entries[0].step, levels, reset_less=True))
         parameters = Signal(data.ArrayLayout(channel_layout(config), config.fire_lanes), reset_less=True)
         m.d.sync += Value.cast(parameters).eq(read_channel.data)
         if config.parity:
@@ -258,6 +260,21 @@ class Drain(wiring.Component):
         ]
         return m
 
+    def _full(self, m: Module, taken: Value, last: Value) -> Value:
+        """Which banks' next sums wait, as far as the middle knows.
+
+        Where a bank's turn may come again before it is known that its sums have been taken, they are hidden so long.
+        """
+        config = self.config
+        full = later(m, self.full, config.more_hops)
+        way = config.hops + config.more_hops  # cycles for which a bank that has been taken still seems full
+        again = (config.banks // config.drain_banks - 1) * config.drain_steps + 1  # from a last step to the next first
+        hidden = Mux(last, taken, 0)
+        for _ in range(way if again <= way else 0):
+            hidden = later(m, hidden, 1)
+            full = full & ~hidden
+        return full
+
     def _next_banks(self, bank: Signal, turn: Signal) -> list[Any]:
         """The next slices' banks have their turn: as many as are taken at a time."""
         config = self.config
@@ -281,7 +298,11 @@ class Drain(wiring.Component):
         width = config.acc_bits * config.fire_lanes
         shown = Signal(width, name=f"shown{suffix}", reset_less=True)
         banks = [self.banks[b] for b in range(way, config.banks, ways)]
-        arrived = [_later(m, Value.cast(bank), hops, reset_less=True) for bank in banks]
+        arrived = [Value.cast(bank) for bank in banks]
+        for hop in range(hops):  # from the second on, two banks' ways are one
+            if hop:
+                arrived = [functools.reduce(operator.or_, arrived[i : i + 2]) for i in range(0, len(arrived), 2)]
+            arrived = [later(m, bank, 1, reset_less=True) for bank in arrived]
         m.d.sync += shown.eq(functools.reduce(operator.or_, arrived))
 
         # What the bank had added before this job; nothing, the first time after a reset.
@@ -337,13 +358,4 @@ class Drain(wiring.Component):
         read, write = partial.read_port(domain="comb"), partial.write_port()
         m.d.comb += [read.addr.eq(before.step), write.addr.eq(now.step), write.data.eq(total)]
         m.d.comb += write.en.eq(valid)
-        return _later(m, read.data, 1, reset_less=True)  # a cycle early: not too early for what has been written
-
-
-def _later(m: Module, value: Value, cycles: int, *, reset_less: bool = False) -> Value:
-    """The value, so many cycles later."""
-    for _ in range(cycles):
-        held = Signal(len(value), name="later", reset_less=reset_less)
-        m.d.sync += held.eq(value)
-        value = held
-    return value
+        return later(m, read.data, 1, reset_less=True)  # a cycle early: not too early for what has been written

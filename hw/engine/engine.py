@@ -11,6 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import EngineConfig
+from ..later import later
 from ..parity import with_parity
 from ..program import STREAMED_HEADER, WORD, layer_bits, layer_depth
 from .axi_read import ADDRESS_BITS, AxiRead, axi_read_signals, connect_axi_read
@@ -209,9 +210,10 @@ class Engine(wiring.Component):
                 counters.start.eq(sequencer.start),
                 counters.done.eq(pack.done),
                 counters.index.eq(sequencer.index),
-                counters.event.eq(Cat(bank.event for bank in banks)),
-                counters.empty.eq(Cat(bank.empty for bank in banks)),
-                counters.waiting.eq(Cat(bank.waiting for bank in banks)),
+                *(
+                    getattr(counters, name).eq(later(m, Cat(getattr(bank, name) for bank in banks), config.more_hops))
+                    for name in ("event", "empty", "waiting")
+                ),
                 counters.address.eq(self.counter),
             ]
             m.d.sync += self.count.eq(counters.data)

@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import EngineConfig
+from ..later import later
 from ..loop import add_loop
 from ..memory import plain_memory
 from ..parity import Parity
@@ -246,12 +247,13 @@ class Walk(wiring.Component):
 
         # A command goes to all banks of its group at once, when its layer has begun.
         head, offered = Signal(entry, reset_less=True), Signal()
+        ready = later(m, Cat(port.ready for port in self.commands), self.config.more_hops)
         all_ready, starts = Signal(), Signal()
         m.d.comb += [
             dispatch.r_en.eq(~offered | starts),
             leaves.eq(dispatch.r_en & dispatch.r_rdy),
             self.primed.eq(offered & (head.of != of_now)),
-            all_ready.eq(Cat(~head.banks[b] | port.ready for b, port in enumerate(self.commands)).all()),
+            all_ready.eq((~head.banks | ready).all()),
             starts.eq(offered & (head.of == of_now) & all_ready),
         ]
         with m.If(dispatch.r_en):

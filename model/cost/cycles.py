@@ -258,12 +258,13 @@ def _layer(
     counts, lengths, shared = _read_words(config, layer, chunks)
     places = layer.places() if done is not None else []
     banks, slices = config.banks, layer.slices
-    steps, depth, room, hops = config.drain_steps, config.word_fifo, config.command_fifo, config.hops
+    steps, depth, room = config.drain_steps, config.word_fifo, config.command_fifo
+    hops, back = config.hops, config.more_hops
     ahead = room + hops  # commands that a bank's queue holds
 
     # Times are cycles after the layer's first. Per bank:
-    popped = [[-1] * ahead for _ in range(banks)]  # when the last commands left the queue
-    asked = [-9] * banks  # when the last command was sent
+    popped = [[-9] * ahead for _ in range(banks)]  # when the last commands left the queue
+    asked = [[-9] * hops for _ in range(banks)]  # when the last commands were sent
     issued = [-1] * banks  # when the walk issued its last word
     passed = [[-9] * 3 for _ in range(banks)]  # when the last words left the read pipeline
     queue = [[-9] * depth for _ in range(banks)]  # when the last kept words left the word queue
@@ -274,7 +275,7 @@ def _layer(
     taken = [-9] * banks  # the last shadow set has been read
     command = SEQUENCER_LATENCY - 1
     interval = layer.group_words(config)
-    latency = capture_latency(config)
+    latency = capture_latency(config) + back
     release = (release_step(config) if interval == 1 else (steps - 1) * interval) + config.hops
     drained = start = 0
     empty = waiting = starved = 0
@@ -286,15 +287,17 @@ def _layer(
             begin, opened = [0] * slices, [0] * slices
             at = 0
             for part, length in enumerate(lengths[place]):
-                # With a register on the way, a bank is ready for one command more in the cycle after another.
+                # A bank does not know yet of the commands of the last `hops` cycles, and is ready as if they were not.
                 command += 1
-                for b in group:
-                    last = popped[b][-ahead] if asked[b] == command - 1 else popped[b][-room]
-                    if last >= command:
-                        command = max(command, *(popped[b][-room] for b in group)) + 1
+                while True:
+                    unknown = sum(before >= command - hops for before in asked[group[0]])
+                    free = max(popped[b][-room - unknown] for b in group) + back
+                    if free < command:
                         break
+                    command = command + 1 if unknown else free + 1
                 for b in group:
-                    asked[b] = command
+                    if hops:
+                        asked[b] = [*asked[b][1:], command]
                 final = part == len(lengths[place]) - 1
                 for s, b in enumerate(group):
                     pop = max(command + 1 + hops, issued[b])
@@ -345,7 +348,7 @@ def _layer(
                     together = slice(s, s + config.drain_banks)
                     start = max(drained, *begin[together])
                     if config.shadows > 1:  # the next set moves to the last place
-                        start = max(start, *(taken[other] + 2 for other in group[together]))
+                        start = max(start, *(taken[other] + 2 + back for other in group[together]))
                     drained = start + steps * interval
                 taken[b] = start + (steps - 1) * interval + hops
                 released[b] = [*released[b][1:], start + release]

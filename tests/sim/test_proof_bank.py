@@ -11,6 +11,7 @@ from onespike.hw.engine.bank import Bank, capture_latency
 from onespike.hw.engine.extract import EventExtractor, at_most_one
 from onespike.hw.engine.fetch import Fetch
 from onespike.hw.engine.values import ValueExtractor
+from onespike.hw.later import later
 from onespike.model.network.codes import PRODUCTS
 from onespike.sim.formal import ProofError, prove
 from onespike.sim.inside import Inside
@@ -188,35 +189,39 @@ def test_bank_mistakes(right, wrong, tmp_path):
 
 
 class CommandsFit(Property):
-    """Where a command comes a cycle after the `ready` that allows it, the bank has room for it.
+    """Where a command comes `hops` cycles after the `ready` that allows it, the bank has room for it.
 
     That the walk sends none without is in `test_stream_rules.py`.
     """
 
     def check(self, m: Module, inside: Inside) -> None:
-        unit, queue, allowed = self.dut, inside.part("command_fifo"), Signal()
-        room, waiting = queue.component.depth, inside["waiting"]
-        m.d.sync += allowed.eq(unit.commands.ready)
-        end = queue["consume"] + waiting
+        unit, queue = self.dut, inside.part("command_fifo")
+        hops, room, waiting = unit.config.hops, queue.component.depth, inside["waiting"]
+        allowed = [later(m, unit.commands.ready, cycles) for cycles in range(hops + 1)]
+        on_the_way = [later(m, unit.commands.valid, cycles) for cycles in range(1, hops)]
+        held = waiting - sum(on_the_way, Const(0, 1))
+        end = queue["consume"] + held
         m.d.comb += [
-            Assume(~unit.commands.valid | allowed),
+            Assume(~unit.commands.valid | allowed[-1]),
             Assert(~queue.component.w_en | queue.component.w_rdy),
-            Assert(waiting <= room),
-            Assert(queue.component.w_rdy == (waiting != room)),
-            Assert(queue.component.r_rdy == (waiting != 0)),
+            Assert((waiting <= room) & (held >= 0)),
+            Assert(queue.component.w_rdy == (held != room)),
+            Assert(queue.component.r_rdy == (held != 0)),
             Assert((queue["produce"] < room) & (queue["consume"] < room)),
             Assert(queue["produce"] == Mux(end >= room, end - room, end)),
-            Assert(inside["ready"] == (waiting <= room - 2)),
-            Assert(~allowed | (waiting < room)),
+            Assert(inside["ready"] == (waiting < room - hops)),
+            *(Assert(~then | (waiting < room - hops + cycles)) for cycles, then in enumerate(allowed)),
         ]
 
 
-FAR = dataclasses.replace(SMALLEST, banks=8, command_fifo=2)  # so many banks that commands take a cycle more
+FAR = [dataclasses.replace(SMALLEST, banks=banks, command_fifo=2) for banks in (8, 16)]  # commands are on their way
 
 
 @pytest.mark.slow
-def test_commands_fit(tmp_path):
-    prove(CommandsFit(Bank(FAR)), depth=3, induction=True)
-    made = mutant(Bank, "ready.eq(next_waiting <= room - 2)", "ready.eq(next_waiting < room)", tmp_path)
+@pytest.mark.parametrize("config", FAR, ids=lambda config: f"{config.banks} banks")
+def test_commands_fit(config, tmp_path):
+    prove(CommandsFit(Bank(config)), depth=3, induction=True)
+    made = mutant(Bank, "ready.eq(next_waiting < room - config.hops)", "ready.eq(next_waiting <= room - config.hops)",
+                  tmp_path)  # fmt: skip
     with pytest.raises(ProofError, match="refuted"):
-        prove(CommandsFit(made(FAR)), depth=10)
+        prove(CommandsFit(made(config)), depth=12)

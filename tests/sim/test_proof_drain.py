@@ -84,7 +84,7 @@ def test_takes_in_turn(config):
 @pytest.mark.parametrize(
     "right, wrong",
     mistakes(
-        ("self.full | (~loop_steps.first).replicate(config.banks)", "self.full"),
+        ("full | (~loop_steps.first).replicate(config.banks)", "self.full"),
         ("turn.eq(turn.rotate_left(1))", "turn.eq(turn.rotate_left(1) | self.full)"),
         ("release_now = step == release_step(config)", "release_now = step >= release_step(config)"),
         ("free.eq(layer.dest_group_words == 0)", "free.eq(0)"),

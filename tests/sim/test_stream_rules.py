@@ -141,6 +141,7 @@ MUTANTS = {
 
 SLOW = {Engine, Packet}
 FAR = dataclasses.replace(SMALLEST, banks=8)  # so many banks that commands take a cycle more
+FARTHER = dataclasses.replace(SMALLEST, banks=16)  # or two
 MAPS = dataclasses.replace(SMALLEST, maps=True)
 ALWAYS_READY = {Spi, Uart}  # what they offer is taken in the same cycle
 OFFERING = [cls for cls in components() if any(offer.flow is Out for offer in offers(make(cls)))]
@@ -173,6 +174,7 @@ def test_mistake_is_found(cls, tmp_path):
     "rule",
     [
         pytest.param(lambda: TakenAtOnce(Walk(FAR), late=FAR.hops), id="far banks"),
+        pytest.param(lambda: TakenAtOnce(Walk(FARTHER), late=FARTHER.hops), id="banks farther away"),
         pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, row_masks=True))), id="masks"),
         pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, arithmetic="dense"))), id="dense"),
         pytest.param(lambda: StreamHold(Fetch(dataclasses.replace(SMALLEST, tables=1, max_code=255))), id="tables"),

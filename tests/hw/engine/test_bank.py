@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,7 @@ from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, mask_entry, stride_layout
 from onespike.hw.engine.fire import fire_latency
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
+from onespike.hw.later import later
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
 from onespike.model.cost.cycles import predict
 from onespike.model.machine.bank import Job, bank
@@ -70,10 +71,10 @@ class Harness(wiring.Component):
             filled = filled & preload(m, "masks", dut.load_masks, rows)
         if self.tables:
             filled = filled & fill_terms(m, dut.terms, self.tables, self.config.multiples)
+        command = Cat(self.commands.valid & self.commands.ready, Value.cast(self.commands.payload))
         m.d.comb += [
             dut.strides.eq(self.strides),
-            dut.commands.payload.eq(self.commands.payload),
-            dut.commands.valid.eq(self.commands.valid & filled),
+            Cat(dut.commands.valid, Value.cast(dut.commands.payload)).eq(later(m, command, self.config.hops)),
             self.commands.ready.eq(dut.commands.ready & filled),
             dut.take.eq(take),
             dut.turn.eq(take),
@@ -145,10 +146,12 @@ def test_golden_range():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random(seed):
-    """Commands with gaps, a drain that lets jobs wait: all sums, all events, and `capture_latency` for every job."""
+    """Commands with gaps, a drain that lets jobs wait: all sums, all events, and `capture_latency` for every job; of
+    few banks, and of so many that commands are on their way when there is no more room for others."""
     rng = random.Random(seed)
     deep = {"weight_depth": 1100, "spike_depth": 2100} if seed % 2 else {}  # two pages each
     config = dataclasses.replace(CONFIG, fire_lanes=rng.choice([1, 2]), word_bits=rng.choice([16, 32]), **deep)
+    config = dataclasses.replace(config, banks=(4, 16, 8, 4, 16, 8)[seed])
     config = dataclasses.replace(config, multiples=MULTIPLES[seed % 3], shadows=(1, 2, 1, 3, 4, 1)[seed])
     assert (len(config.weight_pages) > 1) == bool(deep)
     case = random_case(config, rng, 25, rng.choice([0.1, 0.6, 1]))

@@ -34,7 +34,11 @@ ENGINES = {
         ROOMY, banks=1, lanes=4, fire_lanes=1, shadows=2, maps=True, class_depth=2048
     ),
     "8x8, short queues": dataclasses.replace(
-        ROOMY, banks=8, lanes=8, fire_lanes=4, drain_banks=4, word_fifo=4, command_fifo=2, shadows=3
+        ROOMY, banks=8, lanes=8, fire_lanes=4, drain_banks=8, word_fifo=4, command_fifo=2, shadows=3
+    ),
+    "16x4, far banks": dataclasses.replace(
+        ROOMY, banks=16, lanes=4, fire_lanes=2, drain_banks=4, word_bits=16, word_fifo=4, command_fifo=2,
+        max_groups=400, signed_codes=True, tables=8, table_codes=32,
     ),
     "2x32, 16-bit words": dataclasses.replace(ROOMY, banks=2, lanes=32, fire_lanes=2, word_bits=16, shadows=4),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
