@@ -2,15 +2,14 @@
 """Iterative latency reduction (Chowdhury, Rathi and Roy, arXiv 2110.05929): an ANN becomes a network of one timestep.
 
 Thresholds begin at a percentile of the currents; then the network is trained at T steps, each T from the weights,
-thresholds and leaks of the one before, down to 1. Last, where asked, the smallest weights of every layer but the first
-and the last go, a few at a time, while the network goes on learning at T = 1.
+thresholds and leaks of the one before, down to 1. Weights that are zero in the ANN (magnitude.py) stay zero.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from ..errors import OneSpikeError
 from ..frontend.torch_threads import torch_threads
 from ..system import parallel
 from .data import Dataset
-from .prune import PART, ROUNDS, gone
 from .spiking import SpikingNet
 from .train import Training, accuracy, fit, recall, remember, wrong
 
@@ -31,42 +29,32 @@ RATED = 1000  # images that spikes are counted on
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """Settings. steps: T of every stage, falling to 1. training: of one stage. epochs: of each stage, that of pruning
-    included, or one number for all; none: those of `training`. percentile: of the currents, where thresholds begin.
-    prune: share of the weights that goes in a stage of its own; 0: none.
+    """Settings. steps: T of every stage, falling to 1. training: of one stage. epochs: of each stage, or one number for
+    all; none: those of `training`. percentile: of the currents, where thresholds begin.
     """
 
     steps: tuple[int, ...] = (5, 4, 3, 2, 1)
     training: Training = field(default_factory=lambda: Training(epochs=3, rate=1e-3, decay=0.0, warmup=0.1))
     epochs: tuple[int, ...] = ()
     percentile: float = 90.0
-    prune: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.steps or any(not 1 <= t <= 100 for t in self.steps) or self.steps[-1] != 1:
             raise OneSpikeError(f"Steps must be whole numbers in 1..100 and end with 1, not {list(self.steps)}.")
         if any(one <= other for one, other in zip(self.steps, self.steps[1:], strict=False)):
             raise OneSpikeError(f"Steps must fall from stage to stage, as in 5,3,1, not {list(self.steps)}.")
-        if len(self.epochs) not in (0, 1, len(self.stages)) or any(number < 1 for number in self.epochs):
+        if len(self.epochs) not in (0, 1, len(self.steps)) or any(number < 1 for number in self.epochs):
             raise OneSpikeError(
-                f"The epochs of stages must be one number, or one for each of {len(self.stages)} stages, at least 1, "
+                f"The epochs of stages must be one number, or one for each of {len(self.steps)} stages, at least 1, "
                 f"not {list(self.epochs)}."
             )
         if not 0 < self.percentile < 100:
             raise OneSpikeError(f"The percentile of thresholds must lie between 0 and 100, not {self.percentile:g}.")
-        if not 0 <= self.prune < 1:
-            raise OneSpikeError(f"The share of pruned weights must be at least 0 and below 1, not {self.prune:g}.")
-
-
-    @property
-    def stages(self) -> list[tuple[int, float]]:
-        """T and share of pruned weights of every stage."""
-        return [*((steps, 0.0) for steps in self.steps), *([(1, self.prune)] if self.prune else [])]
 
     @property
     def trainings(self) -> list[Training]:
         """The settings of every stage."""
-        number = len(self.stages)
+        number = len(self.steps)
         epochs = self.epochs if len(self.epochs) == number else (*self.epochs, self.training.epochs)[:1] * number
         return [replace(self.training, epochs=each) for each in epochs]
 
@@ -74,7 +62,7 @@ class Reduction:
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """What a stage ends with. rates: spikes per neuron and step of every spiking layer. kept: share of all weights that
-    are not pruned. thresholds, leaks: of every spiking layer. reused: whether it was trained before.
+    are not zero for good. thresholds, leaks: of every spiking layer. reused: whether it was trained before.
     """
 
     steps: int
@@ -103,8 +91,6 @@ def reduce_latency(
     Raises OneSpikeError where a threshold or leak becomes what it cannot be.
     """
     net = SpikingNet(ann, plan.steps[0])
-    if plan.prune and not _inner(net):
-        raise OneSpikeError("Nothing to prune: the first and the last layer stay whole, and there are no others.")
     images = torch.from_numpy(data.images[:: -(-len(data) // BALANCED)])
     with torch_threads(parallel.chosen()):
         net.balance(images, plan.percentile)
@@ -113,12 +99,12 @@ def reduce_latency(
     for value in net.state_dict().values():
         digest.update(value.numpy().tobytes())
     stages = []
-    for (steps, share), training in zip(plan.stages, plan.trainings, strict=True):
-        digest.update(json.dumps([steps, share, asdict(training)]).encode())  # a stage depends on those before it
+    for steps, training in zip(plan.steps, plan.trainings, strict=True):
+        digest.update(json.dumps([steps, asdict(training)]).encode())  # a stage depends on those before it
         path = Path(cache) / f"one-timestep-{digest.hexdigest()[:16]}.npz"
         net.steps = steps
         if not (reused := recall(path, net)):
-            _train(net, data, training, share, path.with_suffix(".checkpoint"), progress)
+            _train(net, data, training, path.with_suffix(".checkpoint"), progress)
             remember(path, net)
         stages.append(_judged(net, held_out, reused))
         if told is not None:
@@ -126,41 +112,19 @@ def reduce_latency(
     return net.eval(), stages
 
 
-def _train(net: SpikingNet, data: Dataset, training: Training, share: float, checkpoint: Path, progress: bool) -> None:
+def _train(net: SpikingNet, data: Dataset, training: Training, checkpoint: Path, progress: bool) -> None:
     net.train()
-    inner = _inner(net)
 
+    @torch.no_grad()
     def after(done: int, steps: int) -> None:
         net.check()
-        if share and done * ROUNDS // int(PART * steps + 1) != (done - 1) * ROUNDS // int(PART * steps + 1):
-            part = min(1.0, done / (PART * steps))
-            _prune(net, inner, share * gone(part))
-        with torch.no_grad():
-            for index, layer in net.weighted():
-                layer.weight.mul_(net.kept(index))
+        for index, layer in net.weighted():
+            layer.weight.mul_(net.kept(index))
 
-    title = f"T = {net.steps}" + (f", {100 * share:g} % pruned" if share else "")
     fit(
-        net, data, training, lambda logits, images, labels: wrong(logits, labels), title,
+        net, data, training, lambda logits, images, labels: wrong(logits, labels), f"T = {net.steps}",
         checkpoint=checkpoint, progress=progress, after=after,
     )  # fmt: skip
-
-
-def _inner(net: SpikingNet) -> list[int]:
-    """The places of the layers that are pruned."""
-    return [index for index, _ in net.weighted()][1:-1]
-
-
-def _prune(net: SpikingNet, places: Sequence[int], share: float) -> None:
-    """Take the smallest weights of each layer at these places away; those that are gone stay so."""
-    layers = dict(net.weighted())
-    for index in places:
-        kept, size = net.kept(index), layers[index].weight.detach().abs()
-        if (number := int(share * size.numel())) >= size.numel():
-            raise OneSpikeError(f"Pruning {share:g} of its weights leaves layer {index} without any; prune less.")
-        if number:
-            size = torch.where(kept > 0, size, -1.0)  # first those that are gone already
-            kept.view(-1)[size.view(-1).argsort(stable=True)[:number]] = 0.0
 
 
 def _judged(net: SpikingNet, held_out: Dataset, reused: bool) -> Stage:

@@ -39,8 +39,9 @@ class Spike(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         membrane, threshold = ctx.saved_tensors
         ratio = membrane / threshold
-        per_z = gradient * (GAMMA * (1 - (ratio - 1).abs()).clamp(min=0))
-        return per_z / threshold, -(per_z * ratio).sum() / threshold
+        per_z = (ratio - 1).abs_().neg_().add_(1).clamp_(min=0).mul_(GAMMA).mul_(gradient)  # memory takes the time
+        of_threshold = -(per_z * ratio).sum() / threshold
+        return per_z.div_(threshold), of_threshold
 
 
 class Fire(nn.Module):
@@ -99,7 +100,7 @@ class SpikingNet(nn.Module):
         self.steps = steps
         self.layers = nn.ModuleList(_layers(ann))
         for index, layer in self.weighted():
-            self.register_buffer(f"kept{index}", torch.ones_like(layer.weight))
+            self.register_buffer(f"kept{index}", (layer.weight != 0).to(layer.weight.dtype))
 
     @property
     def fires(self) -> list[Fire]:
@@ -127,7 +128,7 @@ class SpikingNet(nn.Module):
             )
 
     def kept(self, index: int) -> Tensor:
-        """Which weights of the layer at this place are not pruned: ones and zeros."""
+        """Which weights of the layer at this place the ANN had: ones, and zeros, which stay."""
         return self.get_buffer(f"kept{index}")
 
     def forward(self, images: Tensor) -> Tensor:

@@ -194,13 +194,20 @@ def decided(logits: torch.Tensor) -> torch.Tensor:
 
 
 def train(
-    module: nn.Module, data: Dataset, settings: Training, *, checkpoint: str | Path | None = None, progress: bool = True
+    module: nn.Module,
+    data: Dataset,
+    settings: Training,
+    *,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    title: str = "training",
+    after: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
-    """Train `module` in place on the labels and return it in eval mode."""
+    """Train `module` in place on the labels, as `fit` does, and return it in eval mode."""
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(
-        module, data, settings, lambda logits, images, labels: wrong(logits, labels), "training",
-        checkpoint=checkpoint, progress=progress,
+        module, data, settings, lambda logits, images, labels: wrong(logits, labels), title,
+        checkpoint=checkpoint, progress=progress, after=after,
     )  # fmt: skip
     return module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from ..model.training.train import Training
 
 METHOD = "one-timestep"
-OPTIONS = ("steps", "stage_epochs", "stage_rate", "percentile", "prune")
+OPTIONS = ("steps", "stage_epochs", "stage_rate", "percentile", "prune", "prune_epochs")
+PRUNE_EPOCHS = 6
 
 
 def check(args: argparse.Namespace) -> None:
-    """OneSpikeError for options of this method without it."""
+    """OneSpikeError for options of this method without it, and of pruning without a share."""
     if args.method != METHOD and (given := [name for name in OPTIONS if getattr(args, name) is not None]):
         option = "--" + given[0].replace("_", "-")
         raise OneSpikeError(f"{option} is about stages of spiking neurons; add --method {METHOD}, or leave it out.")
+    if args.prune_epochs is not None and not args.prune:
+        raise OneSpikeError("--prune-epochs says how long pruning takes; give --prune SHARE as well, or leave it out.")
 
 
 def plan_of(args: argparse.Namespace, settings: Training) -> Reduction:
@@ -42,8 +45,32 @@ def plan_of(args: argparse.Namespace, settings: Training) -> Reduction:
     training = dataclasses.replace(
         plan.training, shift=settings.shift, flip=settings.flip, seed=settings.seed, rate=rate
     )
-    own = {name: getattr(args, name) for name in ("steps", "percentile", "prune") if getattr(args, name) is not None}
+    own = {name: getattr(args, name) for name in ("steps", "percentile") if getattr(args, name) is not None}
     return Reduction(training=training, epochs=tuple(args.stage_epochs or ()), **own)
+
+
+def prune(
+    module: torch.nn.Module,
+    data: Dataset,
+    held_out: Dataset,
+    settings: Training,
+    args: argparse.Namespace,
+    cache: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Prune the ReLU network in place, trained on as it was, and the figures of what is left."""
+    from ..model.training import magnitude
+    from ..model.training.train import accuracy
+
+    settings = dataclasses.replace(settings, epochs=args.prune_epochs or PRUNE_EPOCHS)
+    with progress.stage("prune", f"Pruning {tables.percent(args.prune)} of the weights", spinner=False) as stage:
+        magnitude.prune(module, data, settings, args.prune, cache)
+        kept = [float((layer.weight != 0).double().mean()) for layer in magnitude.weighted(module)]
+        right = accuracy(module, held_out)
+        stage.note = (
+            f"{tables.percent(right, 2)} right with ReLU; left, by layer: {', '.join(map(tables.percent, kept))}"
+        )
+    return {"share": args.prune, "epochs": settings.epochs, "accuracy": right, "kept": kept}
 
 
 def reduce(

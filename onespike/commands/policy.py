@@ -112,7 +112,7 @@ def _check(args: argparse.Namespace) -> None:
     given = {
         "--network": args.network not in (NETWORK, DEFAULT), "--epochs": args.epochs, "--test": args.test,
         "--limit": args.limit, "--shift": args.shift, "--flip": args.flip, "--prune": args.prune,
-        "--stage-epochs": args.stage_epochs,
+        "--stage-epochs": args.stage_epochs, "--prune-epochs": args.prune_epochs,
     }  # fmt: skip
     if wrong := [option for option, found in given.items() if found]:
         raise OneSpikeError(f"{wrong[0]} is about images; leave it out for the environment {args.data!r}.")

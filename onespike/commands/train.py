@@ -67,10 +67,11 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     right = accuracy(module, held_out)
     found: dict[str, Any] = {}
     if plan is not None:
-        relu = right
-        module, found = one_timestep.reduce(module, data, held_out, plan, cache, console, progress)
-        right = accuracy(module, held_out)
-        found = {"relu_accuracy": relu, **found}
+        found = {"relu_accuracy": right}
+        if args.prune:
+            found["pruned"] = one_timestep.prune(module, data, held_out, settings, args, cache, progress)
+        module, stages = one_timestep.reduce(module, data, held_out, plan, cache, console, progress)
+        right, found = accuracy(module, held_out), {**found, **stages}
     write_atomically(args.output, exported(module, data.images[:1]))
     seen = held_out is data
     what = "images that it was trained on, as there are no others: give --test DATA" if seen else (

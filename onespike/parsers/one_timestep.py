@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--stage-epochs",
         type=options.several(options.number(1, 1000), once=False),
         metavar="N[,N..]",
-        help="of each stage, one number for all or one for each, that of --prune included (default: 3)",
+        help="of each stage, one number for all or one for each (default: 3)",
     )
     group.add_argument(
         "--stage-rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning in them (default: 0.001)"
@@ -45,7 +45,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--prune",
         type=options.number(0, 0.999, float),
         metavar="SHARE",
-        help="of the weights of each layer but the first and the last that goes in a further stage (default: 0)",
+        help="of the weights of all layers but the first and the last that goes, with ReLU, before the stages "
+        "(default: 0)",
+    )
+    group.add_argument(
+        "--prune-epochs",
+        type=options.number(1, 1000),
+        metavar="N",
+        help="of training meanwhile, with --rate, --shift and --flip (default: 6)",
     )
 
 

@@ -115,22 +115,29 @@ def test_one_step_without_state_is_the_same_network_and_becomes_single_spikes():
 def test_stages_follow_each_other_and_a_second_run_finds_them(tmp_path):
     data = blobs()
     told = []
-    plan = Reduction(steps=(3, 1), training=QUICK, prune=0.5)
+    plan = Reduction(steps=(3, 1), training=QUICK)
     run = lambda: reduce_latency(small(), data, data, plan, tmp_path, progress=False, told=told.append)  # noqa: E731
     net, stages = run()
-    assert [(s.steps, s.reused) for s in stages] == [(3, False), (1, False), (1, False)]
+    assert [(s.steps, s.reused, s.kept) for s in stages] == [(3, False, 1), (1, False, 1)]
     assert told == stages and stages[1].accuracy > 0.5
-    inner = net.kept(4)
-    assert float(inner.mean()) == 0.5 and stages[-1].kept == pytest.approx(1 - 72 / (768 + 144 + 48))
-    assert not net.layers[4].weight[inner == 0].any() and stages[1].kept == 1
     again, known = run()
     assert [dataclasses.replace(s, reused=False) for s in known] == stages and all(s.reused for s in known)
     assert same(net, again)
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
+def test_weights_that_are_zero_stay_zero(tmp_path):
+    ann, data = small(), blobs()
+    with torch.no_grad():
+        ann[5].weight[:, ::2] = 0
+    net, stages = reduce_latency(ann, data, data, Reduction(steps=(2, 1), training=QUICK), tmp_path, progress=False)
+    assert torch.equal(net.layers[4].weight != 0, ann[5].weight != 0)
+    assert not torch.equal(net.layers[4].weight, ann[5].weight), "the others learned"
+    assert {stage.kept for stage in stages} == {1 - 72 / (768 + 144 + 48)}
+
+
 def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    data, plan = blobs(), Reduction(steps=(2, 1), training=QUICK, prune=0.25)
+    data, plan = blobs(), Reduction(steps=(3, 2, 1), training=QUICK)
     wanted, _ = reduce_latency(small(), data, data, plan, tmp_path / "whole", progress=False)
     from onespike.model.training import train
 
@@ -138,7 +145,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch)
 
     def broken(path, epoch, *state):
         kept(path, epoch, *state)
-        if epoch == 1 and len(list((tmp_path / "broken").glob("*.npz"))) == 2:  # in the stage that prunes
+        if epoch == 1 and len(list((tmp_path / "broken").glob("*.npz"))) == 2:  # in the last stage
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_keep", broken)
@@ -157,7 +164,6 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch)
         ({"steps": (3, 3, 1)}, "must fall from stage to stage"),
         ({"steps": ()}, "whole numbers in 1..100"),
         ({"percentile": 100.0}, "between 0 and 100, not 100"),
-        ({"prune": 1.0}, "below 1, not 1"),
         ({"steps": (3, 1), "epochs": (1, 2, 3)}, "one for each of 2 stages, at least 1, not \\[1, 2, 3\\]"),
         ({"steps": (3, 1), "epochs": (0,)}, "at least 1, not \\[0\\]"),
     ],
@@ -169,8 +175,8 @@ def test_settings_that_cannot_be(settings, sentence):
 
 @pytest.mark.parametrize(("epochs", "each"), [((), [4, 4, 4]), ((7,), [7, 7, 7]), ((1, 2, 5), [1, 2, 5])])
 def test_every_stage_may_have_epochs_of_its_own(epochs, each):
-    plan = Reduction(steps=(2, 1), training=Training(epochs=4), epochs=epochs, prune=0.5)
-    assert plan.stages == [(2, 0.0), (1, 0.0), (1, 0.5)] and [t.epochs for t in plan.trainings] == each
+    plan = Reduction(steps=(3, 2, 1), training=Training(epochs=4), epochs=epochs)
+    assert [training.epochs for training in plan.trainings] == each
 
 
 def test_a_longer_last_stage_goes_on_from_those_before(tmp_path):
@@ -195,8 +201,6 @@ def test_networks_and_trainings_that_cannot_be(tmp_path):
         run(build("resnet20"))
     with pytest.raises(OneSpikeError, match="needs a ReLU, and ends with"):
         run(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
-    with pytest.raises(OneSpikeError, match="Nothing to prune: the first and the last layer stay whole"):
-        run(small(depth=1), prune=0.5)
     silent = small(depth=1)
     silent[1].bias.data.fill_(-1e3)
     with pytest.raises(OneSpikeError, match=r"spiking layer 1 adds up is .*give a larger percentile"):

@@ -45,6 +45,7 @@ def test_stages_are_shown_and_the_network_converts_to_single_spikes(data, tmp_pa
     [
         (["--steps", "3,1"], "--steps is about stages of spiking neurons; add --method one-timestep"),
         (["--prune", "0.5"], "--prune is about stages"),
+        (["--method", "one-timestep", "--prune-epochs", "2"], "--prune-epochs says how long pruning takes; give"),
         (["--method", "one-timestep", "--steps", "1,3"], "end with 1, not [1, 3]"),
         (["--method", "one-timestep", "--prune", "0.5"], "Nothing to prune"),
         (["--method", "one-timestep", "--percentile", "0.1"], "give a larger percentile"),
