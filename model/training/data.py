@@ -109,6 +109,8 @@ def load(
         prefix = IDX_PREFIX[split]
         images = _idx(_idx_path(folder, prefix, "images", 3), 3)
         labels = _idx(_idx_path(folder, prefix, "labels", 1), 1)
+        if len(images) != len(labels):
+            raise OneSpikeError(f"{folder} has {len(images)} images but {len(labels)} labels; fetch its files again.")
         return _fitting(_dataset(folder.name, images[:, None], labels, most), shape)
     if any(name.endswith("_batch.bin") or name.startswith("data_batch_") for name in found):
         return _fitting(_cifar(folder, split, found, most), shape)
@@ -210,8 +212,6 @@ def _fitting(data: Dataset, shape: tuple[int, int, int] | None) -> Dataset:
 
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray, most: int | None = None) -> Dataset:
-    if len(images) != len(labels):
-        raise OneSpikeError(f"{name} has {len(images)} images but {len(labels)} labels.")
     scaled = np.array(images[:most], np.float32, order="C")
     scaled /= np.float32(255)
     return Dataset(name=name, images=scaled, labels=labels[:most].astype(np.int64))

@@ -72,7 +72,7 @@ BROKEN = {
         r"^The data folder .* lacks train-labels-idx1-ubyte \(or train-labels-idx1-ubyte\.gz\)\.$",
     ),
     "truncated": (truncated, r"ubyte is damaged: it should hold \(2, 3, 3\) bytes, not 17; download it again\.$"),
-    "unequal": (unequal, r" has 2 images but 3 labels\.$"),
+    "unequal": (unequal, r"/\S+ has 2 images but 3 labels; fetch its files again\.$"),
     "not IDX": (
         lambda folder: (folder / "train-images-idx3-ubyte").write_bytes(b"hello, this is no image"),
         r"is damaged: it does not begin as an IDX file of 3 dimensions; download it again\.$",

@@ -23,6 +23,7 @@ START = 8  # seconds that a process takes to begin, which are no part of its tur
 
 def main() -> int:
     args = _arguments()
+    args.folder = args.folder.absolute()  # sentences that begin with a path begin with a slash
     names = [name for name in READERS if not args.readers or name.replace(" ", "_") in args.readers]
     unknown = set(args.readers) - {name.replace(" ", "_") for name in READERS}
     if unknown:
