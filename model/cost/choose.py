@@ -86,7 +86,6 @@ def choose_for(
     """
     memory = memory or ExternalMemory()
     config = for_sparse(config, net, fixed=fixed) if fit else config
-
     names = orderable(net, config)
     tried: list[tuple[Mapping, np.ndarray]] = []
     refused: OneSpikeError | None = None

@@ -78,7 +78,8 @@ def plain(value: Value, what: str) -> None:
     if value.averages is not None:
         raise OneSpikeError(
             f"{what} after an average over uneven windows (ceil_mode, count_include_pad=False or an adaptive pool) is "
-            f"not supported, only a linear layer over the whole map is; use windows that fit the map"
+            f"not supported, only a linear layer over the whole map is; use windows that fit the map: ceil_mode=False, "
+            f"count_include_pad=True, an adaptive pool to a size that divides the map's"
         )
     if any(value.padding):
         raise OneSpikeError(f"{what} after padding is not supported; pad right before a convolution or a pool")

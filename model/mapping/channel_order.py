@@ -21,7 +21,7 @@ from .depthwise import is_depthwise
 from .layout import TensorLayout
 from .sparse import WORTH
 
-LARGEST = 1 << 24  # weights of a layer, zeros between groups included; of larger ones the channels stay
+LARGEST = 1 << 22  # weights of a layer, zeros between groups included; of larger ones the channels stay
 
 
 def orderable(net: SpikeNet, config: EngineConfig) -> frozenset[str]:
@@ -66,12 +66,16 @@ def channel_order(
     words (one for each tap), of equal ones that which shares most, then the first. Equal blocks go in the order of the
     channels that they read, so that neighbours read the same words.
     """
-    if not _can_gain(layer, sizes):
+    if layer.channels * sum(source.dense[0].size for source in layer.sources) > LARGEST:
         return None
-    rows = _rows(layer)
+    rows = np.concatenate([source.dense.reshape(layer.channels, -1) != 0 for source in layer.sources], 1)
+    before = _stored(rows, np.split(np.arange(layer.channels), np.cumsum(sizes)[:-1]))
+    least = -(-rows.sum(0) // max(sizes))  # blocks that the outputs of each row need
+    if least.sum() > (1 - WORTH) * before:
+        return None
     words_read, taps = _word_reads(layer, words)
     read = np.concatenate([rows, words_read], 1)
-    cost = np.concatenate([np.ones(rows.shape[1], np.int64), taps])
+    cost = np.concatenate([np.ones(rows.shape[1], np.int32), taps])
     columns = read.T * cost[:, None]
     weight = columns.sum(0)
     left = np.ones(layer.channels, bool)
@@ -94,7 +98,6 @@ def channel_order(
         place = _channel_of_row(layer)
         middle = [float(place[u].mean()) if u.any() else 0.0 for u in used]
         blocks = [blocks[i] for i in sorted(range(len(blocks)), key=lambda i: middle[i])]
-    before = _stored(rows, np.split(np.arange(layer.channels), np.cumsum(sizes)[:-1]))
     if _stored(rows, blocks) > (1 - WORTH) * before:
         return None
     return tuple(channel for block in blocks for channel in block)
@@ -104,22 +107,6 @@ def _block_sizes(order: Iterable[int], lanes: int) -> tuple[int, ...]:
     """Channels of each block of `lanes` places."""
     known = np.array([channel >= 0 for channel in order])
     return tuple(int(n) for n in np.add.reduceat(known, range(0, len(known), lanes)))
-
-
-def _can_gain(layer: Layer, sizes: tuple[int, ...]) -> bool:
-    """Whether the fewest blocks that the outputs of each row can share are few enough."""
-    if layer.channels * sum(source.dense[0].size for source in layer.sources) > LARGEST:
-        return False
-    rows = _rows(layer)
-    least = -(-rows.sum(0) // max(sizes))
-    natural = np.split(np.arange(layer.channels), np.cumsum(sizes)[:-1])
-    return int(least.sum()) <= (1 - WORTH) * _stored(rows, natural)
-
-
-@functools.lru_cache(maxsize=256)
-def _rows(layer: Layer) -> np.ndarray:
-    """Which outputs have a weight in the row of each source, input channel and tap, bool [outputs, rows]."""
-    return np.concatenate([source.dense.reshape(layer.channels, -1) != 0 for source in layer.sources], 1)
 
 
 def _channel_of_row(layer: Layer) -> np.ndarray:
@@ -135,14 +122,14 @@ def _word_reads(layer: Layer, words: tuple[tuple[int, ...] | None, ...]) -> tupl
     """Which outputs need which word of the sources whose words are known, bool [outputs, words], and the taps at which
     a block that needs it reads it.
     """
-    found, taps = [np.zeros((layer.channels, 0), bool)], [np.zeros(0, np.int64)]
+    found, taps = [np.zeros((layer.channels, 0), bool)], [np.zeros(0, np.int32)]
     for source, of_channel in zip(layer.sources, words, strict=True):
         if of_channel is not None:
             used = source.dense.any((2, 3))
             needed = np.zeros((max(of_channel) + 1, layer.channels), bool)
             np.logical_or.at(needed, list(of_channel), used.T)
             found.append(needed.T)
-            taps.append(np.full(len(needed), source.weights[0, 0].size))
+            taps.append(np.full(len(needed), source.weights[0, 0].size, np.int32))
     return np.concatenate(found, 1), np.concatenate(taps)
 
 

@@ -101,7 +101,8 @@ REFUSED = {
             conv(1, 2, 2), nn.ReLU(), nn.AvgPool2d(2, padding=1, count_include_pad=False), conv(2, 2, 2)
         ),
         r"^Layer '3' \(Conv2d, conv2d\): a convolution after an average over uneven windows \(ceil_mode, "
-        r"count_include_pad=False or an adaptive pool\) is not supported, only a linear layer over the whole map is",
+        r"count_include_pad=False or an adaptive pool\) is not supported, only a linear layer over the whole map is; "
+        r"use windows that fit the map: ceil_mode=False, count_include_pad=True, an adaptive pool to a size",
     ),
     "circular padding": (
         lambda: nn.Sequential(conv(1, 2, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(32, 2)),
@@ -273,3 +274,16 @@ def test_more_tensors_than_a_layer_reads():
     with pytest.raises(OneSpikeError, match=r"^Layer 'relu_17' \(relu\): it depends on 17 tensors without a ReLU of"):
         import_module(module, torch.zeros(1, 1, 4, 4), False)
     assert max(len(node.terms) for node in import_module(module, torch.zeros(1, 1, 4, 4)).nodes) <= 16
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [nn.AvgPool2d(2, ceil_mode=False), nn.AvgPool2d(3, 1, 1, count_include_pad=True), nn.AdaptiveAvgPool2d(3)],
+    ids=["ceil_mode=False", "count_include_pad=True", "adaptive size"],
+)
+def test_ways_out_of_uneven_windows(pool):
+    """What the refusal of a convolution behind uneven averages names, on a map of 9 x 9."""
+    module = nn.Sequential(conv(1, 2, padding=1), nn.ReLU(), pool, conv(2, 2, 2), nn.ReLU(), nn.Flatten())
+    outputs = module(torch.zeros(1, 1, 9, 9)).shape[1]
+    graph = import_module(nn.Sequential(module, nn.Linear(outputs, 2)).eval(), torch.zeros(1, 1, 9, 9))
+    assert [node.name for node in graph.nodes if not node.exact] == ["0.0", "0.3", "1"]

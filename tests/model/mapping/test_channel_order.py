@@ -150,3 +150,14 @@ def test_only_where_it_takes_fewer_cycles():
         now = {name for name in names if channels(found, name) != list(range(net.by_name[name].channels))}
         taken.add("none" if not now else "all" if now == names else "some")
     assert {"some", "all"} <= taken, taken
+
+
+def test_a_mapping_is_made_again_from_its_options():
+    """Commands that size an engine by some images, and map again, ask for the same order."""
+    net = graph_network(np.random.default_rng(0), 12, 8)
+    result = golden.run(net, np.random.default_rng(0).integers(0, 16, (1, *net.image.shape)), layers=True)
+    found = choose_for(net, SPARSE, result, fixed=("row_masks", "depthwise"))
+    again = map_network(net, found.config, **found.options)
+    assert found.ordered == again.ordered == ("layer1",)
+    assert channels(again, "layer1") == channels(found, "layer1") != list(range(96))
+    assert predict_all(again, result) == predict_all(found, result)
