@@ -259,7 +259,7 @@ class Bank(wiring.Component):
         )
         if config.loadable or config.streams_weights:
             load = self.load.signature.create(path=("load",))
-            _register_write(m, self.load, load, 1 + min(config.hops, 1))
+            _register_write(m, self.load, load, 1 + config.hops)
             weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
         # The events of a value follow each other, so its weight row is read once, and again at the start of a job:
         # other weights may have been written there meanwhile.

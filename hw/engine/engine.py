@@ -211,7 +211,7 @@ class Engine(wiring.Component):
                 counters.done.eq(pack.done),
                 counters.index.eq(sequencer.index),
                 *(
-                    getattr(counters, name).eq(later(m, Cat(getattr(bank, name) for bank in banks), config.more_hops))
+                    getattr(counters, name).eq(later(m, Cat(getattr(bank, name) for bank in banks), config.hops))
                     for name in ("event", "empty", "waiting")
                 ),
                 counters.address.eq(self.counter),
