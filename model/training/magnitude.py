@@ -69,7 +69,10 @@ def inner(module: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     """The layers that are pruned: all with weights but the first and the last."""
     found = weighted(module)[1:-1]
     if not found:
-        raise OneSpikeError("Nothing to prune: the first and the last layer stay whole, and there are no others.")
+        raise OneSpikeError(
+            "Nothing to prune: the first and the last layer stay whole, and there are no others; choose a network of "
+            "more layers, or leave pruning out."
+        )
     return found
 
 

@@ -40,6 +40,30 @@ def test_stages_are_shown_and_the_network_converts_to_single_spikes(data, tmp_pa
     assert [layer.groups for layer in SpikeNet.load(net).layers] == [1, 0]
 
 
+def test_pruning_comes_before_the_stages_and_the_integers_keep_the_zeros(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    images = (200 * rng.random((10, 28, 28))[labels] + 55 * rng.random((200, 28, 28))).astype(np.uint8)
+    data, model, net, figures = (tmp_path / name for name in ("a.npz", "a.pt2", "a.spike", "a.json"))
+    np.savez(data, images=images, labels=labels)
+    words = ["train", "--network", "digits-small", "--epochs", "2", "--shift", "0", "--method", "one-timestep"]
+    words += ["--steps", "1", "--stage-epochs", "2", "--prune", "0.8", "--prune-epochs", "3"]
+    words += ["--data", data, "-o", model, "--json", figures]
+    assert main([str(word) for word in words]) == 0
+    shown = capsys.readouterr().err
+    made = json.loads(figures.read_text())["one_timestep"]
+    pruned = made["pruned"]
+    assert (pruned["share"], pruned["epochs"]) == (0.8, 3)
+    left = [share * size for share, size in zip(pruned["kept"], (72, 1152, 2304, 1440), strict=True)]
+    assert left == pytest.approx([72, left[1], 3456 - int(0.8 * 3456) - left[1], 1440])
+    assert made["stages"][0]["kept"] == pytest.approx(sum(left) / made["weights"])
+    right, shares = 100 * pruned["accuracy"], ", ".join(f"{100 * share:.1f} %" for share in pruned["kept"])
+    assert f"Pruning 80.0 % of the weights: {right:.2f} % right with ReLU; left, by layer: {shares}" in shown
+    assert main(["convert", str(model), "--calibration", str(data), "-o", str(net)]) == 0
+    found = [int((layer.sources[0].weights != 0).sum()) for layer in SpikeNet.load(net).layers]
+    assert all(0 < integers <= floats + 0.5 for integers, floats in zip(found, left, strict=True))
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
