@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import select
 import tty
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ async def send(line: Any, data: bytes) -> None:
             await bit
 
 
-async def receive(line: Any, terminal: int) -> None:
-    """Take bytes from the line for ever."""
+async def receive(line: Any, terminal: int, seen: Callable[[int], None] = lambda byte: None) -> None:
+    """Take bytes from the line for ever; seen: called with each."""
     start, bit = FallingEdge(line), Timer(BIT, unit="ns")
     half = Timer(BIT // 2, unit="ns")
     while True:
@@ -42,22 +43,30 @@ async def receive(line: Any, terminal: int) -> None:
             await bit
             byte |= int(line.value) << i
         await bit
+        seen(byte)
         os.write(terminal, bytes([byte]))
+
+
+def open_terminal(port: Path) -> int:
+    """A pseudo-terminal; the path of its other end stands in the file `port`."""
+    terminal, other = os.openpty()
+    tty.setraw(other)  # kept open, so that the terminal outlives its users
+    new = port.with_suffix(".new")
+    new.write_text(os.ttyname(other))
+    new.rename(port)
+    return terminal
 
 
 @cocotb.test()
 async def board(dut: Any) -> None:
     """Serves the line until the parent ends or the file `stop` is there; the file `port` says where."""
     parent = os.getppid()
-    terminal, other = os.openpty()
-    tty.setraw(other)  # kept open, so that the terminal outlives its users
     Clock(dut.clk, CLOCK_NS, unit="ns").start()
     dut.rx.value, dut.rst.value = 1, 1
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
+    terminal = open_terminal(Path("port"))
     cocotb.start_soon(receive(dut.tx, terminal))
-    Path("port.new").write_text(os.ttyname(other))
-    Path("port.new").rename("port")
     wait = Timer(IDLE_CYCLES * CLOCK_NS, unit="ns")
     idle = 0
     while os.getppid() == parent and not Path(STOP).exists():

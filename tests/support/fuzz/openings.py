@@ -136,6 +136,8 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "sim/mutant_trial.py:trial": _MUTANTS,
     "sim/mutants.py:_require_sound": _MUTANTS,
     "sim/psg_bench.py:equals_golden": _BENCH,
+    "sim/row.py:running": _BENCH,
+    "sim/row_bench.py:row": _WRITES,
     "sim/verilator.py:_run": "the log of a simulation that has just ended, for its last lines",
     "sim/verilator.py:_shared_headers": _MADE,
     "sim/verilator.py:_shared_objects": _BYTES,
