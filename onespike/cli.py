@@ -18,15 +18,17 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from . import outputs
 from .model.errors import OneSpikeError
-from .model.system import extras, parallel
-from .parsers.parser import build_parser
-from .progress import Progress
 from .signals import Terminated, terminable
 
 
 def _run(arguments: Sequence[str] | None) -> None:
+    # Imported inside: a signal may come while that takes its time, too.
+    from . import outputs
+    from .model.system import parallel
+    from .parsers.parser import build_parser
+    from .progress import Progress
+
     args = build_parser().parse_args(arguments)
     args.words = sys.argv[1:] if arguments is None else list(arguments)  # for those who will want the same again
     outputs.check(args)
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"onespike: the hardware differs from the model. {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
+        from .model.system import extras
+
         sentence = extras.missing("this command needs", error)
         if sentence is error:
             raise

@@ -152,9 +152,9 @@ def require_room(folder: str | Path, log: str = "") -> None:
 def _fresh(target: Path) -> Iterator[tuple[int, Path]]:
     """A new file beside the target, under a name that no other run has; removed unless it was renamed."""
     temporary = target.with_name(f".onespike-{secrets.token_hex(8)}.tmp")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # the mode that the umask leaves
-    try:
-        with _opened(number):
+    mode = 0o666  # what the umask leaves of it
+    try:  # an interrupt may come as soon as the file is there
+        with _opened(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)) as number:
             yield number, temporary
     finally:
         temporary.unlink(missing_ok=True)

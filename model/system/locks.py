@@ -63,10 +63,8 @@ def reserved(path: Path, what: str, way_out: str) -> Iterator[bool]:
             if not _still(path, file.fileno()):
                 continue  # the run before us has just removed it
             left = file.seek(0, os.SEEK_END) > 0
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
             try:
+                _name_holder(path, file.fileno())
                 yield left
             finally:
                 with contextlib.suppress(OSError):
@@ -85,6 +83,15 @@ def in_turn(path: Path) -> Iterator[None]:
     with file:
         _lock(file.fileno(), wait=True)
         yield
+
+
+def _name_holder(path: Path, number: int) -> None:
+    """Into the lock's file goes the process that holds it; OneSpikeError where the disk is full."""
+    try:
+        os.ftruncate(number, 0)
+        os.write(number, str(os.getpid()).encode())
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 def _lock(number: int, *, wait: bool) -> None:

@@ -63,6 +63,7 @@ def run(
             except BaseException:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                process.wait()  # which Popen itself leaves out after an interrupt
                 raise
     finally:
         os.close(held)

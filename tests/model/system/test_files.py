@@ -2,8 +2,10 @@
 """Output files: whole or absent, whatever stands at their path and however the disk fails."""
 
 import errno
+import itertools
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -90,6 +92,40 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(OneSpikeError, match="No space left on device"):
         write_atomically(path, "new")
     assert path.read_text() == "kept" and names(tmp_path) == ["file"]
+
+
+def test_an_interrupt_at_any_line(tmp_path):
+    """The file is the one before or the new one, and nothing lies beside it."""
+    path, place, found = tmp_path / "file", 0, []
+
+    def write(at):
+        """Write, interrupted before the line of that number, of all lines that run; whether there is such a line."""
+        lines = itertools.count()
+
+        def line(frame, event, _):
+            if event == "line" and next(lines) == at:
+                raise KeyboardInterrupt
+            return line
+
+        before = sys.gettrace()
+        sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == files.__file__ else None)
+        try:
+            write_atomically(path, "new")
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    while True:
+        path.write_text("old")
+        again = write(place)
+        assert names(tmp_path) == ["file"], place
+        found.append(path.read_text())
+        if not again:
+            break
+        place += 1
+    assert place > 30 and found == sorted(found, reverse=True) and set(found) == {"old", "new"}
 
 
 def test_a_tool_that_hides_a_full_disk(tmp_path, monkeypatch):

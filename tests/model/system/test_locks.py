@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder belongs to one run; locks end with the process that holds them."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onespike.model.errors import OneSpikeError
+from onespike.model.system import locks
 from onespike.model.system.locks import NAME, in_turn, owned, reserved
 
 HOLD = """
@@ -40,6 +43,17 @@ def test_a_new_folder_that_stays_empty_is_removed(tmp_path):
     with owned(tmp_path / "new") as folder:
         (folder / "file").touch()
     assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    def full(number, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(locks.os, "write", full)
+    sentence = f"^Cannot write {tmp_path}/new/{NAME}: No space left on device; free some space, or choose an output "
+    with pytest.raises(OneSpikeError, match=sentence), owned(tmp_path / "new"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_run_left_that_was_cut_off(tmp_path):

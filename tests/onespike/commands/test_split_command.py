@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`onespike split`, and commands that are cut off at any of their writes."""
+"""`onespike split`: parts, figures, and what cannot be split."""
 
-import errno
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
 
-from command_line import fails, small_net
+from command_line import fails
 from networks import random_codes, residual
 from onespike.cli import main
 from onespike.model.network import golden
 from onespike.model.network.spec import SpikeNet
 from onespike.model.network.split import run, split
-from onespike.model.system import files
 
 ENGINE = ("--banks", "1", "--lanes", "4")
 
@@ -51,39 +47,3 @@ def test_what_cannot_be_split(net, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "onespike: No split over 2 boards fits: part 1 of 2 needs " in error and "block RAMs, " in error
     assert error.endswith("; take more boards or a smaller engine.\n") and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("how", ["interrupt", "terminate", "full"])
-@pytest.mark.parametrize("command", ["verilog", "split", "export"])
-def test_cut_off_at_any_write(command, how, net, tmp_path, monkeypatch, capsys):
-    """Whatever is there afterwards is whole, nothing of ours stays behind, and the next run makes the rest."""
-    small_net().save(net)
-    out = {"export": tmp_path / "out" / "n.onnx"}.get(command, tmp_path / "out")
-    words = [command, str(net), "-o", str(out), *({"export": ()}.get(command, ENGINE))]
-    words += ["--boards", "2"] if command == "split" else []
-    assert main(words) == 0
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    write, code = os.write, {"interrupt": 130, "terminate": 143, "full": 2}[how]
-    for place in sorted({0, 1, len(whole) // 2, len(whole) - 1} & set(range(len(whole)))):
-        for path in (tmp_path / "out").iterdir():
-            path.unlink()
-        count = iter(range(1000))
-
-        def cut(number, contents, place=place, count=count):
-            if next(count) == place:
-                write(number, bytes(contents)[: len(contents) // 2])
-                if how == "interrupt":
-                    raise KeyboardInterrupt
-                if how == "full":
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.kill(os.getpid(), signal.SIGTERM)
-            return write(number, contents)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(files.os, "write", cut)
-            assert main(words) == code
-        left = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-        assert len(left) <= place and all(whole[name] == contents for name, contents in left.items())
-        assert main(words) == 0
-        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
-    capsys.readouterr()
