@@ -50,7 +50,8 @@ def bank(
     find = values if config.multiplies else extract
     found = find(words, word_bits=config.word_bits, multiples=config.worths).events
     for index, term, (weight, segment), end, at, own in found:
-        if index is not None and at is not None:
+        if index is not None:
+            assert at is not None
             source = strides[segment]
             row = weight + (at >> source.field)
             assert row < len(weights), f"weight row {row} lies outside the memory"

@@ -6,19 +6,24 @@ import pytest
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
+from amaranth.sim import Simulator
 
 from blocks import head, pattern, preload, random_bits, random_mapping, weights
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine.fetch import command_layout, stride_layout
-from onespike.hw.engine.sequencer import SEQUENCER_LATENCY, Sequencer
-from onespike.hw.program import layer_fields, layout
+from onespike.hw.engine.sequencer import SEQUENCER_FAULTS, SEQUENCER_LATENCY, Sequencer
+from onespike.hw.program import WORD, header_words, layer_fields, layout
 from onespike.model.machine.fetch import Command, Stride
+from onespike.model.machine.parity import with_parity
 from onespike.model.machine.walk import Record, records, tables, walk
 from onespike.model.mapping.images import MemoryImages, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.spec import Image, Layer, Source, SpikeNet
 from onespike.sim.stream import run_stream
+
+CHECKED = EngineConfig(banks=1, lanes=4, fire_lanes=4, parity=True)
+PARITY_LATENCY = 2
 
 
 class Harness(wiring.Component):
@@ -239,3 +244,40 @@ def test_blocks_that_read_words_of_their_own(lanes):
 def _tables(mapping: Mapping):
     images = memory_images(mapping)
     return images.rows, images.columns
+
+
+def test_jobs_go_round_groups_of_banks():
+    """Two groups of two banks each: more than one group, and of more than one bank."""
+    rng = random.Random(1)
+    conv = Layer(name="a", sources=(Source(tensor="input", weights=weights(rng, 8, 2, 3, 3)),), bias=np.zeros(8, int),
+                 shift=np.full(8, 4), groups=7)  # fmt: skip
+    net = SpikeNet(image=Image(shape=(2, 5, 5), bits=4), layers=(conv, head(rng, "a", (8, 3, 3), 3)), weight_bits=4)
+    config = fit_config(net, EngineConfig(banks=4, lanes=4, fire_lanes=4, weight_bits=4), slices=2)
+    expected, _ = check(map_network(net, config, slices=2), 1, stall=0.2)
+    assert {tuple(banks) for layer in expected[0] for banks, _ in layer} == {(0, 1), (2, 3)}
+
+
+@pytest.mark.parametrize("word", range(header_words(CHECKED)))
+def test_a_wrong_parity_is_told_two_cycles_behind_its_row(word):
+    """Words of the header are read one a cycle, the first one in the cycle in which `enable` rises."""
+    dut, cycles = Sequencer(CHECKED), []
+
+    async def bench(ctx):
+        port = dut.load_program
+        for address in range(CHECKED.program_depth):
+            ctx.set(port.enable, 1)
+            ctx.set(port.address, address)
+            ctx.set(port.data, with_parity(address, WORD) ^ (address == word) << WORD)
+            await ctx.tick()
+        ctx.set(port.enable, 0)
+        ctx.set(dut.enable, 1)
+        for cycle in range(20):
+            if ctx.get(dut.faults):
+                cycles.append((cycle, ctx.get(dut.faults)))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert cycles == [(word + 1 + PARITY_LATENCY, 1 << SEQUENCER_FAULTS.index("program"))]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The core around an engine that is played: a stop in any cycle, above all while the first logit is on offer."""
 
+import dataclasses
 import random
 
 import pytest
@@ -8,6 +9,7 @@ from amaranth.hdl import ResetInserter
 from amaranth.sim import Simulator
 
 from engine_stand_in import BEATS, CLASSES, CONFIG, FIRST, PlayedEngine
+from onespike.hw.engine.faults import FAULTS
 from onespike.hw.fronts.core import Core
 from onespike.hw.fronts.registers import flag, word
 
@@ -183,3 +185,22 @@ def test_a_stop_drops_the_logits_that_wait_for_the_registers(taken):
             assert await host.access(ctx, "status") == 0
 
     host.run(bench)
+
+
+@pytest.mark.parametrize("at", range(20, 24))
+def test_a_fault_is_told_in_its_own_cycle(at):
+    """A read gives what the engine says in the cycle in which it begins; a cycle later, and the host could miss it."""
+    host, engine = Registers(), PlayedEngine(damaged_at=at)
+    config = dataclasses.replace(CONFIG, parity=True)
+    host.dut = Core(config, streams=False, make_engine=lambda config, reset: engine)
+    told = []
+
+    async def bench(ctx):
+        await host.access(ctx, "control", 1)
+        for _ in range(20):
+            now = ctx.get(engine.faults)
+            assert await host.access(ctx, "faults") == now
+            told.append(now)
+
+    host.run(bench)
+    assert set(told) == {0, 1 << FAULTS.index("weights")}
