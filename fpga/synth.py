@@ -393,4 +393,5 @@ def run_tool(command: list[str], directory: Path, log: str) -> str:
         lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
         reason = lines[-1].strip() if lines else f"exit code {done.code}"
         raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
+    require_room(directory)  # where there is none, yosys leaves half a netlist and says that all is well
     return done.output

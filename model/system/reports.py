@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ..errors import OneSpikeError
 from . import bounded
+from .files import require_room
 
 T = TypeVar("T")
 ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
@@ -26,6 +27,7 @@ def read(path: Path, tool: str, build: Callable[[str], T]) -> T:
         reason = str(error)
     except ODD as error:
         reason = bounded.shown(f"{type(error).__name__}: {str(error).strip() or 'nothing there'}".rstrip("."))
+    require_room(path.parent)  # or the tool has not noticed that it could not write all
     raise OneSpikeError(
         f"{path} is no whole report of {tool} ({reason}); remove the folder {path.parent} and repeat the command."
     ) from None

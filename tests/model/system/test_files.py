@@ -3,6 +3,7 @@
 
 import errno
 import itertools
+import json
 import os
 import stat
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from onespike.model.errors import OneSpikeError
-from onespike.model.system import files
+from onespike.model.system import files, reports
 from onespike.model.system.files import make_folder, require_room, writable, write_atomically
 
 ACTIONS = (lambda path: writable(path, "it"), lambda path: write_atomically(path, "x"), make_folder)
@@ -146,6 +147,9 @@ def test_a_tool_that_hides_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda dir: Full())
     with pytest.raises(OneSpikeError, match="No space left on device; free some space"):
         require_room(tmp_path, "No targets specified and no makefile found")
+    (tmp_path / "top.json").write_text('{"modules": ')
+    with pytest.raises(OneSpikeError, match="No space left on device; free some space"):
+        reports.read(tmp_path / "top.json", "Yosys", json.loads)
 
 
 def test_two_probes_of_one_path_do_not_meet(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -118,6 +119,7 @@ def test_at_any_write(command, ways, arguments, tmp_path, monkeypatch, capsys):
 
 TOOL = """#!/bin/sh
 [ "$1" = --version ] && echo "Verilator 5.048" && exit
+[ $HOW = quiet ] && exit
 [ $HOW = full ] && echo "ERROR: write failed: No space left on device" >&2 && exit 1
 sleep 60 &
 kill -$HOW $COMMAND
@@ -125,10 +127,13 @@ sleep 60
 """
 
 
-@pytest.mark.parametrize("how", ["INT", "TERM", "full"])
-@pytest.mark.parametrize("command", ["simulate", "board", "synth", "fpga", "asic"])
+SYNTHESIS = ("synth", "fpga", "asic")
+TOOLS = [(command, how) for command in ("simulate", "board", *SYNTHESIS) for how in ("INT", "TERM", "full")]
+
+
+@pytest.mark.parametrize(("command", "how"), [*TOOLS, *((command, "quiet") for command in SYNTHESIS)])
 def test_while_a_tool_works(command, how, net, data, tmp_path, monkeypatch, capsys):
-    """A tool that never ends, with a child that does not either; one that finds the disk full."""
+    """A tool that never ends, with a child that does not either; one that finds the disk full, and says so or not."""
     out, tools = tmp_path / "out", tmp_path / "bin"
     tools.mkdir()
     for name in ("verilator", "sta", "other"):
@@ -142,6 +147,9 @@ def test_while_a_tool_works(command, how, net, data, tmp_path, monkeypatch, caps
     monkeypatch.setenv("MARK", str(tmp_path))
     for module in (bitstream, cells, seeds, synth):
         monkeypatch.setattr(module, "find_tool", lambda name: str(tools / "other"))
+    if how == "quiet":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", mock.Mock(side_effect=full))
     words = {
         "simulate": [net, "--data", data, "--images", 1],
         "board": [net, "--pty", tmp_path / "tty"],
@@ -151,8 +159,8 @@ def test_while_a_tool_works(command, how, net, data, tmp_path, monkeypatch, caps
     }[command]
     code = main([command, *map(str, words), *ENGINE, "-o", str(out), "--json", str(tmp_path / "f.json")])
     said = capsys.readouterr().err
-    assert code == {"INT": 130, "TERM": 143, "full": 2}[how]
-    assert said.endswith({"INT": SENTENCES["interrupt"], "TERM": SENTENCES["terminate"], "full": FULL}[how])
+    assert code == {"INT": 130, "TERM": 143}.get(how, 2)
+    assert said.endswith({"INT": SENTENCES["interrupt"], "TERM": SENTENCES["terminate"]}.get(how, FULL))
     assert "Traceback" not in said and said.count("onespike: ") == 1
     until(lambda: not marked(f"MARK={tmp_path}"))
     assert not (tmp_path / "f.json").exists() and not (tmp_path / "tty").is_symlink()
