@@ -18,12 +18,8 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from .model.errors import OneSpikeError
-from .signals import Terminated, terminable
-
 
 def _run(arguments: Sequence[str] | None) -> None:
-    # Imported inside: a signal may come while that takes its time, too.
     from . import outputs
     from .model.system import parallel
     from .parsers.parser import build_parser
@@ -43,6 +39,18 @@ def _run(arguments: Sequence[str] | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
+        return _ended(arguments)
+    except KeyboardInterrupt:
+        print("onespike: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
+    """`main`, but for interrupts. Nearly all is imported inside: they may come while that takes its time, too."""
+    from .model.errors import OneSpikeError
+    from .signals import Terminated, terminable
+
+    try:
         with terminable():
             _run(arguments)
     except OneSpikeError as error:
@@ -59,9 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"onespike: {sentence}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("onespike: interrupted.", file=sys.stderr)
-        return 130
     except Terminated as error:
         print("onespike: terminated.", file=sys.stderr)
         return 128 + error.number

@@ -63,10 +63,13 @@ class Property(wiring.Component):
     dut : the component.
     assumes : further assumptions.
     keeps : what else holds in every cycle, asserted too, so that the induction may rely on it.
+    rules_alone : leave out what `check` asserts for the induction's sake: a mistake must break a rule, not that.
     """
 
-    def __init__(self, dut: Any, *, assumes: Facts | None = None, keeps: Facts | None = None):
-        self.dut, self.assumes, self.keeps = dut, assumes, keeps
+    def __init__(
+        self, dut: Any, *, assumes: Facts | None = None, keeps: Facts | None = None, rules_alone: bool = False
+    ):
+        self.dut, self.assumes, self.keeps, self.rules_alone = dut, assumes, keeps, rules_alone
         leaves = list(dut.signature.flatten(dut))
         shown = {id(value) for offer in offers(dut) for value in (offer.valid, offer.ready)}
         members = {}

@@ -22,8 +22,8 @@ class LiteSpec(Property):
     """An AXI4-Lite subordinate in front of a register bus that takes up to `slow` cycles, or any time at all."""
 
     def __init__(self, dut, *, slow: int | None = None, rules_alone: bool = False):
-        self.slow, self.rules_alone = slow, rules_alone
-        super().__init__(dut)
+        self.slow = slow
+        super().__init__(dut, rules_alone=rules_alone)
 
     def check(self, m: Module, inside: Inside) -> None:
         bus = self.dut.bus
@@ -70,10 +70,6 @@ def test_lite_mistakes(right, wrong, tmp_path):
 
 class ReadSpec(Property):
     """The reader of streamed weights as a manager, whatever the memory does that a subordinate may."""
-
-    def __init__(self, dut, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
 
     def check(self, m: Module, inside: Inside) -> None:
         dut, config = self.dut, self.dut.config

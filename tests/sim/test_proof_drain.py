@@ -28,10 +28,6 @@ class TakesInTurn(Property):
     before any job is full.
     """
 
-    def __init__(self, dut: Drain, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
-
     def check(self, m: Module, inside: Inside) -> None:
         drain, config = self.dut, self.dut.config
         steps, parts = config.drain_steps, group_parts(config)

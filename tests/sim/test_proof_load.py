@@ -25,10 +25,6 @@ class Blocks(Property):
     Nothing is written of a block for a memory that this engine has not; how many words it takes, is not said.
     """
 
-    def __init__(self, dut: Load, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
-
     def check(self, m: Module, inside: Inside) -> None:
         load, word = self.dut, self.dut.words.payload
         lengths = {TARGETS.index(name): row_words(width) for name, width in load.widths.items()}

@@ -18,10 +18,6 @@ class InOrder(Property):
     ready to write: fewer than `depth` entries wait; ready to read: one does, from the cycle after its write on.
     """
 
-    def __init__(self, dut: Queue, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
-
     def check(self, m: Module, inside: Inside) -> None:
         queue, depth = self.dut, self.dut.depth
         writes, reads = queue.w_en & queue.w_rdy, queue.r_en & queue.r_rdy

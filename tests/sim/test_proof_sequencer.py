@@ -25,10 +25,6 @@ class WalkMoves(Property):
 
     STILL = 3
 
-    def __init__(self, dut: Walk, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
-
     def check(self, m: Module, inside: Inside) -> None:
         walk, valid, of_now = self.dut, inside["valid"], inside["of_now"]
         head, offered, live = inside["head"], inside["offered"], inside["live"]
@@ -104,10 +100,6 @@ class SequencerGoesOn(Property):
 
     That holds from a reset on, too, whether or not `enable` is low at first.
     """
-
-    def __init__(self, dut: Sequencer, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
 
     def check(self, m: Module, inside: Inside) -> None:
         unit, config = self.dut, self.dut.config

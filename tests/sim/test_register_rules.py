@@ -100,10 +100,6 @@ class Acknowledged(Property):
                 Assert(~inside.state("Access") | inside["given_up"] | ~before[0] | before[-4:].all()),
             ]
 
-    def __init__(self, dut, *, rules_alone: bool = False):
-        self.rules_alone = rules_alone
-        super().__init__(dut)
-
 
 def test_wishbone():
     prove(Acknowledged(Wishbone(SMALLEST, make_engine=FreeEngine)), depth=4, induction=True)

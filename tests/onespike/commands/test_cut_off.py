@@ -168,11 +168,13 @@ def test_while_a_tool_works(command, how, net, data, tmp_path, monkeypatch, caps
     assert not [name for name in left if name.endswith(".tmp") or name == NAME]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_while_it_is_still_loading(number, tmp_path, net):
-    """A package that a command imports takes its time."""
-    package = f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n"
-    (tmp_path / "numpy.py").write_text(package)
+@pytest.mark.parametrize(
+    ("package", "number"), [("numpy", signal.SIGINT), ("numpy", signal.SIGTERM), ("multiprocessing", signal.SIGINT)]
+)
+def test_while_it_is_still_loading(package, number, tmp_path, net):
+    """A package that a command imports takes its time, one of its own or one that comes before all of them."""
+    slow = f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n"
+    (tmp_path / f"{package}.py").write_text(slow)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "onespike", "report", str(net)]
     listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell's background job ignores
