@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..hw.config import EngineConfig
 from ..model.convert.converter import prepare
+from ..model.cost.bound import most_cycles
 from ..model.errors import OneSpikeError
 from ..model.mapping.mapper import fit_config, map_network
 from ..model.network.spec import SpikeNet
@@ -32,12 +33,13 @@ from ..sim.faults import OUTCOMES, jobs
 from .workloads import pooled
 
 KINDS = ("weights", "spikes", "program", "walk tables", "channels", "queues and sums", "registers")
-WATCHDOG = 4096  # cycles: more than any layer of the small network can take
+WATCHDOG = 4096  # cycles, or as many as a layer of the network can take
 
 
 def engines(net: SpikeNet, banks: int, lanes: int) -> dict[str, EngineConfig]:
     plain = fit_config(net, EngineConfig(banks=banks, lanes=lanes))
-    return {"plain": plain, "parity": dataclasses.replace(plain, parity=True, watchdog=WATCHDOG)}
+    watchdog = max(WATCHDOG, *most_cycles(map_network(net, plain)))
+    return {"plain": plain, "parity": dataclasses.replace(plain, parity=True, watchdog=watchdog)}
 
 
 def small_network(folder: Path) -> tuple[SpikeNet, np.ndarray]:

@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from onespike.bench.faults import markdown, summed
+from onespike.bench.faults import WATCHDOG, engines, markdown, summed
 from onespike.hw.emit.verilog import to_verilog
 from onespike.hw.engine.faults import FAULTS
+from onespike.model.cost.bound import check_watchdog
 from onespike.model.mapping.images import memory_images
 from onespike.model.mapping.mapper import map_network
 from onespike.sim.faults import BEFORE, OUTCOMES, draw, outcome, used_rows, work
@@ -43,6 +44,15 @@ def test_every_register_and_memory_is_found(engine: str) -> None:
     assert kinds == {"weights", "spikes", "program", "walk tables", "channels", OTHERS, REGISTERS}
     text = harness_text(config, kept, 10, 20, 3)
     assert f"{len(kept) - 1}: dut." in text and "`FLIPS" not in text and "parameter TRIALS = 3" in text
+
+
+@pytest.mark.parametrize("side, longer", [(8, False), (40, True)])
+def test_the_watchdog_allows_every_layer(side: int, longer: bool) -> None:
+    """Also those of a network that somebody names."""
+    net = small_net(1, side, 6, 5, 8)
+    found = engines(net, 2, 8)
+    assert found["plain"].watchdog == 0 and (found["parity"].watchdog > WATCHDOG) == longer
+    check_watchdog(map_network(net, found["parity"]))
 
 
 def test_only_rows_in_use_are_flipped() -> None:
