@@ -23,6 +23,7 @@ from onespike.cli import main
 from onespike.fpga import bitstream, seeds, synth
 from onespike.fpga.link import MmioLink, SerialLink
 from onespike.hw.config import EngineConfig
+from onespike.hw.fronts.registers import word
 from onespike.model.mapping.mapper import fit_config
 from onespike.model.system import files
 from onespike.model.system.locks import NAME
@@ -35,7 +36,13 @@ FULL = ": No space left on device; free some space, or choose an output path tha
 
 
 @pytest.fixture
-def arguments(tmp_path, net, monkeypatch):
+def board():
+    """A blank core that takes the small network."""
+    return Core(fit_config(small_net(), EngineConfig(banks=1, lanes=4, fire_lanes=4)), small_net())
+
+
+@pytest.fixture
+def arguments(tmp_path, net, board, monkeypatch):
     """Words of each command, which writes into the folder `out`; what is no part of ours only pretends."""
     out = tmp_path / "out"
     np.save(tmp_path / "image.npy", PIXELS)
@@ -44,9 +51,8 @@ def arguments(tmp_path, net, monkeypatch):
         def close(self) -> None:
             pass
 
-    config = fit_config(small_net(), EngineConfig(banks=1, lanes=4, fire_lanes=4))
     tools = Tools([60.0] * 1000)
-    monkeypatch.setattr(SerialLink, "open", lambda path, **_: Port(Core(config, small_net())))
+    monkeypatch.setattr(SerialLink, "open", lambda path, **_: Port(board))
     for module in (bitstream, synth):
         monkeypatch.setattr(module, "run_tool", tools.run)
     words = {
@@ -115,6 +121,39 @@ def test_at_any_write(command, ways, arguments, tmp_path, monkeypatch, capsys):
         assert main(words) == 0
         again = below(tmp_path / "out")
         assert again.keys() == wanted.keys() and all(whole(*item) for item in again.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_at_any_access_to_a_board(number, board, arguments, tmp_path, monkeypatch, capsys):
+    """While it is loaded, in mid-image, while counters are read: the next run finds the board usable, and is right."""
+    words, figures, counted = arguments("run"), tmp_path / "out" / "f.json", []
+    expected = small_net().golden(PIXELS[:, None] / np.float32(255)).tolist()
+    plain = {name: getattr(MmioLink, name) for name in ("read", "write")}
+
+    def cut(place: int | None):
+        """Every access counts; in that of number `place` comes the signal."""
+        counted.clear()
+        for name, access in plain.items():
+
+            def counting(*given, access=access, **options):
+                counted.append(1)
+                if len(counted) - 1 == place:
+                    os.kill(os.getpid(), number)
+                return access(*given, **options)
+
+            monkeypatch.setattr(MmioLink, name, counting)
+
+    cut(None)
+    assert main(words) == 0
+    for place in range(0, len(counted), len(counted) // 8):
+        figures.unlink(missing_ok=True)
+        board[4 * word("network")] = 0  # it is to be loaded again
+        capsys.readouterr()
+        cut(place)
+        assert main(words) == 128 + number and not figures.exists()
+        assert capsys.readouterr().err.endswith(SENTENCES["interrupt" if number == signal.SIGINT else "terminate"])
+        cut(None)
+        assert main(words) == 0 and json.loads(figures.read_text())["logits"] == expected, place
 
 
 TOOL = """#!/bin/sh
