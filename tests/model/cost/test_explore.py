@@ -4,12 +4,11 @@
 import dataclasses
 import itertools
 import json
-import random
 
 import numpy as np
 import pytest
 
-from blocks import head, weights
+from command_line import small_net
 from onespike.cli import main
 from onespike.fpga.fit import fit
 from onespike.hw.config import EngineConfig
@@ -17,29 +16,16 @@ from onespike.model.cost.area import Area, estimate
 from onespike.model.cost.choose import choose_mapping
 from onespike.model.cost.explore import Point, count_cycles, explore, fed_lanes, pareto, require_fit, unfed
 from onespike.model.errors import OneSpikeError
-from onespike.model.network.spec import INPUT, Image, Layer, Pool, Source, SpikeNet
+from onespike.model.network.spec import INPUT, Image, Layer, Source, SpikeNet
 from onespike.model.targets import find_target
 
 ECP5 = find_target("ecp5-25k")
 AXES = {"banks": (1, 2), "lanes": (4, 8), "fire_lanes": (0,), "word_bits": (16, 32)}
 
 
-def small_net() -> SpikeNet:
-    rng = random.Random(1)
-    conv = Layer(
-        name="conv",
-        sources=(Source(tensor=INPUT, weights=weights(rng, 5, 1, 3, 3), padding=(1, 1, 1, 1)),),
-        bias=np.arange(5) * 10,
-        shift=np.full(5, 7),
-        groups=8,
-        pool=Pool(kind="max", kernel=(2, 2), stride=(2, 2)),
-    )
-    return SpikeNet(image=Image(shape=(1, 6, 6)), layers=(conv, head(rng, "conv", (5, 3, 3), 3)))
-
-
 @pytest.fixture(scope="module")
 def net() -> SpikeNet:
-    return small_net()
+    return dataclasses.replace(small_net(), weight_bits=8)
 
 
 @pytest.fixture(scope="module")
