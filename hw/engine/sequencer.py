@@ -38,7 +38,8 @@ class Sequencer(wiring.Component):
 
     Members
     -------
-    enable : In(1) run, from a reset on, too; while low, the program may be written and the sequencer starts over.
+    enable : In(1) run, from a reset on, too, a cycle later; while low, the program may be written, and the sequencer
+        starts over.
     header : Out the header record, valid when `ready`.
     ready : Out(1) the header has been read.
     layer, strides : Out the current layer's record, and the constants of its sources.
@@ -156,25 +157,36 @@ class Sequencer(wiring.Component):
         ahead_ready, arriving = Signal(), Signal()
         count = Signal(range(max(size, head) + 1), init=head)  # words still to be asked for
         left = Signal(layer_bits(config))  # layers of the image still to be read, less one
-        address = Signal(config.program_addr_bits)
-        m.d.comb += [read.addr.eq(address), Value.cast(self.header).eq(header)]
+        # The memory has a register behind it, so it is asked a cycle before the word's turn: `address` is that of the
+        # next word, and goes back to the first record as soon as the last one has been asked for.
+        address, upcoming = Signal(config.program_addr_bits), Signal(config.program_addr_bits)
+        begun, asks = Signal(), Signal()
+        m.d.comb += [read.addr.eq(upcoming), Value.cast(self.header).eq(header)]
         m.d.comb += [
             walk.header.eq(self.header),
             Value.cast(walk.record).eq(ahead),
             walk.valid.eq(ahead_ready),
         ]
         m.d.sync += arriving.eq(0)
-        word: Value = read.data
+        word: Value = Signal(len(read.data), name="word", reset_less=True)
+        m.d.sync += word.eq(read.data)
         if config.parity:
             m.submodules.program_parity = check = Parity(WORD)
             m.d.comb += [check.row.eq(word), check.valid.eq(arriving)]
             m.d.comb += self.faults.eq(Cat(check.fault, walk.row_fault, walk.column_fault))
             word = word[:WORD]
-        with m.If(~self.enable):
+        last = self.ready & (left == 0) & (count == 1)  # word of the image's records
+        m.d.sync += begun.eq(self.enable)
+        m.d.comb += [
+            asks.eq(self.enable & begun & (count != 0)),
+            upcoming.eq(Mux(asks, Mux(last, head, address + 1), address)),
+        ]
+        with m.If(~(self.enable & begun)):
             m.d.sync += [self.ready.eq(0), ahead_ready.eq(0), address.eq(0), count.eq(head)]
         with m.Else():
-            with m.If(count != 0):
-                m.d.sync += [count.eq(count - 1), address.eq(address + 1), arriving.eq(1)]
+            m.d.sync += address.eq(upcoming)
+            with m.If(asks):
+                m.d.sync += [count.eq(count - 1), arriving.eq(1)]
             with m.If(arriving):
                 with m.If(~self.ready):
                     m.d.sync += header.eq(Cat(header[WORD:], word))
@@ -189,4 +201,4 @@ class Sequencer(wiring.Component):
             with m.If(walk.taken):
                 m.d.sync += [ahead_ready.eq(0), count.eq(size), left.eq(left - 1)]
                 with m.If(left == 0):
-                    m.d.sync += [left.eq(self.header.layers), address.eq(head)]
+                    m.d.sync += left.eq(self.header.layers)

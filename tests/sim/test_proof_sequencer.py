@@ -104,7 +104,7 @@ class SequencerGoesOn(Property):
     def check(self, m: Module, inside: Inside) -> None:
         unit, config = self.dut, self.dut.config
         head, size = header_words(config), layer_words(config)
-        most = head + size + 4
+        most = head + size + 5
         walk = inside["walk"]
         ahead_ready, arriving, count = (inside[name] for name in ("ahead_ready", "arriving", "count"))
         reads, waits = Signal(range(most + 2)), Signal(2)
@@ -122,8 +122,9 @@ class SequencerGoesOn(Property):
             Assert(count <= max(head, size)),
             Assert(~ahead_ready | ((count == 0) & ~arriving & unit.ready)),
             Assert(ahead_ready | (count != 0) | arriving),
-            Assert(ahead_ready | unit.ready | (reads + count <= head + (count == 0))),
-            Assert(ahead_ready | ~unit.ready | (reads + count <= head + size + 2 + (count == 0))),
+            Assert(ahead_ready | unit.ready | (reads + count <= head + inside["begun"] + (count == 0))),
+            Assert(ahead_ready | ~unit.ready | (reads + count <= head + size + 3 + (count == 0))),
+            Assert(inside["begun"] | ((count == head) & ~arriving & ~unit.ready & ~ahead_ready & (reads == 0))),
             Assert(unit.ready | (count <= head)),
         ]
 

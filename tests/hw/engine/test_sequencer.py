@@ -259,7 +259,7 @@ def test_jobs_go_round_groups_of_banks():
 
 @pytest.mark.parametrize("word", range(header_words(CHECKED)))
 def test_a_wrong_parity_is_told_two_cycles_behind_its_row(word):
-    """Words of the header are read one a cycle, the first one in the cycle in which `enable` rises."""
+    """Words of the header are read one a cycle, the first one in the second cycle of `enable`."""
     dut, cycles = Sequencer(CHECKED), []
 
     async def bench(ctx):
@@ -280,4 +280,36 @@ def test_a_wrong_parity_is_told_two_cycles_behind_its_row(word):
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
-    assert cycles == [(word + 1 + PARITY_LATENCY, 1 << SEQUENCER_FAULTS.index("program"))]
+    assert cycles == [(word + 2 + PARITY_LATENCY, 1 << SEQUENCER_FAULTS.index("program"))]
+
+
+@pytest.mark.parametrize("low", [1, 2, 5])
+def test_a_program_that_is_written_up_to_the_last_cycle(low):
+    """Its first word last, `enable` in the cycle behind it; the header is that of the new program, in the same time."""
+    config = EngineConfig(banks=1, lanes=4, fire_lanes=4)
+    dut, found = Sequencer(config), []
+    words = header_words(config)
+
+    async def bench(ctx):
+        for base in (100, 200):
+            ctx.set(dut.enable, 0)
+            for _ in range(low - 1):
+                await ctx.tick()
+            for address in reversed(range(config.program_depth if base == 100 else 1)):
+                ctx.set(dut.load_program.enable, 1)
+                ctx.set(dut.load_program.address, address)
+                ctx.set(dut.load_program.data, base + address)
+                await ctx.tick()
+            ctx.set(dut.load_program.enable, 0)
+            ctx.set(dut.enable, 1)
+            cycles = 0
+            while not ctx.get(dut.ready):
+                await ctx.tick()
+                cycles += 1
+            found.append((cycles, ctx.get(Value.cast(dut.header)) & (2**WORD - 1)))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run_until(3e-6)
+    assert found == [(words + 2, 100), (words + 2, 200)]
