@@ -216,7 +216,9 @@ class Engine(wiring.Component):
                 ),
                 counters.address.eq(self.counter),
             ]
-            m.d.sync += self.count.eq(counters.data)
+            count = Signal(COUNTER_BITS, reset_less=True)  # a block RAM's own register, where it has one
+            m.d.sync += count.eq(counters.data)
+            m.d.comb += self.count.eq(count)
             if config.streams_weights:
                 m.d.comb += counters.stalled.eq(sequencer.stalled)
         if config.loadable:
