@@ -116,7 +116,7 @@ ECP5 = Family(
     # ResNet-20 in 176 of 208 block RAMs: wires half as long as with the usual placer, routed in minutes rather than
     # hours, as are 512 lanes in half of the LUTs. 4 x 16 lanes in 45 % of a 25k are slower that way: 73 MHz for 124.
     crowded=("--placer", STATIC, "--router", "router2"),
-    # 4 x 16 lanes on a 25k: 127.0 MHz for 122.7 on the median, 0.028 by chance (docs/fpga.md).
+    # 4 x 16 lanes on a 25k: 4 MHz more than 10, nextpnr's own, on the median (docs/fpga.md).
     usual=("--placer-heap-timingweight", "30"),
     repacked=True,
     router="nextpnr-ecp5",
