@@ -35,7 +35,7 @@ help:
 	@echo "make area       fit the area estimate to synthesis again (15 minutes; build/area keeps what is done)"
 	@echo "make campaign   10,000 random networks through RTL (hours; build/campaign keeps what is done), then make fuzz"
 	@echo "make fuzz       an hour of damaged files and lines for everything that reads them; FUZZ=\"READER --seconds N\""
-	@echo "make proofs     all formal proofs of the hardware, and the mistakes that each must find (10 minutes)"
+	@echo "make proofs     all formal proofs of the hardware, and the mistakes that each must find (2 minutes)"
 	@echo "make faults     7,000 flipped bits in a network that runs (half an hour; build/faults keeps what is done)"
 	@echo "make mutants    hundreds of faults in hardware and model, one at a time, and whether a test notices (an hour)"
 	@echo "make clean      remove build/ and caches; make distclean removes .venv too"
