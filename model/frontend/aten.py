@@ -101,6 +101,8 @@ class Operations(Activations, Pools):
             high, wide = spatial(padding, rank, 0)
             around = (high, high, wide, wide)
         if groups > 1:
+            if out % groups:
+                raise OneSpikeError(f"{groups} groups do not divide {out} output channels")
             dense = np.zeros((out, inner * groups, kernel_h, kernel_w))
             for group in range(groups):
                 rows = slice(group * out // groups, (group + 1) * out // groups)
@@ -145,6 +147,8 @@ class Operations(Activations, Pools):
     ) -> Value:
         rank, weights = weight.ndim, np.asarray(weight, np.float64)
         weights = weights[:, :, None, :] if rank == 3 else weights
+        if len(weights) % groups:
+            raise OneSpikeError(f"{groups} groups do not divide {len(weights)} input channels")
         offset = np.zeros(weights.shape[1] * groups) if bias is None else np.asarray(bias, np.float64)
         return self.builder.transposed(
             x, weights, offset, stride=spatial(stride, rank, 1), padding=spatial(padding, rank, 0),

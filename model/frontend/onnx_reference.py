@@ -97,7 +97,8 @@ def in_double(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _widen(tensor: TensorProto) -> None:
     if tensor.data_type in FLOATS:
-        tensor.CopyFrom(numpy_helper.from_array(array_of(tensor).astype(np.float64), tensor.name))
+        with np.errstate(invalid="ignore"):  # numbers that are none stay so, and are refused where they are used
+            tensor.CopyFrom(numpy_helper.from_array(array_of(tensor).astype(np.float64), tensor.name))
 
 
 def array_of(tensor: TensorProto) -> np.ndarray:

@@ -2,11 +2,13 @@
 """What fuzzing has found, in its smallest form: each was a traceback, or a sentence that nobody could read."""
 
 import json
+import warnings
 
 import nir
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from cited import planetoid
 from command_line import small_net
@@ -73,6 +75,29 @@ def test_onnx_outputs_of_one_name(tmp_path):
 
 def test_onnx_types_that_are_none(tmp_path):
     assert import_onnx(changed(tmp_path, typed)).image is None
+
+
+@pytest.mark.parametrize("groups", [2, 2**31 - 1])
+def test_onnx_groups_that_divide_nothing(tmp_path, groups):
+    """Before a kernel of all groups is made, which would take any amount of memory."""
+
+    def grouped(model):
+        model.graph.node[0].attribute.append(helper.make_attribute("group", groups))
+
+    with pytest.raises(OneSpikeError, match=f"{groups} groups do not divide 3 output channels"):
+        import_onnx(changed(tmp_path, grouped))
+
+
+def test_onnx_numbers_that_are_none(tmp_path):
+    """A signalling NaN is refused without a warning of NumPy's."""
+
+    def signals(model):
+        weights = np.full((3, 2, 3, 3), 0x7FA00000, np.uint32).view(np.float32)
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
+
+    with warnings.catch_warnings(), pytest.raises(OneSpikeError):
+        warnings.simplefilter("error")
+        import_onnx(changed(tmp_path, signals))
 
 
 def test_onnx_maps_that_are_stored_empty(tmp_path):
