@@ -168,7 +168,7 @@ def _own_file(path: Path, split: str, shape: tuple[int, int, int] | None, most: 
     images = images[:most]
     picture_folders.check_size(path.name, images.shape)
     top = TOPS.get(images.dtype.newbyteorder("="))
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
         values = np.array(images, np.float32, order="C")
     if top is not None:
         values /= np.float32(top)

@@ -26,6 +26,7 @@ from onespike.model.network.windowed import WindowNet
 from onespike.model.system import bounded
 from onespike.model.system.files import write_atomically
 from onespike.model.training import train
+from onespike.model.training.data import load
 from onespike.model.training.graphs import load_graph
 from onespike.page import measured
 from onespike.readme import text_of
@@ -98,6 +99,16 @@ def test_onnx_numbers_that_are_none(tmp_path):
     with warnings.catch_warnings(), pytest.raises(OneSpikeError):
         warnings.simplefilter("error")
         import_onnx(changed(tmp_path, signals))
+
+
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7FF4000000000000])
+def test_pixels_that_are_no_numbers(tmp_path, bits):
+    """The same for data, of either precision."""
+    kind = np.float32 if bits < 2**32 else np.float64
+    np.save(tmp_path / "a.npy", np.full((2, 6, 6), bits, f"u{np.dtype(kind).itemsize}").view(kind))
+    with warnings.catch_warnings(), pytest.raises(OneSpikeError, match="holds NaN"):
+        warnings.simplefilter("error")
+        load(tmp_path / "a.npy")
 
 
 def test_onnx_maps_that_are_stored_empty(tmp_path):
