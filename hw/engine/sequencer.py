@@ -160,7 +160,7 @@ class Sequencer(wiring.Component):
         # The memory has a register behind it, so it is asked a cycle before the word's turn: `address` is that of the
         # next word, and goes back to the first record as soon as the last one has been asked for.
         address, upcoming = Signal(config.program_addr_bits), Signal(config.program_addr_bits)
-        begun, asks = Signal(), Signal()
+        begun, runs, asks = Signal(), Signal(), Signal()
         m.d.comb += [read.addr.eq(upcoming), Value.cast(self.header).eq(header)]
         m.d.comb += [
             walk.header.eq(self.header),
@@ -175,13 +175,14 @@ class Sequencer(wiring.Component):
             m.d.comb += [check.row.eq(word), check.valid.eq(arriving)]
             m.d.comb += self.faults.eq(Cat(check.fault, walk.row_fault, walk.column_fault))
             word = word[:WORD]
-        last = self.ready & (left == 0) & (count == 1)  # word of the image's records
+        last = (left == 0) & (count == 1)  # word of the image's records; of the header, where the first one follows
         m.d.sync += begun.eq(self.enable)
         m.d.comb += [
-            asks.eq(self.enable & begun & (count != 0)),
+            runs.eq(self.enable & begun),
+            asks.eq(runs & (count != 0)),
             upcoming.eq(Mux(asks, Mux(last, head, address + 1), address)),
         ]
-        with m.If(~(self.enable & begun)):
+        with m.If(~runs):
             m.d.sync += [self.ready.eq(0), ahead_ready.eq(0), address.eq(0), count.eq(head)]
         with m.Else():
             m.d.sync += address.eq(upcoming)

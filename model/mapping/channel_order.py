@@ -45,8 +45,10 @@ def reordered(
 ) -> dict[str, TensorLayout]:
     """All layouts, those of orderable tensors among `names` with their channels in `channel_order`."""
     found, wanted = dict(tensors), set(names)
+    if wanted:
+        wanted &= orderable(net, config)
     for layer in net.layers:
-        if layer.name in wanted and layer.name in orderable(net, config):
+        if layer.name in wanted:
             words = tuple(_words(found[s.tensor], config) if s.tensor != INPUT else None for s in layer.sources)
             order = channel_order(layer, _block_sizes(found[layer.name].order, config.lanes), words)
             if order is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from collections.abc import Mapping as Map
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ def map_network(
     slices: int | Map[str, int] = 1,
     rates: Map[str, np.ndarray] | None = None,
     image_code: str = "auto",
-    ordered: Iterable[str] = (),
+    ordered: Collection[str] = (),
 ) -> Mapping:
     """Map a network; OneSpikeError, with numbers, where it does not fit the configuration.
 
@@ -159,7 +159,7 @@ def _plan(
     slices: int | Map[str, int],
     rates: Map[str, np.ndarray] | None,
     image_code: str,
-    ordered: Iterable[str],
+    ordered: Collection[str],
 ) -> Mapping:
     check(net, config)
     chosen = _slices_by_layer(net, config, slices)
@@ -270,7 +270,7 @@ def _tensors(
     chosen: dict[str, int],
     rates: Map[str, np.ndarray],
     image_code: str,
-    ordered: Iterable[str] = (),
+    ordered: Collection[str],
 ) -> tuple[dict[str, TensorLayout], bool]:
     """Layouts with addresses. The image has two buffers, so that the next one loads during this one's computation."""
     users: dict[str, list[int]] = {}
