@@ -21,7 +21,7 @@ from ..hw.config import EngineConfig
 from ..model.errors import OneSpikeError
 from ..model.system import campaign
 from ..model.system.campaign import Job
-from ..model.targets import Family, Target, find_target
+from ..model.targets import WIRE_DELAY, Family, Target, find_target
 from .seeds import require_tools
 from .synth import find_tool, netlist_of, pinned, routing, run_tool, timing, tool_versions
 
@@ -33,7 +33,7 @@ def variants(family: Family) -> Variants:
     heap = "--placer-heap-timingweight"
     return {
         "default": ("", ()),
-        "one round, 7.5 ns": ("abc9 -W 1000 -D 7500", ()),  # how LUTs were mapped before
+        "one round, 7.5 ns": (f"abc9 -W {WIRE_DELAY} -D 7500", ()),  # how LUTs were mapped before
         "timing weight 10": ("", (heap, "10")),  # nextpnr's own
         "timing weight 20": ("", (heap, "20")),
         "timing weight 40": ("", (heap, "40")),
