@@ -140,6 +140,8 @@ def test_sequencer_goes_on(config):
         # An enable that is high from the reset on: the engine never began.
         ("max(size, head) + 1), init=head)", "max(size, head) + 1))", "refuted"),
         ("logits_free & ~(self.busy & ends)", "logits_free & ~ends", "induction fails"),
+        # A record that is taken while it is still being read.
+        ("[ahead_ready.eq(0), count.eq(size)", "[ahead_ready.eq(1), count.eq(size)", "induction fails|refuted"),
     ),
 )
 def test_sequencer_mistakes(right, wrong, found, tmp_path):
