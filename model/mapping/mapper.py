@@ -86,9 +86,9 @@ def map_network(
         if needed > available:
             more = ""
             if name == "spike_depth":
-
                 def words(each: int, code: str = mapping.tensors[INPUT].code) -> int:
-                    return spike_words(*_tensors(net, config, _slices_by_layer(net, config, each), rates or {}, code))
+                    chosen = _slices_by_layer(net, config, each)
+                    return spike_words(*_tensors(net, config, chosen, rates or {}, code, ordered))
 
                 more = f" {what_fills(net, config, mapping.tensors, mapping.image_double, words)}"
             raise OneSpikeError(
