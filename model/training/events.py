@@ -43,19 +43,19 @@ class Price:
 
     def events(self, counts: Tensor) -> Tensor:
         """Events per MAC of whole counts [N, C, H, W], the mean over the images."""
-        found = self._looked_up(self.table, counts - self.low)
+        found = looked_up(self.table, counts - self.low)
         return (found.sum((0, 1)) * self.shares).sum() / len(counts)
 
     def slope(self, real: Tensor) -> Tensor:
         """How `events` change with each of the values [N, C, H, W], in counts that need not be whole."""
-        found = self._looked_up(self.slopes, real.floor().clamp_(self.low - 1, self.top).sub_(self.low - 1))
+        found = looked_up(self.slopes, real.floor().clamp_(self.low - 1, self.top).sub_(self.low - 1))
         return found.mul_(self.shares / len(real))
 
-    @staticmethod
-    def _looked_up(table: Tensor, index: Tensor) -> Tensor:
-        """table[index], in the memory format of the networks' tensors."""
-        flat = index.permute(0, 2, 3, 1)
-        return table.index_select(0, flat.reshape(-1).int()).view(flat.shape).permute(0, 3, 1, 2)
+
+def looked_up(table: Tensor, index: Tensor) -> Tensor:
+    """table[index], index [N, C, H, W] in the memory format of the networks' tensors."""
+    flat = index.permute(0, 2, 3, 1)
+    return table.index_select(0, flat.reshape(-1).int()).view(flat.shape).permute(0, 3, 1, 2)
 
 
 def prices(net: SpikeNet, multiples: tuple[int, ...] = coding.MULTIPLES[-1]) -> dict[str, Price]:

@@ -3,21 +3,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..convert.converter import Conversion
 from ..convert.quantise import nearest
 from ..convert.rounding import coarse, curve_levels, least
 from ..frontend.curve import Curve
 from ..frontend.graph import Node
-from .events import Price, fire, pay
+from ..network.levels import Levels
+from .events import Price, fire, looked_up, pay
+
+LONGEST = 1 << 20  # entries of a table with one for every sum; of more, thresholds are searched
 
 
 def passed(value: Tensor, rounded: Tensor) -> Tensor:
     """`rounded`, exactly, with the gradient of `value`."""
     return rounded.detach() + (value - value.detach())
+
+
+def levels_of(table: Levels, sums: Tensor) -> Tensor:
+    """The table's values of whole sums [N, C, H, W]: one for each threshold that a sum reaches, and the least."""
+    first, last = table.thresholds[0], table.thresholds[-1]
+    known = np.array(table.levels, np.float32)
+    if last - first < LONGEST:  # a sum finds its level in one step, from one below the first threshold to the last
+        every = known[np.searchsorted(table.thresholds, np.arange(first - 1, last + 1), side="right")]
+        index = (sums * 2**table.fraction).floor_().clamp_(first - 1, last).sub_(first - 1)
+        return looked_up(torch.from_numpy(every), index)
+    ends = torch.tensor(np.ldexp(np.array(table.thresholds, np.float32), -table.fraction))
+    return torch.from_numpy(known)[torch.searchsorted(ends, sums.contiguous(), right=True)]
+
+
+class _Levels(torch.autograd.Function):
+    """Levels of sums. The gradient is 1 inside the clamp, 0 outside."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, groups: int, table: Levels) -> Tensor:
+        ctx.save_for_backward(sums.clamp(0, groups).eq_(sums))
+        return levels_of(table, sums)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return grad * ctx.saved_tensors[0], None, None
 
 
 def fired(node: Node, sums: Tensor, step: Tensor, groups: int, places: int, to_nearest: bool) -> Tensor:
@@ -30,11 +62,9 @@ def fired(node: Node, sums: Tensor, step: Tensor, groups: int, places: int, to_n
     if node.curve is None:
         return passed(sums, sums.floor()).clamp(low, groups)
     table = curve_levels(node.curve, low, groups, float(worth[0]), to_nearest, places)
-    ends = torch.tensor(np.ldexp(np.array(table.thresholds, np.float32), -table.fraction))
-    known = torch.tensor(table.levels, dtype=sums.dtype)
     scale = step.float().view(1, -1, 1, 1)
     smooth = (bent(sums * scale, node.curve) / scale).clamp(low, groups)
-    return passed(smooth, known[torch.searchsorted(ends, sums.detach().contiguous(), right=True)])
+    return passed(smooth, levels_of(table, sums.detach()))
 
 
 def fire_node(
@@ -45,11 +75,7 @@ def fire_node(
     if table is None and not node.signed and node.curve is None:
         return fire(sums, groups, price)
     if table is not None:
-        table = coarse(table, places)
-        ends = torch.tensor(np.ldexp(np.array(table.thresholds, np.float32), -table.fraction))
-        known = torch.tensor(table.levels, dtype=sums.dtype)
-        values = known[torch.searchsorted(ends, sums.detach().contiguous(), right=True)]
-        counts = passed(sums.clamp(0, groups), values)
+        counts = _Levels.apply(sums, groups, coarse(table, places))
     else:
         counts = fired(node, sums, step, groups, places, nearest(node, conversion.arithmetic))
     return counts, sums.new_zeros(()) if price is None else pay(counts, price)
