@@ -285,7 +285,7 @@ def sources(mapping: Mapping, board: Board, clock: Clock, front: Front, baud: in
     return {
         f"{TOP}.v": to_verilog(config),
         f"{front.top}.v": front_verilog(config, front),
-        f"{NAME}.v": top_verilog(front.top, clock, window=window, high=len(board.high)),
+        f"{NAME}.v": top_verilog(front.top, clock, board, window=window),
         name: pins,
         **memory_files(memory_images(mapping), config),
     }

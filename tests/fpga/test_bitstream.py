@@ -315,7 +315,7 @@ def test_retuned_pll_is_what_the_router_writes(tmp_path: Path) -> None:
     (tmp_path / name).write_text(pins)
 
     def routed(clock: Clock) -> str:
-        (tmp_path / "top.v").write_text(front + top_verilog("front", clock, high=len(board.high)))
+        (tmp_path / "top.v").write_text(front + top_verilog("front", clock, board))
         synth.write_netlist("read_verilog top.v", board.part.family, "top", tmp_path)
         command = synth.routing(board.part, tmp_path, float(clock.mhz), 1)
         synth.run_tool([*command, "--lpf", name, "--textcfg", "routed.config"], tmp_path, "nextpnr.log")
