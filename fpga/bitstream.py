@@ -44,19 +44,10 @@ from ..model.targets import Target
 from .boards import Board, constraints
 from .clocks import Clock, best_clock
 from .fit import MARGIN, fit
+from .place_route import count_flip_flops, packed_cells, place_and_route, routing, timing, used_cells, ways
 from .retune import RETUNE
-from .synth import (
-    count_flip_flops,
-    find_tool,
-    packed_cells,
-    recipe,
-    routing,
-    run_tool,
-    timing,
-    tool_versions,
-    used_cells,
-    write_netlist,
-)
+from .synth import recipe, write_netlist
+from .tools import find_tool, run_tool, tool_versions
 from .top import NAME, top_verilog
 
 MOST_CLOCKS = 5  # that are tried for one engine
@@ -297,8 +288,7 @@ def _attempt(
     part = board.part
     family = part.family
     files = sources(mapping, board, clock, front, baud)
-    options = (family.crowded, family.usual)
-    key = json.dumps([files, recipe(family, NAME), options, part.part, str(clock.mhz), seed, tools])
+    key = json.dumps([files, recipe(family, NAME), ways(family), part.part, str(clock.mhz), seed, tools])
     folder = directory / f"{board.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = folder / "result.json"
 
@@ -315,18 +305,19 @@ def _attempt(
     write_netlist(f"read_verilog {verilog}", family, NAME, folder)
     (pins,) = (name for name in files if name.startswith("top.") and not name.endswith(".v"))
     formats = {
-        "ecp5": ["--lpf", pins, "--textcfg"],
-        "ice40": ["--pcf", pins, "--asc"],
-        "gowin": ["--vopt", f"cst={pins}", "--write"],
-    }[family.name] + [ROUTED[family.name]]
-    command = routing(part, folder, float(clock.mhz), seed)
+        "ecp5": (["--lpf", pins], "--textcfg"),
+        "ice40": (["--pcf", pins], "--asc"),
+        "gowin": (["--vopt", f"cst={pins}"], "--write"),
+    }
+    where, output = formats[family.name]
+    command = [*routing(part, folder, float(clock.mhz), seed), *where]
     failure: OneSpikeError | None = None
     over = False
     try:
         if packed_cells(command, folder):
             over = any(used > have for used, have in _resources(folder, part).values())
         if not over:
-            run_tool([*command, *formats], folder, "nextpnr.log")
+            place_and_route(command, folder, outputs=(output, ROUTED[family.name]))
     except OneSpikeError as error:
         failure = error
     resources = _resources(folder, part)

@@ -39,7 +39,9 @@ from ..model.system import bounded
 from ..model.system.files import write_atomically
 from ..model.system.processes import pool
 from ..model.targets import Family, Target, find_target
-from .synth import NETLIST, recipe, synthesise, tool_versions, write_netlist
+from .place_route import NETLIST
+from .synth import recipe, synthesise, write_netlist
+from .tools import tool_versions
 
 PARTS = ("ecp5-25k", "ice40-up5k", "gw1nr-9")  # one of each family: the cells are the same in all of its parts
 ENGINES = 10  # that are taken apart, of each family

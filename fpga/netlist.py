@@ -17,7 +17,9 @@ from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically
 from ..model.system.locks import in_turn
 from ..model.targets import ECP5, ICE40
-from .synth import NETLIST, find_tool, recipe, run_tool, write_netlist
+from .place_route import NETLIST
+from .synth import recipe, write_netlist
+from .tools import find_tool, run_tool
 
 CELLS = Path(__file__).with_name("cells")
 FAMILIES = {family.name: family for family in (ECP5, ICE40)}

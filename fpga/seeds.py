@@ -16,7 +16,8 @@ from ..model.system.campaign import Done, Job
 from ..model.targets import find_target
 from .bitstream import Bitstream, DoesNotFit, build
 from .boards import Board, find_board
-from .synth import Synthesised, find_tool, synthesise, tool_versions
+from .synth import Synthesised, synthesise
+from .tools import find_tool, tool_versions
 
 
 def synthesise_all(

@@ -22,8 +22,10 @@ from ..model.errors import OneSpikeError
 from ..model.system import campaign
 from ..model.system.campaign import Job
 from ..model.targets import WIRE_DELAY, Family, Target, find_target
+from .place_route import pinned, place_and_route, routing, timing, ways
 from .seeds import require_tools
-from .synth import find_tool, netlist_of, pinned, routing, run_tool, timing, tool_versions
+from .synth import netlist_of
+from .tools import find_tool, tool_versions
 
 Variants = Mapping[str, tuple[str, tuple[str, ...]]]  # name -> how LUTs are mapped ("" as ever), the router's options
 
@@ -94,13 +96,13 @@ def clock(
 
 def place(part: Target, directory: Path, frequency: float, seed: int, options: tuple[str, ...]) -> float:
     """The clock of one run, in MHz."""
-    key = json.dumps([part.name, frequency, seed, options])
+    key = json.dumps([part.name, frequency, seed, options, ways(part.family)])
     name = f"{hashlib.sha256(key.encode()).hexdigest()[:12]}-"
     report = directory / f"{name}report.json"
     if not report.is_file():
         command = routing(part, directory, frequency, seed, options=options, name=f"{name}unfinished-")
         command += pinned(part, directory, command)
-        run_tool(command, directory, f"{name}unfinished-nextpnr.log")
+        place_and_route(command, directory)
         (directory / f"{name}unfinished-report.json").rename(report)
     return timing(report)[0]
 

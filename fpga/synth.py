@@ -7,11 +7,8 @@ Results are kept under the hash of the Verilog, the part, the seed and the tools
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import re
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,13 +22,23 @@ from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog
 from ..hw.engine.load import stored_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded, reports
-from ..model.system.files import require_room, write_atomically
+from ..model.system.files import write_atomically
 from ..model.system.locks import in_turn
-from ..model.system.processes import run
-from ..model.targets import STATIC, Family, Target, find_target
+from ..model.targets import Family, Target, find_target
+from .place_route import (
+    NETLIST,
+    count_flip_flops,
+    packed_cells,
+    pinned,
+    place_and_route,
+    routing,
+    timing,
+    used_cells,
+    ways,
+)
 from .repack import STEPS, repack
+from .tools import find_tool, run_tool, tool_versions
 
-NETLIST = "top.json"
 STATISTICS = "tee -q -o stat.json stat -json"
 
 
@@ -85,21 +92,6 @@ def pin_wrapper(verilog: str, config: EngineConfig) -> str:
   {TOP} engine({", ".join(connections)});
 endmodule
 """
-
-
-def find_tool(name: str) -> str:
-    """Path of a yowasp tool, beside this Python or on the PATH; OneSpikeError where it is missing."""
-    name = f"yowasp-{name}"
-    beside = Path(sys.executable).with_name(name)
-    path = str(beside) if beside.exists() else shutil.which(name)
-    if path is None:
-        raise OneSpikeError(f"Synthesis needs {name}: run `pip install onespike[synth]`.")
-    return path
-
-
-def tool_versions(*names: str) -> str:
-    """The yowasp tools with their versions."""
-    return ", ".join(f"yowasp-{name} {importlib.metadata.version(f'yowasp-{name}')}" for name in names)
 
 
 def write_design(config: EngineConfig, directory: Path) -> tuple[str, ...]:
@@ -168,8 +160,7 @@ def synthesise(
     find_tool(family.router)
     tools = tool_versions("yosys", family.router)
     script = recipe(family, "top")
-    options = (family.crowded, family.usual)
-    key = json.dumps([to_verilog(config), script, part.part, part.pins, options, seed, frequency, place, tools])
+    key = json.dumps([to_verilog(config), script, part.part, part.pins, ways(family), seed, frequency, place, tools])
     directory = Path(build_dir) / f"{part.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     result = directory / "result.json"
     with in_turn(directory.with_name(f"{directory.name}.lock")):
@@ -235,7 +226,10 @@ def _synthesise(
                 f"The engine needs {needed:,} {name}, {needed - available:,} more than the {available:,} of "
                 f"{part.name}; take fewer banks or lanes, shallower memories, or a larger part."
             )
-    run_tool([*command, *([] if place else ["--pack-only"])], directory, "nextpnr.log")
+    if place:
+        place_and_route(command, directory)
+    else:
+        run_tool([*command, "--pack-only"], directory, "nextpnr.log")
     used = {name: number for name, (number, _) in used_cells(directory / "nextpnr.log").items()}
     clock, path = timing(directory / "report.json") if place else (0.0, ())
     flip_flops = used.get(family.flip_flops) or count_flip_flops(directory, family)
@@ -291,107 +285,3 @@ def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
     run_yosys(read, family.synthesis(top, NETLIST), directory)
     if family.repacked:
         repack(directory / NETLIST)
-
-
-def routing(
-    part: Target, directory: Path, frequency: float, seed: int, *, options: tuple[str, ...] = (), name: str = ""
-) -> list[str]:
-    """The router's command for the directory's netlist; its log and its report are nextpnr.log and report.json.
-
-    options: more of them; name: what the names of log and report begin with.
-    """
-    family = part.family
-    found = cells(directory)
-    luts = sum(number * family.cells.get(name, (0, 0))[0] for name, number in found.items())
-    usual = part.routing(found.get(family.block_rams, 0), luts)
-    if set(usual) & set(options):  # the router takes an option once
-        usual = ()
-    command = [find_tool(family.router), *part.part, *usual, *options, "--json", NETLIST]
-    command += ["--freq", f"{frequency:.6g}", "--seed", str(seed), "--timing-allow-fail"]
-    command += ["--report", f"{name}report.json", "--log", f"{name}nextpnr.log", "-q"]
-    return command
-
-
-def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
-    """Options of the router's command for the pins of the timing wrapper that it does not choose itself.
-
-    nextpnr's static placer may move an ECP5's clock to a pin that does not reach the clock network.
-    """
-    pins = dict(zip(("clk", "rst", "pin_in", "pin_out"), part.pins, strict=False))
-    if not pins or (part.family.name == "ecp5" and STATIC not in command):
-        return []
-    if part.family.name == "ecp5":
-        write_atomically(directory / "top.lpf", "".join(f'LOCATE COMP "{n}" SITE "{p}";\n' for n, p in pins.items()))
-        return ["--lpf", "top.lpf"]
-    write_atomically(directory / "top.cst", "".join(f'IO_LOC "{n}" {p};\n' for n, p in pins.items()))
-    return ["--vopt", "cst=top.cst"]
-
-
-def packed_cells(command: list[str], directory: Path) -> dict[str, tuple[int, int]]:
-    """Cells in use and cells there are, where a router's command would place with its static algorithm; else nothing.
-
-    That one does not look whether a part has enough of a cell: it would move them about for hours.
-    """
-    if STATIC not in command:
-        return {}
-    run_tool([*command, "--pack-only"], directory, "nextpnr.log")
-    return used_cells(directory / "nextpnr.log")
-
-
-def utilisation(log: str) -> dict[str, tuple[int, int]]:
-    """Cells in use and cells there are, by type, from the last table of the router's log; empty if there is none."""
-    _, _, table = log.rpartition("Device utilisation")
-    found = re.findall(r"(?m)^Info:\s+(\w+):\s*(\d+)/\s*(\d+)", table)
-    return {name: (int(used), int(available)) for name, used, available in found}
-
-
-def used_cells(log: Path) -> dict[str, tuple[int, int]]:
-    """The same of the log in a file."""
-    return reports.read(log, "the router", utilisation)
-
-
-def cells(directory: Path) -> dict[str, int]:
-    """Number of cells by type, in the statistics that `run_yosys` left."""
-
-    def counts(text: str) -> dict[str, int]:
-        return {str(name): int(number) for name, number in json.loads(text)["design"]["num_cells_by_type"].items()}
-
-    return reports.read(directory / "stat.json", "Yosys", counts)
-
-
-def count_flip_flops(directory: Path, family: Family) -> int:
-    """Registers in Yosys' statistics, where the router does not count them apart."""
-    return sum(number for name, number in cells(directory).items() if name.startswith(family.flip_flops))
-
-
-def timing(path: Path) -> tuple[float, tuple[str, ...]]:
-    """Clock in MHz and the longest path between its registers, from the router's report.
-
-    Of several clocks, the one that is nearest to what was asked of it, or below.
-    """
-    return reports.read(path, "the router", _timing)
-
-
-def _timing(text: str) -> tuple[float, tuple[str, ...]]:
-    report = json.loads(text)
-    name, clock = min(report["fmax"].items(), key=lambda item: item[1]["achieved"] / item[1]["constraint"])
-    ends = f"posedge {name}"
-    clocked = [p["path"] for p in report["critical_paths"] if p["from"] == p["to"] == ends]
-    steps = clocked[0] if clocked else []
-    return round(clock["achieved"], 2), tuple(
-        f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} -> {step['to']['cell']}" for step in steps
-    )
-
-
-def run_tool(command: list[str], directory: Path, log: str) -> str:
-    """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error."""
-    done = run(command, cwd=directory)
-    if done.code:
-        text = (directory / log).read_text(errors="replace") if (directory / log).is_file() else ""
-        require_room(directory, text + done.errors)
-        lines = [line for line in (text + done.errors).splitlines() if re.search("error", line, re.IGNORECASE)]
-        lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
-        reason = lines[-1].strip() if lines else f"exit code {done.code}"
-        raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
-    require_room(directory)  # where there is none, yosys leaves half a netlist and says that all is well
-    return done.output

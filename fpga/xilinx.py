@@ -15,7 +15,9 @@ from ..hw.emit.verilog import TOP, to_verilog
 from ..model.system import bounded
 from ..model.system.files import write_atomically
 from ..model.system.locks import in_turn
-from .synth import cells, find_tool, run_yosys, tool_versions, write_design
+from .place_route import cells
+from .synth import run_yosys, write_design
+from .tools import find_tool, tool_versions
 
 NAME = "xc7"
 SCRIPT = f"synth_xilinx -family xc7 -top {TOP} -noiopad -noclkbuf"

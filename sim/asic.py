@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fpga.synth import find_tool
+from ..fpga.tools import find_tool
 from ..hw.emit.emit import memory_files
 from ..hw.emit.verilog import TOP, to_verilog
 from ..model.cost import energy, sram

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..fpga.synth import find_tool, run_tool
+from ..fpga.tools import find_tool, run_tool
 from ..hw.emit.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.system import reports

@@ -21,7 +21,7 @@ from collections.abc import Mapping as Map
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..fpga.synth import run_tool
+from ..fpga.tools import run_tool
 from ..hw.emit.verilog import TOP
 from ..model.errors import OneSpikeError
 from ..model.system.files import write_atomically

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fpga.synth import cells, run_yosys
+from ..fpga.place_route import cells
+from ..fpga.synth import run_yosys
 from ..model.errors import OneSpikeError
 from ..model.network import golden
 from ..model.network.spec import SpikeNet

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from onespike.cli import main
-from onespike.fpga import bitstream, synth
+from onespike.fpga import bitstream, place_route, synth
 from onespike.fpga.bitstream import Bitstream, DoesNotFit, build, fit_and_build, room
 from onespike.fpga.boards import BOARDS, constraints, find_board
 from onespike.fpga.clocks import Clock, best_clock, ecp5_clock
 from onespike.fpga.host import Board as HostBoard
 from onespike.fpga.link import SpiLink
 from onespike.fpga.retune import retune_ecp5
+from onespike.fpga.tools import run_tool
 from onespike.fpga.top import top_verilog
 from onespike.hw.config import EngineConfig
 from onespike.hw.fronts.registers import word
@@ -38,8 +39,8 @@ from small_engine import SMALL, small_net
 def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
     def pretend(*reached: float, luts: list[int] | None = None, rams: int = 5) -> Tools:
         found = Tools(list(reached), luts, rams)
-        monkeypatch.setattr(bitstream, "run_tool", found.run)
-        monkeypatch.setattr(synth, "run_tool", found.run)
+        for module in (bitstream, place_route, synth):
+            monkeypatch.setattr(module, "run_tool", found.run)
         return found
 
     return pretend
@@ -317,8 +318,8 @@ def test_retuned_pll_is_what_the_router_writes(tmp_path: Path) -> None:
     def routed(clock: Clock) -> str:
         (tmp_path / "top.v").write_text(front + top_verilog("front", clock, board))
         synth.write_netlist("read_verilog top.v", board.part.family, "top", tmp_path)
-        command = synth.routing(board.part, tmp_path, float(clock.mhz), 1)
-        synth.run_tool([*command, "--lpf", name, "--textcfg", "routed.config"], tmp_path, "nextpnr.log")
+        command = place_route.routing(board.part, tmp_path, float(clock.mhz), 1)
+        run_tool([*command, "--lpf", name, "--textcfg", "routed.config"], tmp_path, "nextpnr.log")
         return (tmp_path / "routed.config").read_text()
 
     def bits(text: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from onespike.fpga.output_registers import merge_output_registers
-from onespike.fpga.synth import NETLIST, run_yosys
+from onespike.fpga.place_route import NETLIST
+from onespike.fpga.synth import run_yosys
 from onespike.model.targets import ECP5
 
 # What reads the word `r` of a memory of `rows` x 18 or 36 bits: -> whether the register moves.

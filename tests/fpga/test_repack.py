@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from onespike.fpga.carry_chains import pack_carry_chains, place
-from onespike.fpga.synth import NETLIST, run_yosys
+from onespike.fpga.place_route import NETLIST
+from onespike.fpga.synth import run_yosys
 from onespike.fpga.wide_luts import merge_wide_luts
 from onespike.model.targets import ECP5
 

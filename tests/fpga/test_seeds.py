@@ -11,7 +11,8 @@ from onespike.cli import main
 from onespike.fpga import seeds
 from onespike.fpga.bitstream import Bitstream
 from onespike.fpga.boards import find_board
-from onespike.fpga.synth import Synthesised, tool_versions
+from onespike.fpga.synth import Synthesised
+from onespike.fpga.tools import tool_versions
 from onespike.hw.config import EngineConfig
 from onespike.model.errors import OneSpikeError
 from onespike.model.mapping.mapper import fit_config, map_network

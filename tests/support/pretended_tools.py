@@ -56,6 +56,9 @@ class Tools:
                 raise OneSpikeError("the placer found no place")
             if "--pack-only" in command:
                 return ""
+            if "--no-route" in command:
+                (folder / command[command.index("--write") + 1]).write_text('{"modules": {"top": {"cells": {}}}}')
+                return ""
             clocks = {"reference": {"achieved": 300.0, "constraint": 25.0}}
             aim = float(command[command.index("--freq") + 1])
             clocks["clk"] = {"achieved": self.reached.pop(0), "constraint": aim}

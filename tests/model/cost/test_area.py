@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from onespike.fpga import fit_area
-from onespike.fpga.synth import find_tool, synthesise
+from onespike.fpga.synth import synthesise
+from onespike.fpga.tools import find_tool
 from onespike.hw.config import EngineConfig
 from onespike.hw.emit.verilog import to_verilog
 from onespike.model.cost.area import Memory, block_rams, estimate, fitted, memories, place_memory

@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 
 from command_line import small_net
 from onespike import readme
-from onespike.fpga import repack, synth
+from onespike.fpga import place_route, repack, synth
 from onespike.fpga.clocks import Clock
 from onespike.fpga.project import write_project
 from onespike.fpga.retune import RETUNE
@@ -219,11 +219,11 @@ READERS = [
     Reader(name="netlist.json", make=_files("netlist.json"), read=read_netlist, damage=json_damaged),
     Reader(name="enables.json", make=_files("enables.json"), read=read_netlist, damage=json_damaged),
     Reader(name="stat.txt", make=_files("stat.txt"), read=read_netlist, damage=text_damaged),
-    Reader(name="timing", make=saved("report.json", _json(ROUTED)), read=synth.timing, damage=json_damaged),
+    Reader(name="timing", make=saved("report.json", _json(ROUTED)), read=place_route.timing, damage=json_damaged),
     Reader(name="utilisation", make=saved("nextpnr.log", lambda path: path.write_text(LOG)),
-           read=synth.used_cells, damage=text_damaged),
+           read=place_route.used_cells, damage=text_damaged),
     Reader(name="cells", make=saved("stat.json", _json({"design": {"num_cells_by_type": {"LUT4": 3}}})),
-           read=lambda path: synth.cells(path.parent), damage=json_damaged),
+           read=lambda path: place_route.cells(path.parent), damage=json_damaged),
     Reader(name="parts", make=saved("top.json", _json(CELLS)), read=parts, damage=json_damaged),
     Reader(name="pll", make=saved("routed.json", _json(PLL)), read=retuned, damage=json_damaged, named=False),
     Reader(name="vcd", make=saved("trace.vcd", lambda path: path.write_text(VCD)), read=traced, damage=text_damaged),

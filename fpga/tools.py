@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open tools of synthesis: where they are, which versions, and how they are run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from ..model.errors import OneSpikeError
+from ..model.system.files import require_room
+from ..model.system.processes import run
+
+
+def find_tool(name: str) -> str:
+    """Path of a yowasp tool, beside this Python or on the PATH; OneSpikeError where it is missing."""
+    name = f"yowasp-{name}"
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
+        raise OneSpikeError(f"Synthesis needs {name}: run `pip install onespike[synth]`.")
+    return path
+
+
+def tool_versions(*names: str) -> str:
+    """The yowasp tools with their versions."""
+    return ", ".join(f"yowasp-{name} {importlib.metadata.version(f'yowasp-{name}')}" for name in names)
+
+
+def run_tool(command: list[str], directory: Path, log: str) -> str:
+    """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error."""
+    done = run(command, cwd=directory)
+    if done.code:
+        text = (directory / log).read_text(errors="replace") if (directory / log).is_file() else ""
+        require_room(directory, text + done.errors)
+        lines = [line for line in (text + done.errors).splitlines() if re.search("error", line, re.IGNORECASE)]
+        lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
+        reason = lines[-1].strip() if lines else f"exit code {done.code}"
+        raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
+    require_room(directory)  # where there is none, yosys leaves half a netlist and says that all is well
+    return done.output
