@@ -12,7 +12,6 @@ import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,11 @@ from .connections import Bit, Cell
 
 FF, LUT = "TRELLIS_FF", "TRELLIS_COMB"
 PLACE = "NEXTPNR_BEL"
+ANY = re.compile(r"X(\d+)/Y(\d+)/")
 SITE = re.compile(r"X(\d+)/Y(\d+)/SLICE([A-D])\.(FF|K)([01])")
 LONG = 16  # columns and rows: shorter ways stay as they are
 REACH = 12  # from the middle, within which a free place is looked for
+NEAR = sorted(itertools.product(range(-REACH, REACH + 1), repeat=2), key=lambda at: (abs(at[0]) + abs(at[1]), at))
 SWEEPS = 4  # a register's neighbours may move, too
 FREE_PINS = {"CLK", "M", "Q"}  # of a register without enable or reset that does not stand behind a LUT
 
@@ -58,10 +59,11 @@ class _Placed:
         self.barred: set[Spot] = set()  # tiles with memory in LUTs, whose slices share more
         for name, cell in cells.items():
             place = cell["attributes"].get(PLACE, "")
-            if found := re.match(r"X(\d+)/Y(\d+)/", place):
-                self.at[name] = spot = (int(found[1]), int(found[2]))
-                if site := SITE.fullmatch(place):
-                    self.slices[*spot, site[3]][site[4] + site[5]] = name
+            if ANY.match(place):
+                self.at[name] = spot = _spot(place)
+                if SITE.fullmatch(place):
+                    where, part = _site(place)
+                    self.slices[where][part] = name
                     self.tiles[spot].update(_net(cell, "CLK"))
                 if cell["type"] not in (FF, LUT) or cell["parameters"].get("MODE", "LOGIC") in ("DPRAM", "RAMW_BLOCK"):
                     self.barred.add(spot)
@@ -84,7 +86,8 @@ class _Placed:
     def _way(self, name: str) -> list[str]:
         """The registers before and behind one that may move; none where it may not."""
         cell = self.cells[name]
-        if cell["type"] != FF or name not in self.at or set(cell["connections"]) != FREE_PINS:
+        used = {pin for pin in cell["connections"] if _net(cell, pin)}
+        if cell["type"] != FF or name not in self.at or used != FREE_PINS:
             return []
         (bit,), (out,) = cell["connections"]["M"], cell["connections"]["Q"]
         source, readers = self.driver.get(bit, ""), self.readers[out]
@@ -97,44 +100,60 @@ class _Placed:
         now = _longest(self.at[name], spots)
         if now <= LONG:
             return False
-        best = min(self._free(name, spots), default=(now, ""))
-        if best[0] >= now - 1:
+        place = self._free(name, _middle(spots))
+        if place is None or _longest(_spot(place), spots) >= now - 1:
             return False
-        self._put(name, best[1])
+        self._put(name, place)
         return True
 
-    def _free(self, name: str, spots: list[Spot]) -> Iterator[tuple[int, str]]:
-        """Longest way and place of every free site near the middle of a register's ends."""
+    def _free(self, name: str, middle: Spot) -> str | None:
+        """The free site that is nearest to a spot."""
         clocks = set(_net(self.cells[name], "CLK"))
-        first, *others = spots
-        middle = [(first[axis] + (min(s[axis] for s in others) + max(s[axis] for s in others)) // 2) // 2
-                  for axis in (0, 1)]  # fmt: skip
-        for x in range(middle[0] - REACH, middle[0] + REACH + 1):
-            for y in range(middle[1] - REACH, middle[1] + REACH + 1):
-                if (x, y) in self.barred or self.tiles.get((x, y)) not in (set(), clocks):
-                    continue
-                for letter, number in itertools.product("ABCD", "01"):
-                    if self._fits(name, (x, y, letter), number):
-                        yield _longest((x, y), spots), f"X{x}/Y{y}/SLICE{letter}.FF{number}"
+        for x, y in NEAR:
+            spot = (middle[0] + x, middle[1] + y)
+            if spot in self.barred or self.tiles.get(spot) not in (set(), clocks):
+                continue
+            for letter, number in itertools.product("ABCD", "01"):
+                if self._fits(name, (*spot, letter), number):
+                    return f"X{spot[0]}/Y{spot[1]}/SLICE{letter}.FF{number}"
+        return None
 
     def _fits(self, name: str, where: Slice, number: str) -> bool:
         there = self.slices.get(where, {})
         # A multiplexer behind two LUTs is chosen by the pin that the register needs.
         luts = (there[k] for k in ("K0", "K1") if k in there)
-        if f"FF{number}" in there or any("M" in self.cells[lut]["connections"] for lut in luts):
+        if f"FF{number}" in there or any(_net(self.cells[lut], "M") for lut in luts):
             return False
         other = there.get(f"FF{1 - int(number)}")
         return other is None or _controls(self.cells[other]) == _controls(self.cells[name])
 
     def _put(self, name: str, place: str) -> None:
         cell = self.cells[name]
-        old, new = SITE.fullmatch(cell["attributes"][PLACE]), SITE.fullmatch(place)
-        assert old is not None and new is not None, "both are sites of slices"
-        del self.slices[int(old[1]), int(old[2]), old[3]][old[4] + old[5]]
-        self.at[name] = spot = (int(new[1]), int(new[2]))
-        self.slices[*spot, new[3]][new[4] + new[5]] = name
-        self.tiles[spot].update(_net(cell, "CLK"))
+        where, register = _site(cell["attributes"][PLACE])
+        del self.slices[where][register]
+        where, register = _site(place)
+        self.slices[where][register] = name
+        self.at[name] = where[:2]
+        self.tiles[where[:2]].update(_net(cell, "CLK"))
         cell["attributes"][PLACE] = place
+
+
+def _spot(place: str) -> Spot:
+    column, row = ANY.match(place).groups()  # type: ignore[union-attr]  # a place in the fabric
+    return int(column), int(row)
+
+
+def _site(place: str) -> tuple[Slice, str]:
+    """The slice, and which register or LUT of it."""
+    column, row, letter, *part = SITE.fullmatch(place).groups()  # type: ignore[union-attr]
+    return (int(column), int(row), letter), "".join(part)
+
+
+def _middle(spots: list[Spot]) -> Spot:
+    """Half way from the first spot to the middle of the others."""
+    (x, y), others = spots[0], spots[1:]
+    columns, rows = ([spot[axis] for spot in others] for axis in (0, 1))
+    return (2 * x + min(columns) + max(columns)) // 4, (2 * y + min(rows) + max(rows)) // 4
 
 
 def _net(cell: Cell, pin: str) -> list[Bit]:
