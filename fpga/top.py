@@ -52,12 +52,12 @@ class Top(wiring.Component):
         steady = Signal()
         m.submodules.steady = FFSynchronizer(locked, steady, o_domain="settle")
         cycles = Signal(SETTLE_BITS + 1)
-        reset = Signal(init=1)
+        held, reset = Signal(init=1), Signal(init=1)  # the second stands where the clock network begins
         with m.If(~steady):
             m.d.settle += cycles.eq(0)
         with m.Elif(~cycles[-1]):
             m.d.settle += cycles.eq(cycles + 1)
-        m.d.settle += reset.eq(~(steady & cycles[-1]))
+        m.d.settle += [held.eq(~(steady & cycles[-1])), reset.eq(held)]
         if self.buffer:
             m.submodules.reset = Instance(self.buffer, i_CLKI=reset, i_CE=Const(1), o_CLKO=sync.rst)
         else:
