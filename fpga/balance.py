@@ -92,8 +92,8 @@ class _Placed:
         (bit,), (out,) = cell["connections"]["M"], cell["connections"]["Q"]
         source, readers = self.driver.get(bit, ""), self.readers[out]
         ends = [source, *(reader for reader, _ in readers)]
-        registers = all(end in self.at and self.cells[end]["type"] == FF for end in ends)
-        return ends if readers and registers and all(pin == "M" for _, pin in readers) else []
+        known = all(end in self.at for end in ends) and self.cells[source]["type"] == FF
+        return ends if known and readers and all(pin in ("M", "CLKI") for _, pin in readers) else []
 
     def _move(self, name: str, ends: list[str]) -> bool:
         spots = [self.at[end] for end in ends]

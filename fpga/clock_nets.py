@@ -1,39 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clock nets: what logic reads of a net that an ECP5's clock network carries, it reads from a register of its own.
+"""Clock nets: resets of many registers reach them over an ECP5's clock network, which nextpnr uses for clocks alone.
 
-A clock network ends at clocks and resets of registers. nextpnr leads it on to a LUT through wires that other inputs of
-that LUT may then lack, and gives up. A network whose source is a register has a copy of it here, for all others.
+A clock network ends at clocks and resets. nextpnr leads it on to a LUT through wires that other inputs of that LUT may
+then lack, and gives up: what logic reads of such a reset, it reads from a copy of the register that the reset is.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from .connections import Connections
 
 BUFFER, FF = "DCCA", "TRELLIS_FF"
-ENDS = {"CLK", "LSR"}  # of registers
+RESET = "LSR"
+MANY = 1000  # registers: fewer lie close enough together
+MOST = 4  # resets: of sixteen networks, clocks need some
 
 
-def copy_for_logic(netlist: dict[str, Any]) -> int:
-    """Copy registers in every module of Yosys' JSON netlist, in place; how many LUT inputs read a copy."""
-    return sum(_copied(module) for module in netlist["modules"].values())
+def promote_resets(netlist: dict[str, Any]) -> int:
+    """Lead resets of every module of Yosys' JSON netlist over clock networks, in place; how many."""
+    return sum(_promote(module) for module in netlist["modules"].values())
 
 
-def _copied(module: dict[str, Any]) -> int:
+def _promote(module: dict[str, Any]) -> int:
     found = Connections(module)
-    registers = {cell["connections"]["Q"][0]: cell for cell in found.cells.values() if cell["type"] == FF}
-    moved = 0
-    for name, cell in [item for item in found.cells.items() if item[1]["type"] == BUFFER]:
-        source = registers.get(cell["connections"]["CLKI"][0])
-        readers = sorted(found.readers[cell["connections"]["CLKO"][0]])
-        others = [(to, pin) for to, pin in readers if to and not (found.cells[to]["type"] == FF and pin in ENDS)]
-        if source is None or not others:
-            continue
-        pins, outputs = dict(source["connections"]), found.new_net()
-        inputs = {pin: bits[0] for pin, bits in pins.items() if pin != "Q"}
-        found.add(f"{name}_for_logic", FF, source["parameters"], inputs, {"Q": outputs})
-        for to, pin in others:
-            found.connect(to, pin, [outputs])
-        moved += len(others)
-    return moved
+    readers: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, cell in found.cells.items():
+        if cell["type"] == FF:
+            readers[name] = sorted(found.readers[cell["connections"]["Q"][0]])
+    resets = {name: [to for to, pin in by if pin == RESET and found.cells[to]["type"] == FF]
+              for name, by in readers.items()}  # fmt: skip
+    many = sorted((-len(by), name) for name, by in resets.items() if len(by) >= MANY)[:MOST]
+    for _, name in many:
+        source = found.cells[name]
+        (net,), on = source["connections"]["Q"], found.new_net()
+        found.add(f"{name}_network", BUFFER, {}, {"CLKI": net, "CE": "1"}, {"CLKO": on})
+        for to in resets[name]:
+            found.connect(to, RESET, [on])
+        others = [(to, pin) for to, pin in readers[name] if to and to not in resets[name]]
+        if others:
+            inputs = {pin: bits[0] for pin, bits in source["connections"].items() if pin != "Q"}
+            copy = found.new_net()
+            found.add(f"{name}_for_logic", FF, source["parameters"], inputs, {"Q": copy})
+            for to, pin in others:
+                found.connect(to, pin, [copy])
+    return len(many)

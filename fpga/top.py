@@ -16,7 +16,6 @@ from .boards import Board
 from .clocks import Clock
 
 NAME = "top"
-GLOBAL = {"ecp5": "DCCA"}  # the cell that takes a net onto a clock network, where the router does not do so by itself
 SETTLE_BITS = 11  # log2 of the cycles of reset: iCE40's block RAMs cannot be read in the first microseconds
 
 
@@ -29,15 +28,14 @@ class Top(wiring.Component):
     clock : how the oscillator becomes the design's clock.
     window : cycles of the oscillator that time the front's bits, see BitTime; None: the front knows them.
     high : how many outputs stay high.
-    buffer : the cell of GLOBAL that takes the reset to all registers, some thousands; "" for ordinary wires.
 
     Members
     -------
     clk : In(1) the oscillator. rx : In(1), tx : Out(1) the serial line. high0 .. : Out(1) constant one.
     """
 
-    def __init__(self, front: str, clock: Clock, *, window: int | None = None, high: int = 0, buffer: str = ""):
-        self.front, self.clock, self.window, self.constant, self.buffer = front, clock, window, high, buffer
+    def __init__(self, front: str, clock: Clock, *, window: int | None = None, high: int = 0):
+        self.front, self.clock, self.window, self.constant = front, clock, window, high
         members: dict[str, Any] = {"clk": In(1), "rx": In(1), "tx": Out(1)}
         super().__init__(members | {f"high{i}": Out(1) for i in range(high)})
 
@@ -52,16 +50,13 @@ class Top(wiring.Component):
         steady = Signal()
         m.submodules.steady = FFSynchronizer(locked, steady, o_domain="settle")
         cycles = Signal(SETTLE_BITS + 1)
-        held, reset = Signal(init=1), Signal(init=1)  # the second stands where the clock network begins
+        held, reset = Signal(init=1), Signal(init=1)  # the second stands where a clock network begins
         with m.If(~steady):
             m.d.settle += cycles.eq(0)
         with m.Elif(~cycles[-1]):
             m.d.settle += cycles.eq(cycles + 1)
         m.d.settle += [held.eq(~(steady & cycles[-1])), reset.eq(held)]
-        if self.buffer:
-            m.submodules.reset = Instance(self.buffer, i_CLKI=reset, i_CE=Const(1), o_CLKO=sync.rst)
-        else:
-            m.d.comb += sync.rst.eq(reset)
+        m.d.comb += sync.rst.eq(reset)
 
         ports: dict[str, Any] = {
             "i_clk": sync.clk, "i_rst": sync.rst, "i_rx": self.rx, "o_tx": self.tx, "o_irq": Signal(name="irq"),
@@ -91,5 +86,5 @@ class Top(wiring.Component):
 
 def top_verilog(front: str, clock: Clock, board: Board, *, window: int | None = None) -> str:
     """Verilog of `Top`, module `top`, for a board."""
-    top = Top(front, clock, window=window, high=len(board.high), buffer=GLOBAL.get(board.part.family.name, ""))
+    top = Top(front, clock, window=window, high=len(board.high))
     return "// SPDX-License-Identifier: Apache-2.0\n" + convert(top, NAME)
