@@ -163,15 +163,15 @@ def test_one_threshold():
 
 @pytest.mark.parametrize("code", ["radix", "unary", "psg"])
 @pytest.mark.parametrize("pool_sum", [0, 1])
-@pytest.mark.parametrize("places", [1, 2, 4, 6])
-def test_pools(code, pool_sum, places):
-    """Windows of several places, several rows of channels in between, gaps anywhere."""
+@pytest.mark.parametrize(("places", "rows"), [(1, 4), (2, 4), (4, 4), (6, 4), (4, 1), (3, 2)])
+def test_pools(code, pool_sum, places, rows):
+    """Windows of several places, several rows of channels in between or the same one again, gaps anywhere."""
     groups = 4 if code == "psg" else 5
     top = groups * places if pool_sum else groups
     setup = config(code, groups, max_code=top)
     rng = np.random.default_rng(places)
-    shift = rng.integers(0, 5, 8)
-    sums = rng.integers(-40, 150, (12, places, 8))
+    shift = rng.integers(0, 5, rows * setup.fire_lanes)
+    sums = rng.integers(-40, 150, (12, places, rows * setup.fire_lanes))
     sums[0] = 8191  # every place saturates
     layer = {"groups": groups, "pool_sum": pool_sum}
     expected = golden(setup, layer, sums, shift)
