@@ -11,7 +11,7 @@ from typing import Any
 from ..model.system import reports
 from ..model.system.files import write_atomically
 from ..model.targets import STATIC, Family, Target
-from .balance import balance
+from .refine import refine
 from .tools import find_tool, run_tool
 
 NETLIST = "top.json"
@@ -38,7 +38,7 @@ def routing(
 
 def ways(family: Family) -> list[Any]:
     """What place and route does with designs for a family, for the keys of caches."""
-    return [family.crowded, family.usual, *([balance.__name__] if STATIC in family.crowded else [])]
+    return [family.crowded, family.usual, *([refine.__name__] if STATIC in family.crowded else [])]
 
 
 def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
@@ -59,7 +59,7 @@ def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
 def place_and_route(command: list[str], directory: Path, *, outputs: tuple[str, ...] = ()) -> None:
     """Run the router's command, by `routing` and `pinned`; outputs: its options for what else it is to write.
 
-    Its static placer knows no timing: between placing and routing, registers on long ways then move to their middle.
+    Its static placer knows no timing: between placing and routing, cells on long paths then move (`refine`).
     """
     netlist, log = (command.index(option) + 1 for option in ("--json", "--log"))
     if STATIC not in command:
@@ -68,7 +68,7 @@ def place_and_route(command: list[str], directory: Path, *, outputs: tuple[str, 
     name = command[log].removesuffix("nextpnr.log")
     placed = directory / f"{name}placed.json"
     run_tool([*command, "--no-route", "--write", placed.name], directory, command[log])
-    balance(placed)
+    refine(placed)
     rest = [*command, "--no-pack", "--no-place", *outputs]
     rest[netlist], rest[log] = placed.name, f"{name}route.log"
     run_tool(rest, directory, rest[log])

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refine: cells on long paths of an ECP5 netlist, which is placed and not yet routed, move to where these are shorter.
+
+nextpnr's static placer, which large designs need, knows lengths of wires but no timing. To it a register between two
+others is as good at either end of the way as in the middle, and a LUT on a long path no different from any other. Here
+single registers, single LUTs and LUTs with their register move, one at a time, each to a free place near where the
+longest path through it is shortest; carry chains, wide multiplexers and memories stay. Then what came in late is looked
+for anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..model.system import reports
+from ..model.system.files import write_atomically
+from .connections import Cell
+from .paths import CLOCK_TO_Q, LOGIC, LUT_DELAY, NETWORK, NEVER, RESET_SETUP, SETUP, WIRE, Paths, wire
+from .slices import FF, LUT, Slice, Slices, Spot, net
+
+ROUNDS = 12
+MARGIN = 2.5  # ns: paths that are so much shorter than the longest one are left alone
+GAIN = 0.15  # ns that a move must save
+
+
+def refine(path: Path) -> tuple[float, float]:
+    """Move cells in the netlist that nextpnr has placed, in a file that is replaced; the longest path by estimate, in
+    ns, before and afterwards.
+    """
+
+    def moves(text: str) -> tuple[float, float, str]:
+        netlist = json.loads(text)
+        (module,) = netlist["modules"].values()
+        before, after = Refined(module["cells"]).run()
+        return before, after, json.dumps(netlist)
+
+    before, after, text = reports.read(path, "the router", moves)
+    write_atomically(path, text)
+    return before, after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What moves together: a LUT, a register, or a LUT and the register behind it."""
+
+    lut: str | None
+    register: str | None
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in (self.lut, self.register) if name is not None]
+
+
+class Refined:
+    """A module's cells, whose places it changes."""
+
+    def __init__(self, cells: dict[str, Cell]):
+        self.cells = cells
+        self.slices = Slices(cells)
+        self.paths = Paths(cells, self.slices.at)
+
+    def run(self) -> tuple[float, float]:
+        """The longest path before and afterwards."""
+        units = [unit for name in self.slices.at if (unit := self._unit(name)) is not None]
+        first = worst = self.paths.longest
+        for _ in range(ROUNDS):
+            late = [(length, index) for index, unit in enumerate(units)
+                    if (length := self._length(unit, None)) > worst - MARGIN]  # fmt: skip
+            moved = sum(self._move(units[index]) for _, index in sorted(late, reverse=True))
+            worst = self.paths.longest
+            if not moved:
+                break
+        return first, worst
+
+    def _unit(self, name: str) -> Unit | None:
+        """The unit that a LUT or register begins; none for what cannot move, or moves with its LUT."""
+        cell, used = self.cells[name], {pin for pin in self.cells[name]["connections"] if net(self.cells[name], pin)}
+        if cell["type"] == FF:
+            return Unit(lut=None, register=name) if "M" in used and "DI" not in used else None
+        if cell["type"] != LUT or cell["parameters"].get("MODE", "LOGIC") != "LOGIC" or not used <= {*"ABCDF"}:
+            return None
+        behind = [to for bit in net(cell, "F") for to, pin in self.paths.readers[bit] if pin == "DI"]
+        inside = any(pin in ("F1", "FXA", "FXB") for bit in net(cell, "F") for _, pin in self.paths.readers[bit])
+        if inside or len(behind) > 1 or name not in self.slices.at:
+            return None
+        return Unit(lut=name, register=behind[0] if behind else None)
+
+    def _ends(self, unit: Unit) -> Iterator[tuple[float, Spot | None, float, Spot | None]]:
+        """Ways through a unit: when its source has its value, where that stands; what follows the wire behind it, and
+        where that ends. None: no wire.
+        """
+        at, paths = self.slices.at, self.paths
+
+        def sources(name: str, pins: Iterable[str]) -> Iterator[tuple[float, Spot | None]]:
+            for bit in (bit for pin in pins for bit in net(self.cells[name], pin)):
+                source, late = paths.driver.get(bit, ""), paths.late.get(bit, NEVER)
+                if source == unit.register:  # a wire that comes along
+                    yield late + WIRE, None
+                elif late > NEVER:
+                    far = source in at and self.cells[source]["type"] != NETWORK
+                    yield late, at[source] if far else None
+
+        def sinks(name: str, pin: str) -> Iterator[tuple[float, Spot | None]]:
+            for to in (to for bit in net(self.cells[name], pin) for to in paths.readers[bit]):
+                tail = paths.tail.get(to, NEVER)
+                if to[0] in at and to[0] not in unit.names and tail > NEVER:
+                    yield tail, at[to[0]]
+
+        if unit.lut is not None:
+            after = [*sinks(unit.lut, "F"), *([(SETUP, None)] if unit.register is not None else [])]
+            for late, start in sources(unit.lut, LOGIC):
+                for tail, end in after:
+                    yield late + LUT_DELAY, start, tail, end
+        if unit.register is not None:
+            for pin, setup in (("M", SETUP), ("CE", SETUP), ("LSR", RESET_SETUP)):
+                for late, start in sources(unit.register, (pin,)):
+                    yield late, start, setup, None
+            for tail, end in sinks(unit.register, "Q"):
+                yield CLOCK_TO_Q, None, tail, end
+
+    def _length(self, unit: Unit, spot: Spot | None, ends: list[Any] | None = None) -> float:
+        """The longest path through a unit, where it stands or where it might."""
+        here = self.slices.at[unit.names[0]] if spot is None else spot
+        found = self._ends(unit) if ends is None else ends
+        return max(
+            (late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
+             for late, start, tail, end in found), default=0.0,
+        )  # fmt: skip
+
+    def _move(self, unit: Unit) -> bool:
+        ends, here = list(self._ends(unit)), self.slices.at[unit.names[0]]
+        now = self._length(unit, None, ends)
+        best: tuple[float, Any] = (now - GAIN, None)
+        for spot in self._aims(ends, here):
+            if self._length(unit, spot, ends) < best[0] and (site := self.slices.free(spot, unit.lut, unit.register)):
+                length = self._length(unit, site[0][:2], ends)
+                if length < best[0]:
+                    best = (length, site)
+        if best[1] is None:
+            return False
+        before = self.slices.site(unit.names[0])
+        self._put(unit, *best[1])
+        if self._length(unit, None) < now:
+            return True
+        self._put(unit, before[0], before[1][-1])  # a path leads through the unit twice
+        return False
+
+    def _put(self, unit: Unit, where: Slice, number: str) -> None:
+        for name in unit.names:
+            self.slices.move(name, where, number)
+        self.paths.moved(unit.names)
+
+    @staticmethod
+    def _aims(ends: list[Any], here: Spot) -> list[Spot]:
+        """Where a unit might stand: on the ways between the ends of its longest paths."""
+
+        def length(way: Any) -> float:
+            late, start, tail, end = way
+            return late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
+
+        longest = sorted(ends, key=length, reverse=True)[:3]
+        spots = [spot for _, start, _, end in longest for spot in (start, end) if spot is not None]
+        found = []
+        for a in spots:
+            for b in spots:
+                for part in (0, 0.25, 0.5):
+                    found.append((round(a[0] + part * (b[0] - a[0])), round(a[1] + part * (b[1] - a[1]))))
+        return list(dict.fromkeys(found))
