@@ -2,7 +2,8 @@
 """Slices: where the LUTs and registers of a placed ECP5 netlist stand, and where they could.
 
 A tile of logic has four slices A to D, a slice two LUTs K0 and K1 with a register FF0 and FF1 behind each (Lattice
-FPGA-TN-02218). A slice's registers share clock, enable and reset; a tile has one clock here, and at most two resets.
+FPGA-TN-02218). A slice's registers share clock, enable and reset. Tiles have room for two clocks and resets; here, as
+where nextpnr places, all registers of a tile have one clock and at most one reset.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ SITE = re.compile(r"X(\d+)/Y(\d+)/SLICE([A-D])\.(FF|K)([01])")
 REACH = 10  # columns and rows from a spot, within which a free place is looked for
 NEAR = sorted(itertools.product(range(-REACH, REACH + 1), repeat=2), key=lambda at: (abs(at[0]) + abs(at[1]), at))
 NUMBERS = tuple(itertools.product("ABCD", "01"))
-RESETS = 2  # of a tile
 
 Spot = tuple[int, int]  # column, row
 Slice = tuple[int, int, str]
@@ -96,7 +96,7 @@ class Slices:
                  if part.startswith("FF")] + [self.cells[register]]  # fmt: skip
         clocks = {(*net(cell, "CLK"), cell["parameters"].get("CLKMUX")) for cell in there}
         resets = {(*net(cell, "LSR"), *_reset(cell)) for cell in there if net(cell, "LSR")}
-        return len(clocks) == 1 and len(resets) <= RESETS
+        return len(clocks) == 1 and len(resets) <= 1
 
     def _fits(self, register: str, there: Mapping[str, str], number: str) -> bool:
         cell = self.cells[register]
