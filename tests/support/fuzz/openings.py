@@ -34,6 +34,8 @@ OPENINGS: dict[str, str | tuple[str, ...]] = {
     "fpga/netlist.py:cell_models": "models of Yosys and ours, as they were installed",
     "fpga/netlist.py:netlist": _MADE,
     "fpga/project.py:_manifest": ("manifest",),
+    "fpga/refine.py:moves": ("placed",),
+    "fpga/refine.py:refine": ("placed",),
     "fpga/repack.py:repack": ("repack",),
     "fpga/repack.py:steps": ("repack",),
     "fpga/retune.py:retune_gowin": ("pll",),

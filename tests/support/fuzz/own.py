@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 
 from command_line import small_net
 from onespike import readme
-from onespike.fpga import place_route, repack, synth
+from onespike.fpga import place_route, refine, repack, synth
 from onespike.fpga.clocks import Clock
 from onespike.fpga.project import write_project
 from onespike.fpga.retune import RETUNE
@@ -75,6 +75,11 @@ ROUTED = {
 CELLS = {"modules": {"top": {"ports": {}, "netnames": {}, "cells": {
     "a": {"type": "LUT4", "parameters": {"INIT": "1" * 16}, "connections": {"A": [1], "B": [2], "Z": [4]}},
     "b": {"type": "TRELLIS_FF", "parameters": {}, "connections": {"DI": [4], "Q": [5], "CLK": [6]}}}}}}  # fmt: skip
+PLACED = {"modules": {"top": {"cells": {
+    name: {"type": "TRELLIS_FF", "parameters": {"CLKMUX": "CLK"}, "attributes": {"NEXTPNR_BEL": f"X{at}/Y5/SLICEA.FF0"},
+           "port_directions": {"M": "input", "CLK": "input", "Q": "output"},
+           "connections": {"M": [at], "CLK": [1], "Q": [at + 20]}}
+    for name, at in (("a", 2), ("b", 22), ("c", 42), ("d", 62))}}}}  # fmt: skip
 PLL = {"modules": {"top": {"cells": {"pll": {"type": "rPLL", "parameters": {"FCLKIN": "27"}}}}}}
 VCD = """$scope module top $end
 $var wire 1 ! a $end
@@ -232,4 +237,5 @@ READERS = [
     Reader(name="labels", make=saved("names.txt", lambda path: path.write_text("\n".join(NAMES) + "\n")),
            read=lambda path: class_names(NET, path), damage=text_damaged),
     Reader(name="repack", make=saved("top.json", _json(CELLS)), read=repack.repack, damage=json_damaged),
+    Reader(name="placed", make=saved("placed.json", _json(PLACED)), read=refine.refine, damage=json_damaged),
 ]  # fmt: skip
