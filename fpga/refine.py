@@ -10,6 +10,7 @@ for anew.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -156,17 +157,19 @@ class Refined:
 
     @staticmethod
     def _aims(ends: list[Any], here: Spot) -> list[Spot]:
-        """Where a unit might stand: on the ways between the ends of its longest paths."""
+        """Where a unit might stand: between it and the ends of its longest paths, and in the middle of all ends."""
 
         def length(way: Any) -> float:
             late, start, tail, end = way
             return late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
 
-        longest = sorted(ends, key=length, reverse=True)[:3]
-        spots = [spot for _, start, _, end in longest for spot in (start, end) if spot is not None]
-        found = []
-        for a in spots:
-            for b in spots:
-                for part in (0, 0.25, 0.5):
-                    found.append((round(a[0] + part * (b[0] - a[0])), round(a[1] + part * (b[1] - a[1]))))
+        def spots(ways: list[Any]) -> list[Spot]:
+            return [spot for _, start, _, end in ways for spot in (start, end) if spot is not None]
+
+        columns, rows = ([spot[axis] for spot in spots(ends)] for axis in (0, 1))
+        found = [((min(columns) + max(columns)) // 2, (min(rows) + max(rows)) // 2)] if columns else []
+        longest = [here, *spots(sorted(ends, key=length, reverse=True)[:3])]
+        for a, b in itertools.permutations(longest, 2):
+            found += [(round(a[0] + part * (b[0] - a[0])), round(a[1] + part * (b[1] - a[1])))
+                      for part in (0, 0.25, 0.5)]  # fmt: skip
         return list(dict.fromkeys(found))

@@ -114,6 +114,13 @@ def test_a_lut_takes_its_register_along(tmp_path: Path) -> None:
     assert 10 < column(found["lut"]) < 50 and found["hop"] == found["lut"].replace(".K", ".FF")
 
 
+def test_a_register_with_many_readers_stands_in_their_middle(tmp_path: Path) -> None:
+    """Though all that come late stand at the other end."""
+    readers = {f"to{x}": held(f"X{x}/Y5/SLICEB.FF0", 100 + x, M=11) for x in (2, 4, 55, 57, 58, 59)}
+    found = moved(chain(register("X3/Y5/SLICEA.FF0", 11, M=10), **readers, **room(*range(5, 55))), tmp_path)
+    assert 25 < column(found["hop"]) < 38
+
+
 def test_several_hops_share_the_way(tmp_path: Path) -> None:
     cells = chain(hop2=register("X61/Y5/SLICEA.FF0", 14, M=11), **room(*range(1, 60)))
     cells["to"]["connections"]["M"] = [14]
