@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.system import reports
+from ..model.system.contents import code
 from ..model.system.files import write_atomically
 from ..model.targets import STATIC, Family, Target
 from .refine import refine
@@ -38,7 +39,7 @@ def routing(
 
 def ways(family: Family) -> list[Any]:
     """What place and route does with designs for a family, for the keys of caches."""
-    return [family.crowded, family.usual, *([refine.__name__] if STATIC in family.crowded else [])]
+    return [family.crowded, family.usual, *([code(refine.__module__)] if STATIC in family.crowded else [])]
 
 
 def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:

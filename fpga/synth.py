@@ -22,6 +22,7 @@ from ..hw.emit.verilog import BANK, TOP, bank_files, bank_memories, bank_verilog
 from ..hw.engine.load import stored_widths
 from ..model.errors import OneSpikeError
 from ..model.system import bounded, reports
+from ..model.system.contents import code
 from ..model.system.files import write_atomically
 from ..model.system.locks import in_turn
 from ..model.targets import Family, Target, find_target
@@ -36,7 +37,7 @@ from .place_route import (
     used_cells,
     ways,
 )
-from .repack import STEPS, repack
+from .repack import repack
 from .tools import find_tool, run_tool, tool_versions
 
 STATISTICS = "tee -q -o stat.json stat -json"
@@ -276,8 +277,7 @@ def run_yosys(read: str, synthesis: str, directory: Path, *, after: str = STATIS
 
 def recipe(family: Family, top: str) -> str:
     """What `write_netlist` does, as a text for the keys of caches."""
-    steps = [step.__name__ for step in STEPS] if family.repacked else []
-    return "; ".join([family.synthesis(top, NETLIST), *steps])
+    return "; ".join([family.synthesis(top, NETLIST), *([code(repack.__module__)] if family.repacked else [])])
 
 
 def write_netlist(read: str, family: Family, top: str, directory: Path) -> None:
