@@ -21,7 +21,7 @@ RESET_SETUP = 0.42
 RAM_READ, RAM_REGISTER, RAM_SETUP = 5.8, 1.0, 0.3
 WIRE, STEP = 0.5, 0.1
 # Pins inside a slice or a memory of slices, whose wires have no length.
-INSIDE = {"FCI", "F1", "FXA", "FXB", "DI", "WD", "WAD0", "WAD1", "WAD2", "WAD3", "WCK", "WRE"}
+INSIDE = {"FCI", "F1", "FXA", "FXB", "DI", "WD", "WAD0", "WAD1", "WAD2", "WAD3"}
 LOGIC = "ABCD"
 NEVER, CLOSE = -1e9, 1e-6
 

@@ -27,6 +27,10 @@ ROUNDS = 12
 MARGIN = 2.5  # ns: paths that are so much shorter than the longest one are left alone
 GAIN = 0.15  # ns that a move must save
 
+# A way through a unit: when its source has its value (the unit's own delay included), and where that stands; what
+# follows the wire behind it, and where that wire ends. None: no wire.
+Way = tuple[float, Spot | None, float, Spot | None]
+
 
 def refine(path: Path) -> tuple[float, float]:
     """Move cells in the netlist that nextpnr has placed, in a file that is replaced; the longest path by estimate, in
@@ -90,10 +94,8 @@ class Refined:
             return None
         return Unit(lut=name, register=behind[0] if behind else None)
 
-    def _ends(self, unit: Unit) -> Iterator[tuple[float, Spot | None, float, Spot | None]]:
-        """Ways through a unit: when its source has its value, where that stands; what follows the wire behind it, and
-        where that ends. None: no wire.
-        """
+    def _ends(self, unit: Unit) -> Iterator[Way]:
+        """The ways through a unit."""
         at, paths = self.slices.at, self.paths
 
         def sources(name: str, pins: Iterable[str]) -> Iterator[tuple[float, Spot | None]]:
@@ -123,14 +125,11 @@ class Refined:
             for tail, end in sinks(unit.register, "Q"):
                 yield CLOCK_TO_Q, None, tail, end
 
-    def _length(self, unit: Unit, spot: Spot | None, ends: list[Any] | None = None) -> float:
+    def _length(self, unit: Unit, spot: Spot | None, ends: list[Way] | None = None) -> float:
         """The longest path through a unit, where it stands or where it might."""
         here = self.slices.at[unit.names[0]] if spot is None else spot
         found = self._ends(unit) if ends is None else ends
-        return max(
-            (late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
-             for late, start, tail, end in found), default=0.0,
-        )  # fmt: skip
+        return max((_length(way, here) for way in found), default=0.0)
 
     def _move(self, unit: Unit) -> bool:
         ends, here = list(self._ends(unit)), self.slices.at[unit.names[0]]
@@ -156,20 +155,22 @@ class Refined:
         self.paths.moved(unit.names)
 
     @staticmethod
-    def _aims(ends: list[Any], here: Spot) -> list[Spot]:
+    def _aims(ends: list[Way], here: Spot) -> list[Spot]:
         """Where a unit might stand: between it and the ends of its longest paths, and in the middle of all ends."""
 
-        def length(way: Any) -> float:
-            late, start, tail, end = way
-            return late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
-
-        def spots(ways: list[Any]) -> list[Spot]:
+        def spots(ways: list[Way]) -> list[Spot]:
             return [spot for _, start, _, end in ways for spot in (start, end) if spot is not None]
 
         columns, rows = ([spot[axis] for spot in spots(ends)] for axis in (0, 1))
         found = [((min(columns) + max(columns)) // 2, (min(rows) + max(rows)) // 2)] if columns else []
-        longest = [here, *spots(sorted(ends, key=length, reverse=True)[:3])]
+        longest = [here, *spots(sorted(ends, key=lambda way: _length(way, here), reverse=True)[:3])]
         for a, b in itertools.permutations(longest, 2):
             found += [(round(a[0] + part * (b[0] - a[0])), round(a[1] + part * (b[1] - a[1])))
                       for part in (0, 0.25, 0.5)]  # fmt: skip
         return list(dict.fromkeys(found))
+
+
+def _length(way: Way, here: Spot) -> float:
+    """How long a way is where the unit stands here."""
+    late, start, tail, end = way
+    return late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
