@@ -31,7 +31,7 @@ from onespike.model.mapping.images import fingerprint, memory_images
 from onespike.model.mapping.mapper import fit_config, map_network
 from onespike.model.mapping.mapping import Mapping
 from onespike.model.network.spec import SpikeNet
-from pretended_tools import ROUTED, Tools
+from pretended_tools import ROUTED, RUNNERS, Tools
 from small_engine import SMALL, small_net
 
 
@@ -39,7 +39,7 @@ from small_engine import SMALL, small_net
 def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
     def pretend(*reached: float, luts: list[int] | None = None, rams: int = 5) -> Tools:
         found = Tools(list(reached), luts, rams)
-        for module in (bitstream, place_route, synth):
+        for module in RUNNERS:
             monkeypatch.setattr(module, "run_tool", found.run)
         return found
 

@@ -5,9 +5,10 @@ import json
 import re
 from pathlib import Path
 
-from onespike.fpga import bitstream
+from onespike.fpga import bitstream, place_route, synth
 from onespike.model.errors import OneSpikeError
 
+RUNNERS = (bitstream, place_route, synth)  # the modules whose `run_tool` runs them
 NAMES = {"ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM"),
          "gowin": ("LUT4", "DFF", "BSRAM")}  # fmt: skip
 

@@ -28,7 +28,7 @@ from onespike.model.mapping.mapper import fit_config
 from onespike.model.system import files
 from onespike.model.system.locks import NAME
 from onespike.sim import cells
-from pretended_tools import Tools
+from pretended_tools import RUNNERS, Tools
 
 CODES = {"interrupt": 130, "terminate": 143, "full": 2}
 SENTENCES = {"interrupt": "onespike: interrupted.\n", "terminate": "onespike: terminated.\n"}
@@ -53,7 +53,7 @@ def arguments(tmp_path, net, board, monkeypatch):
 
     tools = Tools([60.0] * 1000)
     monkeypatch.setattr(SerialLink, "open", lambda path, **_: Port(board))
-    for module in (bitstream, synth):
+    for module in RUNNERS:
         monkeypatch.setattr(module, "run_tool", tools.run)
     words = {
         "verilog": [net, "-o", out, *ENGINE],
