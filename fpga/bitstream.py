@@ -128,7 +128,7 @@ def build(
 
     frequency: the clock in MHz that the first attempt aims for and the design runs at, at most; by default the board's
     `aim`, and as fast as it can. Where the PLL cannot be set afterwards, the next attempt takes a clock just below what
-    was reached: if timing is not met, or once if it is met with much to spare and no frequency was given. tell: told
+    was reached: if timing is not met, or if it is met with much to spare and no frequency was given. tell: told
     about every attempt. Raises DoesNotFit, and OneSpikeError where another run uses the directory, or at once where the
     memories are more block RAMs than the part has.
     """
@@ -181,7 +181,11 @@ def _build(
             met = board.pll(board.source(), Fraction(most)) or met
         outcome = "timing not met" if met is None else f"runs at {float(met.mhz):.4g} MHz"
         tell(f"at {mhz:.4g} MHz: {reached:.4g} MHz reached, {outcome}")
+        below = SLOWER * min(reached, mhz)
         if met is None and slower is not None:  # the faster clock was not reached
+            if below >= FASTER * float(slower[1].mhz) and len(attempts) < MOST_CLOCKS:
+                wanted = below
+                continue
             attempt, met = slower
             attempts.append(attempt)
             tell(f"at {float(met.mhz):.4g} MHz as before")
@@ -195,7 +199,7 @@ def _build(
                 file=_pack(board, attempt, clock, met, directory), board=board.name, config=mapping.config,
                 clock_mhz=float(met.mhz), baud=baud, attempts=tuple(attempts), tools=tools,
             )  # fmt: skip
-        wanted = SLOWER * min(reached, mhz)
+        wanted = below
     raise OneSpikeError(
         f"Timing was not met in {MOST_CLOCKS} attempts, the last at {attempts[-1].clock_mhz:.4g} MHz; name a lower "
         f"--frequency (logs: {attempts[-1].directory})."

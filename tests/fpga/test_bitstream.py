@@ -179,15 +179,21 @@ def test_an_overfull_part_is_not_placed(mapping: Mapping, tools: Any, tmp_path: 
 
 
 def test_a_clock_that_could_be_higher_is_tried(mapping: Mapping, tools: Any, tmp_path: Path) -> None:
-    """iCE40 with timing to spare: one more run, just below what was reached; where it fails, the first is taken."""
+    """iCE40 with timing to spare: runs just below what was reached, until one is met or there is no more to spare."""
     tools(33.25, 33.0)
     found = build(mapping, find_board("icebreaker"), tmp_path / "met")
     assert [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25] and found.clock_mhz == 32.25
-    tools(33.25, 32.0)
+    tools(33.25, 32.0, 31.4)
+    found = build(mapping, find_board("icebreaker"), tmp_path / "nearly")
+    assert [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25, 31.125] and found.clock_mhz == 31.125
+    tools(33.25, 32.0, 31.0, 30.0, 29.0)
+    found = build(mapping, find_board("icebreaker"), tmp_path / "never")
+    assert len(found.attempts) == bitstream.MOST_CLOCKS + 1 and found.clock_mhz == 18
+    tools(33.25, 21.0)
     told: list[str] = []
     found = build(mapping, find_board("icebreaker"), tmp_path / "missed", tell=told.append)
     assert found.clock_mhz == 18 and [attempt.clock_mhz for attempt in found.attempts] == [18, 32.25, 18]
-    assert told[1:] == ["at 32.25 MHz: 32 MHz reached, timing not met", "at 18 MHz as before"]
+    assert told[1:] == ["at 32.25 MHz: 21 MHz reached, timing not met", "at 18 MHz as before"]
     assert f"// {round(18e6 / 115200)} clock" in (Path(found.attempts[-1].directory) / "onespike_uart.v").read_text()
     tools(33.25)
     assert build(mapping, find_board("icebreaker"), tmp_path / "asked", frequency=18).clock_mhz == 18
