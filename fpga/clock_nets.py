@@ -7,12 +7,11 @@ then lack, and gives up: what logic reads of such a reset, it reads from a copy 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
-from .connections import Connections
+from .connections import FF, Connections
 
-BUFFER, FF = "DCCA", "TRELLIS_FF"
+BUFFER = "DCCA"
 RESET = "LSR"
 MANY = 1000  # registers: fewer lie close enough together
 MOST = 4  # resets: of sixteen networks, clocks need some
@@ -20,29 +19,33 @@ MOST = 4  # resets: of sixteen networks, clocks need some
 
 def promote_resets(netlist: dict[str, Any]) -> int:
     """Lead resets of every module of Yosys' JSON netlist over clock networks, in place; how many."""
-    return sum(_promote(module) for module in netlist["modules"].values())
+    return sum(_Module(module).promote() for module in netlist["modules"].values())
 
 
-def _promote(module: dict[str, Any]) -> int:
-    found = Connections(module)
-    readers: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for name, cell in found.cells.items():
-        if cell["type"] == FF:
-            readers[name] = sorted(found.readers[cell["connections"]["Q"][0]])
-    resets = {name: [to for to, pin in by if pin == RESET and found.cells[to]["type"] == FF]
-              for name, by in readers.items()}  # fmt: skip
-    many = sorted((-len(by), name) for name, by in resets.items() if len(by) >= MANY)[:MOST]
-    for _, name in many:
-        source = found.cells[name]
-        (net,), on = source["connections"]["Q"], found.new_net()
-        found.add(f"{name}_network", BUFFER, {}, {"CLKI": net, "CE": "1"}, {"CLKO": on})
-        for to in resets[name]:
-            found.connect(to, RESET, [on])
-        others = [(to, pin) for to, pin in readers[name] if to and to not in resets[name]]
-        if others:
+class _Module(Connections):
+    def promote(self) -> int:
+        registers = [name for name, cell in self.cells.items() if cell["type"] == FF]
+        resets = sorted((-len(self._reset_by(name)), name) for name in registers)
+        many = [name for number, name in resets[:MOST] if -number >= MANY]
+        for name in many:
+            self._lead(name)
+        return len(many)
+
+    def _reset_by(self, name: str) -> list[str]:
+        """The registers that one resets."""
+        (net,) = self.cells[name]["connections"]["Q"]
+        return [to for to, pin in self.readers[net] if pin == RESET and self.cells[to]["type"] == FF]
+
+    def _lead(self, name: str) -> None:
+        """Lead a register's output over a clock network, and that of a copy to logic."""
+        source = self.cells[name]
+        (net,), on, resets = source["connections"]["Q"], self.new_net(), self._reset_by(name)
+        for to in resets:
+            self.connect(to, RESET, [on])
+        if others := [(to, pin) for to, pin in self.readers[net] if to]:
             inputs = {pin: bits[0] for pin, bits in source["connections"].items() if pin != "Q"}
-            copy = found.new_net()
-            found.add(f"{name}_for_logic", FF, source["parameters"], inputs, {"Q": copy})
+            copy = self.new_net()
+            self.add(f"{name}_for_logic", FF, source["parameters"], inputs, {"Q": copy})
             for to, pin in others:
-                found.connect(to, pin, [copy])
-    return len(many)
+                self.connect(to, pin, [copy])
+        self.add(f"{name}_network", BUFFER, {}, {"CLKI": net, "CE": "1"}, {"CLKO": on})

@@ -9,6 +9,7 @@ from typing import Any
 
 Bit = Any  # a net's number, or a constant as text
 Cell = dict[str, Any]
+FF = "TRELLIS_FF"
 PINS = "ABCD"  # of a LUT4, and of either half of a carry cell
 CONSTANTS = ("0", "1", "x")
 

@@ -68,12 +68,14 @@ def place_and_route(command: list[str], directory: Path, *, outputs: tuple[str, 
         return
     name = command[log].removesuffix("nextpnr.log")
     placed = directory / f"{name}placed.json"
-    run_tool([*command, "--no-route", "--write", placed.name], directory, command[log])
-    refine(placed)
     rest = [*command, "--no-pack", "--no-place", *outputs]
     rest[netlist], rest[log] = placed.name, f"{name}route.log"
-    run_tool(rest, directory, rest[log])
-    placed.unlink()
+    try:
+        run_tool([*command, "--no-route", "--write", placed.name], directory, command[log])
+        refine(placed)
+        run_tool(rest, directory, rest[log])
+    finally:
+        placed.unlink(missing_ok=True)
 
 
 def packed_cells(command: list[str], directory: Path) -> dict[str, tuple[int, int]]:

@@ -19,9 +19,10 @@ from typing import Any
 
 from ..model.system import reports
 from ..model.system.files import write_atomically
-from .connections import Cell
-from .paths import CLOCK_TO_Q, LOGIC, LUT_DELAY, NETWORK, NEVER, RESET_SETUP, SETUP, WIRE, Paths, wire
-from .slices import FF, LUT, Slice, Slices, Spot, net
+from .clock_nets import BUFFER
+from .connections import FF, Cell
+from .slices import LUT, Slice, Slices, Spot, net
+from .static_timing import CLOCK_TO_Q, LOGIC, LUT_DELAY, NEVER, RESET_SETUP, SETUP, WIRE, StaticTiming, wire
 
 ROUNDS = 12
 MARGIN = 2.5  # ns: paths that are so much shorter than the longest one are left alone
@@ -40,7 +41,7 @@ def refine(path: Path) -> tuple[float, float]:
     def moves(text: str) -> tuple[float, float, str]:
         netlist = json.loads(text)
         (module,) = netlist["modules"].values()
-        before, after = Refined(module["cells"]).run()
+        before, after = Refined(module).run()
         return before, after, json.dumps(netlist)
 
     before, after, text = reports.read(path, "the router", moves)
@@ -63,20 +64,20 @@ class Unit:
 class Refined:
     """A module's cells, whose places it changes."""
 
-    def __init__(self, cells: dict[str, Cell]):
-        self.cells = cells
-        self.slices = Slices(cells)
-        self.paths = Paths(cells, self.slices.at)
+    def __init__(self, module: dict[str, Any]):
+        self.cells: dict[str, Cell] = module["cells"]
+        self.slices = Slices(self.cells)
+        self.timing = StaticTiming(module, self.slices.at)
 
     def run(self) -> tuple[float, float]:
         """The longest path before and afterwards."""
         units = [unit for name in self.slices.at if (unit := self._unit(name)) is not None]
-        first = worst = self.paths.longest
+        first = worst = self.timing.longest
         for _ in range(ROUNDS):
             late = [(length, index) for index, unit in enumerate(units)
-                    if (length := self._length(unit, None)) > worst - MARGIN]  # fmt: skip
+                    if (length := self._longest(unit)) > worst - MARGIN]  # fmt: skip
             moved = sum(self._move(units[index]) for _, index in sorted(late, reverse=True))
-            worst = self.paths.longest
+            worst = self.timing.longest
             if not moved:
                 break
         return first, worst
@@ -88,28 +89,28 @@ class Refined:
             return Unit(lut=None, register=name) if "M" in used and "DI" not in used else None
         if cell["type"] != LUT or cell["parameters"].get("MODE", "LOGIC") != "LOGIC" or not used <= {*"ABCDF"}:
             return None
-        behind = [to for bit in net(cell, "F") for to, pin in self.paths.readers[bit] if pin == "DI"]
-        inside = any(pin in ("F1", "FXA", "FXB") for bit in net(cell, "F") for _, pin in self.paths.readers[bit])
+        behind = [to for bit in net(cell, "F") for to, pin in self.timing.readers[bit] if pin == "DI"]
+        inside = any(pin in ("F1", "FXA", "FXB") for bit in net(cell, "F") for _, pin in self.timing.readers[bit])
         if inside or len(behind) > 1 or name not in self.slices.at:
             return None
         return Unit(lut=name, register=behind[0] if behind else None)
 
     def _ends(self, unit: Unit) -> Iterator[Way]:
         """The ways through a unit."""
-        at, paths = self.slices.at, self.paths
+        at, timing = self.slices.at, self.timing
 
         def sources(name: str, pins: Iterable[str]) -> Iterator[tuple[float, Spot | None]]:
             for bit in (bit for pin in pins for bit in net(self.cells[name], pin)):
-                source, late = paths.driver.get(bit, ""), paths.late.get(bit, NEVER)
+                source, late = timing.driver.get(bit, ""), timing.late.get(bit, NEVER)
                 if source == unit.register:  # a wire that comes along
                     yield late + WIRE, None
                 elif late > NEVER:
-                    far = source in at and self.cells[source]["type"] != NETWORK
+                    far = source in at and self.cells[source]["type"] != BUFFER
                     yield late, at[source] if far else None
 
         def sinks(name: str, pin: str) -> Iterator[tuple[float, Spot | None]]:
-            for to in (to for bit in net(self.cells[name], pin) for to in paths.readers[bit]):
-                tail = paths.tail.get(to, NEVER)
+            for to in (to for bit in net(self.cells[name], pin) for to in timing.readers[bit]):
+                tail = timing.tail.get(to, NEVER)
                 if to[0] in at and to[0] not in unit.names and tail > NEVER:
                     yield tail, at[to[0]]
 
@@ -125,26 +126,22 @@ class Refined:
             for tail, end in sinks(unit.register, "Q"):
                 yield CLOCK_TO_Q, None, tail, end
 
-    def _length(self, unit: Unit, spot: Spot | None, ends: list[Way] | None = None) -> float:
-        """The longest path through a unit, where it stands or where it might."""
-        here = self.slices.at[unit.names[0]] if spot is None else spot
-        found = self._ends(unit) if ends is None else ends
-        return max((_length(way, here) for way in found), default=0.0)
+    def _longest(self, unit: Unit) -> float:
+        """The longest path through a unit where it stands."""
+        return longest(self._ends(unit), self.slices.at[unit.names[0]])
 
     def _move(self, unit: Unit) -> bool:
         ends, here = list(self._ends(unit)), self.slices.at[unit.names[0]]
-        now = self._length(unit, None, ends)
+        now = longest(ends, here)
         best: tuple[float, Any] = (now - GAIN, None)
         for spot in self._aims(ends, here):
-            if self._length(unit, spot, ends) < best[0] and (site := self.slices.free(spot, unit.lut, unit.register)):
-                length = self._length(unit, site[0][:2], ends)
-                if length < best[0]:
-                    best = (length, site)
+            if longest(ends, spot) < best[0] and (site := self.slices.free(spot, unit.lut, unit.register)):
+                best = min(best, (longest(ends, site[0][:2]), site), key=lambda found: found[0])
         if best[1] is None:
             return False
         before = self.slices.site(unit.names[0])
         self._put(unit, *best[1])
-        if self._length(unit, None) < now:
+        if self._longest(unit) < now:
             return True
         self._put(unit, before[0], before[1][-1])  # a path leads through the unit twice
         return False
@@ -152,7 +149,7 @@ class Refined:
     def _put(self, unit: Unit, where: Slice, number: str) -> None:
         for name in unit.names:
             self.slices.move(name, where, number)
-        self.paths.moved(unit.names)
+        self.timing.moved(unit.names)
 
     @staticmethod
     def _aims(ends: list[Way], here: Spot) -> list[Spot]:
@@ -163,14 +160,17 @@ class Refined:
 
         columns, rows = ([spot[axis] for spot in spots(ends)] for axis in (0, 1))
         found = [((min(columns) + max(columns)) // 2, (min(rows) + max(rows)) // 2)] if columns else []
-        longest = [here, *spots(sorted(ends, key=lambda way: _length(way, here), reverse=True)[:3])]
-        for a, b in itertools.permutations(longest, 2):
+        # Of equal length, the same ones whatever order sets have.
+        last = sorted(ends, key=lambda way: (longest([way], here), way[1] or (), way[3] or ()), reverse=True)[:3]
+        for a, b in itertools.permutations([here, *spots(last)], 2):
             found += [(round(a[0] + part * (b[0] - a[0])), round(a[1] + part * (b[1] - a[1])))
                       for part in (0, 0.25, 0.5)]  # fmt: skip
         return list(dict.fromkeys(found))
 
 
-def _length(way: Way, here: Spot) -> float:
-    """How long a way is where the unit stands here."""
-    late, start, tail, end = way
-    return late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
+def longest(ways: Iterable[Way], here: Spot) -> float:
+    """The longest of a unit's ways where it stands here."""
+    return max(
+        (late + tail + (wire(start, here) if start else 0.0) + (wire(here, end) if end else 0.0)
+         for late, start, tail, end in ways), default=0.0,
+    )  # fmt: skip

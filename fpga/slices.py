@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from .connections import Bit, Cell
+from .connections import FF, Bit, Cell
 
-FF, LUT = "TRELLIS_FF", "TRELLIS_COMB"
+LUT = "TRELLIS_COMB"
 PLACE = "NEXTPNR_BEL"
 ANYWHERE = re.compile(r"X(\d+)/Y(\d+)/")
 SITE = re.compile(r"X(\d+)/Y(\d+)/SLICE([A-D])\.(FF|K)([01])")

@@ -29,13 +29,12 @@ def passed(value: Tensor, rounded: Tensor) -> Tensor:
 def levels_of(table: Levels, sums: Tensor) -> Tensor:
     """The table's values of whole sums [N, C, H, W]: one for each threshold that a sum reaches, and the least."""
     first, last = table.thresholds[0], table.thresholds[-1]
-    known = np.array(table.levels, np.float32)
     if last - first < LONGEST:  # a sum finds its level in one step, from one below the first threshold to the last
-        every = known[np.searchsorted(table.thresholds, np.arange(first - 1, last + 1), side="right")]
+        every = table(np.arange(first - 1, last + 1, dtype=np.float32))
         index = (sums * 2**table.fraction).floor_().clamp_(first - 1, last).sub_(first - 1)
         return looked_up(torch.from_numpy(every), index)
     ends = torch.tensor(np.ldexp(np.array(table.thresholds, np.float32), -table.fraction))
-    return torch.from_numpy(known)[torch.searchsorted(ends, sums.contiguous(), right=True)]
+    return torch.tensor(table.levels, dtype=sums.dtype)[torch.searchsorted(ends, sums.contiguous(), right=True)]
 
 
 class _Levels(torch.autograd.Function):

@@ -12,7 +12,7 @@ from onespike.model.system.contents import code
 from onespike.model.targets import ECP5, ICE40
 
 ROUTER = ["nextpnr", "--json", "top.json", "--report", "a-report.json", "--log", "a-nextpnr.log", "-q"]
-PLACED = {"modules": {"top": {"cells": {}}}}
+PLACED = {"modules": {"top": {"ports": {}, "cells": {}}}}
 
 
 @pytest.fixture

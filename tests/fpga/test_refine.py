@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from onespike.fpga.paths import CLOCK_TO_Q, LUT_DELAY, RESET_SETUP, SETUP, Paths, wire
+from onespike.fpga.connections import FF
 from onespike.fpga.refine import Refined, refine
-from onespike.fpga.slices import FF, LUT, PLACE, SITE, Slices, spot_of
+from onespike.fpga.slices import LUT, PLACE, SITE, Slices, spot_of
+from onespike.fpga.static_timing import CLOCK_TO_Q, LUT_DELAY, RESET_SETUP, SETUP, StaticTiming, wire
 
 CONTROLS = {"CLKMUX": "CLK", "CEMUX": "1", "LSRMUX": "LSR", "GSR": "DISABLED", "SRMODE": "LSR_OVER_CE"}
 Cells = dict[str, dict[str, Any]]
@@ -33,6 +34,10 @@ def register(at: str, out: int, *, clk: int = 1, **pins: int) -> dict[str, Any]:
 
 def lut(at: str, out: int, *, mode: str = "LOGIC", **pins: int) -> dict[str, Any]:
     return cell(LUT, at, {"MODE": mode}, {"F": out}, pins)
+
+
+def module(cells: Cells) -> dict[str, Any]:
+    return {"cells": cells, "ports": {}}
 
 
 def held(at: str, out: int, **pins: int) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def moved(cells: Cells, tmp_path: Path) -> dict[str, str]:
     """Where cells stand that have moved; nothing else has changed, and no path has become the longest."""
     before = json.loads(json.dumps(cells))
     path = tmp_path / "placed.json"
-    path.write_text(json.dumps({"modules": {"top": {"cells": cells, "ports": {}}}}))
+    path.write_text(json.dumps({"modules": {"top": module(cells)}}))
     first, last = refine(path)
     after = json.loads(path.read_text())["modules"]["top"]["cells"]
     assert last <= first + 1e-9
@@ -186,13 +191,13 @@ def test_estimates_follow_moves() -> None:
     for i in range(10):
         cells[f"r{i}"]["connections"]["M"] = [draw.choice(nets[-20:])]
     slices = Slices(cells)
-    paths = Paths(cells, slices.at)
-    assert paths.longest == pytest.approx(length(cells))
+    timing = StaticTiming(module(cells), slices.at)
+    assert timing.longest == pytest.approx(length(cells))
     for name in draw.choices(list(cells), k=50):
         slices.move(name, (draw.randrange(40), 70 + draw.randrange(20), "B"), "0")
-        paths.moved([name])
-        anew = Paths(cells, slices.at)
-        assert paths.late == pytest.approx(anew.late) and paths.tail == pytest.approx(anew.tail)
+        timing.moved([name])
+        anew = StaticTiming(module(cells), slices.at)
+        assert timing.late == pytest.approx(anew.late) and timing.tail == pytest.approx(anew.tail)
 
 
 def test_no_path_gets_longer_than_the_longest() -> None:
@@ -208,5 +213,5 @@ def test_no_path_gets_longer_than_the_longest() -> None:
             cells[f"l{i}"] = lut(f"X{x}/Y{y}/SLICEC.K1", 100 + i, **pins)
             cells[f"r{i}"] = register(f"X{x}/Y{y}/SLICEC.FF1", 10 + i, DI=100 + i)
         before = length(cells)
-        first, last = Refined(cells).run()
+        first, last = Refined(module(cells)).run()
         assert first == pytest.approx(before) and last == pytest.approx(length(cells)) and last <= before + 1e-9

@@ -75,7 +75,7 @@ ROUTED = {
 CELLS = {"modules": {"top": {"ports": {}, "netnames": {}, "cells": {
     "a": {"type": "LUT4", "parameters": {"INIT": "1" * 16}, "connections": {"A": [1], "B": [2], "Z": [4]}},
     "b": {"type": "TRELLIS_FF", "parameters": {}, "connections": {"DI": [4], "Q": [5], "CLK": [6]}}}}}}  # fmt: skip
-PLACED = {"modules": {"top": {"cells": {
+PLACED = {"modules": {"top": {"ports": {}, "cells": {
     name: {"type": "TRELLIS_FF", "parameters": {"CLKMUX": "CLK"}, "attributes": {"NEXTPNR_BEL": f"X{at}/Y5/SLICEA.FF0"},
            "port_directions": {"M": "input", "CLK": "input", "Q": "output"},
            "connections": {"M": [at], "CLK": [1], "Q": [at + 20]}}

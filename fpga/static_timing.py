@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths: how late every signal of a placed ECP5 netlist comes, and how long its way to the next register is, in ns.
+"""Static timing: when each signal of a placed ECP5 netlist comes, and how long its way to the next register is, in ns.
 
 An estimate: cells as nextpnr's model of speed grade 6 has them, wires by their length, as the router made those of a
 crowded design (ResNet-8 on 16 x 16 lanes; median 0.45 + 0.09 ns for every column and row, a tenth a third more).
@@ -8,20 +8,22 @@ crowded design (ResNet-8 on 16 x 16 lanes; median 0.45 + 0.09 ns for every colum
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
-from .connections import Bit, Cell
-from .slices import FF, LUT, Spot, net
+from .clock_nets import BUFFER
+from .connections import FF, Bit, Cell, Connections
+from .slices import LUT, Spot, net
 
-RAM, NETWORK = "DP16KD", "DCCA"
+RAM = "DP16KD"
 CLOCK_TO_Q, LUT_DELAY, MUX, SETUP = 0.52, 0.24, 0.2, 0.1
 CARRY_IN, CARRY_ON, CARRY_OUT = 0.45, 0.07, 0.44  # LUT to carry or sum, carry to carry, carry to sum
 RESET_SETUP = 0.42
 RAM_READ, RAM_REGISTER, RAM_SETUP = 5.8, 1.0, 0.3
 WIRE, STEP = 0.5, 0.1
 # Pins inside a slice or a memory of slices, whose wires have no length.
-INSIDE = {"FCI", "F1", "FXA", "FXB", "DI", "WD", "WAD0", "WAD1", "WAD2", "WAD3"}
+WRITTEN = {"WD", "WAD0", "WAD1", "WAD2", "WAD3"}
+INSIDE = {"FCI", "F1", "FXA", "FXB", "DI", *WRITTEN}
 LOGIC = "ABCD"
 NEVER, CLOSE = -1e9, 1e-6
 
@@ -32,27 +34,22 @@ def wire(start: Spot, end: Spot) -> float:
     return WIRE + STEP * (abs(start[0] - end[0]) + abs(start[1] - end[1]))
 
 
-class Paths:
+class StaticTiming(Connections):
     """late: when each net's driver has its value, ns after the clock's edge; tail: from a pin that reads a net to the
     next register, the setup time included. Nets of clocks and constants have neither.
     """
 
-    def __init__(self, cells: Mapping[str, Cell], at: Mapping[str, Spot]):
-        self.cells, self.at = cells, at
-        self.driver: dict[Bit, str] = {}
-        self.readers: dict[Bit, list[Pin]] = defaultdict(list)
-        for name, cell in cells.items():
-            for pin, bits in cell["connections"].items():
-                for bit in bits:
-                    if cell["port_directions"][pin] == "output":
-                        self.driver[bit] = name
-                    else:
-                        self.readers[bit].append((name, pin))
+    def __init__(self, module: dict[str, Any], at: Mapping[str, Spot]):
+        super().__init__(module)
+        self.at = at
+        self.driver = {
+            bit: name for name, cell in self.cells.items() for pin in _outputs(cell) for bit in net(cell, pin)
+        }
         order = list(self._order())
-        self.rank = {name: at for at, name in enumerate(order)}
+        self.rank = {name: number for number, name in enumerate(order)}
         self.late: dict[Bit, float] = {}
         self.tail: dict[Pin, float] = {}
-        for name, cell in cells.items():
+        for name, cell in self.cells.items():
             if (start := _start(cell)) is not None:
                 self.late.update((bit, start) for pin in _outputs(cell) for bit in net(cell, pin))
             for pin in cell["connections"]:
@@ -63,35 +60,33 @@ class Paths:
         for name in reversed(order):
             self._backward(name)
 
-    def moved(self, names: Iterable[str]) -> None:
+    def moved(self, names: Collection[str]) -> None:
         """Anew, now that these cells stand elsewhere."""
-        moved = list(names)
-        behind = {to for name in moved for to in self._readers(name)} | set(moved)
-        read = (bits for name in moved for bits in self.cells[name]["connections"].values())
-        before = {self.driver.get(bit, "") for bits in read for bit in bits}
-        queue = [(self.rank[name], name) for name in behind if name in self.rank]
+        self._follow({*names, *(to for name in names for to in self._readers(name))}, 1, self._forward, self._readers)
+        self._follow({*names, *(s for name in names for s in self._sources(name))}, -1, self._backward, self._sources)
+
+    def _follow(
+        self, names: set[str], sign: int, anew: Callable[[str], bool], further: Callable[[str], set[str]]
+    ) -> None:
+        """Cells without a register anew, by rank upwards or downwards, and those further on where one changes."""
+        queue = [(sign * self.rank[name], name) for name in names if name in self.rank]
         heapq.heapify(queue)
-        done = None
+        done = ""
         while queue:
             _, name = heapq.heappop(queue)
-            if name != done and self._forward(name):
-                for to in self._readers(name):
-                    if to in self.rank:
-                        heapq.heappush(queue, (self.rank[to], to))
-            done = name
-        queue = [(-self.rank[name], name) for name in before | set(moved) if name in self.rank]
-        heapq.heapify(queue)
-        done = None
-        while queue:
-            _, name = heapq.heappop(queue)
-            if name != done and self._backward(name):
-                for bits in self.cells[name]["connections"].values():
-                    for source in {self.driver.get(bit) for bit in bits} - {name}:
-                        if source in self.rank:
-                            heapq.heappush(queue, (-self.rank[source], source))
+            if name != done and anew(name):
+                for to in further(name) & self.rank.keys():
+                    heapq.heappush(queue, (sign * self.rank[to], to))
             done = name
 
+    def _sources(self, name: str) -> set[str]:
+        """The cells that a cell reads."""
+        cell = self.cells[name]
+        inputs = cell["connections"].keys() - _outputs(cell)
+        return {self.driver[bit] for pin in inputs for bit in net(cell, pin) if bit in self.driver}
+
     def _readers(self, name: str) -> set[str]:
+        """The cells that read a cell."""
         cell = self.cells[name]
         return {to for pin in _outputs(cell) for bit in net(cell, pin) for to, _ in self.readers[bit]}
 
@@ -133,30 +128,22 @@ class Paths:
     def _wire(self, bit: Bit, pin: Pin) -> float:
         driver = self.driver.get(bit, "")
         start, end = self.at.get(driver), self.at.get(pin[0])
-        if pin[1] in INSIDE or start is None or end is None or self.cells[driver]["type"] == NETWORK:
+        if pin[1] in INSIDE or start is None or end is None or self.cells[driver]["type"] == BUFFER:
             return 0.0
         return wire(start, end)
 
     def _order(self) -> Iterator[str]:
         """Cells without a register, each behind those that it reads."""
-        waits: dict[str, int] = {}
-        for name, cell in self.cells.items():
-            if _start(cell) is None and _outputs(cell):
-                sources = {self.driver.get(b) for pin in cell["connections"] if pin not in _outputs(cell)
-                           for b in net(cell, pin)}  # fmt: skip
-                waits[name] = sum(s is not None and _start(self.cells[s]) is None and bool(_outputs(self.cells[s]))
-                                  for s in sources)  # fmt: skip
+        plain = {name for name, cell in self.cells.items() if _start(cell) is None and _outputs(cell)}
+        waits = {name: len(self._sources(name) & plain) for name in self.cells if name in plain}
         ready = [name for name, number in waits.items() if not number]
         while ready:
             name = ready.pop()
             yield name
-            read = {to for pin in _outputs(self.cells[name]) for bit in net(self.cells[name], pin)
-                    for to, _ in self.readers[bit]}  # fmt: skip
-            for to in read:
-                if to in waits:
-                    waits[to] -= 1
-                    if not waits[to]:
-                        ready.append(to)
+            for to in self._readers(name) & plain:
+                waits[to] -= 1
+                if not waits[to]:
+                    ready.append(to)
 
 
 def _outputs(cell: Cell) -> list[str]:
@@ -181,7 +168,7 @@ def _setup(cell: Cell, pin: str) -> float | None:
         return RESET_SETUP if pin == "LSR" else SETUP
     if cell["type"] == RAM:
         return RAM_SETUP
-    return SETUP if cell["type"] == LUT and pin in ("WD", "WAD0", "WAD1", "WAD2", "WAD3", "WRE") else None
+    return SETUP if cell["type"] == LUT and pin in (*WRITTEN, "WRE") else None
 
 
 def _arcs(cell: Cell, output: str) -> list[tuple[str, float]]:
