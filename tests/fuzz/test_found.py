@@ -89,6 +89,19 @@ def test_onnx_groups_that_divide_nothing(tmp_path, groups):
         import_onnx(changed(tmp_path, grouped))
 
 
+@pytest.mark.parametrize("groups", [3, 2**31 - 1])
+def test_onnx_groups_of_transposed_kernels(tmp_path, groups):
+    def grouped(model):
+        (node,) = (node for node in model.graph.node if node.op_type == "Conv")
+        node.op_type = "ConvTranspose"
+        node.attribute.append(helper.make_attribute("group", groups))
+        weights = np.ones((2, 3, 3, 3), np.float32)
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
+
+    with pytest.raises(OneSpikeError, match=f"{groups} groups do not divide 2 input channels"):
+        import_onnx(changed(tmp_path, grouped))
+
+
 def test_onnx_numbers_that_are_none(tmp_path):
     """A signalling NaN is refused without a warning of NumPy's."""
 
