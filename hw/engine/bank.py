@@ -212,7 +212,8 @@ class Bank(wiring.Component):
         index = Signal(range(config.word_bits), reset_less=True)
         meta1 = Signal(meta, reset_less=True)
         term1 = Signal(extract.term_layout, reset_less=True)
-        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta), term1.eq(extract.term)]
+        fresh = Signal(reset_less=True)
+        m.d.sync += [index.eq(extract.index), meta1.eq(extract.meta), term1.eq(extract.term), fresh.eq(extract.fresh)]
         index_row = index
         if config.row_masks:
             index_row = Signal.like(index, reset_less=True)
@@ -236,6 +237,8 @@ class Bank(wiring.Component):
             ]
         source = forms[meta1.segment]
         place = index & source.mask  # where a digit stands, or a bit
+        channel = Signal.like(index)  # of the word's values
+        m.d.comb += channel.eq(index_row >> source.field)
         row = Signal(config.weight_addr_bits, reset_less=True)
         # A digit of a table stands at the lowest place of its field, so that its shift may be any.
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
@@ -243,7 +246,7 @@ class Bank(wiring.Component):
         factor = [Signal.like(term1.multiple, name=f"factor{i}", reset_less=True) for i in range(2, stages + 1)]
         shift = [Signal(range(config.max_shift + 1), name=f"shift{i}", reset_less=True) for i in range(3, stages + 1)]
         m.d.sync += [
-            row.eq(meta1.weight + (index_row >> source.field)),
+            row.eq(meta1.weight + channel),
             digit.eq(place + term1.shift if config.worths == (1,) else place | term1.shift),
             offset.eq(source.shift),
             shift[0].eq(digit + offset),
@@ -261,14 +264,12 @@ class Bank(wiring.Component):
             load = self.load.signature.create(path=("load",))
             _register_write(m, self.load, load, 1 + config.hops)
             weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
-        # The events of a value follow each other, so its weight row is read once, and again at the start of a job:
-        # other weights may have been written there meanwhile.
-        row_before, known = Signal.like(row, reset_less=True), Signal()
-        m.d.comb += self.read.eq(valid[1] & (~known | (row != row_before)))
-        with m.If(valid[1]):
-            m.d.sync += row_before.eq(row)
-        with m.If(valid[1] | end[1]):
-            m.d.sync += known.eq(~end[1])
+        # The events of a value follow each other, and its weight row is read for the first of them. That is known as
+        # early as the row, and a register tells the memory: its block RAMs are many, and some of them far away.
+        channel_before = Signal.like(channel, reset_less=True)
+        with m.If(valid[0]):
+            m.d.sync += channel_before.eq(channel)
+        m.d.sync += self.read.eq(valid[0] & (fresh | (channel != channel_before)))
         weight_row = weights.read(m, row, first=self.read, hop=True)
         if choice_latency(config):
             chosen_row = Signal(row_bits + spare, reset_less=True)

@@ -112,6 +112,7 @@ def extractor_members(
         "index": Out(range(word_bits)),
         "term": Out(term_layout(multiples, tables=tables > 0)),
         "meta": Out(meta),
+        "fresh": Out(1),
         "end": Out(1),
         "end_ready": In(1),
         "waiting": Out(1),
@@ -155,6 +156,7 @@ class EventExtractor(wiring.Component):
     row : Out which of the word's weight rows it adds, in units as `index`; without masks it is that (only with masks).
     own, digits, number : Out the event adds term `number` of each digit of the word `digits` (only with depthwise).
     meta : Out(meta) of the event's word.
+    fresh : Out(1) it is the word's first.
     end : Out(1) this event ends a job.
     end_ready : In(1) an ending event may leave.
     waiting : Out(1) an ending event waits for `end_ready`.
@@ -187,7 +189,7 @@ class EventExtractor(wiring.Component):
         m = Module()
         meta = Shape.cast(self.meta_shape).width
         chunks = chunk_count(self.word_bits)
-        place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta}
+        place = {"number": range(chunks), "digits": 1, "last": 1, "meta": meta, "fresh": 1}
         if self.masks:
             place |= {"rank": range(chunks)}
         if self.depthwise:
@@ -198,6 +200,7 @@ class EventExtractor(wiring.Component):
         listed = {"tabled": 1, "terms": self.terms.terms.shape()} if self.tables else {}
         part = data.StructLayout({"events": CHUNK, "size": range(LARGEST_DIGIT + 1), "negative": 1, **listed, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
+        whole = Signal(reset_less=True)  # no chunk of the word has gone on
         next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
         valid, current = Signal(), Signal(part, reset_less=True)
         more = Signal()  # the current chunk has another event after this one
@@ -227,7 +230,7 @@ class EventExtractor(wiring.Component):
             m.d.sync += [more.eq(next_valid & ~single), ends.eq(next_valid & single & next_.last)]
         with m.Elif(more):
             rest = clear_lowest(current.events)
-            m.d.sync += [current.events.eq(rest), more.eq(~at_most_one(rest))]
+            m.d.sync += [current.events.eq(rest), current.fresh.eq(0), more.eq(~at_most_one(rest))]
             m.d.sync += ends.eq(at_most_one(rest) & current.last)
         first = lowest_index(current.events)
         m.d.comb += [
@@ -235,6 +238,7 @@ class EventExtractor(wiring.Component):
             self.spike.eq(current.events.any()),
             self.index.eq(Cat(Mux(current.digits, 0, first), current.number)),
             Value.cast(self.meta).eq(current.meta),
+            self.fresh.eq(current.fresh),
             self.end.eq(ends),
             self.waiting.eq(ends & ~self.end_ready),
         ]
@@ -257,6 +261,7 @@ class EventExtractor(wiring.Component):
                 next_.digits.eq(word.digits),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
+                next_.fresh.eq(whole),
                 *([next_.rank.eq(ones_below(word.mask, number))] if self.masks else []),
                 *([next_.own.eq(word.own), next_.word.eq(word.word)] if self.depthwise else []),
                 *(next_[name].eq(word[name]) for name in tabled),
@@ -265,10 +270,10 @@ class EventExtractor(wiring.Component):
         # First stage: the chunks of one word that are left.
         m.d.comb += self.words.ready.eq(take_word)
         with m.If(take_word):
-            m.d.sync += [word_valid.eq(self.words.valid), word.eq(self.words.payload)]
+            m.d.sync += [word_valid.eq(self.words.valid), word.eq(self.words.payload), whole.eq(1)]
         with m.Elif(take_next):
             rest = clear_lowest(word.chunks)
-            m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest))]
+            m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest)), whole.eq(0)]
         return m
 
     def _passes(self, word: Value) -> Value:

@@ -87,7 +87,7 @@ class ValueExtractor(wiring.Component):
     Members
     -------
     words : In(stream) spike words, with what `value_word_layout` says of them.
-    valid, spike, index, term, row, meta, end, end_ready, waiting, terms : see EventExtractor; a term's `multiple` is
+    valid, spike, index, term, row, meta, fresh, end, end_ready, waiting, terms : see EventExtractor; a term's `multiple` is
         the value's size.
     own, digits : Out each digit of the word `digits` is a value for the lanes of its own (only with depthwise).
     """
@@ -116,7 +116,8 @@ class ValueExtractor(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         bits = piece_bits(self.multiples)
-        place = {"some": 1, "number": range(chunk_count(self.word_bits)), "meta": Shape.cast(self.meta_shape).width}
+        meta = Shape.cast(self.meta_shape).width
+        place = {"some": 1, "number": range(chunk_count(self.word_bits)), "meta": meta, "fresh": 1}
         if self.masks:
             place |= {"rank": range(chunk_count(self.word_bits))}
         if self.depthwise:
@@ -125,6 +126,7 @@ class ValueExtractor(wiring.Component):
         flags = {"carry": int(bits == CHUNK), "signed": 1, "last": 1, **tabled}
         piece = data.StructLayout({"bits": bits, **flags, **place})
         word_valid, word = Signal(), Signal(self.words.payload.shape(), reset_less=True)
+        whole = Signal(reset_less=True)  # no piece of the word has gone on
         next_valid, next_ = Signal(), Signal(piece, name="next", reset_less=True)
         valid, ends = Signal(), Signal()
         current = Signal(data.StructLayout({"term": self.term_layout, **place}), reset_less=True)
@@ -145,6 +147,7 @@ class ValueExtractor(wiring.Component):
             self.index.eq(Cat(Const(0, CHUNK.bit_length() - 1), current.number)),
             Value.cast(self.term).eq(Value.cast(current.term)),
             Value.cast(self.meta).eq(current.meta),
+            self.fresh.eq(current.fresh),
             self.end.eq(ends),
             self.waiting.eq(ends & ~self.end_ready),
         ]
@@ -174,6 +177,7 @@ class ValueExtractor(wiring.Component):
                 next_.signed.eq(word.twos),
                 next_.last.eq(word.last & word.single),
                 next_.meta.eq(word.meta),
+                next_.fresh.eq(whole),
                 *([next_.rank.eq(ones_below(word.mask, number))] if self.masks else []),
                 *([next_.own.eq(word.own), next_.word.eq(word.word)] if self.depthwise else []),
                 *(next_[name].eq(word[name]) for name in tabled),
@@ -182,10 +186,10 @@ class ValueExtractor(wiring.Component):
         # First stage: the pieces of one word that are left.
         m.d.comb += self.words.ready.eq(take_word)
         with m.If(take_word):
-            m.d.sync += [word_valid.eq(self.words.valid), word.eq(self.words.payload)]
+            m.d.sync += [word_valid.eq(self.words.valid), word.eq(self.words.payload), whole.eq(1)]
         with m.Elif(take_next):
             rest = clear_lowest(word.chunks)
-            m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest))]
+            m.d.sync += [word.chunks.eq(rest), word.single.eq(at_most_one(rest)), whole.eq(0)]
         return m
 
     def _term(self, m: Module, piece: Any) -> Value:

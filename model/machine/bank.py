@@ -49,11 +49,12 @@ def bank(
     ]
     find = values if config.multiplies else extract
     found = find(words, word_bits=config.word_bits, multiples=config.worths).events
-    for index, term, (weight, segment), end, at, own in found:
+    for index, term, (weight, segment), end, at, fresh, own in found:
         if index is not None:
             assert at is not None
             source = strides[segment]
-            row = weight + (at >> source.field)
+            channel = at >> source.field
+            row = weight + channel
             assert row < len(weights), f"weight row {row} lies outside the memory"
             if term is not None:
                 place = index % (1 << source.field)
@@ -65,8 +66,8 @@ def bank(
                 s + worth[lane % len(worth)] * w for lane, (s, w) in enumerate(zip(sums, weights[row], strict=True))
             ]
             events += 1
-            reads += row != before
-            before = row
+            reads += fresh or channel != before
+            before = channel
         if end:
             assert all(-half <= s < half for s in sums), f"a job's sums must fit {config.acc_bits} bits: {sums}"
             jobs.append(Job(sums, events, index is None, reads))

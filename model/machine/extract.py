@@ -33,7 +33,7 @@ class Word(NamedTuple):
 class Event(NamedTuple):
     """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job.
 
-    row: of the weights, in the same units as place, which it is without masks. own: of a word whose digits are for
+    row: of the weights, in the same units as place, which it is without masks. fresh: it is its word's first. own: of a word whose digits are for
     lanes of their own: the term of each, if it has so many; `term` is then that of none.
     """
 
@@ -42,6 +42,7 @@ class Event(NamedTuple):
     meta: Any
     end: bool
     row: int | None = None
+    fresh: bool = True
     own: tuple[Term | None, ...] = ()
 
 
@@ -135,6 +136,7 @@ def leave(
                     waiting += 1
                 row = None if place is None else weight_place(word, place)
                 own = term if word.own and place is not None else ()
-                events.append(Event(place, None if word.own else term, word.meta, end, row, own))
+                fresh = chunk is some[0] and count == 0
+                events.append(Event(place, None if word.own else term, word.meta, end, row, fresh, own))
                 cycles.append(left)
     return Extracted(events, cycles, waiting)

@@ -38,7 +38,7 @@ class Harness(wiring.Component):
         term = term_layout(multiples, tables=bool(tables))
         event = data.StructLayout(
             {"spike": 1, "index": range(word_bits), "row": range(word_bits), "term": term, "meta": META, "end": 1,
-             "waited": 16, "own": 1, "digits": word_bits, "number": 3}
+             "fresh": 1, "waited": 16, "own": 1, "digits": word_bits, "number": 3}
         )  # fmt: skip
         super().__init__(
             {
@@ -74,6 +74,7 @@ class Harness(wiring.Component):
             *(event[name].eq(getattr(dut, name)) for name in ("own", "digits", "number") if self.sparse),
             event.term.eq(dut.term),
             event.meta.eq(dut.meta),
+            event.fresh.eq(dut.fresh),
             event.end.eq(dut.end),
         ]
         return m
@@ -100,7 +101,7 @@ def rtl(
         digits = [event.digits >> i & 15 for i in range(0, word_bits, 4)] if event.own and event.spike else []
         own = [terms(digit, multiples)[event.number : event.number + 1] for digit in digits]
         own_terms = tuple(found[0] if found else None for found in own)
-        events.append(Event(*what, event.meta, bool(event.end), event.row if event.spike else None, own_terms))
+        events.append(Event(*what, event.meta, bool(event.end), event.row if event.spike else None, bool(event.fresh), own_terms))
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, out[-1].waited)
 
@@ -126,7 +127,12 @@ FORMS = [(False, False, False), (True, False, False), (True, True, False), (True
 def test_golden():
     words = [Word(0b1010, False, 7), Word(0b0001, True, 8), Word(0, True, 9)]
     assert extract(words, word_bits=4, multiples=(1,), end_ready=[1, 1, 1, 1, 1, 0, 0]) == Extracted(
-        [Event(1, ONE, 7, False, 1), Event(3, ONE, 7, False, 3), Event(0, ONE, 8, True, 0), Event(None, None, 9, True)],
+        [
+            Event(1, ONE, 7, False, 1),
+            Event(3, ONE, 7, False, 3, False),
+            Event(0, ONE, 8, True, 0),
+            Event(None, None, 9, True),
+        ],
         [3, 4, 7, 8],
         2,
     )
@@ -216,7 +222,7 @@ def test_golden_own_digits():
     """12 is one event, 7 two: the word takes two, whatever lies beside; its row is its own, whatever the mask."""
     found = extract([Word(0x7C0, True, 5, True, mask=0b110, own=True)], word_bits=16, multiples=(1, 3, 5))
     first, second = (None, Term(3, 2, False), Term(1, 3, False), None), (None, None, Term(1, 0, True), None)
-    assert found.events == [Event(0, None, 5, False, 0, first), Event(0, None, 5, True, 0, second)]
+    assert found.events == [Event(0, None, 5, False, 0, True, first), Event(0, None, 5, True, 0, False, second)]
     assert found.cycles == [3, 4]
 
 

@@ -33,7 +33,7 @@ class Harness(wiring.Component):
         self.multiples, self.end_ready, self.tables, self.sparse = multiples, end_ready, tables, sparse
         event = data.StructLayout(
             {"spike": 1, "index": range(16), "row": range(16), "term": term_layout(multiples, tables=bool(tables)),
-             "meta": META, "end": 1, "waited": 16, "own": 1, "digits": 16}
+             "meta": META, "fresh": 1, "end": 1, "waited": 16, "own": 1, "digits": 16}
         )  # fmt: skip
         layout = value_word_layout(16, multiples, META, len(tables), masks=sparse, depthwise=sparse)
         word = data.StructLayout({"word": layout, "known": 4})
@@ -63,7 +63,7 @@ class Harness(wiring.Component):
             dut.end_ready.eq(pattern(m, "end_ready", self.end_ready)),
             self.events.valid.eq(dut.valid),
             event.row.eq(dut.row if self.sparse else dut.index),
-            *(event[name].eq(getattr(dut, name)) for name in ("spike", "index", "term", "meta", "end")),
+            *(event[name].eq(getattr(dut, name)) for name in ("spike", "index", "term", "meta", "fresh", "end")),
             *(event[name].eq(getattr(dut, name)) for name in ("own", "digits") if self.sparse),
         ]
         return m
@@ -89,7 +89,8 @@ def rtl(words, multiples, *, end_ready=(), tables=(), sparse=False, **options) -
         what = (event.index, None if event.own else term) if event.spike else (None, None)
         digits = [event.digits >> i & 15 for i in range(0, 16, 4)] if event.own and event.spike else []
         own = tuple(Term(digit, 0, False) if digit >= multiples[0] else None for digit in digits)
-        events.append(Event(*what, event.meta, bool(event.end), event.row if event.spike else None, own))
+        row = event.row if event.spike else None
+        events.append(Event(*what, event.meta, bool(event.end), row, bool(event.fresh), own))
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, stamps["events"][-1].payload.waited)
 
