@@ -122,19 +122,23 @@ class Fire(wiring.Component):
                 Value.cast(levels.write).eq(Value.cast(self.table)),
             ]
             fired = levels.stored
-        pooling, valid, tag = tags[-2], valids[-1], tags[-1]
+        arriving, pooling, tag, valid = tags[-3], tags[-2], tags[-1], valids[-1]
         m.submodules.pool_memory = running = plain_memory(values, config.pool_depth)
-        read, write = running.read_port(domain="comb"), running.write_port()
+        read, write = running.read_port(), running.write_port()
         pooled = Signal(values)
         result = Signal(values, reset_less=True)
+        # The row is read while the one before is pooled: if it is the same one, it is still on its way to the memory.
+        again = Signal()
+        kept = data.View(values, Mux(again, Value.cast(result), Value.cast(read.data)))
+        m.d.sync += again.eq(valid & (arriving.row == pooling.row))
         for f in range(config.fire_lanes):
-            old, new = read.data[f], fired[f]
+            old, new = kept[f], fired[f]
             total = old + new
             total = total[: config.code_bits + 1].as_signed() if config.signed_values else total[: config.code_bits]
             combined = Mux(layer.pool_sum, total, Mux(old > new, old, new))
             m.d.comb += pooled[f].eq(Mux(pooling.first, new, combined))
         m.d.comb += [
-            read.addr.eq(pooling.row),
+            read.addr.eq(arriving.row),
             write.addr.eq(pooling.row),
             write.data.eq(pooled),
             write.en.eq(valid & ~pooling.last),

@@ -109,7 +109,7 @@ def memories(config: EngineConfig) -> list[Memory]:
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
         Memory(name="drain.partial_memory", width=sums, depth=config.drain_steps, clocked=False,
                line=config.drain_steps <= MOST_REGISTERS),
-        Memory(name="fire.pool_memory", width=value * config.fire_lanes, depth=config.pool_depth, clocked=False),
+        Memory(name="fire.pool_memory", width=value * config.fire_lanes, depth=config.pool_depth),
         Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
         *counters,
         *(_of_tables(config) if config.tables else []),
