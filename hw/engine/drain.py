@@ -34,6 +34,11 @@ def adder_levels(config: EngineConfig) -> int:
     return config.drain_banks.bit_length() - 1
 
 
+def reads_early(config: EngineConfig) -> bool:
+    """Whether what a bank had added before is read a cycle early: in time, as its next turn is not the next but two."""
+    return config.hops > 0 and config.banks // config.drain_banks * config.drain_steps > 3
+
+
 def tag_layout(config: EngineConfig) -> data.StructLayout:
     """Where a row of F channels stands in its layer."""
     return data.StructLayout(
@@ -193,7 +198,11 @@ class Drain(wiring.Component):
         loops = Cat(group, step, loop_slices.first, loop_slices.last, loop_steps.last)
         if levels:
             loops = Cat(loops, *(turn[way::ways].any() for way in range(ways)))
-        m.d.sync += Value.cast(entries[0])[: len(loops)].eq(later(m, loops, 2 * hops))
+        arriving = later(m, loops, 2 * hops)
+        m.d.sync += Value.cast(entries[0])[: len(loops)].eq(arriving)
+        # Many banks lie far apart, and what was drained before waits in a block RAM: it is read a cycle early.
+        where = data.StructLayout({name: entry[name].shape for name in ("bank", "step")})
+        early = data.View(where, arriving[: where.size]) if reads_early(config) else None
         row, channel = Signal(config.channel_addr_bits), Signal(config.channel_addr_bits)
         job_ended, place_ended = Signal(), Signal()
         m.d.sync += job_ended.eq(later(m, slice_advances & loop_slices.last, 2 * hops))
@@ -220,7 +229,7 @@ class Drain(wiring.Component):
                 entries[1].tag.row_last & entries[1].last & loop_window.last & loop_pixels.last
             ),
         ]
-        differences = [self._difference(m, way, entries, valids) for way in range(ways)]
+        differences = [self._difference(m, way, entries, valids, early) for way in range(ways)]
         for level in range(levels):
             pairs = zip(differences[::2], differences[1::2], strict=True)
             differences = [self._added(m, f"added{level}_{i}", *pair) for i, pair in enumerate(pairs)]
@@ -288,9 +297,9 @@ class Drain(wiring.Component):
             turned, number = Mux(few, turn.rotate_left(fewer), turned), Mux(few, fewer, number)
         return [bank.eq(bank + number), turn.eq(turned)]
 
-    def _difference(self, m: Module, way: int, entries: Any, valids: Any) -> Any:
+    def _difference(self, m: Module, way: int, entries: Any, valids: Any, early: Any) -> Any:
         """What the banks way, way + D .. have added since they were drained before; 0 where none of them has its turn.
-        Valid with the third entry.
+        Valid with the third entry. early: where the first one will be, or None.
         """
         config = self.config
         steps, hops, ways = config.drain_steps, config.hops, config.drain_banks
@@ -319,7 +328,7 @@ class Drain(wiring.Component):
 
         taken = valids[1] & mine(entries[1]) if ways > 1 else valids[1]
         m.d.comb += [
-            read.addr.eq(place(entries[0])),
+            read.addr.eq(place(entries[0] if early is None else early)),
             write.addr.eq(place(entries[1])),
             write.data.eq(shown),
             write.en.eq(taken),
@@ -331,7 +340,8 @@ class Drain(wiring.Component):
         with m.If(last & mine(entries[0]) if ways > 1 else last):
             m.d.sync += seen.bit_select(entries[0].bank, 1).eq(1)
         lanes = data.ArrayLayout(unsigned(config.acc_bits), config.fire_lanes)
-        before, current = data.View(lanes, read.data), data.View(lanes, shown)
+        drained = read.data if early is None else later(m, read.data, 1, reset_less=True)
+        before, current = data.View(lanes, drained), data.View(lanes, shown)
         difference = Signal(lanes, name=f"difference{suffix}", reset_less=True)
         for f in range(config.fire_lanes):
             m.d.sync += difference[f].eq(current[f] - Mux(known, before[f], 0))

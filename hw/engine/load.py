@@ -91,10 +91,9 @@ class Load(wiring.Component):
         per_row = Signal.like(words)
         collected = Signal(self.longest * WORD, reset_less=True)
         address = Signal(24)
-        complete = Signal()
         word = data.View(HEAD, self.words.payload)
         m.d.comb += self.words.ready.eq(1)
-        m.d.sync += complete.eq(0)
+        m.d.sync += self.target.eq(0)
         with m.FSM():
             with m.State("Head"):
                 m.d.sync += [head.eq(self.words.payload), rows.eq(word.rows)]
@@ -112,14 +111,12 @@ class Load(wiring.Component):
                 with m.If(self.words.valid):
                     m.d.sync += [collected.eq(Cat(collected[WORD:], self.words.payload)), words.eq(words - 1)]
                     with m.If(words == 0):
-                        m.d.sync += [complete.eq(1), words.eq(per_row), rows.eq(rows - 1), address.eq(address + 1)]
+                        m.d.sync += [words.eq(per_row), rows.eq(rows - 1), address.eq(address + 1)]
+                        m.d.sync += [self.target[i].eq(head.target == i) for i in counts]
                         with m.If(rows == 0):
                             m.next = "Head"
         # `head` still describes the row, even if the next head arrives with it.
-        done = Signal(HEAD)
-        m.d.sync += done.eq(head)
-        m.d.comb += [self.bank.eq(done.bank), self.address.eq(address), self.data.eq(collected)]
-        m.d.comb += [self.target[i].eq(complete & (done.target == i)) for i in counts]
+        m.d.comb += [self.bank.eq(head.bank), self.address.eq(address), self.data.eq(collected)]
         return m
 
     def row(self, target: str) -> Value:
