@@ -372,6 +372,11 @@ class EngineConfig:
         return self.tables * self.table_codes
 
     @property
+    def term_fields(self) -> int:
+        """Digits of a table that have terms: 0..15, and where it may have more levels, those of an upper chunk."""
+        return 1 << CHUNK + (self.table_codes > 1 << CHUNK and not self.multiplies)
+
+    @property
     def shift_bits(self) -> int:
         """Bits of a channel's shift k: at most acc_bits - 1."""
         return (self.acc_bits - 1).bit_length()

@@ -4,12 +4,12 @@
 #define ONESPIKE_REGISTERS_H
 
 #define ONESPIKE_ID_VALUE 0x4B505331u
-#define ONESPIKE_VERSION_VALUE 9u
+#define ONESPIKE_VERSION_VALUE 10u
 
 /* 0x4B505331, the letters 1SPK (r) */
 #define ONESPIKE_ID 0x00u
 
-/* of this register map: 9 (r) */
+/* of this register map: 10 (r) */
 #define ONESPIKE_VERSION 0x04u
 
 /* what this core has (r) */

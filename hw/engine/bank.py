@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
@@ -14,7 +15,7 @@ from ..config import EngineConfig
 from ..later import later
 from ..memory import PagedMemory
 from ..parity import Parity, parity_bits
-from ..program import DIGITS_UNARY
+from ..program import DIGITS_LEVELS, DIGITS_UNARY
 from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, mask_entry, meta_layout, stride_layout
@@ -22,12 +23,13 @@ from .lanes import Lanes, lane_latency, product_latency
 from .shadows import Shadows
 from .values import ValueExtractor
 
+WIDE_ROW = 256  # bits of a weight row: more of them lie in block RAMs that are far apart
 BANK_FAULTS = ("weights", "masks", "spikes")  # memories of a bank whose parity may be wrong
 
 
 def shadow_latency(config: EngineConfig) -> int:
     """Cycles from an ending event until its sums are in the bank's first shadow set."""
-    return 5 + choice_latency(config) + lane_latency(config)
+    return 5 + row_latency(config) + lane_latency(config)
 
 
 def capture_latency(config: EngineConfig) -> int:
@@ -35,9 +37,10 @@ def capture_latency(config: EngineConfig) -> int:
     return shadow_latency(config) + config.shadows - 1
 
 
-def choice_latency(config: EngineConfig) -> int:
-    """Cycles more that a weight memory with pages takes: one to the page that is read, one to choose it."""
-    return 2 * (len(config.weight_pages) > 1)
+def row_latency(config: EngineConfig) -> int:
+    """Cycles more that a large weight memory takes: one on the way to it, and where it has pages, one to choose one."""
+    pages = len(config.weight_pages) > 1
+    return pages + (pages or config.lanes * config.weight_bits > WIDE_ROW)
 
 
 def bank_signature(config: EngineConfig) -> wiring.Signature:
@@ -65,7 +68,7 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         "waiting": Out(1),
     }
     if config.tables:
-        members["terms"] = In(terms_write_layout(config.worths, config.tables))
+        members["terms"] = In(terms_write_layout(config.worths, config.tables, config.term_fields))
     if config.parity:
         members["faults"] = Out(len(BANK_FAULTS))
     if config.watchdog:
@@ -136,7 +139,7 @@ class Bank(wiring.Component):
         room = config.command_fifo + config.hops
         m.submodules.command_fifo = commands = Queue(width=command_layout(config).size, depth=room)
         m.submodules.fetch = fetch = Fetch(config)
-        finder = ValueExtractor if config.multiplies else EventExtractor
+        finder = ValueExtractor if config.multiplies else partial(EventExtractor, fields=config.term_fields)
         m.submodules.extract = extract = finder(
             word_bits=config.word_bits, multiples=config.worths, meta=meta_layout(config), tables=config.tables,
             masks=config.row_masks, depthwise=config.depthwise,
@@ -201,7 +204,7 @@ class Bank(wiring.Component):
 
         # Place in the word -> channel and worth, then the weight row; one register after each.
         meta = meta_layout(config)
-        stages = 3 + choice_latency(config)
+        stages = 3 + row_latency(config)
         valid = [Signal(name=f"valid{i}") for i in range(1, stages + 1)]
         end = [Signal(name=f"end{i}") for i in range(1, stages + 1)]
         m.d.sync += [valid[0].eq(extract.valid & extract.spike), end[0].eq(extract.valid & extract.end)]
@@ -219,7 +222,8 @@ class Bank(wiring.Component):
             index_row = Signal.like(index, reset_less=True)
             m.d.sync += index_row.eq(extract.row)
 
-        # What a source's code says is constant while a layer runs, so it is decoded beforehand.
+        # What a source's code says is constant while a layer runs, so it is decoded beforehand. A digit of a table has
+        # no place: its shift may be any.
         form = data.StructLayout({"field": 3, "mask": len(index), "shift": 4})
         forms = Signal(data.ArrayLayout(form, config.segments), reset_less=True)
         fields = range(len(index) + 1)
@@ -228,7 +232,7 @@ class Bank(wiring.Component):
                 source.field.eq(stride.field),
                 source.mask.eq(
                     Mux(
-                        stride.code == DIGITS_UNARY,
+                        (stride.code == DIGITS_UNARY) | (stride.code == DIGITS_LEVELS),
                         0,
                         Array(Const((1 << f) - 1, len(index)) for f in fields)[stride.field],
                     )
@@ -240,7 +244,6 @@ class Bank(wiring.Component):
         channel = Signal.like(index)  # of the word's values
         m.d.comb += channel.eq(index_row >> source.field)
         row = Signal(config.weight_addr_bits, reset_less=True)
-        # A digit of a table stands at the lowest place of its field, so that its shift may be any.
         digit, offset = Signal(len(index), reset_less=True), Signal(4, reset_less=True)
         minus = [Signal(name=f"minus{i}", reset_less=True) for i in range(2, stages + 1)]
         factor = [Signal.like(term1.multiple, name=f"factor{i}", reset_less=True) for i in range(2, stages + 1)]
@@ -270,8 +273,11 @@ class Bank(wiring.Component):
         with m.If(valid[0]):
             m.d.sync += channel_before.eq(channel)
         m.d.sync += self.read.eq(valid[0] & (fresh | (channel != channel_before)))
-        weight_row = weights.read(m, row, first=self.read, hop=True)
-        if choice_latency(config):
+        place_of_row, reads = row, self.read
+        if row_latency(config) == 1:  # with pages, each has registers of its own for these
+            place_of_row, reads = later(m, row, 1, reset_less=True), later(m, self.read, 1)
+        weight_row = weights.read(m, place_of_row, first=reads, hop=True)
+        if row_latency(config) > 1:
             chosen_row = Signal(row_bits + spare, reset_less=True)
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row

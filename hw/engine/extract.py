@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from ...model.network.codes import CHUNK, LARGEST_DIGIT, MULTIPLES, factors, most_terms, multiplies, terms
 from ..memory import plain_memory
 
-FIELDS = 1 << CHUNK  # of the levels code
+FIELDS = 1 << CHUNK  # digits of a table, if its fields are chunks
 EXTRACT_LATENCY = 3  # cycles from a word's transfer to its first event
 
 
@@ -46,20 +46,27 @@ def chunk_count(word_bits: int) -> int:
 
 
 def word_layout(
-    word_bits: int, meta: ShapeLike, tables: int = 0, *, masks: bool = False, depthwise: bool = False
+    word_bits: int,
+    meta: ShapeLike,
+    tables: int = 0,
+    *,
+    fields: int = FIELDS,
+    masks: bool = False,
+    depthwise: bool = False,
 ) -> data.StructLayout:
     """A spike word on its way to the extractor.
 
     chunks: which groups of CHUNK bits have an event; single: at most one of them does; digits: each is a digit; pairs:
     two of them are a value, with a carry; twos: values are in two's complement; last: the word ends a job. tabled,
-    table: the digits stand for the terms of a table (only where there are tables). mask: chunks that have a weight row
-    (only with masks). own: each digit is for the lanes of its own channel; then `chunks` has one bit for the whole word
-    (only with depthwise).
+    table: the digits stand for the terms of a table (only where there are tables); upper: two chunks are a value, and
+    the upper one has digits of its own in the table (only where it has more than 16 fields). mask: chunks that have a
+    weight row (only with masks). own: each digit is for the lanes of its own channel; then `chunks` has one bit for the
+    whole word (only with depthwise).
     """
     chunks = chunk_count(word_bits)
     flags = dict.fromkeys(("single", "digits", "pairs", "twos", "last"), 1)
     if tables:
-        flags |= {"tabled": 1, "table": table_bits(tables)}
+        flags |= tabled_layout(tables, fields)
     if masks:
         flags |= {"mask": chunks}
     if depthwise:
@@ -78,14 +85,19 @@ def term_layout(multiples: tuple[int, ...], *, tables: bool = False) -> data.Str
     return data.StructLayout({"multiple": range(len(factors(multiples))), "shift": shifts, "negative": 1})
 
 
-def terms_write_layout(multiples: tuple[int, ...], tables: int) -> data.StructLayout:
+def tabled_layout(tables: int, fields: int) -> dict[str, int]:
+    """Whether a word's digits stand for terms of a table, which one, and whether its upper chunks have their own."""
+    return {"tabled": 1, "table": table_bits(tables), **({"upper": 1} if fields > FIELDS else {})}
+
+
+def terms_write_layout(multiples: tuple[int, ...], tables: int, fields: int = FIELDS) -> data.StructLayout:
     """The terms of one field of a table, on their way to the extractor."""
     most = most_terms(multiples)
     return data.StructLayout(
         {
             "enable": 1,
             "table": table_bits(tables),
-            "field": CHUNK,
+            "field": range(fields),
             "number": range(most + 1),
             "terms": data.ArrayLayout(term_layout(multiples, tables=True), most),
         }
@@ -102,7 +114,14 @@ def word_chunks(word: Value, pairs: Value, twos: Value) -> Value:
 
 
 def extractor_members(
-    layout: data.StructLayout, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int, masks: bool
+    layout: data.StructLayout,
+    *,
+    word_bits: int,
+    multiples: tuple[int, ...],
+    meta: ShapeLike,
+    tables: int,
+    fields: int = FIELDS,
+    masks: bool,
 ) -> dict[str, wiring.Member]:
     """What every extractor of words of this layout has, but for lanes of their own; see EventExtractor."""
     return {
@@ -116,7 +135,7 @@ def extractor_members(
         "end": Out(1),
         "end_ready": In(1),
         "waiting": Out(1),
-        **({"terms": In(terms_write_layout(multiples, tables))} if tables else {}),
+        **({"terms": In(terms_write_layout(multiples, tables, fields))} if tables else {}),
         **({"row": Out(range(word_bits))} if masks else {}),
     }
 
@@ -143,6 +162,7 @@ class EventExtractor(wiring.Component):
     multiples : odd multiples that an event may have.
     meta : shape of what travels along with every word.
     tables : tables of terms.
+    fields : digits of each that have some: 16, or 32 where those of an upper chunk have their own.
     masks : whether words have masks of the chunks that have a weight row.
     depthwise : whether a word may be taken as one: event i adds term number i of every digit that has so many.
 
@@ -164,8 +184,8 @@ class EventExtractor(wiring.Component):
     """
 
     def __init__(
-        self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int = 0, masks: bool = False,
-        depthwise: bool = False,
+        self, *, word_bits: int, multiples: tuple[int, ...], meta: ShapeLike, tables: int = 0, fields: int = FIELDS,
+        masks: bool = False, depthwise: bool = False,
     ):  # fmt: skip
         if word_bits < 2 * CHUNK or word_bits % CHUNK:
             raise ValueError(f"word_bits must be a multiple of {CHUNK}, at least {2 * CHUNK}, not {word_bits!r}")
@@ -174,16 +194,16 @@ class EventExtractor(wiring.Component):
         self.word_bits = word_bits
         self.multiples = multiples
         self.meta_shape = meta
-        self.tables = tables
+        self.tables, self.fields = tables, fields
         self.masks = masks
         self.depthwise = depthwise
         self.term_layout = term_layout(multiples, tables=tables > 0)
         own = {"own": Out(1), "digits": Out(word_bits), "number": Out(range(most_terms(multiples)))}
-        layout = word_layout(word_bits, meta, tables, masks=masks, depthwise=depthwise)
-        super().__init__(
-            extractor_members(layout, word_bits=word_bits, multiples=multiples, meta=meta, tables=tables, masks=masks)
-            | (own if depthwise else {})
+        layout = word_layout(word_bits, meta, tables, fields=fields, masks=masks, depthwise=depthwise)
+        members = extractor_members(
+            layout, word_bits=word_bits, multiples=multiples, meta=meta, tables=tables, fields=fields, masks=masks
         )
+        super().__init__(members | (own if depthwise else {}))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -194,7 +214,7 @@ class EventExtractor(wiring.Component):
             place |= {"rank": range(chunks)}
         if self.depthwise:
             place |= {"own": 1, "word": self.word_bits}
-        tabled = {"tabled": 1, "table": table_bits(self.tables)} if self.tables else {}
+        tabled = tabled_layout(self.tables, self.fields) if self.tables else {}
         piece = data.StructLayout({"bits": CHUNK, "carry": 1, "signed": 1, **tabled, **place})
         # The events that are left of a chunk, as set bits: those of a digit, or its own.
         listed = {"tabled": 1, "terms": self.terms.terms.shape()} if self.tables else {}
@@ -335,12 +355,13 @@ class EventExtractor(wiring.Component):
         """Number of terms and terms of a chunk's bits, in the table of its word."""
         write = self.terms
         row = data.StructLayout({"number": write.number.shape(), "terms": write.terms.shape()})
-        m.submodules.term_memory = memory = plain_memory(row.size, self.tables * FIELDS)
+        m.submodules.term_memory = memory = plain_memory(row.size, self.tables * self.fields)
         port, read = memory.write_port(), memory.read_port(domain="comb")
+        upper = piece.upper & piece.number[0] if self.fields > FIELDS else Const(0, 0)
         m.d.comb += [
             port.en.eq(write.enable),
             port.addr.eq(Cat(write.field, write.table)),
             port.data.eq(Cat(write.number, write.terms)),
-            read.addr.eq(Cat(piece.bits, piece.table)),
+            read.addr.eq(Cat(piece.bits, upper, piece.table)),
         ]
         return data.View(row, read.data)

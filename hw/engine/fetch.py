@@ -14,7 +14,7 @@ from ..config import EngineConfig
 from ..memory import PagedMemory
 from ..parity import Parity, parity_bits
 from ..program import DIGITS_LEVELS, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY, segment_fields
-from .extract import at_most_one, chunk_count, table_bits, word_chunks, word_layout
+from .extract import at_most_one, chunk_count, tabled_layout, word_chunks, word_layout
 from .values import pieces, value_word_layout
 
 READ_LATENCY = 3  # cycles from issuing a word to the decision to keep it
@@ -73,7 +73,7 @@ def engine_word(config: EngineConfig) -> data.StructLayout:
     meta, options = meta_layout(config), {"masks": config.row_masks, "depthwise": config.depthwise}
     if config.multiplies:
         return value_word_layout(config.word_bits, config.worths, meta, config.tables, **options)
-    return word_layout(config.word_bits, meta, config.tables, **options)
+    return word_layout(config.word_bits, meta, config.tables, fields=config.term_fields, **options)
 
 
 class Fetch(wiring.Component):
@@ -227,7 +227,7 @@ class Fetch(wiring.Component):
             m.d.comb += [self.masks.address.eq(weight), self.masks.first.eq(moves[0]), self.masks.second.eq(moves[1])]
             arrived = arrived & Cat(bit.replicate(CHUNK) for bit in mask.mask)
         # What a source's code says is constant while a layer runs, so it is decoded beforehand.
-        tabled = {"tabled": 1, "table": table_bits(config.tables)} if config.tables else {}
+        tabled = tabled_layout(config.tables, config.term_fields) if config.tables else {}
         wide_pieces = piece_bits(config.worths) > CHUNK
         of_digits = {"wide" if wide_pieces else "pairs": 1} if config.multiplies else {"digits": 1, "pairs": 1}
         form = data.StructLayout({**of_digits, "twos": 1, **tabled, **({"own": 1} if config.depthwise else {})})
@@ -246,6 +246,8 @@ class Fetch(wiring.Component):
             m.d.sync += source.twos.eq(twos)
             if config.tables:
                 m.d.sync += [source.tabled.eq(stride.code == DIGITS_LEVELS), source.table.eq(stride.table)]
+            if "upper" in tabled:
+                m.d.sync += source.upper.eq(stride.field >= CHUNK.bit_length())
             if config.depthwise:
                 m.d.sync += source.own.eq(stride.own)
         form_of_word = Signal(form, reset_less=True)

@@ -14,12 +14,12 @@ from ..config import EngineConfig
 from ..memory import plain_memory
 from ..parity import Parity
 from ..program import count_shape, layer_fields, value_shape
-from .extract import FIELDS, term_layout, terms_write_layout
+from .extract import term_layout, terms_write_layout
 from .levels import rows_at_once, write_layout
 
 
 def table_entry(config: EngineConfig) -> data.StructLayout:
-    """One row of a table: threshold number i, what is stored for i thresholds, and the terms of field i < 16."""
+    """One row of a table: threshold number i, what is stored for i thresholds, and the terms of digit i."""
     return data.StructLayout(
         {
             "threshold": count_shape(config),
@@ -60,7 +60,7 @@ class Tables(wiring.Component):
     ready : Out(1) the terms of all tables have been sent.
     start, table : In a layer begins, and its table.
     levels : Out(levels_write_layout) rows of its table.
-    terms : Out(terms_write_layout) the terms of one field of one table.
+    terms : Out(terms_write_layout) the terms of one digit of one table.
     load : In write port of the memory (only if `config.loadable`).
     fault : Out(1) a row had a wrong parity (only if `config.parity`).
     """
@@ -74,7 +74,7 @@ class Tables(wiring.Component):
             "start": In(1),
             "table": In(layer_fields(config)["table"]),
             "levels": Out(levels_write_layout(config)),
-            "terms": Out(terms_write_layout(config.worths, config.tables)),
+            "terms": Out(terms_write_layout(config.worths, config.tables, config.term_fields)),
         }
         if config.loadable:
             row = config.stored_bits(table_entry(config).size)
@@ -124,9 +124,9 @@ class Tables(wiring.Component):
             self.levels.enable.eq(read & ~fills),
             self.levels.address.eq(place[(number - 1).bit_length() : inner]),
             *(self.levels.rows[k][name].eq(found[k][name]) for k in range(number) for name in ("threshold", "value")),
-            self.terms.enable.eq(read & fills & (place[:inner] < FIELDS)),
+            self.terms.enable.eq(read & fills & (place[:inner] < config.term_fields)),
             self.terms.table.eq(place[inner:]),
-            self.terms.field.eq(place[:4]),
+            self.terms.field.eq(place[: len(self.terms.field)]),
             self.terms.number.eq(found[0].number),
             self.terms.terms.eq(found[0].terms),
         ]

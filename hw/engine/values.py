@@ -87,8 +87,8 @@ class ValueExtractor(wiring.Component):
     Members
     -------
     words : In(stream) spike words, with what `value_word_layout` says of them.
-    valid, spike, index, term, row, meta, fresh, end, end_ready, waiting, terms : see EventExtractor; a term's `multiple` is
-        the value's size.
+    valid, spike, index, term, row, meta, fresh, end, end_ready, waiting, terms : see EventExtractor; a term's
+        `multiple` is the value's size.
     own, digits : Out each digit of the word `digits` is a value for the lanes of its own (only with depthwise).
     """
 

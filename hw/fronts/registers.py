@@ -23,7 +23,7 @@ from ..engine.faults import FAULTS
 
 ADDRESS_BITS = 6  # of a word address: 64 registers of 32 bits
 ID = int.from_bytes(b"1SPK", "little")
-VERSION = 9
+VERSION = 10
 CODED = ("arithmetic", "product_bits", "dsp", "drain_banks")  # in the registers of `multiples` and `fire_lanes`
 PARAMETERS = tuple(field.name for field in dataclasses.fields(EngineConfig) if field.name not in CODED)
 

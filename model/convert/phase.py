@@ -5,7 +5,8 @@
 |----------------|--------|---------------------------------------------------|--------|-------------------------|
 | cube root of 2 | ..15   | 6, 5 and 4 times powers of two, for .794, .63, .5 | 4 bits | one                     |
 | another        | ..15   | nearest to 2**8 Q**-p of those with two events    | 4 bits | one or two              |
-| any            | 16..31 | as above up to 255, else round(2**8 Q**-p)        | 8 bits | of two signed digits    |
+| any            | 16..30 | as above                                          | 8 bits | as above                |
+| any            | ..31   | where two such levels collide: round(2**8 Q**-p)  | 8 bits | of two signed digits    |
 
 With silence, T phases are T + 1 values: 15 phases are what four bits hold. Thresholds lie in the middle between a phase
 and the next, the first one between phase T and the T + 1 that there is not.
@@ -23,7 +24,7 @@ import numpy as np
 
 from ..errors import OneSpikeError
 from ..frontend.graph import Graph
-from ..network.codes import CHUNK, MULTIPLES, level_terms
+from ..network.codes import MOST_NUMBERS, MULTIPLES, level_terms
 from ..network.levels import MOST_LEVELS, Levels
 from ..network.levels import phase as phase_levels
 from ..neurons.phase import values as phase_values
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 PHASES = 15
 SHORTEST = 2.0  # how many times the last phase's value the first one's must be at least
 THIRDS = (6, 5, 4)  # eighths: what Q**-1, Q**-2, Q**-3 of the cube root are taken for
-FOUR_BITS = (1 << CHUNK) - 1  # phases, beside silence
 BITS = 8  # F, behind the point of levels; with more of them the accumulator would leave weights less
 FRACTION = 4  # bits behind the point of thresholds
 
@@ -99,12 +99,10 @@ def table_of(base: Any, phases: Any) -> Levels:
             f"{phases} phases of base {base:.6g} have no different levels in {BITS} bits: values of the "
             f"last phases collide; give at most {most} phases{f', or a base of at most {wide:.2f}' if wide else ''}."
         )
-    if phases > FOUR_BITS:
-        return phase_levels(base, phases, BITS, FRACTION)
     exact = phase_levels(base, phases, BITS, FRACTION)
     levels = [_two_events(level) for level in exact.levels]
-    if any(a >= b for a, b in itertools.pairwise(levels)):
-        return phase_levels(base, phases, BITS, FRACTION)
+    if len(levels) > MOST_NUMBERS or any(a >= b for a, b in itertools.pairwise(levels)):
+        return exact
     return Levels(tuple(levels), exact.thresholds, FRACTION)
 
 
@@ -134,12 +132,10 @@ def _thirds(phases: int) -> Levels | None:
     """The table of the cube root: levels of one event each, thresholds in the middle; None where 8 bits are too few."""
     worth = [THIRDS[(p - 1) % 3] / 2 ** (3 + (p - 1) // 3) for p in range(phases + 1, 0, -1)]
     bits = next(n for n in range(32) if all((2**n * value).is_integer() for value in worth[1:]))
-    if phases > FOUR_BITS and worth[-1] * 2 ** (bits + 1) < 2**BITS:
-        bits += 1  # of eight bits, multiples of 16 are one event: the larger levels, which are the frequent ones
     middles = [(a + b) * 2**bits / 2 for a, b in itertools.pairwise(worth)]
     fraction = next(n for n in range(32) if all((2**n * middle).is_integer() for middle in middles))
     levels = (0, *(int(2**bits * value) for value in worth[1:]))
-    if phases > FOUR_BITS and levels[-1] >= 2**BITS:
+    if levels[-1] >= 2**BITS:
         return None
     return Levels(levels, tuple(int(2**fraction * middle) for middle in middles), fraction)
 

@@ -22,7 +22,7 @@ from amaranth.hdl import Shape
 from ...hw.config import EngineConfig
 from ...hw.engine.counters import COUNTER_BITS, counter_stride
 from ...hw.engine.drain import MOST_REGISTERS
-from ...hw.engine.extract import FIELDS, terms_write_layout
+from ...hw.engine.extract import terms_write_layout
 from ...hw.engine.fetch import command_layout, engine_word, mask_entry, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
 from ...hw.engine.levels import SHARED, rows_at_once, search_stages
@@ -120,7 +120,7 @@ def _of_tables(config: EngineConfig) -> list[Memory]:
     """The memories of an engine with tables: of all of them, of the running layer's, and of the terms in every bank."""
     entry, number = table_entry(config), rows_at_once(config.table_codes)
     threshold, value = (Shape.cast(entry[name].shape).width for name in ("threshold", "value"))
-    row = terms_write_layout(config.worths, config.tables)
+    row = terms_write_layout(config.worths, config.tables, config.term_fields)
     terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms")[config.multiplies :])
     return [
         Memory(name="tables.table_memory", width=config.stored_bits(entry.size), depth=config.table_rows, number=number,
@@ -129,7 +129,7 @@ def _of_tables(config: EngineConfig) -> list[Memory]:
                number=number * config.fire_lanes),
         *(Memory(name="fire.levels.thresholds", width=threshold, depth=1 << stage, number=config.fire_lanes,
                  clocked=False) for stage in range(SHARED, search_stages(config.table_codes))),
-        Memory(name="extract.term_memory", width=terms, depth=config.tables * FIELDS, number=config.banks,
+        Memory(name="extract.term_memory", width=terms, depth=config.tables * config.term_fields, number=config.banks,
                clocked=False),
     ]  # fmt: skip
 

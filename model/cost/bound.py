@@ -31,7 +31,8 @@ def most_cycles(mapping: Mapping) -> list[int]:
     config = mapping.config
     chunks, values = {}, {}
     for name, tensor in mapping.tensors.items():
-        full = np.full(tensor.shape, (1 << tensor.field) - 1, np.uint64)
+        bits = CHUNK if tensor.code == "levels" else tensor.field  # one chunk of a level is 0, whichever
+        full = np.full(tensor.shape, (1 << bits) - 1, np.uint64)
         words = tensor.pack(full, config.word_bits)
         words = words.reshape(len(tensor.slices), tensor.height, tensor.width, tensor.words)
         if config.arithmetic == "dense":

@@ -17,9 +17,9 @@ def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) 
         return _pieces(words, tensor, config)
     digits = takes_digits(tensor.code, tensor.field)
     of_digit = np.array([len(terms(digit, config.worths)) for digit in range(-8, 17)], np.int8)
-    of_field = np.array(
-        [len(t) for t in field_terms(tensor.levels, config.worths)] if tensor.levels else [], np.int8
-    )
+    # Of a table: by the place of the chunk in its field, and by digit.
+    found = [len(t) for t in field_terms(tensor.levels, config.worths)] if tensor.levels else []
+    of_field = np.array(found, np.int8).reshape(-1, 1 << CHUNK)
     chunks = []
     for at in range(0, config.word_bits, CHUNK):
         here = (words >> np.uint64(at) & np.uint64((1 << CHUNK) - 1)).astype(np.int64)
@@ -27,7 +27,7 @@ def chunk_events(words: np.ndarray, tensor: TensorLayout, config: EngineConfig) 
             chunks.append(np.bitwise_count(here).astype(np.int8))
             continue
         if tensor.code == "levels":
-            chunks.append(of_field[here])
+            chunks.append(of_field[at // CHUNK % len(of_field)][here])
             continue
         if tensor.code != "radix":
             place = at % tensor.field

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...hw.config import EngineConfig
-from ...hw.program import DIGITS_UNARY
+from ...hw.program import DIGITS_LEVELS, DIGITS_UNARY
 from .extract import extract
 from .fetch import Command, Mask, Stride, Terms, fetch
 from .lanes import shifts
@@ -58,7 +58,7 @@ def bank(
             assert row < len(weights), f"weight row {row} lies outside the memory"
             if term is not None:
                 place = index % (1 << source.field)
-                shift = term.shift + source.shift + (0 if source.code == DIGITS_UNARY else place)
+                shift = term.shift + source.shift + (0 if source.code in (DIGITS_UNARY, DIGITS_LEVELS) else place)
                 assert shift in shifts(config), f"shift must be one of {shifts(config)}, not {shift}"
                 own = (term._replace(shift=shift),) * config.word_chunks
             worth = [0 if own_term is None else own_term.worth for own_term in own]

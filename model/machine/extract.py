@@ -13,9 +13,9 @@ class Word(NamedTuple):
     """A spike word; `last` marks the last word of a job, `meta` travels along.
 
     digits: its chunks are digits, else every bit is an event; pairs: two of them are a value, with a carry; twos:
-    values are in two's complement; table: the terms of each digit, if they are not its own; mask: which chunks have a
-    weight row, where there are masks; own: each digit is for lanes of its own. width: bits of a value, in engines that
-    multiply.
+    values are in two's complement; table: the terms of each digit, if they are not its own; upper: of two chunks the
+    upper one has digits of its own there, from 16 on; mask: which chunks have a weight row, where there are masks; own:
+    each digit is for lanes of its own. width: bits of a value, in engines that multiply.
     """
 
     word: int
@@ -25,6 +25,7 @@ class Word(NamedTuple):
     pairs: bool = False
     twos: bool = False
     table: tuple[tuple[Term, ...], ...] | None = None
+    upper: bool = False
     mask: int | None = None
     own: bool = False
     width: int = 0
@@ -33,8 +34,8 @@ class Word(NamedTuple):
 class Event(NamedTuple):
     """What one event adds, and its place in the word (None: the job ends without one); `end` if it ends a job.
 
-    row: of the weights, in the same units as place, which it is without masks. fresh: it is its word's first. own: of a word whose digits are for
-    lanes of their own: the term of each, if it has so many; `term` is then that of none.
+    row: of the weights, in the same units as place, which it is without masks. fresh: it is its word's first. own: of a
+    word whose digits are for lanes of their own: the term of each, if it has so many; `term` is then that of none.
     """
 
     place: int | None
@@ -59,7 +60,7 @@ def chunk_events(word: Word, chunk: int, multiples: tuple[int, ...]) -> list[tup
     at = CHUNK * chunk
     if word.table is not None:
         digit = word.word >> at & 15
-        found = word.table[digit]
+        found = word.table[digit + (1 << CHUNK) * (word.upper and chunk % 2)]
         assert bool(found) == (digit > 0), f"a table must have terms for every digit but 0, not {found} for {digit}"
         assert len(found) <= most_terms(multiples), f"{found} are more terms than a chunk may have"
         return [(at, term) for term in found]

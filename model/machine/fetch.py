@@ -84,7 +84,8 @@ def fetch(
     width = 1 << field if config.multiplies else 0
     assert not config.multiplies or width >= CHUNK, f"a value to multiply by has {CHUNK} bits or more, not {width}"
     levels = tables[table] if code == DIGITS_LEVELS else None
-    signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8), DIGITS_LEVELS: (4,)}.get(code, (1 << field,))
+    upper = code == DIGITS_LEVELS and 1 << field > CHUNK
+    signed_fields = {DIGITS_SIGNED: (8,), DIGITS_TWOS: (4, 8), DIGITS_LEVELS: (4, 8)}.get(code, (1 << field,))
     assert 1 << field in signed_fields, f"fields of code {code} have {signed_fields} bits, not {1 << field}"
     assert not own or (code, field, shift) == (DIGITS_RADIX, 2, 0), "lanes of their own take digits of counts"
     words: list[Word | None] = []
@@ -111,7 +112,7 @@ def fetch(
             known = bits if config.row_masks else None
             if config.counts_values:
                 known = (1 << (tail + 1 if place % (span + 1) == span else config.word_chunks)) - 1
-            kept = Word(word, last, meta, digits, pairs, twos, levels, known, bool(own), width)
+            kept = Word(word, last, meta, digits, pairs, twos, levels, upper, known, bool(own), width)
             worth = known if config.arithmetic == "dense" else word
             words.append(kept if worth or last else None)
     return words

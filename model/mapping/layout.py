@@ -156,7 +156,7 @@ def tensor_layout(
     channels, height, width = (math.prod(shape), 1, 1) if flat else shape
     if unroll is not None:
         channels, width, pad = channels * unroll.taps, -(-unroll.columns(width) // unroll.turns), (*pad[:2], 0, 0)
-    field = codes.field_width(code, top)
+    field = codes.field_width(code, top, levels)
     if field > word_bits:
         raise OneSpikeError(
             f"Values of {name!r} up to {top} need {field} bits each in the {code} code, more than a spike word of "

@@ -300,7 +300,7 @@ def _tensors(
         slices, unroll = chosen[net.layers[indices[0]].name], None
         if image and not flat:
             blocks = {net.layers[i].name: _blocks(net.layers[i], config, tensors) for i in indices}
-            unroll = unrolled(net, config, slices, codes.field_width(kept.code, kept.top), blocks, stored)
+            unroll = unrolled(net, config, slices, kept.field, blocks, stored)
         tensors[name] = tensor_layout(
             name=name,
             shape=net.shapes[name],

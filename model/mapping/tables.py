@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...hw.config import TABLES, EngineConfig
-from ...hw.engine.extract import FIELDS
 from ...hw.engine.tables import table_entry
 from ..errors import OneSpikeError
-from ..network.codes import CHUNK, Term, factors, fields_of, level_terms, most_terms
+from ..network.codes import CHUNK, Term, factors, field_width, fields_of, level_terms, most_terms
 from ..network.spec import Layer, SpikeNet
 from .layout import TensorLayout
 
@@ -22,8 +21,8 @@ class Table(NamedTuple):
     """One table of the engine.
 
     thresholds: between the numbers of its levels, rising. stored: what a layer that fires by it writes for each number:
-    the level itself, or for the levels code the number of the level, from the level 0 on. terms: of the fields 0..15 of
-    that code; none where no layer reads it.
+    the level itself, or for the levels code what its field holds, a number below 0 as it is. terms: of the digits
+    0..15 of that code, and then of those of an upper chunk; none where no layer reads it.
     """
 
     thresholds: tuple[int, ...]
@@ -46,7 +45,8 @@ def engine_tables(
         known, tensor = layer.levels.levels, tensors[layer.name]
         table = Table(layer.levels.thresholds, known)
         if tensor.code == "levels":
-            stored = tuple(int(number) for number in np.arange(len(known)) - layer.levels.zero)
+            fields = np.arange(len(known)) - layer.levels.zero if tensor.field == CHUNK else fields_of(known)
+            stored = tuple(int(field) for field in fields)
             table = Table(layer.levels.thresholds, stored, field_terms(known, multiples))
         if table not in found:
             found.append(table)
@@ -60,12 +60,13 @@ def engine_tables(
 
 
 def field_terms(levels: tuple[int, ...], multiples: tuple[int, ...]) -> tuple[tuple[Term, ...], ...]:
-    """The terms of each of the 16 fields of the levels code."""
-    made: list[tuple[Term, ...]] = [()] * (1 << CHUNK)
+    """The terms of each digit of the levels code: of 0..15, and then of those of the upper chunk, if there are two."""
+    made: list[tuple[Term, ...]] = [()] * (field_width("levels", 0, levels) // CHUNK << CHUNK)
     for field, level in zip(fields_of(levels), levels, strict=True):
         found = level_terms(level, multiples)
         assert found is not None, f"the level {level} has more terms than an engine makes; `storage.py` refuses it"
-        made[field] = found if level else ()
+        lower, upper = int(field) % (1 << CHUNK), int(field) >> CHUNK
+        made[(1 << CHUNK) + upper if upper else lower] = found if level else ()
     return tuple(made)
 
 
@@ -93,10 +94,11 @@ def table_rows(config: EngineConfig, tables: Sequence[Table]) -> list[int]:
         assert all(a < b for a, b in zip(table.thresholds, table.thresholds[1:], strict=False)), "thresholds must rise"
         assert all(-top - 1 <= t <= top for t in table.thresholds), f"thresholds must reach {top} at most"
         assert all(-1 << config.code_bits <= value < 1 << config.code_bits for value in table.stored), "too wide a code"
-        assert len(table.terms) <= FIELDS and not any(table.terms[:1]), f"table {number}: field 0 must have no terms"
+        assert len(table.terms) <= config.term_fields, f"table {number} has more than {config.term_fields} digits"
+        assert not any(table.terms[:: 1 << CHUNK]), f"table {number}: digit 0 must have no terms"
         for row in range(codes):
             terms = table.terms[row] if row < len(table.terms) else ()
-            assert len(terms) <= most, f"table {number}: field {row} has more than {most} terms"
+            assert len(terms) <= most, f"table {number}: digit {row} has more than {most} terms"
             fields = [
                 {"multiple": factors(config.worths).index(t.multiple), "shift": t.shift, "negative": t.negative}
                 for t in terms

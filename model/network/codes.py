@@ -7,13 +7,15 @@
 | radix  | ... of one or two bits                        | bit p is worth 2**p                                     |
 | signed | an 8-bit value in binary                      | two digits, -8..7 and, times 16, 0..16: their terms     |
 | twos   | -8..7 or -128..127 in two's complement        | one digit, or two, each -8..8: their terms              |
-| levels | the number of a level of a table, modulo 16 | a digit of its own: the terms of the level         |
+| levels | the number of a level of a table, modulo 16   | a digit of its own: the terms of the level              |
+| levels | ... 8 bits for 17 to 31 of them, from 0 on    | the first 15 in the lower chunk, the others in the upper |
 | unary  | as many ones as the value (thermometer)       | every bit is worth 1                                    |
 | psg    | g bits, evenly spread (OneSpike, eq. 11)      | every bit is worth 1                                    |
 
 The terms of a digit are as few of an engine's multiples of powers of two as add up to it: with the multiples 1, 3 and 5
 every digit has one or two. 255 = 256 - 1 are two signed digits, of one term each. Levels (`levels.py`) are numbered
-around the level 0, whose field is 0; up to 16 of them, each with no more terms than a digit, shifted by up to 7.
+around the level 0, whose field is 0; up to 31 of them, each with no more terms than a digit, shifted by up to 7. Of two
+chunks one is 0, so that no level is more than a digit.
 
 A field is as wide as the next power of two, so that a bit position splits into (channel, bit) by wiring alone.
 
@@ -46,6 +48,7 @@ CHUNK = 4  # bits of a spike word that are taken apart at once
 LARGEST_DIGIT = 16
 MAX_FIELD = 32
 LEVEL_SHIFTS = 8  # a level's terms are shifted by less
+MOST_NUMBERS = 2 * (1 << CHUNK) - 1  # levels of a field of two chunks
 
 
 class Term(NamedTuple):
@@ -126,8 +129,12 @@ def level_terms(level: int, multiples: tuple[int, ...]) -> tuple[Term, ...] | No
 
 
 def fields_of(levels: tuple[int, ...]) -> np.ndarray:
-    """The field of every level [levels]: its number from the level 0 on, modulo 16."""
-    return (np.arange(len(levels)) - levels.index(0)) % (1 << CHUNK)
+    """The field of every level [levels]: its number from the level 0 on, modulo 16; of more levels, in two chunks."""
+    numbers = np.arange(len(levels)) - levels.index(0)
+    if field_width("levels", 0, levels) == CHUNK:
+        return numbers % (1 << CHUNK)
+    assert levels[0] == 0 and len(levels) <= MOST_NUMBERS, f"{len(levels)} levels from {levels[0]} on fit no field"
+    return np.where(numbers >> CHUNK, numbers - (1 << CHUNK) + 1 << CHUNK, numbers)
 
 
 def most_terms(multiples: tuple[int, ...]) -> int:
@@ -137,10 +144,10 @@ def most_terms(multiples: tuple[int, ...]) -> int:
     return max(len(terms(digit, multiples)) for digit in range(-8, LARGEST_DIGIT + 1))
 
 
-def field_width(code: str, top: int) -> int:
-    """Bits of the field of one value 0..top: a power of two."""
+def field_width(code: str, top: int, levels: tuple[int, ...] = ()) -> int:
+    """Bits of the field of one value 0..top, or of one of the levels: a power of two."""
     if code == "levels":
-        return CHUNK
+        return CHUNK if len(levels) <= 1 << CHUNK else 2 * CHUNK
     if code == "signed":
         if top > 255:
             raise OneSpikeError(f"Digits of the signed code reach 255, not {top}; use the radix code.")
@@ -226,7 +233,7 @@ def decode(fields: np.ndarray, code: str, width: int = 2 * CHUNK, levels: tuple[
     """The values int64 that fields stand for; width: bits of a field of the twos code."""
     fields = np.asarray(fields).astype(np.int64)
     if code == "levels":
-        known = np.zeros(1 << CHUNK, np.int64)
+        known = np.zeros(1 << field_width(code, 0, levels), np.int64)
         known[fields_of(levels)] = levels
         return known[fields]
     if code == "twos":
@@ -240,9 +247,9 @@ def _table(code: str, top: int, multiples: tuple[int, ...], levels: tuple[int, .
 
     That is -top - 1 of the twos code, 0 of others; of the levels code the columns are the levels.
     """
-    width, values = field_width(code, top), np.arange(-top - 1 if code == "twos" else 0, top + 1)
     if code == "levels":
         return _cost([level_terms(level, multiples) or () for level in levels], 0, odd=not multiplies(multiples))
+    width, values = field_width(code, top), np.arange(-top - 1 if code == "twos" else 0, top + 1)
     if multiplies(multiples):
         return _cost([events(int(value) & (1 << width) - 1, code, width, multiples) for value in values], 0, odd=False)
     if not takes_digits(code, width):

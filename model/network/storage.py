@@ -6,6 +6,7 @@
 | counts 0..top                                                      | radix                              |
 | with a sign, at least -128, at most 127                            | twos, 4 bits (-8..7) or 8          |
 | a table of at most 16 levels, none with more terms than a digit    | levels, 4 bits                     |
+| the same of at most 31, none below 0, where lanes only add         | levels, 8 bits                     |
 | another table, 0..255 or -128..127                                 | signed or twos, 8 bits: the level  |
 
 A sum pool adds levels: what it makes are counts again.
@@ -31,7 +32,7 @@ class Storage:
     @property
     def field(self) -> int:
         """Bits of a value."""
-        return codes.field_width(self.code, self.top)
+        return codes.field_width(self.code, self.top, self.levels)
 
 
 def held(net: SpikeNet, layer: Layer, code: str, multiples: tuple[int, ...]) -> Storage:
@@ -46,7 +47,8 @@ def hidden(net: SpikeNet, layer: Layer, multiples: tuple[int, ...]) -> Storage:
     if layer.levels is not None and not summed:
         levels = layer.levels.levels
         hard = [level for level in levels if codes.level_terms(level, multiples) is None]
-        if len(levels) <= 1 << codes.CHUNK and not hard:
+        wide = codes.MOST_NUMBERS if low >= 0 and not codes.multiplies(multiples) else 0
+        if len(levels) <= max(1 << codes.CHUNK, wide) and not hard:
             return Storage("levels", top, levels)
         if not (low >= 0 and top <= 255) and not (low >= -128 and top <= 127):
             why = f"{len(levels)} levels are more than the {1 << codes.CHUNK} of a 4-bit field"

@@ -52,14 +52,14 @@ def fill_terms(m: Module, port, tables: Terms, multiples: tuple[int, ...]) -> Va
     return ~left & (place == len(rows))
 
 
-def random_terms(rng: random.Random, tables: int, multiples: tuple[int, ...]) -> Terms:
-    """Terms of any shift for every field but 0 of so many tables."""
+def random_terms(rng: random.Random, tables: int, multiples: tuple[int, ...], fields: int = 16) -> Terms:
+    """Terms of any shift for every digit but 0 of so many tables."""
 
     def field(number: int) -> tuple[Term, ...]:
-        count = rng.randint(1, most_terms(multiples)) if number else 0
+        count = rng.randint(1, most_terms(multiples)) if number % 16 else 0
         return tuple(Term(rng.choice(factors(multiples)), rng.randrange(8), rng.random() < 0.5) for _ in range(count))
 
-    return [tuple(field(number) for number in range(16)) for _ in range(tables)]
+    return [tuple(field(number) for number in range(fields)) for _ in range(tables)]
 
 
 def pattern(m: Module, name: str, bits: Sequence[int]) -> Value:

@@ -71,6 +71,7 @@ SPECIAL = [  # of one or two events each, more than 16, with a sign, and such as
     Levels((0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48), tuple(range(1, 30, 2)), 0),
     Levels((0, 1, 7, 9, 11, 13, 14, 15, 33, 43), (1, 2, 3, 5, 8, 12, 17, 20, 30), 0),
     Levels(tuple(range(0, 200, 10)), tuple(range(2, 40, 2)), 0),
+    Levels((*range(17), 18, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112), tuple(range(1, 31)), 0),
     Levels((-12, -5, -1, 0, 2, 3, 9), (-9, -4, 0, 1, 2, 8), 1),
     Levels((-31, 0, 97, 105), (-3, 2, 5), 0),
 ]

@@ -12,7 +12,8 @@ from bank_cases import CONFIG, SPARSE, random_case, rival_case, sparse_case
 from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
 from onespike.hw import memory
 from onespike.hw.config import EngineConfig
-from onespike.hw.engine.bank import Bank, capture_latency
+from onespike.hw.engine import bank as bank_module
+from onespike.hw.engine.bank import Bank, capture_latency, row_latency
 from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, mask_entry, stride_layout
 from onespike.hw.engine.fire import fire_latency
@@ -158,6 +159,16 @@ def test_random(seed):
     check_case(config, case, rng, seed)
 
 
+@pytest.mark.parametrize("depth", [512, 1100])
+def test_wide_rows(depth, monkeypatch):
+    """Rows of many block RAMs come a cycle later; those of pages when they always do."""
+    monkeypatch.setattr(bank_module, "WIDE_ROW", CONFIG.lanes * CONFIG.weight_bits - 1)
+    config = dataclasses.replace(CONFIG, fire_lanes=1, weight_depth=depth)
+    assert row_latency(config) == (1 if depth == 512 else 2)
+    rng = random.Random(depth)
+    check_case(config, random_case(config, rng, 25, 0.6), rng, depth)
+
+
 @pytest.mark.parametrize("rows", [16384, 1024])
 def test_weights_in_single_port_ram(rows, monkeypatch):
     """Timing as of one page of block RAMs, or of several; golden function and cases are the same."""
@@ -250,15 +261,20 @@ def test_every_value_of_every_code(code, digits, log2_field, multiples):
 
 
 @pytest.mark.parametrize("multiples", MULTIPLES)
-@pytest.mark.parametrize("word_bits", [16, 32])
-def test_tables(multiples, word_bits):
-    """Sources of two tables and of digits in turn, shifted: every field adds the terms that its table has."""
-    config = dataclasses.replace(CONFIG, multiples=multiples, word_bits=word_bits, tables=2, max_shift=9, segments=3)
+@pytest.mark.parametrize(("word_bits", "codes"), [(16, 16), (32, 16), (16, 32), (32, 32)])
+def test_tables(multiples, word_bits, codes):
+    """Sources of two tables and of digits in turn, shifted: every field adds the terms that its table has, each chunk
+    of two its own.
+    """
+    config = dataclasses.replace(
+        CONFIG, multiples=multiples, word_bits=word_bits, tables=2, table_codes=codes, max_shift=9, segments=3
+    )
     rng = random.Random(word_bits)
-    tables = random_terms(rng, 2, multiples)
+    tables = random_terms(rng, 2, multiples, config.term_fields)
     memory = [rng.getrandbits(word_bits) & rng.getrandbits(word_bits) for _ in range(config.spike_depth)]
     weights = [[rng.randrange(-16, 16) for _ in range(config.lanes)] for _ in range(config.weight_depth)]
-    strides = [Stride(3, 8, 2, DIGITS_LEVELS, shift, table) for table, shift in ((1, 2), (0, 0))]
+    wide = 3 if codes > 16 else 2
+    strides = [Stride(3, 8, field, DIGITS_LEVELS, shift, table) for table, shift, field in ((1, 2, wide), (0, 0, 2))]
     strides.append(Stride(2, 9, 2, DIGITS_TWOS, 1))
     commands = [
         Command(rng.randrange(30), rng.randrange(40), rng.randrange(4), rng.randrange(3), i % 3, rng.random() < 0.5)

@@ -31,8 +31,10 @@ class Harness(wiring.Component):
     def __init__(
         self, word_bits: int, multiples: tuple[int, ...], end_ready: list[int], tables: Terms = (), sparse=False
     ):
-        form = {"tables": len(tables), "masks": sparse, "depthwise": sparse}
-        self.extractor = EventExtractor(word_bits=word_bits, multiples=multiples, meta=META, **form)
+        form = {"fields": len(tables[0]) if tables else 16, "masks": sparse, "depthwise": sparse}
+        self.extractor = EventExtractor(
+            word_bits=word_bits, multiples=multiples, meta=META, tables=len(tables), **form
+        )
         self.sparse = sparse
         self.end_ready, self.tables, self.multiples = end_ready, tables, multiples
         term = term_layout(multiples, tables=bool(tables))
@@ -42,9 +44,7 @@ class Harness(wiring.Component):
         )  # fmt: skip
         super().__init__(
             {
-                "words": In(
-                    stream.Signature(word_layout(word_bits, META, len(tables), masks=sparse, depthwise=sparse))
-                ),
+                "words": In(stream.Signature(word_layout(word_bits, META, len(tables), **form))),
                 "events": Out(stream.Signature(event, always_ready=True)),
             }
         )
@@ -86,6 +86,7 @@ def rtl(
     """When each word was taken, and what came out."""
     count = len(extract(words, word_bits=word_bits, multiples=multiples).events)
     left_out = {"width", "table"} if sparse else {"width", "table", "mask", "own"}
+    left_out |= set() if tables and len(tables[0]) > 16 else {"upper"}
     payloads = [{name: value for name, value in word._asdict().items() if name not in left_out} for word in words]
     for payload, word in zip(payloads, words, strict=True):
         if tables:
@@ -101,7 +102,8 @@ def rtl(
         digits = [event.digits >> i & 15 for i in range(0, word_bits, 4)] if event.own and event.spike else []
         own = [terms(digit, multiples)[event.number : event.number + 1] for digit in digits]
         own_terms = tuple(found[0] if found else None for found in own)
-        events.append(Event(*what, event.meta, bool(event.end), event.row if event.spike else None, bool(event.fresh), own_terms))
+        row = event.row if event.spike else None
+        events.append(Event(*what, event.meta, bool(event.end), row, bool(event.fresh), own_terms))
     taken, cycles = ([t.cycle for t in stamps[name]] for name in ("words", "events"))
     return taken, Extracted(events, cycles, out[-1].waited)
 
@@ -116,6 +118,7 @@ def random_words(rng, word_bits, count, densities=(0.03, 0.1, 0.5, 1.0), tables=
             value = 0  # the end of a job, without an event
         value = value if value or last else 1 << rng.randrange(word_bits)
         forms = [*FORMS, *((True, False, False, table) for table in tables)]
+        forms += [(True, False, False, table, True) for table in tables if len(table) > 16]
         words.append(Word(value, last, rng.randrange(1 << META), *rng.choice(forms)))
     return words
 
@@ -179,11 +182,15 @@ def test_random_stalls(word_bits, seed):
     assert result == extract(words, word_bits=word_bits, multiples=multiples, offered=taken, end_ready=end_ready)
 
 
+@pytest.mark.parametrize("fields", [16, 32])
 @pytest.mark.parametrize(("count", "multiples"), [(1, (1, 3, 5)), (2, (1, 3)), (4, (1,)), (8, (1, 3, 5))])
-def test_tables(count, multiples):
-    """Words of several tables among those of all forms, with gaps and ends that wait: every event and its cycle."""
+def test_tables(count, multiples, fields):
+    """Words of several tables among those of all forms, with gaps and ends that wait: every event and its cycle.
+
+    Upper chunks have terms of their own where the word says so.
+    """
     rng = random.Random(count)
-    tables = random_terms(rng, count, multiples)
+    tables = random_terms(rng, count, multiples, fields)
     words = random_words(rng, 16, 120, tables=tables * 5)
     end_ready = random_bits(rng, 500, 0.4)
     taken, result = rtl(words, 16, multiples, end_ready=end_ready, tables=tables, seed=count, stall=0.3)
@@ -203,7 +210,7 @@ def sparse_words(rng: random.Random, word_bits: int, count: int) -> list[Word]:
             mask = sum(3 << 2 * i for i in range(word_bits // 8) if mask >> i & 1)
         digits = (True, False, False) if own else (word.digits, word.pairs, word.twos)
         value, last = word.word & bits, word.last
-        words.append(Word(value, last or not value, word.meta, *digits, None, mask, own))
+        words.append(Word(value, last or not value, word.meta, *digits, None, False, mask, own))
     return words
 
 

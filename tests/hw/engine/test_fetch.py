@@ -60,7 +60,7 @@ class Harness(wiring.Component):
 
 
 # Terms of two tables.
-TABLES = [tuple((Term(1, shift, False),) if f else () for f in range(16)) for shift in (0, 7)]
+TABLES = [tuple((Term(1, shift, False),) if f % 16 else () for f in range(32)) for shift in (0, 7)]
 
 
 def golden(commands, strides, memory, config=CONFIG, masks=()) -> list[Word | None]:
@@ -86,8 +86,10 @@ def rtl(commands, strides, memory, config=CONFIG, masks=(), **options) -> dict[s
             continue
         flags = (bool(found.digits), bool(found.pairs), bool(found.twos))
         table = TABLES[found.table] if config.tables and found.tabled else None
+        upper = table is not None and config.term_fields > 16 and bool(found.upper)
         sparse = (found.mask, bool(found.own)) if config.row_masks else ()
-        stamps["words"][index] = Transfer(cycle, Word(found.word, bool(found.last), meta, *flags, table, *sparse))
+        word = Word(found.word, bool(found.last), meta, *flags, table, upper, *sparse)
+        stamps["words"][index] = Transfer(cycle, word)
         chunks = [bool(chunk_events(kept[index], chunk, (1,))) for chunk in range(config.word_bits // CHUNK)]
         if kept[index].own:
             chunks = [any(chunks)]
@@ -108,13 +110,13 @@ def value_word(config: EngineConfig, found, golden: Word, meta: Meta) -> Word:
     return golden._replace(word=found.word, last=bool(found.last), meta=meta, twos=bool(found.twos), **sparse)
 
 
-def random_case(rng: random.Random, count: int, share: float, tables: int = 0):
+def random_case(rng: random.Random, count: int, share: float, tables: int = 0, field: int = 2):
     memory = [rng.getrandbits(16) if rng.random() < share else 0 for _ in range(CONFIG.spike_depth)]
     forms = [(f, DIGITS_RADIX) for f in range(5)] + [(f, DIGITS_UNARY) for f in range(5)]
     forms += [(3, DIGITS_SIGNED), (2, DIGITS_TWOS), (3, DIGITS_TWOS)]
     strides = [Stride(rng.randrange(20), rng.randrange(100), *rng.choice(forms)) for _ in range(3)]
     for index in range(tables):  # the sources of two tables, and one of another code
-        strides[index] = strides[index]._replace(field=2, code=DIGITS_LEVELS, table=index)
+        strides[index] = strides[index]._replace(field=field if index else 2, code=DIGITS_LEVELS, table=index)
     commands = []
     while len(commands) < count:
         command = Command(
@@ -161,13 +163,15 @@ def test_random_stalls(seed):
     assert words == [word for word in golden(*case) if word is not None]
 
 
-def test_tables():
-    """Words of the levels code say so, and in which table they are."""
-    config = dataclasses.replace(CONFIG, tables=2)
-    case = random_case(random.Random(11), 40, 0.7, tables=2)
+@pytest.mark.parametrize(("codes", "field"), [(16, 2), (32, 2), (32, 3)])
+def test_tables(codes, field):
+    """Words of the levels code say so, in which table they are, and whether their upper chunks have fields in it."""
+    config = dataclasses.replace(CONFIG, tables=2, table_codes=codes)
+    case = random_case(random.Random(11), 40, 0.7, tables=2, field=field)
     words = [t.payload for t in rtl(*case, config, stall=0.3)["words"]]
     assert words == [word for word in golden(*case, config) if word is not None]
     assert {word.table for word in words} == {None, *TABLES}
+    assert {word.upper for word in words if word.table == TABLES[1]} == {field == 3}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -24,6 +24,7 @@ class Harness(wiring.Component):
 
     def __init__(self, config: EngineConfig, rows: list[int]):
         self.config, self.rows = config, rows
+        terms = terms_write_layout(config.multiples, config.tables, config.term_fields)
         super().__init__(
             {
                 "layers": In(stream.Signature(4)),
@@ -31,7 +32,7 @@ class Harness(wiring.Component):
                 "ready": Out(stream.Signature(1, always_ready=True)),
                 "enables": Out(stream.Signature(1, always_ready=True)),
                 "levels": Out(stream.Signature(levels_write_layout(config), always_ready=True)),
-                "terms": Out(stream.Signature(terms_write_layout(config.multiples, config.tables), always_ready=True)),
+                "terms": Out(stream.Signature(terms, always_ready=True)),
             }
         )
 
@@ -68,7 +69,7 @@ def random_table(rng: random.Random, config: EngineConfig) -> Table:
     count = rng.randint(1, config.table_codes)
     top, code = 1 << config.count_bits, 1 << config.code_bits
     thresholds = sorted(rng.sample(range(-top, top), count - 1))
-    (terms,) = random_terms(rng, 1, config.multiples)
+    (terms,) = random_terms(rng, 1, config.multiples, config.term_fields)
     return Table(tuple(thresholds), tuple(rng.randrange(-code, code) for _ in range(count)), terms)
 
 
@@ -84,14 +85,14 @@ def test_copies(tables, codes, multiples):
     layers = [(rng.randrange(tables), int(rng.random() < 0.3)) for _ in range(12)]
     fills = 1 + sum(restart for _, restart in layers)
     copies = codes // rows_at_once(codes)
-    counts = {"starts": 12, "ready": fills, "enables": fills, "levels": 12 * copies, "terms": fills * 16 * tables}
+    counts = {"starts": 12, "ready": fills, "enables": fills, "levels": 12 * copies, "terms": fills * len(rows)}
     payloads = [table << 1 | restart for table, restart in layers]
     out = run_stream(Harness(config, rows), {"layers": payloads}, counts, stamps=True, stall=0.3, limit=6000)
     gaps = {r.cycle - e.cycle for r, e in zip(out["ready"], out["enables"], strict=True)}
     assert gaps == {config.table_rows + 2}
 
     for index, transfer in enumerate(out["terms"]):
-        table, field = divmod(index % (16 * tables), 16)
+        table, field = divmod(index % len(rows), config.term_fields)
         found = transfer.payload
         assert (found.table, found.field) == (table, field) and found.number == len(given[table].terms[field])
         got = [(found.terms[i].shift, found.terms[i].negative) for i in range(found.number)]
@@ -125,8 +126,9 @@ def test_a_table_is_in_place_before_the_first_sum(codes):
         (Table((1,), (0, 1, 2)), "table 0 has one threshold fewer than levels"),
         (Table(tuple(range(1, 17)), tuple(range(17))), "table 0 has more than 16 levels"),
         (Table((1,), (0, 256)), "too wide a code"),
-        (Table((), (0,), ((Term(1, 0, False),),)), "field 0 must have no terms"),
-        (Table((), (0,), ((), (Term(1, 0, False),) * 3)), "field 1 has more than 2 terms"),
+        (Table((), (0,), ((Term(1, 0, False),),)), "digit 0 must have no terms"),
+        (Table((), (0,), ((),) * 17), "table 0 has more than 16 digits"),
+        (Table((), (0,), ((), (Term(1, 0, False),) * 3)), "digit 1 has more than 2 terms"),
     ],
 )
 def test_golden_ranges(table, message):

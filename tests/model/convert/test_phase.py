@@ -22,7 +22,7 @@ from onespike.model.neurons.phase import round_code
 GRAPH, IMAGES = float_graph()
 
 
-@pytest.mark.parametrize(("phases", "least"), [(15, 4), (16, 6), (12, 4), (7, 3), (4, 3)])
+@pytest.mark.parametrize(("phases", "least"), [(15, 4), (16, 3), (12, 4), (7, 3), (4, 3)])
 def test_the_cube_root_has_levels_of_one_event(phases, least):
     table = table_of(CUBE_ROOT, phases)
     assert len(table.levels) == phases + 1 and table.levels[1] == least
@@ -43,7 +43,8 @@ def test_a_free_base_takes_up_to_two_events_in_four_bits(base, phases):
 
 @pytest.mark.parametrize(
     ("base", "phases", "code", "field"),
-    [(CUBE_ROOT, 15, "levels", 4), (1.3, 15, "levels", 4), (CUBE_ROOT, 16, "signed", 8), (2**0.25, 24, "signed", 8)],
+    [(CUBE_ROOT, 15, "levels", 4), (1.3, 15, "levels", 4), (CUBE_ROOT, 16, "levels", 8), (2**0.25, 24, "levels", 8),
+     (1.2, 24, "levels", 8), (1.12, 31, "signed", 8)],
 )
 def test_fifteen_phases_and_silence_fit_four_bits(base, phases, code, field):
     net = convert(GRAPH, None, IMAGES[:64], method="phase", base=base, phases=phases)

@@ -57,7 +57,7 @@ def test_what_is_clipped_before_the_search_changes_no_level(known, first):
         ([{"groups": 7, "low": -8}], {"max_groups": 8, "max_code": 15, "signed_codes": True}),
         ([{"groups": 20, "low": -3}], {"max_groups": 20, "max_code": 255, "signed_codes": True}),
         ([{"levels": ascending(16)}], {"max_groups": 58, "max_code": 15, "tables": 1, "table_codes": 16}),
-        ([{"levels": ascending(17)}], {"max_groups": 62, "max_code": 16, "tables": 1, "table_codes": 32}),
+        ([{"levels": ascending(17)}], {"max_groups": 62, "max_code": 255, "tables": 1, "table_codes": 32}),
         ([{"levels": ascending(4)}] * 3, {"max_groups": 10, "max_code": 15, "tables": 1, "table_codes": 16}),
         ([{"levels": ascending(n)} for n in (3, 4)], {"tables": 2}),
         ([{"levels": ascending(n)} for n in (3, 4, 5)], {"tables": 4}),

@@ -71,17 +71,23 @@ def test_products_of_levels():
         (-8, -5, 0, 3, 10, 12, 160),
         (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48),
         (-640, -128, 0, 640),
+        tuple(range(17)),
+        (*range(30), 640),
     ],
 )
 def test_every_level_survives_and_its_events_add_up_to_it(levels, multiples):
     values = np.array(levels)
     fields = codes.encode(values, "levels", levels[-1], levels)
-    assert fields[levels.index(0)] == 0 and len(set(fields.tolist())) == len(levels) and fields.max() < 16
-    np.testing.assert_array_equal(codes.decode(fields, "levels", 4, levels), values)
+    assert fields[levels.index(0)] == 0 and len(set(fields.tolist())) == len(levels)
+    if len(levels) > 16:  # one of two chunks is 0, and the fields rise as the levels do: a pool takes their maximum
+        assert not (fields & 15)[fields > 15].any() and (np.diff(fields.astype(int)) > 0).all()
+    width = codes.field_width("levels", levels[-1], levels)
+    assert width == (8 if len(levels) > 16 else 4) and fields.max() < 1 << width
+    np.testing.assert_array_equal(codes.decode(fields, "levels", width, levels), values)
     if any(codes.level_terms(level, multiples) is None for level in levels):
         assert levels[-1] == 640 and 5 not in multiples
         return
-    found = [events(int(field), "levels", 4, multiples, levels) for field in fields]
+    found = [events(int(field), "levels", width, multiples, levels) for field in fields]
     assert [sum(term.worth for term in each) for each in found] == list(levels)
     np.testing.assert_array_equal(codes.spikes(values, "levels", 0, multiples, levels), [len(each) for each in found])
     added = [sum(1 + (term.multiple > 1) for term in each) for each in found]
