@@ -14,12 +14,13 @@ from amaranth.lib.wiring import In, Out
 from ..config import EngineConfig
 from ..later import later
 from ..memory import PagedMemory
-from ..parity import Parity, parity_bits
-from ..program import DIGITS_LEVELS, DIGITS_UNARY
+from ..parity import Parity, parity_bits, with_parity
+from ..program import DIGITS_LEVELS, DIGITS_UNARY, WORD
 from ..queue import Queue
 from .extract import EventExtractor, terms_write_layout
 from .fetch import Fetch, command_layout, mask_entry, meta_layout, stride_layout
 from .lanes import Lanes, lane_latency, product_latency
+from .load import row_words
 from .shadows import Shadows
 from .values import ValueExtractor
 
@@ -73,11 +74,10 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
         members["faults"] = Out(len(BANK_FAULTS))
     if config.watchdog:
         members["restart"] = In(1)
-    row_bits = config.stored_bits(config.lanes * config.weight_bits)
     if config.loadable or config.streams_weights:
-        members["load"] = In(
-            wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), "data": Out(row_bits)})
-        )
+        row = {"data": Out(config.stored_bits(config.lanes * config.weight_bits))}
+        row = row if config.streams_weights else {"word": Out(WORD), "shift": Out(1)}
+        members["load"] = In(wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), **row}))
     if config.row_masks and config.loadable:
         row = config.stored_bits(mask_entry(config).size)
         members["load_masks"] = In(
@@ -109,8 +109,8 @@ class Bank(wiring.Component):
     commands : In(stream) parts of jobs; each comes `config.hops` cycles after a `ready`, as Walk gives them.
     strides : In(array) constants of each segment.
     write : In write port of the spike memory.
-    load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable,
-        address, data.
+    load : In write port of the weight memory (only if `config.loadable` or `config.streams_weights`): enable, address
+        and, if they are streamed, data; if not, `shift` puts a `word` on top of the row, whose other ones move down.
     load_masks : In write port of the masks (only if `config.row_masks` and `config.loadable`).
     terms : In(terms_write_layout) the terms of a field of a table (only if `config.tables`).
     full : Out(1) the sums of a finished job wait in the last shadow set.
@@ -263,10 +263,12 @@ class Bank(wiring.Component):
         weights = PagedMemory(
             m, "weight_memory", row_bits, config.weight_depth, spare, single_port=config.single_port
         )
-        if config.loadable or config.streams_weights:
+        if config.streams_weights:
             load = self.load.signature.create(path=("load",))
             _register_write(m, self.load, load, 1 + config.hops)
             weights.write(m, enable=load.enable, address=load.address, data=load.data, hop=True)
+        elif config.loadable:
+            weights.write(m, hop=True, **self._loaded(m))
         # The events of a value follow each other, and its weight row is read for the first of them. That is known as
         # early as the row, and a register tells the memory: its block RAMs are many, and some of them far away.
         channel_before = Signal.like(channel, reset_less=True)
@@ -326,6 +328,20 @@ class Bank(wiring.Component):
         restart = Signal(reset_less=True)  # the reset comes from far away
         m.d.sync += restart.eq(self.restart)
         return ResetInserter(restart)(m)
+
+    def _loaded(self, m: Module) -> dict[str, Value]:
+        """A write of the weight row that the load stream's words make up: they take fewer wires than whole rows."""
+        config, port = self.config, self.load
+        width = config.lanes * config.weight_bits
+        row = Signal(row_words(width) * WORD, name="loaded_row", reset_less=True)
+        word, shift = later(m, port.word, config.hops, reset_less=True), later(m, port.shift, config.hops)
+        with m.If(shift):
+            m.d.sync += row.eq(Cat(row[WORD:], word))
+        return {
+            "enable": later(m, port.enable, 1 + config.hops),
+            "address": later(m, port.address, 1 + config.hops, reset_less=True),
+            "data": with_parity(row[:width]) if config.parity else row[:width],
+        }
 
     def _own(self, m: Module, extract: Any, lanes: Any, stages: int) -> list[Any]:
         """What lanes with values of their own are told, as many stages behind the extractor as everything else."""

@@ -271,20 +271,21 @@ class Engine(wiring.Component):
         for name, port in ports.items():
             m.d.comb += [port.enable.eq(load.target[TARGETS.index(name)])]
             m.d.comb += [port.address.eq(load.address), port.data.eq(self._stored(load.row(name)))]
-        self._load_banks(m, load, "weights", [] if self.config.streams_weights else [bank.load for bank in banks])
-        self._load_banks(m, load, "masks", [bank.load_masks for bank in banks] if self.config.row_masks else [])
+        if not self.config.streams_weights:
+            known = {"address": load.address, "word": load.data[-WORD:], "shift": load.shift}
+            self._load_banks(m, load, "weights", [bank.load for bank in banks], known)
+        if self.config.row_masks:
+            known = {"address": load.address, "data": self._stored(load.row("masks"))}
+            self._load_banks(m, load, "masks", [bank.load_masks for bank in banks], known)
 
-    def _load_banks(self, m: Module, load: Load, name: str, ports: list[Any]) -> None:
-        """A memory of which each bank has its own: a register on the way, as for spikes."""
-        if not ports:
-            return
-        row = self._stored(load.row(name))
-        address = Signal(len(ports[0].address), name=f"{name}_address", reset_less=True)
-        data = Signal(len(row), name=f"{name}_row", reset_less=True)
-        m.d.sync += [address.eq(load.address), data.eq(row)]
+    def _load_banks(self, m: Module, load: Load, name: str, ports: list[Any], known: dict[str, Value]) -> None:
+        """A memory of which each bank has its own: a register on the way, as for spikes; known: what all are told."""
+        for member, value in known.items():
+            held = Signal(len(getattr(ports[0], member)), name=f"{name}_{member}", reset_less=member != "shift")
+            m.d.sync += held.eq(value)
+            m.d.comb += [getattr(port, member).eq(held) for port in ports]
         for b, port in enumerate(ports):
             m.d.sync += port.enable.eq(load.target[TARGETS.index(name)] & (load.bank == b))
-            m.d.comb += [port.address.eq(address), port.data.eq(data)]
 
     def _stored(self, row: Value) -> Value:
         """A row as its memory holds it."""

@@ -65,13 +65,14 @@ class Load(wiring.Component):
     target : Out one bit for each of TARGETS, up to the last that the engine has: write it now.
     bank : Out which bank's weights or masks.
     address : Out of the row.
-    data : Out the last words of the stream, as many as the longest row has; see `row`.
+    data : Out the last words of the stream, as many as the longest row has that is no bank's weights; see `row`.
+    shift : Out(1) the last word is one of a bank's weights, whose rows the banks put together themselves.
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
         self.widths = target_widths(config)
-        self.longest = max(map(row_words, self.widths.values()))
+        self.longest = max(row_words(width) for name, width in self.widths.items() if name != "weights")
         super().__init__(
             {
                 "words": In(stream.Signature(WORD)),
@@ -79,6 +80,7 @@ class Load(wiring.Component):
                 "bank": Out(8),
                 "address": Out(24),
                 "data": Out(self.longest * WORD),
+                "shift": Out(1),
             }
         )
 
@@ -93,7 +95,7 @@ class Load(wiring.Component):
         address = Signal(24)
         word = data.View(HEAD, self.words.payload)
         m.d.comb += self.words.ready.eq(1)
-        m.d.sync += self.target.eq(0)
+        m.d.sync += [self.target.eq(0), self.shift.eq(0)]
         with m.FSM():
             with m.State("Head"):
                 m.d.sync += [head.eq(self.words.payload), rows.eq(word.rows)]
@@ -110,6 +112,7 @@ class Load(wiring.Component):
             with m.State("Rows"):
                 with m.If(self.words.valid):
                     m.d.sync += [collected.eq(Cat(collected[WORD:], self.words.payload)), words.eq(words - 1)]
+                    m.d.sync += self.shift.eq(head.target == TARGETS.index("weights"))
                     with m.If(words == 0):
                         m.d.sync += [words.eq(per_row), rows.eq(rows - 1), address.eq(address + 1)]
                         m.d.sync += [self.target[i].eq(head.target == i) for i in counts]

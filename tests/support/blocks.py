@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
 from onespike.hw.config import EngineConfig
+from onespike.hw.program import WORD
 from onespike.model.errors import OneSpikeError
 from onespike.model.machine.fetch import Terms
 from onespike.model.mapping.mapper import fit_config, image_codes, map_network
@@ -24,6 +26,25 @@ def preload(m: Module, name: str, port, rows: Sequence[int]) -> Value:
     place = Signal(range(len(rows) + 1), name=f"{name}_place")
     left = place != len(rows)
     m.d.comb += [read.addr.eq(place), port.enable.eq(left), port.address.eq(place), port.data.eq(read.data)]
+    m.d.sync += place.eq(place + left)
+    return ~left
+
+
+def preload_words(m: Module, name: str, port, rows: Sequence[int], words: int) -> Value:
+    """Write `rows` of so many words each through a bank's port for its weights, as `preload` does."""
+    layout = data.StructLayout({"word": WORD, "enable": 1, "address": len(port.address)})
+    steps = [
+        layout.const({"word": row >> WORD * i & 2**WORD - 1, "enable": i == words - 1, "address": address})
+        for address, row in enumerate(rows)
+        for i in range(words)
+    ]
+    init = [step.as_value().value for step in steps]
+    m.submodules[f"{name}_words"] = memory = Memory(shape=layout.size, depth=max(2, len(init)), init=init)
+    read = memory.read_port(domain="comb")
+    place = Signal(range(len(init) + 1), name=f"{name}_place")
+    left, step = place != len(init), data.View(layout, read.data)
+    m.d.comb += [read.addr.eq(place), port.shift.eq(left), port.word.eq(step.word)]
+    m.d.comb += [port.enable.eq(left & step.enable), port.address.eq(step.address)]
     m.d.sync += place.eq(place + left)
     return ~left
 

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bank_cases import CONFIG, SPARSE, random_case, rival_case, sparse_case
-from blocks import fill_terms, pattern, preload, random_bits, random_mapping, random_terms
+from blocks import fill_terms, pattern, preload, preload_words, random_bits, random_mapping, random_terms
 from onespike.hw import memory
 from onespike.hw.config import EngineConfig
 from onespike.hw.engine import bank as bank_module
@@ -17,6 +17,7 @@ from onespike.hw.engine.bank import Bank, capture_latency, row_latency
 from onespike.hw.engine.drain import drain_latency, release_step
 from onespike.hw.engine.fetch import command_layout, mask_entry, stride_layout
 from onespike.hw.engine.fire import fire_latency
+from onespike.hw.engine.load import row_words
 from onespike.hw.engine.sequencer import SEQUENCER_LATENCY
 from onespike.hw.later import later
 from onespike.hw.program import DIGITS_LEVELS, DIGITS_RADIX, DIGITS_SIGNED, DIGITS_TWOS, DIGITS_UNARY
@@ -59,7 +60,9 @@ class Harness(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.bank = dut = Bank(self.config)
-        spikes, weights = preload(m, "spikes", dut.write, self.memory), preload(m, "weights", dut.load, self.rows)
+        words = row_words(self.config.lanes * self.config.weight_bits)
+        spikes = preload(m, "spikes", dut.write, self.memory)
+        weights = preload_words(m, "weights", dut.load, self.rows, words)
         steps = self.config.drain_steps
         step, shows, last_full = Signal(range(max(2, steps))), Signal(), Signal()
         pause = Signal(range(self.pace))

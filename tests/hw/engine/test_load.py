@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,8 @@ class Harness(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.load = Load(config)
-        width = self.load.longest * WORD
+        self.words_of_weights = row_words(self.load.widths["weights"])
+        width = max(self.load.longest, self.words_of_weights) * WORD
         write = {"target": len(Load(config).target), "bank": 8, "address": 24, "data": width}
         super().__init__(
             {
@@ -33,7 +34,11 @@ class Harness(wiring.Component):
         m.submodules.load = dut = self.load
         wiring.connect(m, wiring.flipped(self.words), dut.words)
         m.d.comb += self.writes.valid.eq(dut.target.any())
-        m.d.comb += [getattr(self.writes.payload, n).eq(getattr(dut, n)) for n in ("target", "bank", "address", "data")]
+        m.d.comb += [getattr(self.writes.payload, n).eq(getattr(dut, n)) for n in ("target", "bank", "address")]
+        row = Signal(self.words_of_weights * WORD)  # as a bank puts its weights together
+        next_row = Mux(dut.shift, Cat(row[WORD:], dut.data[-WORD:]), row)
+        m.d.sync += row.eq(next_row)
+        m.d.comb += self.writes.payload.data.eq(Mux(dut.target[TARGETS.index("weights")], next_row, dut.data))
         return m
 
 
@@ -46,7 +51,7 @@ def rtl(config: EngineConfig, words: list[int], rows: int, **options):
         assert payload.target.bit_count() == 1, "a row goes to one memory"
         name = TARGETS[payload.target.bit_length() - 1]
         width = target_widths(config)[name]
-        row = payload.data >> (Load(config).longest - row_words(width)) * WORD
+        row = payload.data >> (Load(config).longest - row_words(width)) * WORD if name != "weights" else payload.data
         writes.append((name, payload.bank, payload.address, row & ((1 << width) - 1)))
     return writes, [t.cycle for t in stamps["words"]], [t.cycle for t in stamps["writes"]]
 
