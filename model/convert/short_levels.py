@@ -3,7 +3,7 @@
 
 A lane adds an odd multiple 1, 3 or 5 of a weight, shifted, in one event, so 1 2 3 4 5 6 8 10 12 16 20 .. take one each
 and other levels two (`codes.py`). A code of four bits names 16 levels, whichever they are: fine where most values lie,
-coarse above, and none next to 0, where a value is worth little and costs as much as any other.
+coarse above, and none next to 0, where a value is worth little and costs as much as any other. Eight bits name 31.
 
 Levels, steps and thresholds minimise together, over the calibration images,
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import OneSpikeError
-from ..network.codes import MULTIPLES, level_terms
+from ..network.codes import MOST_NUMBERS, MULTIPLES, level_terms
 from ..network.levels import MOST_LEVELS
 
 LARGEST = 64  # level by default: each doubling takes a bit of the accumulator
@@ -75,8 +75,8 @@ def choose(
 
     histogram: of values above 0, float64 [channels, bins], each channel's from 0 to its top; tops: float64 [channels].
     codes: how many levels, 0 included. allowed: levels to choose from (default: `candidates()`). levels: these, 0 first
-    or left out, instead of a choice. price: what an event may cost of the mean square of a value. ceiling: of the
-    activation, which no clip level exceeds. Raises OneSpikeError for levels that no code can hold.
+    or left out, instead of a choice, up to MOST_NUMBERS. price: what an event may cost of the mean square of a value.
+    ceiling: of the activation, which no clip level exceeds. Raises OneSpikeError for levels that no code can hold.
     """
     if histogram.ndim != 2 or len(histogram) != len(tops) or not np.isfinite(histogram).all() or histogram.min() < 0:
         raise OneSpikeError(f"A histogram must be counts [channels, bins] of {len(tops)} channels.")
@@ -85,7 +85,7 @@ def choose(
     for name, number, low, high in (("codes", codes, 2, MOST_LEVELS), ("fraction", fraction, 0, MOST_FRACTION)):
         if number != int(number) or not low <= number <= high:
             raise OneSpikeError(f"{name} must lie in {low}..{high}, not {number!r}.")
-    given = None if levels is None else _checked(levels, codes)
+    given = None if levels is None else _checked(levels, MOST_NUMBERS)
     pool = _checked(candidates() if allowed is None else allowed, None)
     histogram = np.asarray(histogram, np.float64)
     squares = ((np.arange(histogram.shape[1]) + 0.5) / histogram.shape[1]) ** 2 @ histogram.T * tops**2

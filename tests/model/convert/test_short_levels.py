@@ -122,7 +122,7 @@ def test_silent_channels_and_few_candidates():
         ({"levels": (-1, 2)}, r"^Levels must be whole numbers that rise from 0, not -1, 2\.$"),
         ({"levels": (1, 2.5)}, r"^Levels must be whole numbers that rise from 0, not 1, 2\.5\.$"),
         ({"levels": ()}, r"^Levels must be whole numbers that rise from 0, not \.$"),
-        ({"levels": range(17)}, r"^16 levels beside 0 do not fit a table of 16 codes\.$"),
+        ({"levels": range(32)}, r"^31 levels beside 0 do not fit a table of 31 codes\.$"),
         ({"levels": (1, 171)}, r"^The level 171 takes more than the two events that a code may have; leave it out\.$"),
         ({"codes": 33}, r"^codes must lie in 2\.\.32, not 33\.$"),
         ({"fraction": 9}, r"^fraction must lie in 0\.\.8, not 9\.$"),
