@@ -75,9 +75,9 @@ def bank_signature(config: EngineConfig) -> wiring.Signature:
     if config.watchdog:
         members["restart"] = In(1)
     if config.loadable or config.streams_weights:
-        row = {"data": Out(config.stored_bits(config.lanes * config.weight_bits))}
-        row = row if config.streams_weights else {"word": Out(WORD), "shift": Out(1)}
-        members["load"] = In(wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), **row}))
+        whole = {"data": Out(config.stored_bits(config.lanes * config.weight_bits))}
+        given = whole if config.streams_weights else {"word": Out(WORD), "shift": Out(1)}
+        members["load"] = In(wiring.Signature({"enable": Out(1), "address": Out(config.weight_addr_bits), **given}))
     if config.row_masks and config.loadable:
         row = config.stored_bits(mask_entry(config).size)
         members["load_masks"] = In(
