@@ -26,7 +26,7 @@ from ...hw.engine.extract import terms_write_layout
 from ...hw.engine.fetch import command_layout, engine_word, mask_entry, meta_layout, segment_bits
 from ...hw.engine.fire import code_width
 from ...hw.engine.levels import SHARED, rows_at_once, search_stages
-from ...hw.engine.load import stored_widths, target_widths
+from ...hw.engine.load import row_words, stored_widths, target_widths
 from ...hw.engine.tables import table_entry
 from ...hw.engine.walk import DISPATCH_DEPTH
 from ...hw.memory import SINGLE_PORT_BITS, SINGLE_PORT_ROWS
@@ -216,7 +216,8 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                       "pointer bits": math.log2(c.word_fifo)},
         "bank": {"row bits": c.lanes * c.weight_bits, "word bits": c.word_bits, "weight address": weight,
                  "source choices": more * 9, "multiples": more_multiples, "tables": int(c.tables > 0),
-                 "masks": masks, "own bits": own * c.word_bits},
+                 "masks": masks, "own bits": own * c.word_bits,
+                 "loaded bits": _loaded(c) * row_words(c.lanes * c.weight_bits) * WORD},
         "sequencer": {"spike address": spike, "weight address": weight, "source choices": more * (2 * stride + 40),
                       "record bits": WORD * layer_words(c), "banks": c.banks,
                       "table address": c.walk_addr_bits, "source bits": segment_bits(c),
@@ -235,8 +236,7 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
                  "spike address": spike, "side by side": own * spike},
         "logits": {"summed bits": sums, "accumulator bits": c.acc_bits},
         "counters": {"banks": c.banks},
-        "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike,
-                     "loaded bits": int(c.loadable and not c.streams_weights) * c.banks * c.lanes * c.weight_bits},
+        "onespike": {"banks": c.banks, "word bits": c.word_bits, "spike address": spike, "loaded": _loaded(c)},
     }  # fmt: skip
     if not c.counters:
         del found["counters"]
@@ -244,14 +244,15 @@ def terms(config: EngineConfig) -> dict[str, tuple[int, dict[str, float]]]:
         found["tables"] = {"row bits": table_entry(c).size * rows_at_once(c.table_codes),
                            "address bits": (c.table_rows - 1).bit_length()}  # fmt: skip
     if loaded:
-        found["load"] = {"row words": -(-max(target_widths(c).values()) // WORD), "short rows": _short_rows(c)}
+        rows = sorted(width for name, width in target_widths(c).items() if name != "weights")
+        found["load"] = {"row words": row_words(rows[-1]), "short rows": sum(rows[:-1])}
     per_bank = {"lanes", "fetch", "extract", "command_fifo", "word_fifo", "bank"}
     return {name: (c.banks if name in per_bank else 1, {"one": 1.0, **values}) for name, values in found.items()}
 
 
-def _short_rows(config: EngineConfig) -> int:
-    """Bits of all rows but the widest: the load stream aligns each at its own place."""
-    return sum(sorted(target_widths(config).values())[:-1])
+def _loaded(config: EngineConfig) -> int:
+    """Whether banks put their weight rows together from the words of the load stream."""
+    return int(config.loadable and not config.streams_weights)
 
 
 @dataclass(frozen=True, kw_only=True)
