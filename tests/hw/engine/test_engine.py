@@ -40,8 +40,8 @@ ENGINES = {
         ROOMY, banks=16, lanes=4, fire_lanes=2, drain_banks=4, word_bits=16, word_fifo=4, command_fifo=2,
         max_groups=400, signed_codes=True, tables=8, table_codes=32,
     ),
-    "2x36, 16-bit words": dataclasses.replace(
-        ROOMY, banks=2, lanes=36, fire_lanes=2, word_bits=16, shadows=4, weight_depth=2048
+    "8x36, 16-bit words": dataclasses.replace(
+        ROOMY, banks=8, lanes=36, fire_lanes=2, word_bits=16, shadows=4, weight_depth=2048
     ),
     "4x8, unary": dataclasses.replace(ROOMY, lanes=8, fire_lanes=4, code="unary", max_code=32),
     "4x8, tables": dataclasses.replace(
@@ -253,7 +253,7 @@ def test_linear_layer_on_the_image(bits: int, slices: int) -> None:
     assert result.mismatches == 0 and result.cycle_mismatches == 0
 
 
-@pytest.mark.parametrize("engine", ["4x16", "2x36, 16-bit words", "4x16, sparse"])
+@pytest.mark.parametrize("engine", ["4x16", "8x36, 16-bit words", "4x16, sparse"])
 @pytest.mark.parametrize("bits", [9, 12, 16])
 def test_wide_pixels(bits: int, engine: str) -> None:
     """Pixels of a sensor, at both ends of their range and at every edge of a chunk, with a border in mid-range."""
