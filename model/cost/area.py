@@ -40,9 +40,9 @@ FIT = Path(__file__).with_name("area.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`number` equal memories of a block; clocked: read through a register; written: not only read; guarded: what is
-    being written may be read in the next cycle, so that a block RAM needs a way around it; line: words leave in their
-    order, from a row of registers; single_port: in large single-port RAMs."""
+    """`number` equal memories of a block; clocked: read through a register; written: not only read; line: words leave
+    in their order, from a row of registers; copy: of the memory before, for another read port,
+    of whose bits this one gives so many, the lowest; single_port: in large single-port RAMs."""
 
     name: str
     width: int
@@ -50,8 +50,8 @@ class Memory:
     number: int = 1
     clocked: bool = True
     written: bool = True
-    guarded: bool = False
     line: bool = False
+    copy: int = 0
     single_port: bool = False
 
 
@@ -97,17 +97,18 @@ def memories(config: EngineConfig) -> list[Memory]:
           for depth in config.weight_pages),
         *(Memory(name="bank.mask_memory", width=widths["masks"], depth=depth, number=banks, written=loaded)
           for depth in (config.mask_pages if config.row_masks else ())),
-        Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks, guarded=True),
-        Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, guarded=True),
+        Memory(name="command_fifo.storage", width=command, depth=config.command_fifo, number=banks,
+               clocked=False),
+        Memory(name="word_fifo.storage", width=word, depth=config.word_fifo, number=banks, clocked=False),
         Memory(name="sequencer.program_memory", width=widths["program"], depth=config.program_depth, written=loaded),
         Memory(name="sequencer.row_memory", width=widths["rows"], depth=config.walk_depth, written=loaded),
         Memory(name="sequencer.column_memory", width=widths["columns"], depth=config.walk_depth,
                written=loaded),
-        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH, guarded=True),
+        Memory(name="sequencer.dispatch.storage", width=1 + banks + command, depth=DISPATCH_DEPTH),
         Memory(name="drain.previous_memory", number=config.drain_banks, width=sums,
                depth=banks // config.drain_banks * config.drain_steps),
         Memory(name="drain.channel_memory", width=widths["channels"], depth=config.channel_depth, written=loaded),
-        Memory(name="drain.partial_memory", width=sums, depth=config.drain_steps, clocked=False,
+        Memory(name="drain.partial_memory", width=sums, depth=config.drain_steps,
                line=config.drain_steps <= MOST_REGISTERS),
         Memory(name="fire.pool_memory", width=value * config.fire_lanes, depth=config.pool_depth),
         Memory(name="logits.logit_memory", width=sums, depth=config.class_depth),
@@ -123,8 +124,11 @@ def _of_tables(config: EngineConfig) -> list[Memory]:
     row = terms_write_layout(config.worths, config.tables, config.term_fields)
     terms = sum(Shape.cast(row[name].shape).width for name in ("number", "terms")[config.multiplies :])
     return [
-        Memory(name="tables.table_memory", width=config.stored_bits(entry.size), depth=config.table_rows, number=number,
+        Memory(name="tables.table_memory", width=config.stored_bits(entry.size), depth=config.table_rows,
                written=config.loadable),
+        Memory(name="tables.table_memory", width=config.stored_bits(entry.size), depth=config.table_rows,
+               number=number - 1, written=config.loadable,
+               copy=config.stored_bits(entry.size) if config.parity else threshold + value),
         Memory(name="fire.levels.stored", width=value, depth=config.table_codes // number, clocked=False,
                number=number * config.fire_lanes),
         *(Memory(name="fire.levels.thresholds", width=threshold, depth=1 << stage, number=config.fire_lanes,
@@ -148,10 +152,8 @@ def place_memory(memory: Memory, family: Family) -> Placed:
     if memory.clocked:
         for kind in family.block:
             cost, number, deep = _cheapest(kind, memory)
-            around = width if memory.guarded else 0
-            cost += 3 * around
             if cost < best:
-                best, found = cost, Placed(block_rams=number, registers=around, chosen=(deep - 1) * width + around)
+                best, found = cost, Placed(block_rams=number, chosen=(deep - 1) * width)
     if family.distributed is not None and memory.written:
         cost, number, deep = _cheapest(family.distributed, memory)
         if cost < best:
@@ -168,9 +170,10 @@ def _cheapest(kind: MemoryKind, memory: Memory) -> tuple[float, int, int]:
         word = -(-memory.width // byte) * byte
         deep = -(-memory.depth // (kind.rows >> step))
         number = -(-deep * word // unit)
+        kept = -(-deep * -(-(memory.copy or memory.width) // byte) * byte // unit)
         cost = (kind.cost - kind.scaled) * number + kind.scaled * deep * memory.width / unit
         cost += 0.5 * (deep - 1) * memory.width + (0.5 * deep if deep > 1 and memory.written else 0)
-        options.append((cost, number, deep))
+        options.append((cost, kept, deep))
     return min(options, key=lambda option: option[0])
 
 
