@@ -175,7 +175,10 @@ class Sequencer(wiring.Component):
             m.d.comb += [check.row.eq(word), check.valid.eq(arriving)]
             m.d.comb += self.faults.eq(Cat(check.fault, walk.row_fault, walk.column_fault))
             word = word[:WORD]
-        last = (left == 0) & (count == 1)  # word of the image's records; of the header, where the first one follows
+        # `left` changes with a record, whose words take cycles enough for a register.
+        none_left = Signal()
+        m.d.sync += none_left.eq(left == 0)
+        last = none_left & (count == 1)  # word of the image's records; of the header, where the first one follows
         m.d.sync += begun.eq(self.enable)
         m.d.comb += [
             runs.eq(self.enable & begun),
