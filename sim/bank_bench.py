@@ -15,6 +15,8 @@ from cocotb.triggers import RisingEdge
 from ..hw.config import EngineConfig
 from ..hw.engine.drain import release_step
 from ..hw.engine.fetch import command_layout, stride_layout
+from ..hw.engine.load import row_words
+from ..hw.program import WORD
 from ..model.machine.bank import bank
 from ..model.machine.fetch import Command, Stride
 
@@ -34,6 +36,17 @@ async def fill(dut: Any, edge: RisingEdge, port: str, words: list[int]) -> None:
     enable.value = 0
 
 
+async def fill_weights(dut: Any, edge: RisingEdge, rows: list[int], words: int) -> None:
+    """Write rows of so many words from address 0 on, word by word."""
+    dut.load__shift.value = 1
+    for address, row in enumerate(rows):
+        dut.load__address.value = address
+        for i in range(words):
+            dut.load__word.value, dut.load__enable.value = row >> WORD * i & (1 << WORD) - 1, i == words - 1
+            await edge
+    dut.load__shift.value, dut.load__enable.value = 0, 0
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def equals_golden(dut: Any) -> None:
     """The sums of every job, and the number of events, equal the golden model."""
@@ -48,13 +61,13 @@ async def equals_golden(dut: Any) -> None:
 
     Clock(dut.clk, 10, unit="ns").start()
     edge = RisingEdge(dut.clk)
-    for name in ("rst", "commands__valid", "release", "take", "write__enable", "load__enable"):
+    for name in ("rst", "commands__valid", "release", "take", "write__enable", "load__enable", "load__shift"):
         getattr(dut, name).value = 0
     dut.turn.value = 1  # there is no other bank
     dut.strides.value = bits(
         data.ArrayLayout(stride_layout(config), config.segments), [stride.fields(config) for stride in strides]
     )
-    await fill(dut, edge, "load", rows)
+    await fill_weights(dut, edge, rows, row_words(config.lanes * config.weight_bits))
     await fill(dut, edge, "write", case["memory"])
 
     waiting = [bits(command_layout(config), command._asdict()) for command in commands]

@@ -118,7 +118,8 @@ def random_words(rng: random.Random, multiples, count: int, tables: Terms = (), 
         if last and rng.random() < 0.3:
             value, mask = 0, None if mask is None else rng.choice([0, mask])
         value = value or (0 if last or multiples[0] == 0 else 1 if mask is None or mask & 1 else (mask & -mask) ** 4)
-        words.append(Word(value, last, rng.getrandbits(META), True, False, twos, table, mask, own, width))
+        form = {"digits": True, "twos": twos, "table": table, "mask": mask, "own": own, "width": width}
+        words.append(Word(value, last, rng.getrandbits(META), **form))
     return words
 
 
