@@ -19,7 +19,6 @@ TABLES = (0, 1, 2, 4, 8)
 TABLE_CODES = (16, 32)
 MOST_SHADOWS = 4
 MAY_BE_ZERO = ("max_shift", "external_weights", "tables", "watchdog")
-FAR_LANES = 256  # lanes of all banks: with more of them, those of more than four banks are as far as those of sixteen
 LEAST_WATCHDOG = 256  # cycles: shorter ones would end the pause in which a record is read
 # The most that an engine can have: what the largest networks ask for twice (VGG-16 on one bank of 16 lanes has 8.6
 # million weight rows). Verilog is written of smaller engines, see `onespike.hw.emit.verilog`.
@@ -283,10 +282,8 @@ class EngineConfig:
 
     @property
     def hops(self) -> int:
-        """Registers on each way between the middle of the engine and its banks: many banks lie far apart, and large
-        ones farther.
-        """
-        return int(self.banks > 4) + int(self.banks > 8 or (self.banks > 4 and self.banks * self.lanes > FAR_LANES))
+        """Registers on each way between the middle of the engine and its banks: many banks lie far apart."""
+        return int(self.banks > 4) + int(self.banks > 8)
 
     @property
     def more_hops(self) -> int:
