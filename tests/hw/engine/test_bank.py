@@ -172,6 +172,10 @@ def test_wide_rows(depth, monkeypatch):
     check_case(config, random_case(config, rng, 25, 0.6), rng, depth)
 
 
+def test_rows_of_256_bits_are_not_wide():
+    assert [row_latency(EngineConfig(lanes=lanes, fire_lanes=1, weight_bits=8)) for lanes in (32, 33)] == [0, 1]
+
+
 @pytest.mark.parametrize("rows", [16384, 1024])
 def test_weights_in_single_port_ram(rows, monkeypatch):
     """Timing as of one page of block RAMs, or of several; golden function and cases are the same."""
