@@ -31,7 +31,7 @@ class Price:
 
     shares: float32 [H, W], what one event of an image's value adds to events per MAC. table: events of the values
     low..top, those between two levels of a table on the straight line; slopes: by which they change from one whole
-    number to the next, 0 below low and from the top on, for low - 1..top.
+    number to the next, 0 below low and from the top on, for low - 1..top; means: of the slopes on both sides of low..top.
     """
 
     def __init__(self, shares: np.ndarray, values: np.ndarray, events: np.ndarray) -> None:
@@ -40,6 +40,7 @@ class Price:
         self.shares = torch.tensor(shares, dtype=torch.float32)
         self.table = torch.tensor(table, dtype=torch.float32)
         self.slopes = torch.tensor([0, *np.diff(table), 0], dtype=torch.float32)
+        self.means = (self.slopes[1:] + self.slopes[:-1]) / 2
 
     def events(self, counts: Tensor) -> Tensor:
         """Events per MAC of whole counts [N, C, H, W], the mean over the images."""
@@ -50,6 +51,25 @@ class Price:
         """How `events` change with each of the values [N, C, H, W], in counts that need not be whole."""
         found = looked_up(self.slopes, real.floor().clamp_(self.low - 1, self.top).sub_(self.low - 1))
         return found.mul_(self.shares / len(real))
+
+    def mean_slope(self, counts: Tensor) -> Tensor:
+        """The mean of the slopes on both sides of each of the whole counts [N, C, H, W]."""
+        return looked_up(self.means, counts - self.low).mul_(self.shares / len(counts))
+
+
+def priced_of(tensor: Tensor) -> Tensor:
+    """The images of a batch [N, C, H, W] that are priced."""
+    return tensor[: -(-len(tensor) // PART)]
+
+
+def inside_and_paid(grad: Tensor, cost: Tensor, inside: Tensor, slope: Tensor | None = None) -> Tensor:
+    """The gradient of sums from that of the values that they became, where they lie inside the clamp, and from what the
+    first of them cost, if slope says how that changes with them.
+    """
+    found = grad * inside
+    if slope is not None:
+        found[: len(slope)].addcmul_(slope, cost)
+    return found
 
 
 def looked_up(table: Tensor, index: Tensor) -> Tensor:
@@ -97,18 +117,14 @@ class _Fire(torch.autograd.Function):
         if price is None:
             ctx.save_for_backward(inside)
             return counts, sums.new_zeros(())
-        priced = -(-len(sums) // PART)
-        ctx.save_for_backward(inside, price.slope(sums[:priced] - 0.5))  # counts change at whole sums
-        return counts, price.events(counts[:priced])
+        slope = price.slope(priced_of(sums) - 0.5)  # counts change at whole sums
+        ctx.save_for_backward(inside, slope)
+        return counts, price.events(priced_of(counts))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, counts: Tensor, cost: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        inside, *slope = ctx.saved_tensors
-        found = counts * inside
-        if slope:
-            found[: len(slope[0])].addcmul_(slope[0], cost)
-        return found, None, None
+        return inside_and_paid(counts, cost, *ctx.saved_tensors), None, None
 
 
 class _Pay(torch.autograd.Function):
@@ -116,9 +132,9 @@ class _Pay(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, counts: Tensor, price: Price) -> Tensor:
-        priced = counts[: -(-len(counts) // PART)]
+        priced = priced_of(counts)
         slope = torch.zeros_like(counts)
-        slope[: len(priced)] = (price.slope(priced) + price.slope(priced - 1)) / 2
+        slope[: len(priced)] = price.mean_slope(priced)
         ctx.save_for_backward(slope)
         return price.events(priced)
 

@@ -25,7 +25,7 @@ from ..convert.image_tensor import check_images
 from ..errors import OneSpikeError
 from ..network.judge import judge_of
 from . import prune
-from .clamped import ClampQuantised, FloatGraph
+from .clamped import ClampQuantised, FloatGraph, quick
 from .data import Dataset
 from .events import prices
 from .train import Training, fit, wrong
@@ -91,7 +91,7 @@ def finetune(
             f"it without, with more groups or weight bits."
         )
     pruning = prune.RowPruning(network, data.images, prune_rows, prune_lanes) if prune_rows else None
-    model, teacher = ClampQuantised(network, prices(network.net) if events else None, pruning), FloatGraph(network)
+    model, teacher = ClampQuantised(network, prices(network.net) if events else None, pruning), FloatGraph(network, quick())
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         one = logits.shape[1] == 1

@@ -16,7 +16,7 @@ from ..convert.rounding import coarse, curve_levels, least
 from ..frontend.curve import Curve
 from ..frontend.graph import Node
 from ..network.levels import Levels
-from .events import Price, fire, looked_up, pay
+from .events import Price, fire, inside_and_paid, looked_up, pay, priced_of
 
 LONGEST = 1 << 20  # entries of a table with one for every sum; of more, thresholds are searched
 
@@ -38,17 +38,24 @@ def levels_of(table: Levels, sums: Tensor) -> Tensor:
 
 
 class _Levels(torch.autograd.Function):
-    """Levels of sums. The gradient is 1 inside the clamp, 0 outside."""
+    """Levels of sums, and what they cost. The gradient is 1 inside the clamp, 0 outside; that of the cost, the mean slope
+    on both sides of each value, is 0 outside, too.
+    """
 
     @staticmethod
-    def forward(ctx: Any, sums: Tensor, groups: int, table: Levels) -> Tensor:
-        ctx.save_for_backward(sums.clamp(0, groups).eq_(sums))
-        return levels_of(table, sums)
+    def forward(ctx: Any, sums: Tensor, groups: int, table: Levels, price: Price | None) -> tuple[Tensor, Tensor]:
+        inside, counts = sums.clamp(0, groups).eq_(sums), levels_of(table, sums)
+        if price is None:
+            ctx.save_for_backward(inside)
+            return counts, sums.new_zeros(())
+        priced = priced_of(counts)
+        ctx.save_for_backward(inside, price.mean_slope(priced).mul_(priced_of(inside)))
+        return counts, price.events(priced)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return grad * ctx.saved_tensors[0], None, None
+    def backward(ctx: Any, counts: Tensor, cost: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return inside_and_paid(counts, cost, *ctx.saved_tensors), None, None, None
 
 
 def fired(node: Node, sums: Tensor, step: Tensor, groups: int, places: int, to_nearest: bool) -> Tensor:
@@ -74,9 +81,8 @@ def fire_node(
     if table is None and not node.signed and node.curve is None:
         return fire(sums, groups, price)
     if table is not None:
-        counts = _Levels.apply(sums, groups, coarse(table, places))
-    else:
-        counts = fired(node, sums, step, groups, places, nearest(node, conversion.arithmetic))
+        return _Levels.apply(sums, groups, coarse(table, places), price)
+    counts = fired(node, sums, step, groups, places, nearest(node, conversion.arithmetic))
     return counts, sums.new_zeros(()) if price is None else pay(counts, price)
 
 
