@@ -39,9 +39,8 @@ def capture_latency(config: EngineConfig) -> int:
 
 
 def row_latency(config: EngineConfig) -> int:
-    """Cycles more that a large weight memory takes: one on the way to it, and where it has pages, one to choose one."""
-    pages = len(config.weight_pages) > 1
-    return pages + (pages or config.lanes * config.weight_bits > WIDE_ROW)
+    """Cycles more that a large weight memory takes: one on the way to it, one on the way back, or to choose a page."""
+    return 2 if len(config.weight_pages) > 1 or config.lanes * config.weight_bits > WIDE_ROW else 0
 
 
 def bank_signature(config: EngineConfig) -> wiring.Signature:
@@ -276,10 +275,10 @@ class Bank(wiring.Component):
             m.d.sync += channel_before.eq(channel)
         m.d.sync += self.read.eq(valid[0] & (fresh | (channel != channel_before)))
         place_of_row, reads = row, self.read
-        if row_latency(config) == 1:  # with pages, each has registers of its own for these
+        if row_latency(config) and len(config.weight_pages) == 1:  # pages have registers of their own for these
             place_of_row, reads = later(m, row, 1, reset_less=True), later(m, self.read, 1)
         weight_row = weights.read(m, place_of_row, first=reads, hop=True)
-        if row_latency(config) > 1:
+        if row_latency(config):
             chosen_row = Signal(row_bits + spare, reset_less=True)
             m.d.sync += chosen_row.eq(weight_row)
             weight_row = chosen_row
