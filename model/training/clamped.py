@@ -248,7 +248,7 @@ class FloatGraph(nn.Module):
 
 def quick() -> torch.dtype:
     """The kind of number that a teacher answers in soonest, on this processor."""
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
 
 
 def _norms(weights: np.ndarray) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from onespike.model.convert.converter import prepare
 from onespike.model.convert.evaluate import evaluate
 from onespike.model.errors import OneSpikeError
-from onespike.model.training.clamped import ClampQuantised, FloatGraph
+from onespike.model.training.clamped import ClampQuantised, FloatGraph, quick
 from onespike.model.training.data import Dataset
 from onespike.model.training.finetune import finetune
 from onespike.model.training.networks import IMAGES, NETWORKS, build, load_npz
@@ -73,12 +73,18 @@ def test_training_network_equals_the_integers(trained, rounding):
     np.testing.assert_allclose(
         again.graph.nodes[0].terms[0].weights, conversion.graph.nodes[0].terms[0].weights, rtol=1e-6
     )
-    torch.testing.assert_close(
-        FloatGraph(conversion)(torch.from_numpy(data.images)),
-        torch.from_numpy(conversion.original.run(data.images)).float(),
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    wanted = torch.from_numpy(conversion.original.run(data.images)).float()
+    for kind, error in ((torch.float32, 1e-4), (torch.bfloat16, 0.02)):
+        answers = FloatGraph(conversion, kind)(torch.from_numpy(data.images))
+        assert answers.dtype == torch.float32
+        torch.testing.assert_close(answers, wanted, rtol=0, atol=error * float(wanted.abs().max()))
+
+
+def test_the_teacher_answers_in_bfloat16_where_the_processor_has_it(monkeypatch):
+    assert quick() in (torch.bfloat16, torch.float32)
+    for has, kind in ({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32), ({}, torch.float32):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert quick() == kind
 
 
 def test_gradient_is_one_inside_the_clamp_and_zero_outside(trained):
