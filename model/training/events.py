@@ -31,7 +31,7 @@ class Price:
 
     shares: float32 [H, W], what one event of an image's value adds to events per MAC. table: events of the values
     low..top, those between two levels of a table on the straight line; slopes: by which they change from one whole
-    number to the next, 0 below low and from the top on, for low - 1..top; means: of the slopes on both sides of low..top.
+    number to the next, 0 below low and from the top on, for low - 1..top; means: of both slopes beside each value.
     """
 
     def __init__(self, shares: np.ndarray, values: np.ndarray, events: np.ndarray) -> None:

@@ -91,7 +91,8 @@ def finetune(
             f"it without, with more groups or weight bits."
         )
     pruning = prune.RowPruning(network, data.images, prune_rows, prune_lanes) if prune_rows else None
-    model, teacher = ClampQuantised(network, prices(network.net) if events else None, pruning), FloatGraph(network, quick())
+    model = ClampQuantised(network, prices(network.net) if events else None, pruning)
+    teacher = FloatGraph(network, quick())
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         one = logits.shape[1] == 1

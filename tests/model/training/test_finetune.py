@@ -82,7 +82,8 @@ def test_training_network_equals_the_integers(trained, rounding):
 
 def test_the_teacher_answers_in_bfloat16_where_the_processor_has_it(monkeypatch):
     assert quick() in (torch.bfloat16, torch.float32)
-    for has, kind in ({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32), ({}, torch.float32):
+    known = [{"avx512_bf16": True}, {"avx512_bf16": False}, {}]
+    for has, kind in zip(known, (torch.bfloat16, torch.float32, torch.float32), strict=True):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert quick() == kind
 
