@@ -38,8 +38,8 @@ def levels_of(table: Levels, sums: Tensor) -> Tensor:
 
 
 class _Levels(torch.autograd.Function):
-    """Levels of sums, and what they cost. The gradient is 1 inside the clamp, 0 outside; that of the cost is the mean of
-    the slopes beside each value, 0 outside, too.
+    """Levels of sums, and what they cost. The gradient is 1 inside the clamp, 0 outside; the cost's is the mean of the
+    slopes beside each value, 0 outside, too.
     """
 
     @staticmethod
