@@ -13,6 +13,7 @@ from ..model.system.contents import code
 from ..model.system.files import write_atomically
 from ..model.targets import STATIC, Family, Target
 from .refine import refine
+from .route import route
 from .tools import find_tool, run_tool
 
 NETLIST = "top.json"
@@ -39,7 +40,8 @@ def routing(
 
 def ways(family: Family) -> list[Any]:
     """What place and route does with designs for a family, for the keys of caches."""
-    return [family.crowded, family.usual, *([code(refine.__module__)] if STATIC in family.crowded else [])]
+    modules = (refine.__module__, route.__module__) if STATIC in family.crowded else ()
+    return [family.crowded, family.usual, *map(code, modules)]
 
 
 def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
@@ -60,7 +62,8 @@ def pinned(part: Target, directory: Path, command: list[str]) -> list[str]:
 def place_and_route(command: list[str], directory: Path, *, outputs: tuple[str, ...] = ()) -> None:
     """Run the router's command, by `routing` and `pinned`; outputs: its options for what else it is to write.
 
-    Its static placer knows no timing: between placing and routing, cells on long paths then move (`refine`).
+    Its static placer knows no timing: between placing and routing, cells on long paths then move (`refine`), and the
+    router is told of a clock that it can reach (`route`).
     """
     netlist, log = (command.index(option) + 1 for option in ("--json", "--log"))
     if STATIC not in command:
@@ -72,8 +75,8 @@ def place_and_route(command: list[str], directory: Path, *, outputs: tuple[str, 
     rest[netlist], rest[log] = placed.name, f"{name}route.log"
     try:
         run_tool([*command, "--no-route", "--write", placed.name], directory, command[log])
-        refine(placed)
-        run_tool(rest, directory, rest[log])
+        _, longest = refine(placed)
+        route(rest, directory, rest[log], placed, longest)
     finally:
         placed.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ..model.errors import OneSpikeError
@@ -29,9 +30,21 @@ def tool_versions(*names: str) -> str:
     return ", ".join(f"yowasp-{name} {importlib.metadata.version(f'yowasp-{name}')}" for name in names)
 
 
-def run_tool(command: list[str], directory: Path, log: str) -> str:
-    """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error."""
-    done = run(command, cwd=directory)
+def run_tool(
+    command: list[str], directory: Path, log: str, *, hopeless: Callable[[str], bool] | None = None
+) -> str:
+    """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error.
+
+    hopeless: whether a log, which is not at its end, says that the tool may as well be stopped; raises Stopped then.
+    """
+    path = directory / log
+    if hopeless is not None:
+        path.unlink(missing_ok=True)  # an older run's says nothing of this one
+
+    def stop() -> bool:
+        return hopeless is not None and path.is_file() and hopeless(path.read_text(errors="replace"))
+
+    done = run(command, cwd=directory, stop=None if hopeless is None else stop)
     if done.code:
         text = (directory / log).read_text(errors="replace") if (directory / log).is_file() else ""
         require_room(directory, text + done.errors)

@@ -7,6 +7,7 @@ Each tool runs in a process group of its own, under a guard (`guard.py`) that ki
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -14,14 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 GUARD = str(Path(__file__).with_name("guard.py"))
-LOOK = 0.5  # seconds between two looks of a worker at its parent
+LOOK = 0.5  # seconds between two looks of a worker at its parent, or of us at whether a tool is to go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,10 @@ class Finished:
     errors: str
 
 
+class Stopped(Exception):
+    """A tool was stopped before its end, as whoever ran it had asked for."""
+
+
 def run(
     command: Sequence[str | Path],
     *,
@@ -42,11 +47,13 @@ def run(
     text: str | None = None,
     output: Any = subprocess.PIPE,
     errors: Any = subprocess.PIPE,
+    stop: Callable[[], bool] | None = None,
 ) -> Finished:
-    """Run a tool to its end; text: for its standard input. output, errors: as subprocess has them.
+    """Run a tool to its end; text: for its standard input. output, errors: as subprocess has them. stop: asked every
+    LOOK seconds, whether the tool is to be stopped.
 
-    Raises subprocess.TimeoutExpired after `timeout` seconds. By then, and on any other exception (an interrupt), the
-    tool and all that it started are dead.
+    Raises subprocess.TimeoutExpired after `timeout` seconds, and Stopped. By then, and on any other exception (an
+    interrupt), the tool and all that it started are dead.
     """
     reading, held = os.pipe()  # held: only by us; every copy is closed when this process ends
     try:
@@ -59,7 +66,10 @@ def run(
         reading = -1
         with process:
             try:
-                found, complaints = process.communicate(text, timeout)
+                if stop is None:
+                    found, complaints = process.communicate(text, timeout)
+                else:
+                    found, complaints = _watched(process, text, timeout, stop)
             except BaseException:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -70,6 +80,23 @@ def run(
         if reading >= 0:
             os.close(reading)
     return Finished(code=process.returncode, output=found or "", errors=complaints or "")
+
+
+def _watched(
+    process: subprocess.Popen[str], text: str | None, timeout: float | None, stop: Callable[[], bool]
+) -> tuple[str, str]:
+    """`process.communicate`, with looks at `stop` in between."""
+    ends = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        left = ends - time.monotonic()
+        try:
+            return process.communicate(text, max(0.0, min(LOOK, left)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK:
+                raise
+            text = None  # it is being sent already
+            if stop():
+                raise Stopped from None
 
 
 @contextlib.contextmanager

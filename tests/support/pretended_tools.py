@@ -4,11 +4,12 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from onespike.fpga import bitstream, place_route, synth
+from onespike.fpga import bitstream, place_route, route, synth
 from onespike.model.errors import OneSpikeError
 
-RUNNERS = (bitstream, place_route, synth)  # the modules whose `run_tool` runs them
+RUNNERS = (bitstream, place_route, route, synth)  # the modules whose `run_tool` runs them
 NAMES = {"ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD"), "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM"),
          "gowin": ("LUT4", "DFF", "BSRAM")}  # fmt: skip
 
@@ -38,7 +39,7 @@ class Tools:
     def __init__(self, reached: list[float], luts: list[int] | None = None, rams: int = 5):
         self.reached, self.luts, self.rams, self.commands = list(reached), list(luts or []), rams, []
 
-    def run(self, command: list[str], folder: Path, log: str) -> str:
+    def run(self, command: list[str], folder: Path, log: str, **_: Any) -> str:
         name = Path(command[0]).name
         self.commands.append([name, *command[1:]])
         if "yosys" in name:

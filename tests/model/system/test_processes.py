@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from marked import marked, until
-from onespike.model.system.processes import children, pool, run
+from onespike.model.system.processes import LOOK, Stopped, children, pool, run
 
 # A tool with a child in the background, as make has compilers; both are known by their environment.
 TOOL = ["sh", "-c", "sleep 60 & touch started; sleep 60"]
@@ -52,6 +52,28 @@ def test_a_tool_gives_its_output_and_its_code(tmp_path):
 def test_a_tool_dies_of_broken_pipes_as_it_would_without_us():
     (ignored,) = (line for line in run(["cat", "/proc/self/status"]).output.splitlines() if line.startswith("SigIgn"))
     assert not int(ignored.split()[1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+
+
+def test_a_tool_is_stopped_when_that_is_asked_for(tmp_path):
+    looks = []
+
+    def stop():
+        looks.append((tmp_path / "started").exists())
+        return len(looks) > 1 and looks[-1]
+
+    with pytest.raises(Stopped):
+        run(TOOL, cwd=tmp_path, env=os.environ | {"ONESPIKE_MARK": str(tmp_path)}, stop=stop)
+    until(lambda: not marked(f"ONESPIKE_MARK={tmp_path}"))
+    assert len(looks) > 1
+
+
+def test_a_tool_that_need_not_be_stopped_is_as_without_looks(tmp_path):
+    done = run(["sh", "-c", f"cat; sleep {2.5 * LOOK}; echo no >&2; exit 3"], text="in\n", stop=lambda: False)
+    assert (done.code, done.output, done.errors) == (3, "in\n", "no\n")
+    before = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(["sleep", "60"], timeout=1.5 * LOOK, stop=lambda: False)
+    assert 1.5 * LOOK <= time.monotonic() - before < 30
 
 
 def test_a_time_limit_ends_all(tmp_path):

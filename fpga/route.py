@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Route: nextpnr's router, told to keep a clock that it can reach.
+
+Left alone, it lets wires make detours of many ns where a part is crowded. With `--tmg-ripup` it routes those anew that
+are too slow for the clock that is asked for, until none is: for a clock that it cannot reach, it goes on without end.
+Its first round, in which wires may overlap, shows what it can reach, as every wire on a long path goes its fastest way
+then. So it is stopped where a wire is too slow in that round, and asked for a lower clock.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..model.system.files import write_atomically
+from ..model.system.processes import Stopped
+from .tools import run_tool
+
+BOLD, LEAST = 1.3, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
+STEP = 0.95
+ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
+
+ROUND = re.compile(r"iter=\d+ .*\btmgfail=(\d+)")
+CLOCK = re.compile(r'"target_freq": *"[^"]*"')
+
+
+def route(command: list[str], directory: Path, log: str, placed: Path, longest: float) -> None:
+    """Run the router's command, which reads the netlist in the file `placed`, that is changed.
+
+    longest: path of that by estimate, in ns.
+    """
+    asked = float(command[command.index("--freq") + 1])
+    estimate = 1000 / longest if longest else asked
+    clock = min(asked, BOLD * estimate)
+    while clock >= LEAST * estimate:
+        aim(placed, clock)
+        try:
+            run_tool([*command, "--tmg-ripup"], directory, log, hopeless=hopeless)
+            return
+        except Stopped:
+            clock *= STEP
+    aim(placed, asked)
+    run_tool(command, directory, log)
+
+
+def aim(placed: Path, mhz: float) -> None:
+    """Set the clock that a placed netlist is to reach, which counts for more than the router's option does."""
+    setting = f'"target_freq": "{mhz * 1e6:.6f}"'
+    write_atomically(placed, CLOCK.sub(setting, placed.read_text()))
+
+
+def hopeless(log: str) -> bool:
+    """Whether the router's log says that it will not reach the clock."""
+    slow = ROUND.findall(log)
+    return bool(slow) and (int(slow[0]) > 0 or len(slow) > ROUNDS)
