@@ -16,8 +16,8 @@ from ..model.system.files import write_atomically
 from ..model.system.processes import Stopped
 from .tools import run_tool
 
-BOLD, LEAST = 1.3, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
-STEP = 0.95
+BOLD, LEAST = 1.2, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
+STEP = 0.97
 ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
 
 ROUND = re.compile(r"iter=\d+ .*\btmgfail=(\d+)")
