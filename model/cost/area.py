@@ -20,7 +20,6 @@ from typing import Any
 from amaranth.hdl import Shape
 
 from ...hw.config import EngineConfig
-from ...hw.engine.bank import row_latency
 from ...hw.engine.counters import COUNTER_BITS, counter_stride
 from ...hw.engine.drain import MOST_REGISTERS
 from ...hw.engine.extract import terms_write_layout
@@ -288,7 +287,7 @@ def quantities(config: EngineConfig, family: Family) -> dict[str, Quantities]:
 
 
 def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
-    """By block, what choosing the page of a deep memory takes, registers behind and in front of it; a wide row's."""
+    """By block, what choosing the page of a deep memory takes: registers behind and in front of the choice."""
     found = []
     for block, width, pages in (
         ("fetch", config.word_bits, config.spike_pages),
@@ -299,8 +298,6 @@ def _pages(config: EngineConfig, family: Family) -> list[tuple[str, Placed]]:
         if more > 0:
             behind = 0 if family.repacked else more
             found.append((block, Placed(registers=behind + width * (block == "bank"), chosen=more)))
-        elif block == "bank" and row_latency(config):  # a wide row
-            found.append((block, Placed(registers=width)))
     return found
 
 
