@@ -20,6 +20,8 @@ BOLD, LEAST = 1.2, 0.85  # of the clock by estimate: the highest that is tried, 
 STEP = 0.97
 ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
 
+RIPUP = "--tmg-ripup"
+
 ROUND = re.compile(r"iter=\d+ .*\btmgfail=(\d+)")
 CLOCK = re.compile(r'"target_freq": *"[^"]*"')
 
@@ -29,13 +31,14 @@ def route(command: list[str], directory: Path, log: str, placed: Path, longest: 
 
     longest: path of that by estimate, in ns.
     """
+    command = [part for part in command if part != RIPUP]  # it may be among what is compared (sweep.py)
     asked = float(command[command.index("--freq") + 1])
     estimate = 1000 / longest if longest else asked
     clock = min(asked, BOLD * estimate)
     while clock >= LEAST * estimate:
         aim(placed, clock)
         try:
-            run_tool([*command, "--tmg-ripup"], directory, log, hopeless=hopeless)
+            run_tool([*command, RIPUP], directory, log, hopeless=hopeless)
             return
         except Stopped:
             clock *= STEP

@@ -57,9 +57,10 @@ def router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Router:
 
 
 def test_what_is_asked_for_is_tried_first(router: Router, tmp_path: Path) -> None:
-    asked = router(130)
-    route(COMMAND, tmp_path, "route.log", tmp_path / "placed.json", 1000 / (130 / BOLD))
-    assert asked == [(130, True)]
+    for command in (COMMAND, [*COMMAND[:1], "--tmg-ripup", *COMMAND[1:]]):  # the router takes the option once
+        asked = router(130)
+        route(command, tmp_path, "route.log", tmp_path / "placed.json", 1000 / (130 / BOLD))
+        assert asked == [(130, True)]
 
 
 def test_lower_clocks_until_one_is_reached(router: Router, tmp_path: Path) -> None:
