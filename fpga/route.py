@@ -4,7 +4,7 @@
 Left alone, it lets wires make detours of many ns where a part is crowded. With `--tmg-ripup` it routes those anew that
 are too slow for the clock that is asked for, until none is: for a clock that it cannot reach, it goes on without end.
 Its first round, in which wires may overlap, shows what it can reach, as every wire on a long path goes its fastest way
-then. So it is stopped where a wire is too slow in that round, and asked for a lower clock.
+then. So it is stopped where a wire is too slow in that round, or in many in a row, and asked for a lower clock.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .tools import run_tool
 BOLD, LEAST = 1.2, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
 STEP = 0.97
 ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
+PATIENCE = 12  # rounds in a row in which some wire is too slow; 6 were the most where the router came to an end
 
 RIPUP = "--tmg-ripup"
 
@@ -54,5 +55,5 @@ def aim(placed: Path, mhz: float) -> None:
 
 def hopeless(log: str) -> bool:
     """Whether the router's log says that it will not reach the clock."""
-    slow = ROUND.findall(log)
-    return bool(slow) and (int(slow[0]) > 0 or len(slow) > ROUNDS)
+    slow = [int(number) for number in ROUND.findall(log)]
+    return bool(slow) and (slow[0] > 0 or len(slow) > ROUNDS or (len(slow) >= PATIENCE and min(slow[-PATIENCE:]) > 0))

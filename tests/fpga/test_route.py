@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onespike.fpga import route as module
-from onespike.fpga.route import BOLD, LEAST, ROUNDS, STEP, aim, hopeless, route
+from onespike.fpga.route import BOLD, LEAST, PATIENCE, ROUNDS, STEP, aim, hopeless, route
 from onespike.fpga.tools import run_tool
 from onespike.model.errors import OneSpikeError
 from onespike.model.system.processes import Stopped
@@ -98,6 +98,8 @@ def test_what_the_log_says() -> None:
     assert not hopeless(rounds(0)) and hopeless(rounds(1)) and hopeless(rounds(12, 0))
     assert not hopeless(rounds(0, 8, 300))  # on the way, some are
     assert not hopeless(rounds(*[0] * ROUNDS)) and hopeless(rounds(*[0] * ROUNDS, 0))
+    stuck = [0, 0, *range(1, PATIENCE)]
+    assert not hopeless(rounds(*stuck)) and hopeless(rounds(*stuck, 1)) and not hopeless(rounds(*stuck, 0, 1))
     assert not hopeless("Info: iter=1 wires=9 overused=3 overuse=4 archfail=NA\n")
 
 
