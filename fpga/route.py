@@ -17,7 +17,7 @@ from ..model.system.processes import Stopped
 from .tools import run_tool
 
 BOLD, LEAST = 1.2, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
-STEP = 0.97
+STEP, LATE_STEP = 0.97, 0.91  # from one clock to the next: after a first round, and after many, which took minutes
 ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
 PATIENCE = 12  # rounds in a row in which some wire is too slow; 6 were the most where the router came to an end
 
@@ -35,14 +35,20 @@ def route(command: list[str], directory: Path, log: str, placed: Path, longest: 
     command = [part for part in command if part != RIPUP]  # it may be among what is compared (sweep.py)
     asked = float(command[command.index("--freq") + 1])
     estimate = 1000 / longest if longest else asked
-    clock = min(asked, BOLD * estimate)
+    clock, step = min(asked, BOLD * estimate), STEP
+
+    def stop(log: str) -> bool:
+        nonlocal step
+        step = STEP if slow_in_rounds(log)[:1] > [0] else LATE_STEP
+        return hopeless(log)
+
     while clock >= LEAST * estimate:
         aim(placed, clock)
         try:
-            run_tool([*command, RIPUP], directory, log, hopeless=hopeless)
+            run_tool([*command, RIPUP], directory, log, hopeless=stop)
             return
         except Stopped:
-            clock *= STEP
+            clock *= step
     aim(placed, asked)
     run_tool(command, directory, log)
 
@@ -53,7 +59,12 @@ def aim(placed: Path, mhz: float) -> None:
     write_atomically(placed, CLOCK.sub(setting, placed.read_text()))
 
 
+def slow_in_rounds(log: str) -> list[int]:
+    """How many connections were too slow in each round of the router, by its log."""
+    return [int(number) for number in ROUND.findall(log)]
+
+
 def hopeless(log: str) -> bool:
     """Whether the router's log says that it will not reach the clock."""
-    slow = [int(number) for number in ROUND.findall(log)]
+    slow = slow_in_rounds(log)
     return bool(slow) and (slow[0] > 0 or len(slow) > ROUNDS or (len(slow) >= PATIENCE and min(slow[-PATIENCE:]) > 0))

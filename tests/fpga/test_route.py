@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onespike.fpga import route as module
-from onespike.fpga.route import BOLD, LEAST, PATIENCE, ROUNDS, STEP, aim, hopeless, route
+from onespike.fpga.route import BOLD, LATE_STEP, LEAST, PATIENCE, ROUNDS, STEP, aim, hopeless, route
 from onespike.fpga.tools import run_tool
 from onespike.model.errors import OneSpikeError
 from onespike.model.system.processes import Stopped
@@ -69,6 +69,23 @@ def test_lower_clocks_until_one_is_reached(router: Router, tmp_path: Path) -> No
     wanted = [BOLD * 80 * STEP**number for number in range(3)]
     assert wanted[1] > 90.5 >= wanted[2]
     assert asked == [(pytest.approx(mhz, rel=1e-6), True) for mhz in wanted]
+
+
+def test_a_longer_step_after_many_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def pretend(command: list[str], folder: Path, log: str, *, hopeless: Callable[[str], bool]) -> str:
+        asked.append(clock(folder / "placed.json"))
+        if len(asked) < 3:
+            log = rounds(0, *[3] * PATIENCE) if len(asked) == 1 else rounds(1)
+            assert not hopeless(rounds(0)) and hopeless(log)
+            raise Stopped
+        return ""
+
+    monkeypatch.setattr(module, "run_tool", pretend)
+    (tmp_path / "placed.json").write_text(json.dumps(NETLIST))
+    route(COMMAND, tmp_path, "route.log", tmp_path / "placed.json", 1000 / 130)
+    assert asked == pytest.approx([130, 130 * LATE_STEP, 130 * LATE_STEP * STEP], rel=1e-6)
 
 
 def test_in_the_end_without(router: Router, tmp_path: Path) -> None:
