@@ -19,7 +19,7 @@ from .tools import run_tool
 BOLD, LEAST = 1.2, 0.85  # of the clock by estimate: the highest that is tried, and the lowest
 STEP, LATE_STEP = 0.97, 0.91  # from one clock to the next: after a first round, and after many, which took minutes
 ROUNDS = 120  # of the router's: 512 lanes took 44 at 100 MHz
-PATIENCE = 12  # rounds in a row in which some wire is too slow; 6 were the most where the router came to an end
+PATIENCE = 12  # rounds in a row in which some wire is too slow; 5 were the most where the router came to an end
 
 RIPUP = "--tmg-ripup"
 

@@ -30,9 +30,7 @@ def tool_versions(*names: str) -> str:
     return ", ".join(f"yowasp-{name} {importlib.metadata.version(f'yowasp-{name}')}" for name in names)
 
 
-def run_tool(
-    command: list[str], directory: Path, log: str, *, hopeless: Callable[[str], bool] | None = None
-) -> str:
+def run_tool(command: list[str], directory: Path, log: str, *, hopeless: Callable[[str], bool] | None = None) -> str:
     """Run a tool that writes its log to a file in the directory; its output. A failure is the log's last error.
 
     hopeless: whether a log, which is not at its end, says that the tool may as well be stopped; raises Stopped then.
@@ -46,11 +44,11 @@ def run_tool(
 
     done = run(command, cwd=directory, stop=None if hopeless is None else stop)
     if done.code:
-        text = (directory / log).read_text(errors="replace") if (directory / log).is_file() else ""
+        text = path.read_text(errors="replace") if path.is_file() else ""
         require_room(directory, text + done.errors)
         lines = [line for line in (text + done.errors).splitlines() if re.search("error", line, re.IGNORECASE)]
         lines = [line for line in lines if not re.search(r"\d+ errors?$", line)] or lines
         reason = lines[-1].strip() if lines else f"exit code {done.code}"
-        raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {directory / log}).")
+        raise OneSpikeError(f"{Path(command[0]).name} failed: {reason} (log: {path}).")
     require_room(directory)  # where there is none, yosys leaves half a netlist and says that all is well
     return done.output

@@ -176,6 +176,12 @@ def test_rows_of_256_bits_are_not_wide():
     assert [row_latency(EngineConfig(lanes=lanes, fire_lanes=1, weight_bits=8)) for lanes in (32, 33)] == [0, 2]
 
 
+def test_many_banks_lie_far_apart():
+    """However many lanes each has."""
+    for lanes in (8, 64):
+        assert [EngineConfig(banks=banks, lanes=lanes).hops for banks in (4, 8, 16)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("rows", [16384, 1024])
 def test_weights_in_single_port_ram(rows, monkeypatch):
     """Timing as of one page of block RAMs, or of several; golden function and cases are the same."""
