@@ -48,6 +48,7 @@ _HOME = {
     "evaluate": "model.convert.evaluate",
     "load_graph": "model.training.graphs",
     "prepare": "model.convert.converter",
+    "train_float": "model.training.float_epochs",
     "train_gcn": "model.training.gcn",
 }
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "prepare",
     "simulate",
     "to_verilog",
+    "train_float",
     "train_gcn",
 ]
 
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from .model.network.spec import SpikeNet
     from .model.training.data import Dataset
     from .model.training.finetune import finetune
+    from .model.training.float_epochs import train_float
     from .model.training.gcn import train_gcn
     from .model.training.graphs import load_graph
     from .sim.engine import simulate

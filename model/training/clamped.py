@@ -49,7 +49,7 @@ class ClampQuantised(nn.Module):
         self.cost = torch.zeros(())
         self.conversion = conversion
         self.nodes = conversion.graph.nodes
-        self.norms = [[_norms(term.weights) for term in node.terms] for node in self.nodes]
+        self.norms = [[kernel_norms(term.weights) for term in node.terms] for node in self.nodes]
         self.weights = nn.ModuleList(
             nn.ParameterList(
                 nn.Parameter(torch.tensor(term.weights) / norm.view(-1, 1, 1, 1), not node.exact)
@@ -251,7 +251,7 @@ def quick() -> torch.dtype:
     return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
 
 
-def _norms(weights: np.ndarray) -> Tensor:
+def kernel_norms(weights: np.ndarray) -> Tensor:
     """The Euclidean norm of every channel's kernel, as powers of two, so that dividing by it changes no bit."""
     return _power_of_two(np.sqrt((weights**2).sum((1, 2, 3))))
 

@@ -15,9 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..convert.arguments import check_names
 from ..convert.converter import Conversion, prepare
@@ -27,8 +25,10 @@ from ..network.judge import judge_of
 from . import prune
 from .clamped import ClampQuantised, FloatGraph, quick
 from .data import Dataset
+from .distil import check as check_distilling
+from .distil import distilled
 from .events import prices
-from .train import Training, fit, wrong
+from .train import Training, fit
 
 
 def finetune(
@@ -74,37 +74,17 @@ def finetune(
         network = prepare(network, **settings)
     elif settings:
         raise OneSpikeError(f"{sorted(settings)[0]!r} is fixed by the conversion already; leave it out.")
-    if not 0 <= distil <= 1:
-        raise OneSpikeError(f"distil must lie in 0..1, not {distil}.")
-    if not temperature > 0:
-        raise OneSpikeError(f"temperature must be positive, not {temperature}.")
-    if mix and distil != 1:
-        raise OneSpikeError(f"Mixed images have no labels: mix needs distil = 1, not {distil}.")
+    check_distilling(distil, temperature, mix)
     if not events >= 0 or events == float("inf"):
         raise OneSpikeError(f"events must be a finite weight of at least 0, not {events}.")
     prune.check(prune_rows, prune_lanes)
-    check_images(data.images, network.image)
-    judge_of(network.net, data.labels, repr(data.name))
-    if (places := math.prod(network.net.output[1:])) > 1:
-        raise OneSpikeError(
-            f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "
-            f"it without, with more groups or weight bits."
-        )
+    check_data(network, data)
     pruning = prune.RowPruning(network, data.images, prune_rows, prune_lanes) if prune_rows else None
     model = ClampQuantised(network, prices(network.net) if events else None, pruning)
-    teacher = FloatGraph(network, quick())
+    answers = distilled(FloatGraph(network, quick()), distil, temperature)
 
     def loss(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        one = logits.shape[1] == 1
-        with torch.no_grad():
-            asked = teacher(images) / temperature if distil else None
-            answers = None if asked is None else asked.sigmoid() if one else asked.softmax(1)
-        found = (1 - distil) * wrong(logits, labels)
-        if answers is not None and one:
-            found = found + distil * temperature**2 * F.binary_cross_entropy_with_logits(logits / temperature, answers)
-        elif answers is not None:
-            likely = (logits / temperature).log_softmax(1)
-            found = found + distil * temperature**2 * F.kl_div(likely, answers, reduction="batchmean")
+        found = answers(logits, images, labels)
         return found + events * model.cost if events else found
 
     plan = Training(
@@ -127,3 +107,14 @@ def finetune(
 
     fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress, note=note, after=after)
     return model.result()
+
+
+def check_data(conversion: Conversion, data: Dataset) -> None:
+    """OneSpikeError unless these labelled images can train the network."""
+    check_images(data.images, conversion.image)
+    judge_of(conversion.net, data.labels, repr(data.name))
+    if (places := math.prod(conversion.net.output[1:])) > 1:
+        raise OneSpikeError(
+            f"Fine-tuning is for networks that answer once an image, but this one answers at {places} places; convert "
+            f"it without, with more groups or weight bits."
+        )

@@ -27,13 +27,18 @@ COUNTED = 64  # calibration images that events are counted on
 
 
 def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[str, Any]:
+    trains = args.finetune or args.float_epochs
     if args.events and not args.finetune:
         raise OneSpikeError("--events prices the events of fine-tuning; give --finetune EPOCHS as well.")
-    if args.prune_rows and not args.finetune:
-        raise OneSpikeError("--prune-rows needs fine-tuning to make up for the rows; give --finetune EPOCHS as well.")
+    if args.prune_rows and not trains:
+        raise OneSpikeError(
+            "--prune-rows needs training to make up for the rows; give --finetune EPOCHS, --float-epochs N, or both."
+        )
+    if args.float_rate and not args.float_epochs:
+        raise OneSpikeError("--float-rate is for the epochs in float; give --float-epochs N as well.")
     if args.prune_lanes and not args.prune_rows:
         raise OneSpikeError("--prune-lanes says what a row of --prune-rows is; give --prune-rows SHARE as well.")
-    if args.limit and not args.finetune:
+    if args.limit and not trains:
         raise OneSpikeError(
             "--limit says how many images fine-tuning takes; give --finetune EPOCHS as well, or --calibration-images."
         )
@@ -43,22 +48,16 @@ def run(args: argparse.Namespace, console: Console, progress: Progress) -> dict[
     count = "without" if images is None else f"with {len(images)}"
     with progress.stage("convert", f"Converting {args.model} {count} calibration images"):
         conversion = convert(args, graph, images)
-    if data is not None and args.finetune:
-        from ..model.training.finetune import finetune
-
-        whole = conversion
-        with progress.stage("finetune", f"Fine-tuning on {len(data)} images (epochs: {args.finetune})", spinner=False):
-            conversion = finetune(
-                conversion, data, epochs=args.finetune, rate=args.rate, batch=args.batch, shift=args.shift,
-                flip=args.flip, distil=args.distil, temperature=args.temperature, mix=args.mix, seed=args.seed,
-                events=args.events, prune_rows=args.prune_rows, prune_lanes=lanes,
-                checkpoints=args.output.parent / ".onespike-cache",
-            )  # fmt: skip
+    whole = conversion
+    if data is not None and trains:
+        conversion = _trained(args, whole, data, images, lanes, progress)
     conversion = named(conversion, data)
     conversion.net.save(args.output)
     result = figures.network(conversion.net) | {"output": str(args.output), "seconds": progress.seconds["convert"]}
-    if data is not None and args.finetune:
-        result |= {"finetune_seconds": progress.seconds["finetune"], "finetune_images": len(data)}
+    if data is not None and trains:
+        spent = {f"{name}_seconds": progress.seconds.get(name) for name in ("float", "finetune")}
+        result |= {name: seconds for name, seconds in spent.items() if seconds is not None}
+        result["finetune_images"] = len(data)
     console.print(tables.network(result))
     if args.events and images is not None:
         counted = operations.count(conversion.net, images[:COUNTED])
@@ -80,6 +79,42 @@ def named(conversion: Conversion, data: Dataset | None) -> Conversion:
     return dataclasses.replace(conversion, facts={**conversion.facts, "class_names": list(data.class_names)})
 
 
+def _trained(
+    args: argparse.Namespace,
+    conversion: Conversion,
+    data: Dataset,
+    images: np.ndarray | None,
+    lanes: int,
+    progress: Progress,
+) -> Conversion:
+    """The conversion after --float-epochs and --finetune; images: that it was calibrated on."""
+    settings = {
+        "batch": args.batch, "shift": args.shift, "flip": args.flip, "distil": args.distil,
+        "temperature": args.temperature, "mix": args.mix, "prune_lanes": lanes, "seed": args.seed,
+        "checkpoints": args.output.parent / ".onespike-cache",
+    }  # fmt: skip
+    rows = args.prune_rows
+    if args.float_epochs:
+        from ..model.training.float_epochs import RATE, train_float
+
+        what = f"Training in float on {len(data)} images (epochs: {args.float_epochs})"
+        with progress.stage("float", what, spinner=False):
+            conversion = train_float(
+                conversion, data, lambda graph: convert(args, graph, images), epochs=args.float_epochs,
+                rate=args.float_rate or RATE, prune_rows=rows, **settings,
+            )  # fmt: skip
+        rows = 0.0  # those that are gone stay so
+    if args.finetune:
+        from ..model.training.finetune import finetune
+
+        what = f"Fine-tuning on {len(data)} images (epochs: {args.finetune})"
+        with progress.stage("finetune", what, spinner=False):
+            conversion = finetune(
+                conversion, data, epochs=args.finetune, rate=args.rate, events=args.events, prune_rows=rows, **settings
+            )
+    return conversion
+
+
 def _rows(console: Console, before: RowWork, after: RowWork, lanes: int) -> dict[str, Any]:
     """How many rows of weights, and events of them, fine-tuning has left."""
     rows, events = after.rows / before.rows, after.events / before.events
@@ -92,7 +127,7 @@ def read_source(args: argparse.Namespace) -> tuple[Graph, Dataset | None, np.nda
     """The float graph, and the data of --calibration, where it is given, with its images in the scale that the network
     takes: as many as --limit wants for fine-tuning, otherwise as many as calibrate.
     """
-    tuned = getattr(args, "finetune", 0)
+    tuned = getattr(args, "finetune", 0) or getattr(args, "float_epochs", 0)
     if not args.model.is_file():
         raise OneSpikeError(f"Cannot read {args.model}: no such file.")
     if args.calibration is None:

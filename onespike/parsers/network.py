@@ -125,6 +125,17 @@ def add_convert(command: Command) -> None:
         help="of clamp-and-quantise training on the calibration data (default: 0); after a break it goes on from the "
         "last whole epoch",
     )
+    tune.add_argument(
+        "--float-epochs",
+        type=options.number(0, 1000),
+        default=0,
+        metavar="N",
+        help="of training of the float network, with batch norm, before it is converted; rows are pruned in them, in a "
+        "third of the time (default: 0)",
+    )
+    tune.add_argument(
+        "--float-rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning in these (default: 0.004)"
+    )
     options.add_limit(tune)
     tune.add_argument(
         "--rate", type=options.number(1e-9, 1, float), default=1e-3, metavar="R", help="of learning (default: 0.001)"

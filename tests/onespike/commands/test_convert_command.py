@@ -87,6 +87,26 @@ def test_row_pruning(capsys, made):
     assert printed in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_training_in_float(capsys, made):
+    """It prunes, with fine-tuning behind it or alone; the accuracy beside ours is that of the network as it came."""
+    options = ("--network", "mlp", "--input-range", "0", "255", "--shift", "0", "--json", str(made / "float.json"))
+    assert main(command(made, *options)) == 0
+    whole = json.loads((made / "float.json").read_text())
+    pruning = ("--float-epochs", "2", "--prune-rows", "0.5", "--prune-lanes", "32")
+    assert main(command(made, *options, *pruning)) == 0
+    found, net = json.loads((made / "float.json").read_text()), SpikeNet.load(made / "net.spike")
+    assert "Training in float on 60 images (epochs: 2)" in capsys.readouterr().err
+    assert net.meta == {"prune_rows": 0.5, "prune_lanes": 32}
+    assert 0.3 < found["rows"]["share_left"] < 0.7 and found["float_seconds"] > 0 and "finetune_seconds" not in found
+    assert found["accuracy"]["float"] == whole["accuracy"]["float"]
+    assert main(command(made, *options, *pruning, "--finetune", "1")) == 0
+    tuned, after = json.loads((made / "float.json").read_text()), SpikeNet.load(made / "net.spike")
+    assert after.meta == net.meta and after.hash != net.hash
+    assert tuned["rows"]["left"] == found["rows"]["left"] and tuned["finetune_seconds"] > 0
+    assert main(command(made, *options, *pruning, "--float-rate", "1e-4")) == 0
+    assert SpikeNet.load(made / "net.spike").hash != net.hash
+
+
 def test_mistakes(capsys, made):
     weights = made / "weights.npz"
     fails(
@@ -96,8 +116,10 @@ def test_mistakes(capsys, made):
     )
     alone = "--events prices the events of fine-tuning; give --finetune EPOCHS as well."
     fails(capsys, alone, *command(made), "--events", "1")
-    alone = "--prune-rows needs fine-tuning to make up for the rows; give --finetune EPOCHS as well."
+    alone = "--prune-rows needs training to make up for the rows; give --finetune EPOCHS, --float-epochs N, or both."
     fails(capsys, alone, *command(made), "--prune-rows", "0.5")
+    alone = "--float-rate is for the epochs in float; give --float-epochs N as well."
+    fails(capsys, alone, *command(made), "--finetune", "1", "--float-rate", "0.01")
     alone = "--prune-lanes says what a row of --prune-rows is; give --prune-rows SHARE as well."
     fails(capsys, alone, *command(made), "--finetune", "1", "--prune-lanes", "32")
     np.save(made / "plain.npy", np.zeros((4, 1, 28, 28), np.float32))
@@ -106,6 +128,11 @@ def test_mistakes(capsys, made):
         f"Fine-tuning needs labels, which {made / 'plain.npy'} has not; give a data folder or a .npz file with "
         "labels.",
         "convert", weights, "--calibration", made / "plain.npy", "--finetune", "1", "-o", made / "x.spike",
+    )  # fmt: skip
+    fails(
+        capsys,
+        "Fine-tuning needs training data; give --calibration.",
+        "convert", weights, "--float-epochs", "1", "-o", made / "x.spike",
     )  # fmt: skip
     assert not (made / "x.spike").exists()
 
