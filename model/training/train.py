@@ -105,13 +105,15 @@ def fit(
     progress: bool = True,
     note: Callable[[], str] = str,
     after: Callable[[int, int], None] | None = None,
+    keep: bool = False,
 ) -> None:
     """Train `module` in place with AdamW and a one-cycle rate; loss(logits, images, labels) is what falls.
 
     note: what the progress says beside loss and share of right answers, asked after every step. after: gets the number
     of steps that are done, and that of all, after every step; what it changes in the module, checkpoints keep.
     checkpoint: a file that keeps the state after every epoch. A run that finds it goes on from there, to the same
-    weights as without a break; its name must tell settings and data apart. It is removed at the end.
+    weights as without a break; its name must tell settings and data apart. It is removed at the end, unless it is to be
+    kept: the same run then takes no time.
     """
     if not len(data):
         raise OneSpikeError(f"The data set {data.name} is empty.")
@@ -149,7 +151,7 @@ def fit(
                 bar.update(task, advance=1, note=said + note())
             if checkpoint is not None:
                 _keep(checkpoint, epoch + 1, module, optimiser, schedule, generator)
-    if checkpoint is not None:
+    if checkpoint is not None and not keep:
         checkpoint.unlink(missing_ok=True)
 
 
