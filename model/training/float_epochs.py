@@ -51,7 +51,8 @@ def train_float(
     data: images in the module's own scale. convert: as `conversion` was made from its graph. All else is as in
     `finetune`. The result remembers the network as it was imported, so that fine-tuning goes on with the same teacher;
     weights of pruned rows are 0 and stay so. checkpoints: a folder that keeps the state after every epoch, and the last
-    one for good, so that fine-tuning may be tried with other settings. Equal seeds give equal networks on the same machine and number of threads.
+    one for good, so that fine-tuning may be tried with other settings. Equal seeds give equal networks on the same
+    machine and number of threads.
     Raises OneSpikeError as `finetune` and `Normalised` do.
     """
     if not len(data):
