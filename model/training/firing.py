@@ -98,5 +98,5 @@ def activated(value: Tensor, node: Node) -> Tensor:
     """`graph.clipped` of a tensor."""
     value = value if node.curve is None else bent(value, node.curve)
     if node.floor == 0 and node.ceiling is None:
-        return value.relu()  # a quarter of a clamp's time, when trained
+        return value.relu()  # in less time than a clamp, above all backward
     return value if node.floor is None and node.ceiling is None else value.clamp(node.floor, node.ceiling)

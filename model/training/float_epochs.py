@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epochs of the float network before it is converted: it loses its rows there, where an epoch takes a third of the
-time, and integers have only the rest to learn.
+"""Epochs of the float network before it is converted: it loses its rows there, where it recovers sooner and an epoch
+takes half of the time, and integers have only the rest to learn.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float network with batch norm behind its kernels again, to be trained in a third of the time of the integers.
+"""The float network with batch norm behind its kernels again, to be trained in half of the time of the integers.
 
 Importing has folded batch norm into the weights, and without it a network that has lost half of its weights recovers
 slowly. Here every kernel has one of its own (Ioffe and Szegedy, arXiv 1502.03167), which begins as what changes nothing

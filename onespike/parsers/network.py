@@ -130,8 +130,8 @@ def add_convert(command: Command) -> None:
         type=options.number(0, 1000),
         default=0,
         metavar="N",
-        help="of training of the float network, with batch norm, before it is converted; rows are pruned in them, in a "
-        "third of the time; what they end with is kept for the next try (default: 0)",
+        help="of training of the float network, with batch norm, before it is converted; rows are pruned in them, and "
+        "recover sooner; what they end with is kept for the next try (default: 0)",
     )
     tune.add_argument(
         "--float-rate", type=options.number(1e-9, 1, float), metavar="R", help="of learning in these (default: 0.004)"
