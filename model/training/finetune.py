@@ -7,9 +7,8 @@ nothing is lost between training and hardware.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import inspect
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,7 @@ from .data import Dataset
 from .distil import check as check_distilling
 from .distil import distilled
 from .events import prices
-from .train import Training, fit
+from .train import Training, checkpoint_of, fit
 
 
 def finetune(
@@ -90,21 +89,14 @@ def finetune(
     plan = Training(
         epochs=epochs, batch=batch, rate=rate, decay=0.0, warmup=0.1, shift=shift, flip=flip, mix=mix, seed=seed
     )
-    checkpoint = None
-    if checkpoints is not None:
-        chosen = [network.net.hash, asdict(plan), distil, temperature, events]
-        chosen += [prune_rows, prune_lanes] if pruning else []
-        digest = hashlib.sha256(json.dumps(chosen).encode())
-        digest.update(data.images.tobytes() + data.labels.tobytes())
-        checkpoint = Path(checkpoints) / f"finetune-{digest.hexdigest()[:16]}.checkpoint"
+    chosen = [network.net.hash, asdict(plan), distil, temperature, events]
+    chosen += [prune_rows, prune_lanes] if pruning else []
+    checkpoint = checkpoint_of(checkpoints, "finetune", chosen, data)
 
     def note() -> str:
         return f", {float(model.cost.detach()):.3f} hidden events per MAC" if events else ""
 
-    def after(done: int, steps: int) -> None:
-        if pruning is not None:
-            pruning.after(done, steps, model.kernels)
-
+    after = None if pruning is None else functools.partial(pruning.after, kernels=model.kernels)
     fit(model, data, plan, loss, "fine-tuning", checkpoint=checkpoint, progress=progress, note=note, after=after)
     return model.result()
 

@@ -6,8 +6,7 @@ takes half of the time, and integers have only the rest to learn.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from .clamped import FloatGraph, quick
 from .data import Dataset
 from .finetune import check_data
 from .normalised import Normalised
-from .train import Training, fit
+from .train import Training, checkpoint_of, fit
 
 RATE = 4e-3  # of learning; batch norm stands more than the integers
 DECAY = 0.02  # of weights, which batch norm would let grow
@@ -66,17 +65,9 @@ def train_float(
     plan = Training(
         epochs=epochs, batch=batch, rate=rate, decay=DECAY, warmup=0.1, shift=shift, flip=flip, mix=mix, seed=seed
     )
-    checkpoint = None
-    if checkpoints is not None:
-        chosen = [conversion.net.hash, asdict(plan), distil, temperature, prune_rows, prune_lanes, str(kind)]
-        digest = hashlib.sha256(json.dumps(chosen).encode())
-        digest.update(data.images.tobytes() + data.labels.tobytes())
-        checkpoint = Path(checkpoints) / f"float-{digest.hexdigest()[:16]}.checkpoint"
-
-    def after(done: int, steps: int) -> None:
-        if pruning is not None:
-            pruning.after(done, steps, model.kernels)
-
+    chosen = [conversion.net.hash, asdict(plan), distil, temperature, prune_rows, prune_lanes, str(kind)]
+    checkpoint = checkpoint_of(checkpoints, "float", chosen, data)
+    after = None if pruning is None else functools.partial(pruning.after, kernels=model.kernels)
     loss = answers.distilled(FloatGraph(conversion, kind), distil, temperature)
     fit(model, data, plan, loss, "training in float", checkpoint=checkpoint, progress=progress, after=after, keep=True)
     made = convert(model.result())

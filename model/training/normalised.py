@@ -153,8 +153,8 @@ class Normalised(nn.Module):
                 nodes.append(node)
                 continue
             folded = [self._folded(index, number) for number in range(len(node.terms))]
-            first = not any(normed(node, term) for term in node.terms)
-            bias = sum((found for _, found in folded), self.biases[index].double() * first)
+            biased = not any(normed(node, term) for term in node.terms)  # otherwise batch norm has its bias
+            bias = sum((found for _, found in folded), self.biases[index].double() * biased)
             terms = tuple(
                 dataclasses.replace(term, weights=weights.numpy()) if trained(node, term) else term
                 for term, (weights, _) in zip(node.terms, folded, strict=True)

@@ -155,6 +155,15 @@ def fit(
         checkpoint.unlink(missing_ok=True)
 
 
+def checkpoint_of(folder: str | Path | None, kind: str, chosen: list[Any], data: Dataset) -> Path | None:
+    """The file in a folder for the state of a run; its name tells kind, settings and data apart. None without one."""
+    if folder is None:
+        return None
+    digest = hashlib.sha256(json.dumps(chosen).encode())
+    digest.update(data.images.tobytes() + data.labels.tobytes())
+    return Path(folder) / f"{kind}-{digest.hexdigest()[:16]}.checkpoint"
+
+
 def _keep(path: Path, epoch: int, module: nn.Module, optimiser: Any, schedule: Any, generator: Any) -> None:
     buffer = io.BytesIO()
     torch.save(
